@@ -1,0 +1,299 @@
+"""Learning curves: trains every seed of a figure in a workdir of its own and writes docs/results.
+
+    python benchmarks/learning_curves.py catch cartpole        # or no name: all of them
+    python benchmarks/learning_curves.py --report              # only writes what has finished
+
+Two seeds run at once, each pinned to one core. After a stop the same command goes on: a seed resumes
+from its checkpoint, a finished one is not run again.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import platform
+import queue
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'docs' / 'results'
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A curve over seeds, and what it is held to."""
+
+    title: str
+    agent: str
+    environment: str
+    steps: int
+    seeds: tuple[int, ...]
+    evaluate_every: int
+    evaluation_episodes: int = 20
+    options: tuple[str, ...] = ()  # of the command line
+    checkpoint_every: int = 10_000
+    last: int = 1  # evaluations that the figure is the mean of
+    bar: float | None = None  # for every seed, or for
+    bar_of: str = 'every seed'  # 'the mean over seeds'
+    published: str = ''  # what it lies beside
+
+
+# Four environments, 128 steps of each an update, in minibatches of 64.
+PPO_OF_512_STEPS = (
+    '--num-environments', '4', '--agent.unroll_length', '128', '--agent.batch_size', '4',
+    '--agent.num_minibatches', '8',
+)  # fmt: skip
+
+FIGURES = {
+    'catch': Figure(
+        'DQN on bsuite/catch/0: the return of 100 episodes after 20,000 steps',
+        'dqn', 'bsuite/catch/0', 20_000, (1, 2, 3, 4, 5), 2_000, 100, bar=1.0,
+    ),
+    'cartpole': Figure(
+        'DQN on gymnasium/CartPole-v1: the mean of the last five evaluations at 100,000 steps',
+        'dqn', 'gymnasium/CartPole-v1', 100_000, (1, 2, 3, 4, 5), 5_000, last=5, bar=450.0,
+    ),
+    'bsuite-cartpole': Figure(
+        'DQN on bsuite/cartpole/0: the curve of 60,000 steps',
+        'dqn', 'bsuite/cartpole/0', 60_000, (1, 2), 5_000,
+    ),
+    'minatar-breakout': Figure(
+        'DQN on minatar/breakout: the curve of 500,000 frames, an update every 4',
+        'dqn', 'minatar/breakout', 500_000, (1, 2, 3), 25_000,
+        options=('--preset', 'minatar', '--agent.samples_per_insert', '8'), checkpoint_every=50_000,
+        published=(
+            "MinAtar's own DQN (an update a frame, 30 seeds, training return over 100 episodes, read "
+            'off its published plot, +-5%) is near 9 after 1,000,000 frames and near 10 after '
+            '5,000,000. Here it is the '
+            'greedy policy that is evaluated, and there is one update for every four frames.'
+        ),
+    ),
+    'a2c-catch': Figure(
+        'A2C on bsuite/catch/0: the return of 100 episodes after 60,000 steps',
+        'a2c', 'bsuite/catch/0', 60_000, (1, 2, 3, 4, 5), 5_000, 100, bar=0.95,
+        bar_of='the mean over seeds',
+    ),
+    'impala-catch': Figure(
+        'IMPALA on bsuite/catch/0: the return of 100 episodes after 60,000 steps',
+        'impala', 'bsuite/catch/0', 60_000, (1, 2, 3, 4, 5), 5_000, 100, bar=0.95,
+        bar_of='the mean over seeds',
+    ),
+    'a2c-cartpole': Figure(
+        'A2C on gymnasium/CartPole-v1: the last evaluation of 500,000 steps',
+        'a2c', 'gymnasium/CartPole-v1', 500_000, (1, 2, 3, 4, 5), 25_000,
+        bar=475.0, bar_of='the mean over seeds', checkpoint_every=50_000,
+        published='Stable-baselines3 zoo: A2C 500.0 +- 0.0 after 500,000 steps, of one run, tuned.',
+    ),
+    'impala-cartpole': Figure(
+        'IMPALA on gymnasium/CartPole-v1: the last evaluation of 500,000 steps',
+        'impala', 'gymnasium/CartPole-v1', 500_000, (1, 2, 3, 4, 5), 25_000,
+        bar=475.0, bar_of='the mean over seeds', checkpoint_every=50_000,
+    ),
+    'ppo-cartpole': Figure(
+        'PPO on gymnasium/CartPole-v1: the last evaluation of 100,000 steps',
+        'ppo', 'gymnasium/CartPole-v1', 100_000, (1, 2, 3, 4, 5), 25_000,
+        bar=475.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+        published='Stable-baselines3 zoo: PPO 500.0 +- 0.0 after 100,000 steps, of one run, tuned.',
+    ),
+    'ppo-acrobot': Figure(
+        'PPO on gymnasium/Acrobot-v1: the last evaluation of 300,000 steps',
+        'ppo', 'gymnasium/Acrobot-v1', 300_000, (1, 2, 3, 4, 5), 25_000, options=PPO_OF_512_STEPS,
+        bar=-100.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+    ),
+    'ppo-pendulum': Figure(
+        'PPO on gymnasium/Pendulum-v1: the last evaluation of 300,000 steps',
+        'ppo', 'gymnasium/Pendulum-v1', 300_000, (1, 2, 3, 4, 5), 25_000,
+        options=(*PPO_OF_512_STEPS, '--agent.discount', '0.9'),
+        bar=-200.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+    ),
+    'ppo-balance': Figure(
+        'PPO on dm_control/cartpole/balance: the last evaluation of 500,000 steps',
+        'ppo', 'dm_control/cartpole/balance', 500_000, (1, 2, 3, 4, 5), 50_000, 10,
+        options=PPO_OF_512_STEPS, bar=800.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+    ),
+    'sac-pendulum': Figure(
+        'SAC on gymnasium/Pendulum-v1: the return of 20 episodes after 20,000 steps',
+        'sac', 'gymnasium/Pendulum-v1', 20_000, (1, 2, 3, 4, 5), 2_000, bar=-200.0,
+        bar_of='the mean over seeds',
+    ),
+    'td3-pendulum': Figure(
+        'TD3 on gymnasium/Pendulum-v1: the return of 20 episodes after 20,000 steps',
+        'td3', 'gymnasium/Pendulum-v1', 20_000, (1, 2, 3, 4, 5), 2_000, bar=-200.0,
+        bar_of='the mean over seeds',
+    ),
+    'sac-cartpole-swingup': Figure(
+        'SAC on dm_control/cartpole/swingup: the return of 10 episodes after 100,000 steps',
+        'sac', 'dm_control/cartpole/swingup', 100_000, (1, 2, 3), 10_000, 10, bar=750.0,
+        bar_of='the mean over seeds',
+    ),
+    'td3-cartpole-swingup': Figure(
+        'TD3 on dm_control/cartpole/swingup: the return of 10 episodes after 100,000 steps',
+        'td3', 'dm_control/cartpole/swingup', 100_000, (1, 2, 3), 10_000, 10, bar=750.0,
+        bar_of='the mean over seeds',
+    ),
+    'ddpg-cartpole-swingup': Figure(
+        'DDPG on dm_control/cartpole/swingup: the return of 10 episodes after 150,000 steps',
+        'ddpg', 'dm_control/cartpole/swingup', 150_000, (1, 2, 3), 10_000, 10, bar=700.0,
+        bar_of='the mean over seeds',
+    ),
+    'd4pg-cartpole-swingup': Figure(
+        'D4PG on dm_control/cartpole/swingup: the return of 10 episodes after 200,000 steps',
+        'd4pg', 'dm_control/cartpole/swingup', 200_000, (1, 2, 3), 10_000, 10, bar=700.0,
+        bar_of='the mean over seeds',
+    ),
+}  # fmt: skip
+
+
+def command(figure: Figure, seed: int, workdir: Path) -> list[str]:
+    """The command of one seed."""
+    return [
+        'train', figure.agent, '--environment', figure.environment, '--steps', str(figure.steps),
+        '--seed', str(seed), '--evaluate-every', str(figure.evaluate_every),
+        '--evaluation-episodes', str(figure.evaluation_episodes),
+        '--checkpoint-every', str(figure.checkpoint_every), *figure.options, '--workdir', str(workdir),
+    ]  # fmt: skip
+
+
+def train(figure: Figure, seed: int, workdir: Path, cores: 'queue.Queue[int]') -> None:
+    """Runs, or resumes, one seed on a free core."""
+    core = cores.get()
+    try:
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        with open(workdir.parent / f'{workdir.name}.log', 'a') as log:
+            subprocess.run(
+                [sys.executable, '-m', 'culmen', *command(figure, seed, workdir)],
+                check=True, stdout=log, stderr=log, cwd=ROOT,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )  # fmt: skip
+    finally:
+        cores.put(core)
+
+
+def report(name: str, figure: Figure, runs: Path) -> bool:
+    """Writes the page, the curve and the raw numbers of the seeds that have finished."""
+    import pandas as pd
+
+    frames, summaries = {}, {}
+    for seed in figure.seeds:
+        workdir = runs / name / f'seed-{seed}'
+        if (workdir / 'result.json').exists():
+            frames[seed] = pd.read_csv(workdir / 'logs' / 'evaluator.csv')
+            summaries[seed] = json.loads((workdir / 'result.json').read_text())
+    if not frames:
+        return False
+    figures = {
+        seed: float(frame['episode_return'].iloc[-figure.last :].mean())
+        for seed, frame in frames.items()
+    }
+    table = pd.concat([frame.assign(seed=seed) for seed, frame in frames.items()])
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    columns = [
+        'seed',
+        'actor_steps',
+        'learner_steps',
+        'episode_return',
+        'episode_return_std',
+        'episodes',
+    ]
+    table[columns].to_csv(RESULTS / f'{name}.csv', index=False)
+    subprocess.run(
+        [sys.executable, '-m', 'culmen', 'plot', str(runs / name), '--out', str(RESULTS / f'{name}.png')],
+        check=True, cwd=ROOT, stdout=sys.stderr,
+    )  # fmt: skip
+    (RESULTS / f'{name}.md').write_text(page(name, figure, figures, table, summaries))
+    return len(frames) == len(figure.seeds)
+
+
+def page(
+    name: str, figure: Figure, figures: dict[int, float], table: Any, summaries: dict[int, Any]
+) -> str:
+    """The page of a figure."""
+    told = ' '.join(['culmen', *command(figure, 1, Path(f'runs/{name}/seed-1'))])
+    lines = [
+        f'# {figure.title}', '', f'![curve]({name}.png)', '',
+        '| seed | figure | last evaluation | updates |', '|---|---|---|---|',
+    ]  # fmt: skip
+    for seed, value in figures.items():
+        evaluation = summaries[seed]['evaluation']
+        lines.append(
+            f'| {seed} | {value:.2f} | {evaluation["return_mean"]:.2f} +- {evaluation["return_std"]:.2f} '
+            f'({evaluation["episodes"]} episodes) | {summaries[seed]["learner_steps"]:,} |'
+        )
+    missing = sorted(set(figure.seeds) - set(figures))
+    if missing:
+        lines += ['', f'Not finished yet: seeds {missing}.']
+    if figure.bar is not None:
+        worst, mean = min(figures.values()), sum(figures.values()) / len(figures)
+        of_mean = figure.bar_of == 'the mean over seeds'
+        reached = (mean if of_mean else worst) >= figure.bar
+        # One bad seed decides about every seed, and not yet about the mean of those to come.
+        verdict = 'met' if reached else 'missed'
+        if missing and (reached or of_mean):
+            verdict = 'open'
+        lines += [
+            '',
+            f'Bar: {figure.bar:g} for {figure.bar_of}; {verdict} '
+            f'(the worst is {worst:.2f}, the mean {mean:.2f}).',
+        ]
+    if figure.published:
+        lines += ['', figure.published]
+    lines += [
+        '',
+        'Mean over seeds:',
+        '',
+        '| actor steps | mean | least | most |',
+        '|---|---|---|---|',
+    ]
+    for steps, group in table.groupby('actor_steps'):
+        returns = group['episode_return']
+        lines.append(
+            f'| {steps:,} | {returns.mean():.2f} | {returns.min():.2f} | {returns.max():.2f} |'
+        )
+    lines += [
+        '', f'All seeds: `python benchmarks/learning_curves.py {name}`. One seed:', '', f'    {told}', '',
+        f'Python {platform.python_version()}, '
+        + ', '.join(f'{p} {metadata.version(p)}' for p in ('jax', 'jaxlib', 'numpy', 'dm-haiku', 'optax'))
+        + f'. Raw numbers: [{name}.csv]({name}.csv).', '',
+    ]  # fmt: skip
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Runs the figures that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('figures', nargs='*', choices=[[], *FIGURES], help='which; none: all')
+    parser.add_argument(
+        '--runs', type=Path, default=ROOT / 'runs' / 'benchmarks', help='where workdirs are'
+    )
+    parser.add_argument('--report', action='store_true', help='only write what has finished')
+    arguments = parser.parse_args()
+    names = arguments.figures or list(FIGURES)
+    if not arguments.report:
+        cores: queue.Queue[int] = queue.Queue()
+        for core in sorted(os.sched_getaffinity(0))[:2]:
+            cores.put(core)
+        with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
+            jobs = {
+                pool.submit(
+                    train, FIGURES[name], seed, arguments.runs / name / f'seed-{seed}', cores
+                ): (name, seed)
+                for name in names
+                for seed in FIGURES[name].seeds
+            }
+            for job in concurrent.futures.as_completed(jobs):
+                print(*jobs[job], job.exception() or 'finished', flush=True)
+    for name in names:
+        print(
+            name,
+            'complete' if report(name, FIGURES[name], arguments.runs) else 'not complete',
+            flush=True,
+        )
+
+
+if __name__ == '__main__':
+    main()

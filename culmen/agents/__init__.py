@@ -1,0 +1,33 @@
+"""Agents: one folder per algorithm family, each reads like its paper."""
+
+import importlib
+from typing import Any
+
+# Names on the command line and in config.json, with where each is defined.
+AGENTS: dict[str, str] = {
+    'bc': 'culmen.agents.bc:BC',
+    'demonstrated': 'culmen.agents.wrappers:Demonstrated',
+    'normalised': 'culmen.agents.wrappers:Normalised',
+    'reward_scaled': 'culmen.agents.wrappers:RewardScaled',
+    'warmed_up': 'culmen.agents.wrappers:WarmedUp',
+    'dqn': 'culmen.agents.dqn:DQN',
+    'sac': 'culmen.agents.sac:SAC',
+    'impala': 'culmen.agents.impala:IMPALA',
+    'a2c': 'culmen.agents.impala:A2C',
+    'ppo': 'culmen.agents.ppo:PPO',
+    'td3': 'culmen.agents.td3:TD3',
+    'ddpg': 'culmen.agents.td3:DDPG',
+    'd4pg': 'culmen.agents.d4pg:D4PG',
+}
+
+__all__ = ['AGENTS', 'bc', 'd4pg', 'dqn', 'impala', 'ppo', 'sac', 'td3', 'wrappers']
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return importlib.import_module(f'{__name__}.{name}')
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,49 @@
+"""Behaviour cloning: network, policy, learning and experience, joined."""
+
+from dataclasses import dataclass
+
+from culmen.agents.bc.config import BCConfig
+from culmen.agents.bc.learning import cross_entropy
+from culmen.agents.bc.learning import make_learner
+from culmen.agents.bc.learning import negative_log_likelihood
+from culmen.agents.bc.learning import squared_error
+from culmen.components import networks
+from culmen.components import policies
+from culmen.components.networks.action_box import action_box
+from culmen.components.networks.distributions import is_discrete
+from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.policies import continuous
+from culmen.core.experience import Dataset
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Parts
+
+
+@dataclass(frozen=True)
+class BC(BCConfig):
+    """Behaviour cloning, of discrete actions or of bounded continuous ones."""
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        if is_discrete('BC', spec.action):
+            if self.loss == 'mse':
+                raise ValueError("loss must be 'log_likelihood' for discrete actions, got 'mse'.")
+            # DQN's network and its policies: logits take the place of action values.
+            size = spec.action.num_values
+            network = networks.make_action_value_network(spec, size, self.hidden_sizes)
+            actor = policies.epsilon_greedy(network.apply, self.epsilon)
+            evaluator = policies.greedy(network.apply)
+            learner = make_learner(network, cross_entropy, self)
+        else:
+            box = action_box('BC', spec)
+            torso = lambda: networks.make_torso(spec.observation, self.hidden_sizes)
+            network = networks.make_network(lambda o: TanhGaussianHead(box.size)(torso()(o)), spec)
+            mode = lambda params, o: network.apply(params, o).mode()
+            noisy = continuous.with_gaussian_noise(mode, self.exploration_noise)
+            actor = continuous.exploring(noisy, box)
+            evaluator = continuous.deterministic(mode, box)
+            error = squared_error if self.loss == 'mse' else negative_log_likelihood
+            loss = lambda policy, o, a: error(policy, box.to_canonical(a))
+            learner = make_learner(network, loss, self)
+        window = Window(length=1, first=('observation',))
+        return Parts(actor, evaluator, learner, Dataset(window, self.source, self.batch_size))

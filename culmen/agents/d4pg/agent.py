@@ -1,0 +1,48 @@
+"""D4PG: networks, policy, learning and experience, joined."""
+
+from dataclasses import dataclass
+
+from culmen.agents.d4pg.config import D4PGConfig
+from culmen.agents.d4pg.learning import make_learner
+from culmen.components.networks.action_box import action_box
+from culmen.components.networks.continuous import DeterministicHead
+from culmen.components.networks.continuous import make_continuous_networks
+from culmen.components.policies.continuous import deterministic
+from culmen.components.policies.continuous import exploring
+from culmen.components.policies.continuous import with_gaussian_noise
+from culmen.core.experience import Replay
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Parts
+
+
+@dataclass(frozen=True)
+class D4PG(D4PGConfig):
+    """Distributed Distributional Deterministic Policy Gradients for continuous actions."""
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        box = action_box('D4PG', spec)
+        networks = make_continuous_networks(
+            spec,
+            lambda: DeterministicHead(box.size),
+            box.size,
+            self.hidden_sizes,
+            num_critics=1,
+            num_atoms=self.num_atoms,
+            layer_norm=self.layer_norm,
+        )
+        noisy = with_gaussian_noise(networks.act, self.exploration_noise)
+        return Parts(
+            actor=exploring(noisy, box, self.random_steps),
+            evaluator=deterministic(networks.act, box),
+            learner=make_learner(networks, box, self),
+            experience=Replay(
+                window=Window(length=self.n_step, ends=('observation',)),
+                capacity=self.replay_capacity,
+                min_size=self.min_replay_size,
+                batch_size=self.batch_size,
+                samples_per_insert=self.samples_per_insert,
+                priority_exponent=self.priority_exponent,
+            ),
+        )

@@ -1,0 +1,17 @@
+"""Deep Q-Networks: Q-learning with a network, replay and a target network.
+
+Mnih et al. 2015, "Human-level control through deep reinforcement learning" (Nature 518). By option:
+double Q-learning (van Hasselt et al. 2016, 1509.06461), dueling heads (Wang et al. 2016, 1511.06581),
+n-step returns (Sutton 1988; Hessel et al. 2018, 1710.02298) and prioritised replay (Schaul et al.
+2016, 1511.05952).
+
+    culmen.run(culmen.Experiment(agent=dqn.DQN(), environment='bsuite/catch/0', max_actor_steps=20_000))
+"""
+
+from culmen.agents.dqn.agent import DQN
+from culmen.agents.dqn.config import DQNConfig
+from culmen.agents.dqn.learning import TrainingState
+from culmen.agents.dqn.learning import loss
+from culmen.agents.dqn.learning import make_learner
+
+__all__ = ['DQN', 'DQNConfig', 'TrainingState', 'loss', 'make_learner']

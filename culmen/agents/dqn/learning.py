@@ -1,0 +1,116 @@
+"""The loss and the update of DQN.
+
+Mnih et al. 2015, algorithm 1. Departures from it:
+1. The error is clipped through a Huber loss, of which the clipped gradient is the derivative.
+2. The optimiser is Adam by default (RMSProp in the paper, `optimizer='rmsprop'`).
+3. Windows reach `n_step` rewards ahead; 1 is the paper's.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from culmen.agents.dqn.config import DQNConfig
+from culmen.components import losses
+from culmen.components.networks import Network
+from culmen.components.policies import mask_illegal
+from culmen.components.replay.priorities import importance_weights
+from culmen.components.replay.windows import fold
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Params
+from culmen.core.types import Sample
+
+
+class TrainingState(NamedTuple):
+    """What an update reads and writes."""
+
+    params: Params
+    target_params: Params
+    optimizer_state: optax.OptState
+
+
+def loss(
+    params: Params, target_params: Params, sample: Sample, network: Network, config: DQNConfig
+) -> tuple[jax.Array, tuple[Metrics, Array]]:
+    """The loss of a batch of windows.
+
+    Args:
+        params, target_params: of the online and of the target network.
+        sample: B windows of `n_step` transitions.
+    Returns: (loss [], (metrics, absolute errors float32[B])).
+    """
+    steps = sample.steps
+    if config.reward_clip is not None:
+        steps = steps._replace(
+            reward=jnp.clip(steps.reward, -config.reward_clip, config.reward_clip)
+        )
+    o_tm1, a_tm1, r_t, discount_t, o_t = fold(steps, config.discount)
+
+    q_tm1 = network.apply(params, o_tm1)
+    q_t = mask_illegal(network.apply(target_params, o_t), o_t)
+    if config.double:
+        # van Hasselt et al. 2016, equation 4: the online network selects, the target network values.
+        q_t_selector = mask_illegal(network.apply(params, o_t), o_t)
+        errors = jax.vmap(losses.double_q_learning)(
+            q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector
+        )
+    else:
+        errors = jax.vmap(losses.q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t)
+
+    if config.huber_delta is None:
+        element_losses = losses.l2_loss(errors)
+    else:
+        element_losses = losses.huber_loss(errors, config.huber_delta)
+    if config.priority_exponent:
+        # Schaul et al. 2016, section 3.4.
+        element_losses *= importance_weights(
+            sample.probability, sample.size, config.importance_exponent
+        )
+    mean_loss = jnp.mean(element_losses)
+    metrics = {'loss': mean_loss, 'q': jnp.mean(q_tm1), 'absolute_error': jnp.mean(jnp.abs(errors))}
+    return mean_loss, (metrics, jnp.abs(errors))
+
+
+def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
+    """Builds the update of DQN."""
+    optimizer = make_optimizer(config)
+
+    def init(key: jax.Array) -> TrainingState:
+        params = network.init(key)
+        return TrainingState(params, params, optimizer.init(params))
+
+    def update(
+        state: TrainingState, sample: Sample, context: Context
+    ) -> tuple[TrainingState, Metrics, Array | None]:
+        gradient = jax.grad(loss, has_aux=True)
+        grads, (metrics, errors) = gradient(
+            state.params, state.target_params, sample, network, config
+        )
+        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
+        params = optax.apply_updates(state.params, updates)
+        # Every C updates reset the target network.
+        target_params = optax.periodic_update(
+            params, state.target_params, context.learner_steps + 1, config.target_update_period
+        )
+        priorities = errors if config.priority_exponent else None
+        return TrainingState(params, target_params, optimizer_state), metrics, priorities
+
+    return LearnerCore(init, update, variables=lambda state: state.params)
+
+
+def make_optimizer(config: DQNConfig) -> optax.GradientTransformation:
+    """The optimiser that the settings name, on all parameters as one vector: fewer, larger kernels."""
+    if config.optimizer == 'adam':
+        optimizer = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
+    else:
+        optimizer = optax.rmsprop(
+            config.learning_rate, decay=0.95, eps=config.optimizer_epsilon, centered=True
+        )
+    if config.max_gradient_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
+    return optax.flatten(optimizer)

@@ -1,0 +1,139 @@
+"""The loss and the update of IMPALA and of A2C.
+
+Espeholt et al. 2018, sections 4.1 and 4.2; Mnih et al. 2016, section 4 and algorithm S3. Departures:
+1. Losses are means over the real steps of a batch; IMPALA sums them. With Adam or RMSProp that is
+   another `optimizer_epsilon` and another `max_gradient_norm`.
+2. Adam is the default optimiser, with other costs and rates, for small tasks; `presets` has IMPALA's.
+3. A truncated episode bootstraps from the value of its own last observation.
+4. The network is not given the last action and the last reward.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from culmen.agents.impala.config import A2CConfig
+from culmen.agents.impala.config import IMPALAConfig
+from culmen.components import losses
+from culmen.components import policies
+from culmen.components.networks import ActorCriticNetwork
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Params
+from culmen.core.types import Sample
+
+
+class TrainingState(NamedTuple):
+    """What an update reads and writes."""
+
+    params: Params
+    optimizer_state: optax.OptState
+
+
+def loss(
+    params: Params, sample: Sample, network: ActorCriticNetwork, config: A2CConfig
+) -> tuple[jax.Array, Metrics]:
+    """The loss of a batch of unrolls, that of IMPALA where the config is one of IMPALA.
+
+    Args:
+        params: of the network.
+        sample: B windows of `unroll_length` transitions, which cross episodes.
+    Returns: (loss [], metrics).
+    """
+    steps = sample.steps
+    output = network.unroll(
+        params, steps.observation, steps.step_type, policies.entering_state(steps)
+    )
+    policy = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], output.policy)
+    actions = policies.drawn_actions(steps)
+    reward = steps.reward[:, 1:]
+    if config.reward_clip is not None:
+        reward = jnp.clip(reward, -config.reward_clip, config.reward_clip)
+
+    log_pi = policy.log_prob(actions)
+    if isinstance(config, IMPALAConfig):
+        log_ratio = log_pi - steps.extras['policy'].log_prob(actions)
+        rho_tm1 = jax.lax.stop_gradient(jnp.exp(log_ratio))
+        clips = config.clip_rho_threshold, config.clip_pg_rho_threshold
+    else:  # The policy that acted is the one that learns.
+        rho_tm1, clips = jnp.ones_like(reward), (None, None)
+
+    # Equation 1 and section 4.2. A step is cut where the next begins an episode.
+    vtrace = functools.partial(
+        losses.vtrace_td_error_and_advantage,
+        lambda_=config.lambda_,
+        clip_rho_threshold=clips[0],
+        clip_pg_rho_threshold=clips[1],
+    )
+    targets = jax.vmap(lambda *sequences: vtrace(*sequences[:-1], sample_mask=sequences[-1]))(
+        output.value[:, :-1],
+        output.value[:, 1:],
+        reward,
+        config.discount * steps.discount[:, 1:],
+        rho_tm1,
+        steps.mask,
+    )
+
+    def mean(values: Array) -> jax.Array:  # over real steps
+        return jnp.sum(jnp.where(steps.mask, values, 0)) / jnp.maximum(jnp.sum(steps.mask), 1)
+
+    policy_loss = mean(-log_pi * jax.lax.stop_gradient(targets.pg_advantage))
+    value_loss = mean(losses.l2_loss(targets.errors))
+    entropy = mean(policy.entropy())
+    total = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
+    metrics = {
+        'loss': total,
+        'policy_loss': policy_loss,
+        'value_loss': value_loss,
+        'entropy': entropy,
+        'value': mean(output.value[:, :-1]),
+        'ratio': mean(rho_tm1),
+    }
+    return total, metrics
+
+
+def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
+    """Builds the update of IMPALA or A2C."""
+    optimizer = make_optimizer(config)
+
+    def init(key: jax.Array) -> TrainingState:
+        params = network.init(key)
+        return TrainingState(params, optimizer.init(params))
+
+    def update(
+        state: TrainingState, sample: Sample, context: Context
+    ) -> tuple[TrainingState, Metrics, None]:
+        grads, metrics = jax.grad(loss, has_aux=True)(state.params, sample, network, config)
+        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
+        rate = learning_rate(config, context)
+        params = jax.tree_util.tree_map(lambda p, u: p - rate * u, state.params, updates)
+        # The policy lag: updates since those that made the parameters that began each unroll.
+        staleness = jnp.mean((context.learner_steps - sample.version).astype(jnp.float32))
+        return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
+
+    return LearnerCore(init, update, variables=lambda state: state.params)
+
+
+def learning_rate(config: A2CConfig, context: Context) -> jax.Array:
+    """The rate of an update: constant, or on its way to 0."""
+    if config.learning_rate_decay_steps is None:
+        return jnp.asarray(config.learning_rate, jnp.float32)
+    return policies.linear_schedule(config.learning_rate, 0.0, config.learning_rate_decay_steps)(
+        context
+    )
+
+
+def make_optimizer(config: A2CConfig) -> optax.GradientTransformation:
+    """The direction of a step, on all parameters as one vector: fewer, larger kernels."""
+    if config.optimizer == 'adam':
+        optimizer = optax.scale_by_adam(eps=config.optimizer_epsilon)
+    else:
+        optimizer = optax.scale_by_rms(config.rmsprop_decay, config.optimizer_epsilon)
+    if config.max_gradient_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
+    return optax.flatten(optimizer)

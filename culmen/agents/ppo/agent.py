@@ -1,0 +1,45 @@
+"""PPO: network, policy, learning and experience, joined."""
+
+from dataclasses import dataclass
+
+from culmen.agents.ppo.config import PPOConfig
+from culmen.agents.ppo.learning import make_learner
+from culmen.components import policies
+from culmen.components.networks import make_actor_critic_network
+from culmen.core.experience import Queue
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Parts
+
+
+@dataclass(frozen=True)
+class PPO(PPOConfig):
+    """Proximal Policy Optimization, for discrete and continuous actions."""
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        network = make_actor_critic_network(
+            'PPO',
+            spec,
+            self.hidden_sizes,
+            activation=self.activation,
+            torso=self.torso,
+            shared_torso=self.shared_torso,
+            core=self.core,
+            core_size=self.core_size,
+            initial_log_scale=self.initial_log_scale,
+        )
+        window = Window(
+            length=self.unroll_length,
+            period=self.unroll_length,
+            cross_episodes=True,
+            first=() if self.core == 'none' else ('extras/core_state',),
+        )
+        return Parts(
+            actor=policies.sampling(
+                network, spec, lambda policy, drawn: {'log_prob': policy.log_prob(drawn)}
+            ),
+            evaluator=policies.likeliest(network, spec),
+            learner=make_learner(network, self),
+            experience=Queue(window, self.batch_size, max_staleness=0),
+        )

@@ -1,0 +1,204 @@
+"""The loss and the update of PPO.
+
+Schulman et al. 2017, section 5 and algorithm 1. Departures from it:
+1. Gradients are clipped by their global norm, advantages normalised in each minibatch.
+2. A truncated episode bootstraps from the value of its own last observation.
+3. Values and advantages are computed once a batch, with the parameters that acted.
+4. With a core the minibatches are of whole windows, each from the state that entered it when it was
+   acted, also in later epochs.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from culmen.agents.ppo.config import PPOConfig
+from culmen.components import losses
+from culmen.components import policies
+from culmen.components.networks import ActorCriticNetwork
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import Sample
+from culmen.core.types import State
+
+
+class TrainingState(NamedTuple):
+    """What an update reads and writes."""
+
+    params: Params
+    optimizer_state: optax.OptState
+
+
+class Batch(NamedTuple):
+    """N pieces of the stream of T steps, with what the parameters that acted said of them."""
+
+    observation: Nest  # [N, T, ...]
+    step_type: Array  # int32[N, T]
+    core_state: State  # [N, ...]: that entered the first step
+    drawn: Array  # [N, T, ...]: the actions
+    log_prob: Array  # float32[N, T]: of the actions
+    value: Array  # float32[N, T]
+    advantage: Array  # float32[N, T]
+    mask: Array  # bool[N, T]: a real step
+
+
+def loss(
+    params: Params, batch: Batch, network: ActorCriticNetwork, config: PPOConfig
+) -> tuple[jax.Array, Metrics]:
+    """The loss of a minibatch. Returns: (loss [], metrics)."""
+    output = network.unroll(params, batch.observation, batch.step_type, batch.core_state)
+
+    def mean(values: Array) -> jax.Array:  # over real steps
+        return jnp.sum(jnp.where(batch.mask, values, 0)) / jnp.maximum(jnp.sum(batch.mask), 1)
+
+    log_ratio = output.policy.log_prob(batch.drawn) - batch.log_prob
+    log_ratio = jnp.where(batch.mask, log_ratio, 0)
+    ratio = jnp.exp(log_ratio)
+    advantage, mask = jnp.asarray(batch.advantage), jnp.asarray(batch.mask)
+    if config.normalise_advantages:
+        deviation = advantage - mean(advantage)
+        advantage = deviation / (jnp.sqrt(mean(jnp.square(deviation))) + 1e-8)
+    # Equation 7.
+    policy_loss = losses.clipped_surrogate_pg_loss(
+        ratio.ravel(),
+        advantage.ravel(),
+        config.clip_epsilon,
+        mask=mask.ravel(),
+        normalise_by_weights=True,
+    )
+
+    target = batch.value + batch.advantage
+    value_losses = losses.l2_loss(output.value - target)
+    if config.value_clip_epsilon is not None:
+        change = output.value - batch.value
+        clipped = batch.value + jnp.clip(
+            change, -config.value_clip_epsilon, config.value_clip_epsilon
+        )
+        value_losses = jnp.maximum(value_losses, losses.l2_loss(clipped - target))
+    value_loss = mean(value_losses)
+    entropy = mean(output.policy.entropy())
+    # Equation 9.
+    total = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
+    metrics = {
+        'loss': total,
+        'policy_loss': policy_loss,
+        'value_loss': value_loss,
+        'entropy': entropy,
+        'kl': mean(ratio - 1 - log_ratio),  # of the new policy from the old one, never below 0
+        'clip_fraction': mean(jnp.abs(ratio - 1) > config.clip_epsilon),
+        'log_ratio': jnp.max(jnp.abs(log_ratio)),
+    }
+    return total, metrics
+
+
+def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
+    """Builds the update of PPO."""
+    optimizer = make_optimizer(config)
+
+    def init(key: jax.Array) -> TrainingState:
+        params = network.init(key)
+        return TrainingState(params, optimizer.init(params))
+
+    def update(
+        state: TrainingState, sample: Sample, context: Context
+    ) -> tuple[TrainingState, Metrics, None]:
+        batch = evaluate(state.params, sample, network, config)
+        batch = jax.tree_util.tree_map(jnp.asarray, batch)
+        num = batch.mask.shape[0]
+        if num % config.num_minibatches:
+            kind = 'steps' if config.core == 'none' else 'windows'
+            raise ValueError(
+                f'num_minibatches must divide the {num} {kind} of a batch, '
+                f'got {config.num_minibatches}.'
+            )
+        rate = learning_rate(config, context)
+
+        def descend(carry: Any, indices: Array) -> tuple[Any, Metrics]:
+            state, stopped = carry
+            minibatch = jax.tree_util.tree_map(lambda leaf: leaf[indices], batch)
+            grads, metrics = jax.grad(loss, has_aux=True)(state.params, minibatch, network, config)
+            updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
+            params = jax.tree_util.tree_map(lambda p, u: p - rate * u, state.params, updates)
+            new = TrainingState(params, optimizer_state)
+            if config.target_kl is not None:
+                stopped |= metrics['kl'] > config.target_kl
+                new = jax.tree_util.tree_map(lambda a, b: jnp.where(stopped, a, b), state, new)
+            return (new, stopped), {**metrics, 'descents': ~stopped}
+
+        # Algorithm 1: K epochs of minibatches, each epoch in an order of its own.
+        keys = jax.random.split(context.key, config.num_epochs)
+        orders = jax.vmap(lambda key: jax.random.permutation(key, num))(keys)
+        orders = orders.reshape((config.num_epochs * config.num_minibatches, -1))
+        (state, _), each = jax.lax.scan(descend, (state, jnp.bool_(False)), orders)
+        return state, summary(each), None
+
+    return LearnerCore(init, update, variables=lambda state: state.params)
+
+
+def evaluate(
+    params: Params, sample: Sample, network: ActorCriticNetwork, config: PPOConfig
+) -> Batch:
+    """What the parameters that acted say of a sample: values, and generalised advantages."""
+    steps = sample.steps
+    core_state = policies.entering_state(steps)
+    value = network.unroll(params, steps.observation, steps.step_type, core_state).value
+    # Equations 11 and 12. A step is cut where the next begins an episode.
+    advantage = jax.vmap(
+        lambda r_t, discount_t, v_tm1, v_t, mask: losses.truncated_generalized_advantage_estimation(
+            r_t, discount_t, config.lambda_, v_tm1=v_tm1, v_t=v_t, mask=mask
+        )
+    )(
+        steps.reward[:, 1:],
+        config.discount * steps.discount[:, 1:],
+        value[:, :-1],
+        value[:, 1:],
+        steps.mask,
+    )
+    before = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], steps.observation)
+    batch = Batch(
+        before,
+        steps.step_type[:, :-1],
+        core_state,
+        policies.drawn_actions(steps),
+        steps.extras['log_prob'],
+        value[:, :-1],
+        advantage,
+        jnp.asarray(steps.mask),
+    )
+    if config.core == 'none':  # Each step stands for itself: a piece of length 1.
+        return jax.tree_util.tree_map(lambda leaf: leaf.reshape((-1, 1, *leaf.shape[2:])), batch)
+    return batch
+
+
+def summary(each: Metrics) -> Metrics:
+    """The metrics of an update from those of its minibatches, of which the first ones descended."""
+    descents = jnp.sum(each['descents'])
+    # Where none did, the first says why.
+    seen = jnp.arange(len(each['descents'])) < jnp.maximum(descents, 1)
+    metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / jnp.sum(seen) for name, x in each.items()}
+    first = each['log_ratio'][0]  # before any descent: nothing but rounding
+    return {**metrics, 'log_ratio': first, 'descents': descents}
+
+
+def learning_rate(config: PPOConfig, context: Context) -> jax.Array:
+    """The rate of an update: constant, or on its way to 0."""
+    if config.learning_rate_decay_steps is None:
+        return jnp.asarray(config.learning_rate, jnp.float32)
+    return policies.linear_schedule(config.learning_rate, 0.0, config.learning_rate_decay_steps)(
+        context
+    )
+
+
+def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
+    """The direction of a descent, on all parameters as one vector: fewer, larger kernels."""
+    optimizer = optax.scale_by_adam(eps=config.optimizer_epsilon)
+    if config.max_gradient_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
+    return optax.flatten(optimizer)

@@ -1,0 +1,56 @@
+"""SAC: networks, policy, learning and experience, joined."""
+
+from dataclasses import dataclass
+
+import jax
+
+from culmen.agents.sac.config import SACConfig
+from culmen.agents.sac.learning import make_learner
+from culmen.components.networks.action_box import action_box
+from culmen.components.networks.continuous import make_continuous_networks
+from culmen.components.networks.tanh_gaussian import TanhGaussian
+from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.policies.continuous import deterministic
+from culmen.components.policies.continuous import exploring
+from culmen.core.experience import Replay
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import Parts
+
+
+@dataclass(frozen=True)
+class SAC(SACConfig):
+    """Soft Actor-Critic for continuous actions."""
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        box = action_box('SAC', spec)
+        networks = make_continuous_networks(
+            spec,
+            lambda: TanhGaussianHead(box.size),
+            box.size,
+            self.hidden_sizes,
+            layer_norm=self.layer_norm,
+            encoder_channels=self.encoder_channels,
+        )
+
+        def sample(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:
+            return jax.vmap(TanhGaussian.sample)(networks.act(params, observation), keys)
+
+        def mode(params: Params, observation: Nest) -> jax.Array:
+            return networks.act(params, observation).mode()
+
+        return Parts(
+            actor=exploring(sample, box, self.random_steps),
+            evaluator=deterministic(mode, box),
+            learner=make_learner(networks, box, self),
+            experience=Replay(
+                window=Window(length=1),
+                capacity=self.replay_capacity,
+                min_size=self.min_replay_size,
+                batch_size=self.batch_size,
+                samples_per_insert=self.samples_per_insert,
+            ),
+        )

@@ -1,0 +1,191 @@
+"""The losses and the update of SAC.
+
+Haarnoja et al. 2018 (1812.05905), algorithm 1. Departures from it:
+1. The entropy is that of canonical actions, in [-1, 1]: the box of an environment has no part in it.
+2. An encoder, if there is one, is taught by the critics' loss alone and shared with the policy
+   (Yarats et al. 2019, 1910.01741); images may be shifted at random (DrQ, Yarats et al. 2021,
+   2004.13649, with one shift of each). For vectors there is none.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from culmen.agents.sac.config import SACConfig
+from culmen.components import losses
+from culmen.components.networks.action_box import ActionBox
+from culmen.components.networks.continuous import ContinuousNetworks
+from culmen.components.networks.continuous import CriticParams
+from culmen.components.networks.optimizers import adam
+from culmen.components.networks.pixels import random_shift
+from culmen.components.replay.windows import Transitions
+from culmen.components.replay.windows import fold
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Params
+from culmen.core.types import Sample
+
+
+class TrainingState(NamedTuple):
+    """What an update reads and writes."""
+
+    policy_params: Params
+    critic_params: CriticParams
+    target_critic_params: CriticParams
+    log_temperature: Array  # float32[]
+    policy_optimizer_state: optax.OptState
+    critic_optimizer_state: optax.OptState
+    temperature_optimizer_state: optax.OptState
+
+
+def critic_loss(
+    critic_params: CriticParams,
+    target_critic_params: CriticParams,
+    policy_params: Params,
+    temperature: Array,
+    transitions: Transitions,
+    key: jax.Array,
+    networks: ContinuousNetworks,
+) -> tuple[jax.Array, tuple[Array, Array]]:
+    """Equation 5: the soft Bellman residual, summed over the critics.
+
+    Args:
+        transitions: B of them, a_tm1 canonical [B, D].
+    Returns: (loss [], (features of o_tm1 [B, F], action values [num_critics, B])).
+    """
+    o_tm1, a_tm1, r_t, discount_t, o_t = transitions
+    features_tm1 = networks.encode(critic_params.encoder, o_tm1)
+    q_tm1 = networks.critics(critic_params.ensemble, features_tm1, a_tm1)
+
+    policy_t = networks.policy(policy_params, networks.encode(critic_params.encoder, o_t))
+    a_t, log_prob_t = policy_t.sample_and_log_prob(key)
+    target_features_t = networks.encode(target_critic_params.encoder, o_t)
+    q_t = networks.critics(target_critic_params.ensemble, target_features_t, a_t)
+    # Equation 3, with the least of the target critics.
+    v_t = jnp.min(q_t, axis=0) - temperature * log_prob_t
+    of_batch = jax.vmap(losses.td_learning)
+    errors = jax.vmap(of_batch, in_axes=(0, None, None, None))(q_tm1, r_t, discount_t, v_t)
+    loss = jnp.sum(jnp.mean(losses.l2_loss(errors), axis=1))
+    return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
+
+
+def policy_loss(
+    policy_params: Params,
+    ensemble: Params,
+    temperature: Array,
+    features: Array,
+    key: jax.Array,
+    networks: ContinuousNetworks,
+) -> tuple[jax.Array, Array]:
+    """Equation 9, by the reparameterised action.
+
+    Args:
+        features: of B observations [B, F].
+    Returns: (loss [], log-densities of the drawn actions [B]).
+    """
+    action, log_prob = networks.policy(policy_params, features).sample_and_log_prob(key)
+    q = jnp.min(networks.critics(ensemble, features, action), axis=0)
+    return jnp.mean(temperature * log_prob - q), log_prob
+
+
+def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Array) -> jax.Array:
+    """Equation 18: the temperature rises where the policy's entropy is below its target.
+
+    Args:
+        log_prob: of B drawn actions [B].
+    """
+    return jnp.exp(log_temperature) * jnp.mean(jax.lax.stop_gradient(-log_prob - target_entropy))
+
+
+def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig) -> LearnerCore:
+    """Builds the update of SAC."""
+    optimizer = adam(config.learning_rate, config.max_gradient_norm)
+    temperature_optimizer = adam(config.learning_rate)
+    # Appendix D: minus the number of dimensions.
+    target_entropy = -box.size if config.target_entropy is None else config.target_entropy
+
+    def init(key: jax.Array) -> TrainingState:
+        policy_params, critic_params = networks.init(key)
+        log_temperature = jnp.log(jnp.asarray(config.initial_temperature, jnp.float32))
+        return TrainingState(
+            policy_params,
+            critic_params,
+            critic_params,
+            log_temperature,
+            optimizer.init(policy_params),
+            optimizer.init(critic_params),
+            temperature_optimizer.init(log_temperature),
+        )
+
+    def update(
+        state: TrainingState, sample: Sample, context: Context
+    ) -> tuple[TrainingState, Metrics, None]:
+        transitions = fold(sample.steps, config.discount)
+        transitions = transitions._replace(a_tm1=box.to_canonical(transitions.a_tm1))
+        critic_key, policy_key, *shift_keys = jax.random.split(context.key, 4)
+        if config.augmentation_pad:
+            transitions = transitions._replace(
+                o_tm1=random_shift(shift_keys[0], transitions.o_tm1, config.augmentation_pad),
+                o_t=random_shift(shift_keys[1], transitions.o_t, config.augmentation_pad),
+            )
+        temperature = jnp.exp(state.log_temperature)
+        if config.temperature is not None:
+            temperature = jnp.asarray(config.temperature, jnp.float32)
+
+        gradient = jax.value_and_grad(critic_loss, has_aux=True)
+        (critic_value, (features, q)), grads = gradient(
+            state.critic_params,
+            state.target_critic_params,
+            state.policy_params,
+            temperature,
+            transitions,
+            critic_key,
+            networks,
+        )
+        updates, critic_optimizer_state = optimizer.update(grads, state.critic_optimizer_state)
+        critic_params = optax.apply_updates(state.critic_params, updates)
+
+        gradient = jax.value_and_grad(policy_loss, has_aux=True)
+        (policy_value, log_prob), grads = gradient(
+            state.policy_params, critic_params.ensemble, temperature, features, policy_key, networks
+        )
+        updates, policy_optimizer_state = optimizer.update(grads, state.policy_optimizer_state)
+        policy_params = optax.apply_updates(state.policy_params, updates)
+
+        log_temperature = state.log_temperature
+        temperature_optimizer_state = state.temperature_optimizer_state
+        if config.temperature is None:
+            grads = jax.grad(temperature_loss)(log_temperature, log_prob, target_entropy)
+            updates, temperature_optimizer_state = temperature_optimizer.update(
+                grads, temperature_optimizer_state
+            )
+            log_temperature = optax.apply_updates(log_temperature, updates)
+
+        target_critic_params = optax.incremental_update(
+            critic_params, state.target_critic_params, config.target_rate
+        )
+        metrics = {
+            'loss': critic_value,
+            'policy_loss': policy_value,
+            'q': jnp.mean(q),
+            'entropy': -jnp.mean(log_prob),
+            'temperature': temperature,
+        }
+        after = TrainingState(
+            policy_params,
+            critic_params,
+            target_critic_params,
+            log_temperature,
+            policy_optimizer_state,
+            critic_optimizer_state,
+            temperature_optimizer_state,
+        )
+        return after, metrics, None
+
+    return LearnerCore(
+        init, update, variables=lambda state: (state.critic_params.encoder, state.policy_params)
+    )

@@ -1,0 +1,93 @@
+"""An agent that learns from demonstrations beside its own steps.
+
+Two tables: the base's Replay, and a Dataset of recorded streams cut by the same window. Every batch holds a
+fixed share of demonstrations, as in Paine et al. 2019, "Making Efficient Use of Demonstrations to Solve Hard
+Exploration Problems" (1909.01387), section 3 (R2D3), and the base learns from it as from any batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from culmen.core.checks import check_range
+from culmen.core.checks import check_types
+from culmen.core.experience import Dataset
+from culmen.core.experience import Replay
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Agent
+from culmen.core.types import Context
+from culmen.core.types import Metrics
+from culmen.core.types import Parts
+from culmen.core.types import Sample
+from culmen.core.types import State
+
+REPLAY, DEMONSTRATIONS = 'replay', 'demonstrations'
+
+
+@dataclass(frozen=True)
+class Demonstrated:
+    """An agent around another that has a Replay, into whose batches it mixes demonstrations."""
+
+    base: Agent  # with one Replay
+    source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
+    ratio: float = 0.25  # share of a batch, in (0, 1); rounded to whole windows
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('ratio', self.ratio, 0, 1, open_low=True, open_high=True)
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        base = self.base.build(spec)
+        replay = base.experience
+        if not isinstance(replay, Replay) or replay.draw == 'all':
+            raise ValueError(
+                f'Demonstrated needs a base with one Replay that is sampled, got {replay!r}.'
+            )
+        size = replay.batch_size
+        demonstrations = round(self.ratio * size)
+        own = size - demonstrations
+        if not (demonstrations and own):
+            raise ValueError(
+                f'ratio must leave demonstrations and own steps in a batch of {size}, '
+                f'got {self.ratio}.'
+            )
+
+        def update(
+            state: State, samples: dict[str, Sample], context: Context
+        ) -> tuple[State, Metrics, Any]:
+            batch = _joined(samples[REPLAY], samples[DEMONSTRATIONS])
+            state, metrics, priorities = base.learner.update(state, batch, context)
+            if priorities is None:
+                return state, metrics, None
+            return state, metrics, {REPLAY: priorities[:own], DEMONSTRATIONS: None}
+
+        # As many updates an insert as the base asks for, though each draws fewer of its own.
+        samples_per_insert = Fraction(replay.samples_per_insert) * Fraction(own, size)
+        return base._replace(
+            learner=base.learner._replace(update=update),
+            experience={
+                REPLAY: dataclasses.replace(
+                    replay, batch_size=own, samples_per_insert=float(samples_per_insert)
+                ),
+                DEMONSTRATIONS: Dataset(replay.window, self.source, demonstrations),
+            },
+        )
+
+
+def _joined(own: Sample, demonstrations: Sample) -> Sample:
+    """One sample of both; demonstrations count as drawn uniformly from the base's table."""
+    as_if = jnp.full_like(demonstrations.probability, 1.0) / jnp.asarray(own.size, jnp.float32)
+    demonstrations = demonstrations._replace(probability=as_if, size=own.size)
+    join = lambda a, b: jnp.concatenate([jnp.asarray(a), jnp.asarray(b)])
+    return Sample(
+        steps=jax.tree_util.tree_map(join, own.steps, demonstrations.steps),
+        probability=join(own.probability, demonstrations.probability),
+        size=own.size,
+        version=join(own.version, demonstrations.version),
+    )

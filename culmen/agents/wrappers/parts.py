@@ -1,0 +1,142 @@
+"""What agents made of agents share: samples of every table, extras around the base's, running moments."""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.core.experience import Experience
+from culmen.core.experience import Replay
+from culmen.core.experience import mirror
+from culmen.core.experience import tables
+from culmen.core.experience import unmirror
+from culmen.core.types import Array
+from culmen.core.types import Nest
+from culmen.core.types import Samples
+from culmen.core.types import Steps
+
+BASE = 'base'  # where the base's extras are among those of the agent around it
+
+
+def map_steps(
+    function: Callable[[Steps], Steps], experience: Experience, samples: Samples
+) -> Samples:
+    """The samples with the steps of every table changed."""
+    changed = {
+        name: sample._replace(steps=function(sample.steps))
+        for name, sample in unmirror(experience, samples).items()
+    }
+    return mirror(experience, changed)
+
+
+def all_steps(experience: Experience, samples: Samples) -> list[Steps]:
+    """The steps of every table."""
+    return [sample.steps for sample in unmirror(experience, samples).values()]
+
+
+def around_extras(experience: Experience) -> Experience:
+    """The experience of an agent whose extras are {'base': those of the base, ...}."""
+    return mirror(experience, {name: _around(table) for name, table in tables(experience).items()})
+
+
+def base_extras(steps: Steps) -> Steps:
+    """Steps as the base knows them."""
+    return steps._replace(extras=steps.extras[BASE])
+
+
+def _around(table: Any) -> Any:
+    window = table.window
+    moved = {
+        name: tuple(_moved(path) for path in getattr(window, name)) for name in ('ends', 'first')
+    }
+    changed = dataclasses.replace(table, window=dataclasses.replace(window, **moved))
+    if isinstance(table, Replay) and table.priority is not None:
+        changed = dataclasses.replace(changed, priority=_OfBase(table.priority))
+    return changed
+
+
+def _moved(path: str) -> str:
+    nest, slash, rest = path.partition('/')
+    return f'{nest}/{BASE}{slash}{rest}' if nest == 'extras' else path
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfBase:
+    """A priority of the base's steps; equal where that is equal."""
+
+    priority: Callable[[Steps], Array]
+
+    def __call__(self, steps: Steps) -> Array:
+        return self.priority(base_extras(steps))
+
+
+def is_real(steps: Steps, times: int) -> jax.Array:
+    """Which time steps of an observation [B, times, ...] belong to a real transition: bool[B, times].
+
+    Args: times: length + 1, or what `Window.ends` and `first` leave of the time axis.
+    """
+    mask = jnp.asarray(steps.mask)
+    if times == mask.shape[1] + 1:
+        none = jnp.zeros_like(mask[:, :1])
+        return jnp.concatenate([mask, none], axis=1) | jnp.concatenate([none, mask], axis=1)
+    ends = jnp.stack([mask[:, 0], mask.any(axis=1)], axis=1)
+    return ends[:, :times]
+
+
+class Moments(NamedTuple):
+    """Mean and variance so far of several quantities."""
+
+    seen: tuple[Array, ...]  # float32[]: how often
+    mean: tuple[Array, ...]
+    variance: tuple[Array, ...]
+
+
+def initial_moments(shapes: Sequence[tuple[int, ...]]) -> Moments:
+    """Of nothing: mean 0 and variance 1, which change nothing."""
+    return Moments(
+        tuple(jnp.zeros(()) for _ in shapes),
+        tuple(jnp.zeros(shape) for shape in shapes),
+        tuple(jnp.ones(shape) for shape in shapes),
+    )
+
+
+def update_moments(moments: Moments, values: Sequence[Array], real: Sequence[Array]) -> Moments:
+    """Takes a batch in, by the pairwise combination of Chan, Golub and LeVeque 1979, equation 2.1.
+
+    Args:
+        moments: so far.
+        values: of each quantity [..., *shape].
+        real: of each quantity bool[...]; where False a value doesn't count.
+    """
+    return Moments(*zip(*map(_combined, *moments, values, real), strict=True))
+
+
+def _combined(
+    seen: Array, mean: Array, variance: Array, value: Array, real: Array
+) -> tuple[Array, Array, Array]:
+    new = jnp.sum(real, dtype=jnp.float32)
+    axes = tuple(range(real.ndim))
+    shaped = jnp.reshape(real, real.shape + (1,) * mean.ndim)
+    average = lambda x: jnp.sum(jnp.where(shaped, x, 0.0), axes) / jnp.maximum(new, 1.0)
+    of_batch = average(value)
+    spread = average(jnp.square(value - against(of_batch, value)))
+    fraction = new / jnp.maximum(seen + new, 1.0)
+    apart = of_batch - mean
+    within = (1 - fraction) * variance + fraction * spread
+    combined = within + fraction * (1 - fraction) * jnp.square(apart)
+    return seen + new, mean + fraction * apart, combined
+
+
+def against(quantity: Any, leaf: Any) -> jax.Array:
+    """A quantity [*shape] with axes in front, to meet a leaf [..., *shape]."""
+    quantity = jnp.asarray(quantity)
+    return jnp.reshape(quantity, (1,) * (jnp.ndim(leaf) - quantity.ndim) + quantity.shape)
+
+
+def select(condition: Array, new: Nest, old: Nest) -> Nest:
+    """`new` where a condition [] holds, else `old`."""
+    return jax.tree_util.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)

@@ -1,0 +1,139 @@
+"""An agent whose rewards are divided by the deviation of the return.
+
+Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients" (2005.12729), appendix A.1: each lane
+sums its rewards, discounted, as they come, and rewards are divided by the running deviation of that sum. The
+actor keeps the sum and puts it into the extras; the statistics are the learner's, part of the training state.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.agents.wrappers.parts import BASE
+from culmen.agents.wrappers.parts import Moments
+from culmen.agents.wrappers.parts import against
+from culmen.agents.wrappers.parts import all_steps
+from culmen.agents.wrappers.parts import around_extras
+from culmen.agents.wrappers.parts import base_extras
+from culmen.agents.wrappers.parts import initial_moments
+from culmen.agents.wrappers.parts import map_steps
+from culmen.agents.wrappers.parts import update_moments
+from culmen.core.checks import check_range
+from culmen.core.checks import check_types
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import ActorCore
+from culmen.core.types import Agent
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import Parts
+from culmen.core.types import Samples
+from culmen.core.types import State
+from culmen.core.types import Steps
+from culmen.core.types import TimeStep
+from culmen.core.types import where_first
+
+RETURN = 'return'
+
+
+class RewardScaledState(NamedTuple):
+    """The training state."""
+
+    base: State
+    moments: Moments  # of the discounted sum of each leaf of the reward
+
+
+class SummingState(NamedTuple):
+    """What a lane keeps."""
+
+    base: State
+    sums: Nest  # float32[B], or a nest of such: rewards of the episode so far, discounted
+
+
+@dataclass(frozen=True)
+class RewardScaled:
+    """An agent around another, whose rewards it scales."""
+
+    base: Agent  # any
+    discount: float = 0.99  # of the sum, a step, in [0, 1]
+    max_reward: float = 10.0  # scaled rewards are clipped to [-this, this], above 0
+    epsilon: float = 1e-8  # beside the variance, above 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('discount', self.discount, 0, 1)
+        check_range('max_reward', self.max_reward, 0, open_low=True)
+        check_range('epsilon', self.epsilon, 0, open_low=True)
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        base = self.base.build(spec)
+        rewards, structure = jax.tree_util.tree_flatten(spec.reward)
+
+        def init_actor(key: jax.Array, lanes: Lanes) -> SummingState:
+            num_lanes = jnp.shape(lanes.index)[0]
+            sums = [jnp.zeros((num_lanes, *leaf.shape)) for leaf in rewards]
+            return SummingState(base.actor.init(key, lanes), structure.unflatten(sums))
+
+        def select_action(
+            params: Params, timestep: TimeStep, state: SummingState, context: Context
+        ) -> tuple[Nest, SummingState, Nest]:
+            zeros = jax.tree_util.tree_map(jnp.zeros_like, state.sums)
+            sums = jax.tree_util.tree_map(
+                lambda reward, total: jnp.asarray(reward, jnp.float32) + self.discount * total,
+                timestep.reward,
+                where_first(timestep, zeros, state.sums),
+            )
+            action, after, extras = base.actor.select_action(params, timestep, state.base, context)
+            return action, SummingState(after, sums), {BASE: extras, RETURN: sums}
+
+        def init(key: jax.Array) -> RewardScaledState:
+            moments = initial_moments([tuple(leaf.shape) for leaf in rewards])
+            return RewardScaledState(base.learner.init(key), moments)
+
+        def update(
+            state: RewardScaledState, samples: Samples, context: Context
+        ) -> tuple[RewardScaledState, Metrics, Any]:
+            def scale(steps: Steps) -> Steps:
+                scaled = [
+                    jnp.clip(
+                        reward / against(jnp.sqrt(variance + self.epsilon), reward),
+                        -self.max_reward,
+                        self.max_reward,
+                    )
+                    for reward, variance in zip(
+                        structure.flatten_up_to(steps.reward), state.moments.variance, strict=True
+                    )
+                ]
+                return base_extras(steps)._replace(reward=structure.unflatten(scaled))
+
+            scaled = map_steps(scale, base.experience, samples)
+            trained, metrics, priorities = base.learner.update(state.base, scaled, context)
+            moments = state.moments
+            for steps in all_steps(base.experience, samples):
+                # Of each transition the sum that its reward leads to, the last of an episode too.
+                sums = [
+                    reward[:, 1:] + self.discount * before
+                    for reward, before in zip(
+                        structure.flatten_up_to(steps.reward),
+                        structure.flatten_up_to(steps.extras[RETURN]),
+                        strict=True,
+                    )
+                ]
+                moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
+            deviations = [jnp.ravel(jnp.sqrt(variance)) for variance in moments.variance]
+            metrics = {**metrics, 'return_deviation': jnp.mean(jnp.concatenate(deviations))}
+            return RewardScaledState(trained, moments), metrics, priorities
+
+        return Parts(
+            ActorCore(init_actor, select_action),
+            base.evaluator,
+            LearnerCore(init, update, lambda state: base.learner.variables(state.base)),
+            around_extras(base.experience),
+        )

@@ -1,0 +1,115 @@
+"""An agent that acts at random at first.
+
+Until all actors have taken `steps` steps, actions are uniformly random: legal ones of several, points of a
+box. What is learned from a Replay is learned from them like from any others. A Queue is for the policy's own
+actions: there the random ones are masked, so that no update is made of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.agents.wrappers.parts import BASE
+from culmen.agents.wrappers.parts import all_steps
+from culmen.agents.wrappers.parts import around_extras
+from culmen.agents.wrappers.parts import base_extras
+from culmen.agents.wrappers.parts import map_steps
+from culmen.agents.wrappers.parts import select
+from culmen.components.policies.uniform import uniform_actions
+from culmen.core.checks import check_range
+from culmen.core.checks import check_types
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import tables
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import ActorCore
+from culmen.core.types import Agent
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import Parts
+from culmen.core.types import Samples
+from culmen.core.types import State
+from culmen.core.types import Steps
+from culmen.core.types import TimeStep
+
+RANDOM = 'random'
+
+
+class WarmedUpState(NamedTuple):
+    """What a lane keeps."""
+
+    base: State
+    lane: Array  # int32[B]
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """An agent around another, before which it acts at random."""
+
+    base: Agent  # any
+    steps: int = 1_000  # of all actors, before the base acts; at least 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('steps', self.steps, 0)
+
+    def build(self, spec: EnvironmentSpec) -> Parts:
+        """Builds the agent for environments of this spec."""
+        base = self.base.build(spec)
+        queued = any(isinstance(table, Queue) for table in tables(base.experience).values())
+
+        def init(key: jax.Array, lanes: Lanes) -> WarmedUpState:
+            lane = jnp.asarray(lanes.index, jnp.int32)
+            return WarmedUpState(base.actor.init(key, lanes), lane)
+
+        def select_action(
+            params: Params, timestep: TimeStep, state: WarmedUpState, context: Context
+        ) -> tuple[Nest, WarmedUpState, Nest]:
+            own, other = jax.random.split(context.key)
+            action, after, extras = base.actor.select_action(
+                params, timestep, state.base, context._replace(key=own)
+            )
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(other, state.lane)
+            drawn = uniform_actions('WarmedUp', spec, timestep.observation, keys)
+            is_random = jnp.asarray(context.actor_steps) < self.steps
+            action = jax.tree_util.tree_map(
+                lambda a, b: jnp.where(is_random, a.astype(b.dtype), b), drawn, action
+            )
+            if queued:
+                extras = {BASE: extras, RANDOM: jnp.full(state.lane.shape, is_random)}
+            return action, WarmedUpState(after, state.lane), extras
+
+        return Parts(
+            ActorCore(init, select_action),
+            base.evaluator,
+            _own_actions_alone(base.learner, base.experience) if queued else base.learner,
+            around_extras(base.experience) if queued else base.experience,
+        )
+
+
+def _own_actions_alone(learner: LearnerCore, experience: Experience) -> LearnerCore:
+    """A learner to which transitions of random actions are none."""
+
+    def update(state: State, samples: Samples, context: Context) -> tuple[State, Metrics, Any]:
+        def mask(steps: Steps) -> Steps:
+            real = jnp.asarray(steps.mask) & ~jnp.asarray(steps.extras[RANDOM])
+            return base_extras(steps)._replace(mask=real)
+
+        masked = map_steps(mask, experience, samples)
+        trained, metrics, priorities = learner.update(state, masked, context)
+        # A batch of nothing else leaves all as it was: momentum would move it, and a mean is no number.
+        any_left = jnp.any(
+            jnp.stack([jnp.any(steps.mask) for steps in all_steps(experience, masked)])
+        )
+        none = {name: jnp.zeros_like(value) for name, value in metrics.items()}
+        return select(any_left, trained, state), select(any_left, metrics, none), priorities
+
+    return learner._replace(update=update)

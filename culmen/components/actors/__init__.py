@@ -1,0 +1,5 @@
+"""The actor worker: runs any ActorCore, on one lane or many."""
+
+from culmen.components.actors.actor import Actor
+
+__all__ = ['Actor']

@@ -1,0 +1,166 @@
+"""The actor worker. A loop gives it time steps and takes its actions; it never sees an environment."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
+from culmen.components.compiling import compile_lazily
+from culmen.components.keys import Contexts
+from culmen.components.keys import fold_seed
+from culmen.components.keys import unpack
+from culmen.components.packing import unpacked
+from culmen.core.types import ActorCore
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import TimeStep
+from culmen.core.workers import VariableSource
+from culmen.core.workers import Writer
+
+
+class Actor:
+    """Runs an ActorCore: one compiled call a tick, NumPy in and NumPy out.
+
+    The counts that a call is told are `actor_steps`, which the loop sets as it hears of them, and the
+    version of the parameters that act.
+    """
+
+    def __init__(
+        self,
+        core: ActorCore,
+        variables: VariableSource,
+        lanes: Lanes,
+        contexts: Contexts,
+        init_seed: int,
+        writer: Writer | None = None,
+        device: jax.Device | None = None,
+    ) -> None:
+        """Makes the worker; its first parameters are fetched at the first call.
+
+        Args:
+            core: what to run.
+            variables: where parameters are read.
+            lanes: the lanes of this actor.
+            contexts: of this actor's calls.
+            init_seed: of the actor state's key.
+            writer: the table that hears of every step; None: nobody does (evaluation).
+            device: where to act; None: where the parameters are, on the first device of several.
+        """
+        self._writer = writer
+        self._device = device
+        self._version: int | None = None
+        self._params: Params = None
+        self.actor_steps = 0
+        lane_index = np.asarray(lanes.index, np.int32)
+        self.num_lanes = len(lane_index)
+
+        def init(key: jax.Array) -> Any:
+            return core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
+
+        def select_action(params: Params, timestep: TimeStep, state: Any, packed: jax.Array) -> Any:
+            return core.select_action(unpacked(params), timestep, state, unpack(packed))
+
+        self._init = jax.jit(init)
+        self._select_action = compile_lazily(select_action)
+        self.restart(variables, contexts, init_seed)
+
+    def restart(self, variables: VariableSource, contexts: Contexts, init_seed: int) -> None:
+        """Begins anew with other variables, contexts and seed; what was compiled stays."""
+        self._variables = variables
+        self._contexts = contexts
+        self._version = None
+        self._calls = 0
+        self._state = self._place(self._init(jax.random.key(fold_seed(init_seed, 'init', 1))))
+
+    def observe(self, timestep: TimeStep) -> None:
+        """Tells the table of a time step of all lanes."""
+        if self._writer is not None:
+            self._writer.observe(timestep)
+
+    def select_action(self, timestep: TimeStep) -> Nest:
+        """Acts on a time step of all lanes.
+
+        Args:
+            timestep: leaves [B, ...]; the arrays belong to the actor from now on.
+        Returns: actions, NumPy leaves [B, ...].
+        """
+        news = self._variables.get_variables(self._version)
+        if news is not None:
+            self._version, params = news
+            if self._params is None and self._device is None:
+                self._follow(params)
+            self._params = self._place(params)
+        version = self._version or 0
+        packed = self._contexts.pack(self._calls, self.actor_steps, version)
+        action, self._state, extras = self._select_action(
+            self._params, timestep, self._state, packed
+        )
+        self._calls += 1
+        action = _fetch(action)
+        if self._writer is not None:
+            self._writer.act(action, _fetch(extras), version)
+        return action
+
+    def _follow(self, params: Params) -> None:
+        """Acts on the first of the devices that a learner was told to put its parameters on.
+
+        The state has to be there from the first call on: a policy is compiled for where its inputs are.
+        """
+        for leaf in jax.tree_util.tree_leaves(params):
+            if isinstance(leaf, jax.Array) and leaf.committed:
+                self._device = min(leaf.sharding.addressable_devices, key=lambda device: device.id)
+                self._state = self._place(self._state)
+                return
+
+    def _place(self, tree: Any) -> Any:
+        return tree if self._device is None else jax.device_put(tree, self._device)
+
+    @property
+    def num_compilations(self) -> int:
+        """How often the policy was compiled: 1 in a healthy run."""
+        return int(self._select_action._cache_size())
+
+    def get_state(self) -> dict[str, Any]:
+        """The count of calls and the core's state: arrays and plain values."""
+        return {'calls': self._calls, 'state': to_paths(self._state)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self._calls = int(state['calls'])
+        restored = from_paths('actor_state', self._state, state['state'])
+        self._state = self._place(jax.tree_util.tree_map(jnp.asarray, restored))
+
+
+def _fetch(tree: Nest) -> Nest:
+    """NumPy arrays of what a call gave; a lone array and nothing at all without a tree map."""
+    if isinstance(tree, jax.Array):
+        return np.asarray(tree)
+    return jax.tree_util.tree_map(np.asarray, tree) if tree != () else tree
+
+
+def extras_spec(
+    core: ActorCore, params: Any, timestep: TimeStep, lanes: Lanes
+) -> tuple[Nest, Nest]:
+    """Shapes and dtypes of (action, extras) without the lane axis, computed without running anything.
+
+    Args:
+        core: the actor's.
+        params, timestep: shapes and dtypes, or arrays, for B lanes.
+        lanes: the B lanes.
+    """
+
+    def act(params: Any, timestep: TimeStep) -> tuple[Nest, Nest]:
+        key = jax.random.key(0)
+        state = core.init(key, Lanes(jnp.asarray(lanes.index), lanes.total))
+        context = unpack(jnp.zeros(4, jnp.int32))
+        action, _, extras = core.select_action(params, timestep, state, context)
+        return action, extras
+
+    shapes = jax.eval_shape(act, params, timestep)
+    return jax.tree_util.tree_map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes
+    )

@@ -1,0 +1,188 @@
+"""Arguments of environments by their typed signatures: names, types and ranges in one place.
+
+A family's `make` and `wrappers.wrap` say in their signatures what they take; what is read here
+checks and parses without building anything. Foreign signatures (constructors of gymnasium,
+functions of users) may be unannotated: such an argument takes the type of its default, or anything.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import types
+import typing
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+from culmen.core import checks
+
+
+class Range(NamedTuple):
+    """Accepted numbers of an argument: `Annotated[int, Range(1)]`."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """One argument of an environment."""
+
+    name: str
+    annotation: Any
+    range: Range | None = None
+
+    def read(self, environment: str, value: Any) -> Any:
+        """Parses text and JSON into the annotated type and checks the range.
+
+        Raises: ValueError that names the environment, the argument and the accepted type or range.
+        """
+        label = f'{environment}: argument {self.name}'
+        value = checks.parse(label, self.annotation, value)
+        if self.range is not None:
+            checks.check_range(
+                label, value, self.range.low, self.range.high, open_low=self.range.open_low
+            )
+        return value
+
+
+class MissingPackage(ImportError, ValueError):
+    """An environment whose package is not installed: the command that asked for it is refused."""
+
+
+def signature_arguments(function: Callable[..., Any]) -> dict[str, Argument]:
+    """The keyword-only arguments of one of Culmen's own functions, fully annotated."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    result = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            annotation, limits = hints[name], None
+            # Python 3.10 puts an annotation whose default is None into an Optional.
+            for part in (annotation, *typing.get_args(annotation)):
+                if typing.get_origin(part) is typing.Annotated:
+                    annotation, limits = typing.get_args(part)
+            result[name] = Argument(name, annotation, limits)
+    return result
+
+
+def foreign_arguments(
+    function: Callable[..., Any], skip: Iterable[str] = ()
+) -> tuple[dict[str, Argument], bool]:
+    """The arguments of somebody else's callable, and whether it takes others besides (`**kwargs`).
+
+    A class that passes `**kwargs` up is asked through its base classes, so that a misspelt name is
+    still known for one.
+    """
+    result: dict[str, Argument] = {}
+    functions = [function]
+    if isinstance(function, type):
+        functions = [
+            cls.__dict__['__init__'] for cls in function.__mro__ if '__init__' in cls.__dict__
+        ]
+    is_open = False
+    for each in functions:
+        is_open = False
+        try:
+            parameters = inspect.signature(each).parameters
+        except (TypeError, ValueError):  # builtins, and `object.__init__`, have none to show
+            break
+        hints = _hints(each)
+        for name, parameter in parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                is_open = True
+            elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name not in (
+                *skip,
+                'self',
+            ):
+                annotation = hints.get(name, _of_default(parameter.default))
+                result.setdefault(name, Argument(name, annotation))
+        if not is_open:
+            break
+    return result, is_open and not isinstance(function, type)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # an annotation that this interpreter can't resolve is no reason to refuse
+        return {}
+    known = (bool, int, float, str, tuple, type(None))
+    return {name: hint for name, hint in hints.items() if _consists_of(hint, known)}
+
+
+def _consists_of(annotation: Any, known: tuple[type, ...]) -> bool:
+    if annotation in known or annotation is ...:
+        return True
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return True
+    return origin in (typing.Union, types.UnionType, tuple) and all(
+        _consists_of(a, known) for a in args
+    )
+
+
+def _of_default(default: Any) -> Any:
+    if default is inspect.Parameter.empty or default is None:
+        return Any
+    if type(default) in (int, float):
+        return int | float
+    return type(default) if type(default) in (bool, str) else Any
+
+
+def read_arguments(
+    environment: str,
+    arguments: Mapping[str, Any],
+    known: Mapping[str, Argument],
+    is_open: bool = False,
+) -> dict[str, Any]:
+    """Checks names, types and ranges; text and JSON lists become what the signature asks for.
+
+    Raises: ValueError that names the argument, and the nearest valid ones where it is unknown.
+    """
+    result = {}
+    for name, value in arguments.items():
+        if name in known:
+            result[name] = known[name].read(environment, value)
+        elif is_open:
+            result[name] = value
+        else:
+            raise ValueError(f'{environment}: {checks.unknown_name("argument", name, known)}')
+    return result
+
+
+def check_seed(seed: Any) -> int:
+    """A seed is an int in [0, 2**31): what every family's generator can take."""
+    if not checks.accepts(int, seed):
+        raise TypeError(f'seed must be an int in [0, 2**31), got {seed!r} ({type(seed).__name__}).')
+    if not 0 <= int(seed) < 2**31:
+        raise ValueError(f'seed must be an int in [0, 2**31), got {seed}.')
+    return int(seed)
+
+
+def load(module: str, environment: str, package: str | None = None) -> types.ModuleType:
+    """Imports a module of an environment's package.
+
+    The package's own deprecations are silenced while it loads (Box2D's SWIG types crash the
+    interpreter where warnings are errors).
+
+    Raises: MissingPackage that names the package and what installs it.
+    """
+    root = module.partition('.')[0]
+    try:
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, SyntaxWarning, FutureWarning):
+                warnings.simplefilter('ignore', category)
+            # glfw warns that there is no display; then dm_control goes on to the next backend.
+            warnings.filterwarnings('ignore', module='glfw')
+            return importlib.import_module(module)
+    except ImportError as error:
+        missing = (error.name or root).partition('.')[0]
+        package = package if package and missing == root else missing
+        raise MissingPackage(
+            f"{environment} needs the package {package}, which can't be imported here ({error}): "
+            "pip install 'culmen[environments]'"
+        ) from error

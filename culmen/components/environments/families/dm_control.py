@@ -1,0 +1,114 @@
+"""The DeepMind Control Suite (Tassa et al., 2018, https://arxiv.org/abs/1801.00690).
+
+Episodes end by their time limit, a truncation (discount 1), but for the few tasks that terminate.
+Observations are dicts; `single_precision` is on by default, `flatten_observation` makes one vector.
+"""
+
+import os
+import pickle
+import sys
+import zlib
+from typing import Annotated
+from typing import Any
+
+import dm_env
+import numpy as np
+
+from culmen.components.environments import arguments
+from culmen.components.environments import rendering
+from culmen.components.environments.arguments import Range
+from culmen.core import checks
+
+
+def names() -> list[str]:
+    """Every task, as 'cartpole/swingup'."""
+    return sorted('/'.join(task) for task in _suite('dm_control').ALL_TASKS)
+
+
+def check(identity: str) -> None:
+    """Raises ValueError with the nearest tasks where there is no such task."""
+    known = ['/'.join(task) for task in _suite(f'dm_control/{identity}').ALL_TASKS]
+    if identity not in known:
+        known = [f'dm_control/{name}' for name in known]
+        raise ValueError(checks.unknown_name('environment', f'dm_control/{identity}', known))
+
+
+def make(
+    identity: str, seed: int, *, time_limit: Annotated[float | None, Range(0, open_low=True)] = None
+) -> dm_env.Environment:
+    """Builds a task.
+
+    Args: time_limit: seconds of an episode; None: the task's own.
+    """
+    check(identity)
+    domain, _, task = identity.partition('/')
+    task_kwargs: dict[str, Any] = {'random': seed}
+    if time_limit is not None:
+        task_kwargs['time_limit'] = time_limit
+    return ControlEnvironment(_suite(f'dm_control/{identity}').load(domain, task, task_kwargs))
+
+
+class ControlEnvironment(dm_env.Environment):
+    """A task of the suite, with observations in a plain dict of arrays that are its own."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._observation_spec = {
+            name: spec.replace(name=name) for name, spec in environment.observation_spec().items()
+        }
+        self._action_spec = environment.action_spec()
+
+    def reset(self) -> dm_env.TimeStep:
+        return self._timestep(self._environment.reset())
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        return self._timestep(self._environment.step(action))
+
+    def _timestep(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        step_type, reward, discount, observation = timestep
+        # Some entries are views of the simulation, which the next step changes.
+        observation = {
+            name: np.array(observation[name], spec.dtype)
+            for name, spec in self._observation_spec.items()
+        }
+        if reward is not None:
+            reward = float(reward)
+        return dm_env.TimeStep(step_type, reward, discount, observation)
+
+    def observation_spec(self) -> Any:
+        return self._observation_spec
+
+    def action_spec(self) -> Any:
+        return self._action_spec
+
+    @property
+    def physics(self) -> Any:
+        """The simulation."""
+        return self._environment.physics
+
+    def render(self, height: int = 240, width: int = 320) -> np.ndarray[Any, Any]:
+        """The first camera's picture."""
+        return np.array(self._environment.physics.render(height=height, width=width, camera_id=0))
+
+    def get_state(self) -> object:
+        # All of it: tasks write into the model (targets, masses), not only into the state. Twelve
+        # megabytes of textures are in it, which nearly vanish: 50 ms and 0.7 MB.
+        return zlib.compress(pickle.dumps(self._environment, protocol=pickle.HIGHEST_PROTOCOL), 1)
+
+    def set_state(self, state: Any) -> None:
+        self._environment = pickle.loads(zlib.decompress(state))
+
+
+def _suite(environment: str) -> Any:
+    chosen = 'MUJOCO_GL' in os.environ or rendering.has_display()
+    if chosen or 'dm_control.suite' in sys.modules:
+        return arguments.load('dm_control.suite', environment, 'dm-control')
+    # dm_control takes a backend when it is imported, and left alone one that needs a display.
+    os.environ['MUJOCO_GL'] = 'egl'
+    try:
+        return arguments.load('dm_control.suite', environment, 'dm-control')
+    except Exception:  # no EGL here: then nothing can be drawn, but all else works
+        os.environ['MUJOCO_GL'] = 'disable'
+        return arguments.load('dm_control.suite', environment, 'dm-control')
+    finally:
+        del os.environ['MUJOCO_GL']

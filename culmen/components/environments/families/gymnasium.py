@@ -1,0 +1,415 @@
+"""Environments of gymnasium, as dm_env: `gymnasium/CartPole-v1`, `gymnasium/ALE/Pong-v5`.
+
+Terminations have discount 0, truncations keep it at 1, and both end with LAST. The generator is
+seeded once, at the first reset, and goes on from episode to episode. gymnasium's own checkers are
+left out: they cost more than many a step.
+"""
+
+import pickle
+from collections.abc import Callable
+from typing import Annotated
+from typing import Any
+
+import dm_env
+import numpy as np
+from dm_env import specs
+
+from culmen.components.environments import arguments
+from culmen.components.environments import saving
+from culmen.components.environments.arguments import Argument
+from culmen.components.environments.arguments import Range
+from culmen.core import checks
+
+# What registers the ids of a namespace. Others are `module:id`, gymnasium's own way to say it.
+_NAMESPACES = {'ALE': ('ale_py', 'ale-py'), 'MinAtar': ('minatar.gym', 'minatar')}
+_DRAWN_WITH_PYGAME = (
+    'gymnasium.envs.box2d',
+    'gymnasium.envs.classic_control',
+    'gymnasium.envs.toy_text',
+)
+_FIRST, _MID, _LAST = dm_env.StepType
+
+
+def names() -> list[str]:
+    """Every id in gymnasium's registry that can be built, as 'CartPole-v1'."""
+    registry = _gymnasium('gymnasium').registry
+    return sorted(name for name, spec in registry.items() if isinstance(spec.entry_point, str))
+
+
+def check(identity: str) -> None:
+    """Raises ValueError with the nearest ids where there is no such environment."""
+    _registered(identity)
+
+
+def options(identity: str) -> tuple[dict[str, Argument], bool]:
+    """The arguments of the environment's own constructor, and whether it takes others besides."""
+    return arguments.foreign_arguments(_creator(_registered(identity)), skip=('render_mode',))
+
+
+def make(
+    identity: str,
+    seed: int,
+    *,
+    max_episode_steps: Annotated[int | None, Range(1)] = None,
+    legal_actions: bool = False,
+    **options: Any,
+) -> dm_env.Environment:
+    """Builds an environment by its id.
+
+    Args:
+        max_episode_steps: steps after which an episode is truncated; None: as registered.
+        legal_actions: whether `info['action_mask']` joins the observation, which becomes
+            {'observation': ..., 'legal_actions': bool[num_actions]}.
+        **options: arguments of the environment's constructor.
+    """
+    gymnasium = _gymnasium(f'gymnasium/{identity}')
+    spec = _registered(identity)
+    metadata = getattr(_creator(spec), 'metadata', None) or {}
+    if 'rgb_array' in metadata.get('render_modes', ()):
+        options['render_mode'] = 'rgb_array'
+
+    def build() -> Any:
+        environment = gymnasium.make(
+            spec, max_episode_steps=-1, disable_env_checker=True, **options
+        )
+        # Nothing calls step before reset here.
+        while type(environment) is gymnasium.wrappers.OrderEnforcing:
+            environment = environment.env
+        return environment
+
+    if max_episode_steps is None:
+        max_episode_steps = spec.max_episode_steps
+    return GymnasiumEnvironment(
+        build, seed, max_episode_steps, legal_actions, f'gymnasium/{identity}'
+    )
+
+
+class GymnasiumEnvironment(dm_env.Environment):
+    """A gymnasium environment as dm_env."""
+
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        seed: int,
+        max_episode_steps: int | None = None,
+        legal_actions: bool = False,
+        name: str = 'environment',
+    ) -> None:
+        """Builds and adapts an environment.
+
+        Args:
+            build: makes a gymnasium.Env, without a time limit of its own.
+            seed: given to its first reset.
+            max_episode_steps: steps after which an episode is truncated; None: never.
+            legal_actions: whether `info['action_mask']` joins the observation.
+            name: what errors call it.
+        Raises: ValueError where a space has no counterpart among specs.
+        """
+        self._build = build
+        self._name = name
+        self._legal_actions = legal_actions
+        self._limit = float('inf') if max_episode_steps is None else max_episode_steps
+        self._reset_next_step = True
+        self._elapsed = 0
+        self._seed: int | None = seed
+        self._set_environment(build())
+        # Some environments draw from their spaces.
+        self._environment.action_space.seed(seed)
+        self._environment.observation_space.seed(seed)
+        # What can't be saved where it stands is played again from the beginning of its episode:
+        # Box2D's worlds can't be copied, and the state of ALE lacks the action that sticks.
+        module = type(self._environment.unwrapped).__module__
+        self._in_new_worlds = module.startswith('gymnasium.envs.box2d')
+        self._replayed = self._in_new_worlds or module.startswith('ale_py')
+        self._start: Any = None
+        self._actions: list[Any] = []
+
+        self._observation_spec, self._read = _observation_reader(
+            self._environment.observation_space, 'observation', name
+        )
+        self._action_spec, self._write = _action_writer(
+            self._environment.action_space, 'action', name
+        )
+        if legal_actions:
+            if not isinstance(self._action_spec, specs.DiscreteArray):
+                raise ValueError(f'{name}: legal_actions=True needs a discrete action space.')
+            self._num_actions = self._action_spec.num_values
+            self._observation_spec = {
+                'observation': self._observation_spec,
+                'legal_actions': specs.Array((self._num_actions,), bool, name='legal_actions'),
+            }
+
+    def _set_environment(self, environment: Any) -> None:
+        self._environment = environment
+        self._step = environment.step
+
+    def reset(self) -> dm_env.TimeStep:
+        if self._in_new_worlds:
+            self._new_world()
+        observation, info = self._environment.reset(seed=self._seed)
+        self._seed = None
+        self._elapsed = 0
+        self._reset_next_step = False
+        self._actions = []
+        if self._replayed and not self._in_new_worlds:
+            self._start = saving.capture(self._layers())
+        observation = self._read(observation)
+        if self._legal_actions:
+            observation = self._with_mask(observation, info)
+        return dm_env.TimeStep(_FIRST, None, None, observation)
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        if self._reset_next_step:
+            return self.reset()
+        action = self._write(action)
+        if self._replayed:
+            self._actions.append(action)
+        observation, reward, terminated, truncated, info = self._step(action)
+        observation = self._read(observation)
+        self._elapsed += 1
+        if self._legal_actions:
+            observation = self._with_mask(observation, info, terminated or truncated)
+        if terminated:
+            self._reset_next_step = True
+            return dm_env.TimeStep(_LAST, float(reward), 0.0, observation)
+        if truncated or self._elapsed >= self._limit:
+            self._reset_next_step = True
+            return dm_env.TimeStep(_LAST, float(reward), 1.0, observation)
+        return dm_env.TimeStep(_MID, float(reward), 1.0, observation)
+
+    def _with_mask(self, observation: Any, info: Any, ended: bool = False) -> Any:
+        mask = info.get('action_mask')
+        if mask is None:
+            if not ended:
+                raise ValueError(
+                    f"{self._name} gives no info['action_mask'], which legal_actions=True needs."
+                )
+            mask = True
+        mask = np.array(np.broadcast_to(np.asarray(mask, bool), (self._num_actions,)))
+        if not mask.any():
+            mask[:] = True  # nothing is left to do, but a policy needs something to choose
+        return {'observation': observation, 'legal_actions': mask}
+
+    def observation_spec(self) -> Any:
+        return self._observation_spec
+
+    def action_spec(self) -> Any:
+        return self._action_spec
+
+    @property
+    def unwrapped(self) -> Any:
+        """The environment itself, below all wrappers."""
+        return self._environment.unwrapped
+
+    def render(self) -> np.ndarray[Any, Any]:
+        """A frame, where the environment knows the render mode 'rgb_array'."""
+        if getattr(self._environment, 'render_mode', None) != 'rgb_array':
+            raise ValueError(f"{self._name} has no render mode 'rgb_array'.")
+        if self._seed is not None:
+            self.reset()
+        if type(self.unwrapped).__module__.startswith(_DRAWN_WITH_PYGAME):
+            arguments.load('pygame', self._name, 'pygame-ce')
+        return np.asarray(self._environment.render())
+
+    def close(self) -> None:
+        self._environment.close()
+
+    @property
+    def restorable(self) -> bool:
+        """Whether it can be saved: by replay, or because all that it holds can be copied."""
+        try:
+            self.get_state()
+        except ValueError:
+            return False
+        return True
+
+    def get_state(self) -> object:
+        """The state in the middle of an episode. Raises ValueError where it can't be copied."""
+        if self._replayed:
+            inner: Any = self._start, list(self._actions)
+        else:
+            try:
+                inner = saving.capture(self._layers())
+            except (TypeError, AttributeError, ValueError, pickle.PicklingError) as error:
+                raise ValueError(
+                    f'{self._name} can not be saved in mid-episode: {error}'
+                ) from error
+        return self._seed, self._elapsed, self._reset_next_step, inner
+
+    def set_state(self, state: Any) -> None:
+        seed, elapsed, reset_next_step, inner = state
+        if self._replayed:
+            self._start, actions = inner
+            self._actions = list(actions)
+            if self._start is not None:
+                if self._in_new_worlds:
+                    self._new_world(self._start)
+                self._environment.reset()
+                if not self._in_new_worlds:
+                    saving.restore(self._layers(), self._start)
+                for action in actions:
+                    self._step(action)
+        else:
+            saving.restore(self._layers(), inner)
+            self._step = self._environment.step
+        self._seed, self._elapsed, self._reset_next_step = seed, elapsed, reset_next_step
+
+    def _layers(self) -> list[Any]:
+        layers = [self._environment]
+        while layers[-1] is not self._environment.unwrapped:
+            layers.append(layers[-1].env)
+        return layers
+
+    def _new_world(self, generator: bytes | None = None) -> None:
+        """An episode in a new world depends on its generator alone, not on what was before it."""
+        if generator is None:
+            if self._seed is None:
+                source = self._environment.unwrapped.np_random
+            else:  # as its first reset would seed it
+                source, _ = arguments.load('gymnasium.utils.seeding', self._name).np_random(
+                    self._seed
+                )
+                self._seed = None
+            generator = pickle.dumps(source)
+        self._set_environment(self._build())
+        self._environment.unwrapped.np_random = pickle.loads(generator)
+        self._start = generator
+
+
+def _observation_reader(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The spec of a space, and what turns its observations into arrays of their own.
+
+    Bounds of floats are left out: several environments step over the ones that they declare.
+    """
+    spaces = arguments.load('gymnasium.spaces', name)
+    if isinstance(space, spaces.Dict):
+        readers = {
+            key: _observation_reader(inner, f'{path}/{key}', name) for key, inner in space.items()
+        }
+        items = [(key, read) for key, (_, read) in readers.items()]
+        return (
+            {key: spec for key, (spec, _) in readers.items()},
+            lambda value: {key: read(value[key]) for key, read in items},
+        )
+    if isinstance(space, spaces.Tuple):
+        parts = [
+            _observation_reader(inner, f'{path}/{index}', name)
+            for index, inner in enumerate(space.spaces)
+        ]
+        reads = [read for _, read in parts]
+        return (
+            tuple(spec for spec, _ in parts),
+            lambda value: tuple(read(each) for read, each in zip(reads, value)),
+        )
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        spec = specs.DiscreteArray(int(space.n), dtype=np.int32, name=path)
+        return spec, lambda value: np.array(value - start, np.int32)
+    if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
+        spec = _array_spec(space, spaces, path)
+        if np.issubdtype(spec.dtype, np.floating):
+            spec = specs.Array(spec.shape, spec.dtype, name=path)
+        dtype, array = spec.dtype, np.array
+        # A copy: an environment may return the same buffer at each step.
+        return spec, lambda value: array(value, dtype)
+    raise _unsupported(space, path, name)
+
+
+def _action_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The spec of a space of actions, and what turns an action into what the environment takes."""
+    spaces = arguments.load('gymnasium.spaces', name)
+    if isinstance(space, spaces.Dict):
+        writers = {
+            key: _action_writer(inner, f'{path}/{key}', name) for key, inner in space.items()
+        }
+        items = [(key, write) for key, (_, write) in writers.items()]
+        return (
+            {key: spec for key, (spec, _) in writers.items()},
+            lambda value: {key: write(value[key]) for key, write in items},
+        )
+    if isinstance(space, spaces.Tuple):
+        parts = [
+            _action_writer(inner, f'{path}/{index}', name)
+            for index, inner in enumerate(space.spaces)
+        ]
+        writes = [write for _, write in parts]
+        return (
+            tuple(spec for spec, _ in parts),
+            lambda value: tuple(write(each) for write, each in zip(writes, value)),
+        )
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        spec = specs.DiscreteArray(int(space.n), dtype=np.int32, name=path)
+        if start == 0:
+            return spec, int
+        return spec, lambda value: int(value) + start
+    if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
+        spec = _array_spec(space, spaces, path)
+        dtype, array = spec.dtype, np.array
+        return spec, lambda value: array(value, dtype)
+    raise _unsupported(space, path, name)
+
+
+def _array_spec(space: Any, spaces: Any, path: str) -> specs.BoundedArray:
+    if isinstance(space, spaces.Box):
+        return specs.BoundedArray(
+            space.shape, space.dtype, _bound(space.low), _bound(space.high), name=path
+        )
+    if isinstance(space, spaces.MultiBinary):
+        return specs.BoundedArray(space.shape, space.dtype, 0, 1, name=path)
+    start = np.asarray(getattr(space, 'start', np.zeros_like(space.nvec)))
+    return specs.BoundedArray(space.shape, space.dtype, start, start + space.nvec - 1, name=path)
+
+
+def _bound(values: np.ndarray[Any, Any]) -> Any:
+    """One number where all are equal: the bounds of a picture needn't have its size."""
+    return values.flat[0] if values.size and (values == values.flat[0]).all() else values
+
+
+def _unsupported(space: Any, path: str, name: str) -> ValueError:
+    return ValueError(
+        f'{name}: {path} has the space {space}, which has no counterpart here; accepted are Box, '
+        'Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them.'
+    )
+
+
+def _registered(identity: str) -> Any:
+    name = f'gymnasium/{identity}'
+    gymnasium = _gymnasium(name)
+    module, _, registered = identity.rpartition(':')
+    namespace = registered.partition('/')[0] if '/' in registered else ''
+    if module:
+        try:
+            arguments.load(module, name)
+        except arguments.MissingPackage as error:
+            raise ValueError(f'{name}: module {module} can not be imported.') from error
+    elif namespace in _NAMESPACES:
+        loaded = arguments.load(_NAMESPACES[namespace][0], name, _NAMESPACES[namespace][1])
+        if namespace == 'ALE':
+            loaded.ALEInterface.setLoggerMode(loaded.LoggerMode.Error)  # no banner
+        if namespace == 'MinAtar' and 'MinAtar/Breakout-v0' not in gymnasium.registry:
+            loaded.register_envs()
+    if registered not in gymnasium.registry:
+        known = [f'gymnasium/{each}' for each in gymnasium.registry]
+        raise ValueError(checks.unknown_name('environment', name, known))
+    return gymnasium.registry[registered]
+
+
+def _creator(spec: Any) -> Callable[..., Any]:
+    if not isinstance(spec.entry_point, str):
+        return spec.entry_point
+    module, _, attribute = spec.entry_point.partition(':')
+    return getattr(_load_entry(module, spec.id), attribute)
+
+
+def _load_entry(module: str, identity: str) -> Any:
+    # What these modules need they tell by gymnasium's own exception, not by an ImportError.
+    if module.startswith('gymnasium.envs.box2d'):
+        arguments.load('Box2D', f'gymnasium/{identity}', 'box2d')
+    if module.startswith('gymnasium.envs.mujoco'):
+        arguments.load('mujoco', f'gymnasium/{identity}', 'mujoco')
+    return arguments.load(module, f'gymnasium/{identity}')
+
+
+def _gymnasium(environment: str) -> Any:
+    return arguments.load('gymnasium', environment)

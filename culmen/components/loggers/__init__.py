@@ -1,0 +1,38 @@
+"""Logs: streams of rows (actor, learner, evaluator) to files or memory, and progress for the eye.
+
+A row is a flat mapping of names to numbers. Every CSV file exists with its header from the start,
+floats read back bit for bit, and a resumed run cuts off the rows that came after its checkpoint.
+pandas, rich and tensorboardX are imported when they are used.
+"""
+
+from culmen.components.loggers.base import COLUMNS
+from culmen.components.loggers.base import Row
+from culmen.components.loggers.base import Sink
+from culmen.components.loggers.csv_log import CsvLog
+from culmen.components.loggers.csv_log import read_csv
+from culmen.components.loggers.logs import LogFiles
+from culmen.components.loggers.logs import Logs
+from culmen.components.loggers.memory_log import MemoryLog
+from culmen.components.loggers.progress import LineDisplay
+from culmen.components.loggers.progress import NotebookDisplay
+from culmen.components.loggers.progress import Progress
+from culmen.components.loggers.progress import TerminalDisplay
+from culmen.components.loggers.progress import make_progress
+from culmen.components.loggers.tensorboard import TensorBoardLog
+
+__all__ = [
+    'COLUMNS',
+    'CsvLog',
+    'LineDisplay',
+    'LogFiles',
+    'Logs',
+    'MemoryLog',
+    'NotebookDisplay',
+    'Progress',
+    'Row',
+    'Sink',
+    'TensorBoardLog',
+    'TerminalDisplay',
+    'make_progress',
+    'read_csv',
+]

@@ -1,0 +1,84 @@
+"""Rows as TensorBoard scalars."""
+
+import importlib.util
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from culmen.components.loggers.base import Row
+from culmen.components.loggers.base import steps_of
+
+
+class TensorBoardLog:
+    """Writes every column of every row as a scalar `<label>/<column>` at its actor steps, or at its learner
+    steps where nobody acts.
+
+    Nothing is written before the first row. Where a run is resumed, TensorBoard is told to forget
+    what came after the checkpoint.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        """Args: directory: of the event files.
+
+        Raises: ImportError that says what to install where tensorboardX is missing.
+        """
+        if importlib.util.find_spec('tensorboardX') is None:
+            raise ImportError("TensorBoard logs need tensorboardX: pip install 'culmen[logging]'.")
+        self._directory = Path(directory)
+        self._purge_step: int | None = None
+        self._file: Any = None
+        self._flush_at = 0.0
+
+    def resume(self, steps: int) -> None:
+        """Makes TensorBoard drop the scalars of later steps; called before the first row."""
+        self.close()
+        self._purge_step = steps + 1
+
+    def write(self, label: str, row: Row) -> None:
+        """Takes a row of the log `label`."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        if self._file is None:
+            self._file = self._open()
+        values = [
+            Summary.Value(tag=f'{label}/{name}', simple_value=float(value))
+            for name, value in row.items()
+            if name != 'actor_steps' and value is not None
+        ]
+        now = time.time()
+        step = steps_of(row)
+        self._file.write_event(Event(wall_time=now, step=step, summary=Summary(value=values)))
+        if now >= self._flush_at:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        if self._file is not None:
+            self._file.flush()
+            self._flush_at = time.time() + _FLUSH_SECONDS
+
+    def close(self) -> None:
+        """Writes what is held back and closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> Any:
+        # SummaryWriter would start a thread, a queue between processes and a second thread.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads a folder's files in the order of their names, which hold whole seconds:
+        # the suffix keeps a run and the one that resumed it apart and in order.
+        file = EventsWriter(str(self._directory / 'events'), f'.{self._purge_step or 0:012d}')
+        if self._purge_step is not None:
+            start = SessionLog(status=SessionLog.START)
+            file.write_event(Event(wall_time=time.time(), step=self._purge_step, session_log=start))
+        return file
+
+
+_FLUSH_SECONDS = 2.0

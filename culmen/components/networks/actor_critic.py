@@ -1,0 +1,150 @@
+"""Networks of a policy and a state value, with memory or without, that follow the environment's spec."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks import recurrent
+from culmen.components.networks.distributions import Distribution
+from culmen.components.networks.distributions import is_discrete
+from culmen.components.networks.heads import CategoricalHead
+from culmen.components.networks.heads import GaussianHead
+from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.residual import ResNetTorso
+from culmen.components.networks.torsos import make_torso
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import legal_actions
+from culmen.core.specs import without_legal_actions
+from culmen.core.specs import zeros_like
+from culmen.core.types import Array
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import State
+
+ACTIVATIONS = {'relu': jax.nn.relu, 'tanh': jnp.tanh}
+
+
+class PolicyAndValue(NamedTuple):
+    """What an actor-critic says of observations [...]."""
+
+    policy: Distribution  # leaves [..., D]
+    value: Array  # float32[...]
+
+
+class ActorCriticNetwork(NamedTuple):
+    """Pure functions. The state of a network without memory is ()."""
+
+    init: Callable[[jax.Array], Params]
+    initial_state: Callable[[int], State]  # batch size -> state of a new episode
+    step: Callable[[Params, Nest, State], tuple[PolicyAndValue, State]]  # observation [B, ...]
+    # (params, observation [B, T, ...], step_type [B, T], state that entered) -> [B, T]
+    unroll: Callable[[Params, Nest, Array, State], PolicyAndValue]
+
+
+def make_actor_critic_network(
+    agent: str,
+    spec: EnvironmentSpec,
+    hidden_sizes: Sequence[int] = (64, 64),
+    *,
+    activation: Literal['relu', 'tanh'] = 'tanh',
+    torso: Literal['auto', 'resnet'] = 'auto',
+    shared_torso: bool = False,
+    core: Literal['none', 'lstm', 'gru'] = 'none',
+    core_size: int = 128,
+    initial_log_scale: float = 0.0,
+) -> ActorCriticNetwork:
+    """A network of a policy and a value.
+
+    Args:
+        agent: whose it is, for errors.
+        spec: of the environment: a DiscreteArray gets a Categorical policy, with logits of illegal
+            actions the least float; a vector of floats a DiagonalGaussian one.
+        hidden_sizes, activation: of the MLP, where the observation is no image.
+        torso: 'auto': by the observation's shape; 'resnet': IMPALA's, for images.
+        shared_torso: whether policy and value have one torso; where there is a core they always do.
+        core: the memory between torso and heads.
+        core_size: its units.
+        initial_log_scale: of the policy's standard deviation, in units of the action's box.
+    Raises: ValueError that names the agent, for other actions, and for a 'resnet' without images.
+    """
+    discrete = is_discrete(agent, spec.action)
+    observation_spec = without_legal_actions(spec.observation)
+    if torso == 'resnet' and len(getattr(observation_spec, 'shape', ())) != 3:
+        raise ValueError(
+            f"torso must be 'auto' where {agent} observes no image, got 'resnet' for "
+            f'{observation_spec!r}.'
+        )
+
+    def make() -> Any:
+        def new_torso() -> Callable[[Nest], jax.Array]:
+            if torso == 'resnet':
+                return ResNetTorso()
+            orthogonal = Orthogonal(2**0.5)
+            options = {'activation': ACTIVATIONS[activation], 'w_init': orthogonal}
+            return make_torso(observation_spec, hidden_sizes, **options)
+
+        memory = None if core == 'none' else recurrent.make_core(core, core_size)
+        policy_torso = new_torso()
+        value_torso = policy_torso if shared_torso or memory is not None else new_torso()
+        head: Any = (
+            CategoricalHead(spec.action.num_values)
+            if discrete
+            else GaussianHead(spec.action.shape[0], initial_log_scale)
+        )
+        value_head = hk.Linear(1, w_init=Orthogonal(1.0), name='value_head')
+
+        def torsos(observation: Nest) -> tuple[jax.Array, jax.Array]:
+            observation = without_legal_actions(observation)
+            of_policy = policy_torso(observation)
+            shared = value_torso is policy_torso
+            return of_policy, of_policy if shared else value_torso(observation)
+
+        def heads(observation: Nest, features: tuple[jax.Array, jax.Array]) -> PolicyAndValue:
+            policy = head(features[0])
+            legal = legal_actions(observation)
+            if legal is not None and discrete:
+                least = jnp.finfo(policy.logits.dtype).min
+                policy = policy._replace(
+                    logits=jnp.where(jnp.asarray(legal, bool), policy.logits, least)
+                )
+            return PolicyAndValue(policy, value_head(features[1])[..., 0])
+
+        def step(observation: Nest, state: State) -> tuple[PolicyAndValue, State]:
+            features = torsos(observation)
+            if memory is not None:
+                output, state = memory(features[0], state)
+                features = output, output
+            return heads(observation, features), state
+
+        def unroll(observation: Nest, step_type: Array, state: State) -> PolicyAndValue:
+            batch = step_type.shape  # [B, T]
+            flat = jax.tree_util.tree_map(
+                lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), observation
+            )
+            features = torsos(flat)
+            if memory is not None:
+                inputs = features[0].reshape((*batch, -1))
+                output, _ = recurrent.unroll(memory, inputs, step_type, state)
+                features = (output.reshape((-1, core_size)),) * 2
+            return jax.tree_util.tree_map(
+                lambda leaf: leaf.reshape((*batch, *leaf.shape[1:])), heads(flat, features)
+            )
+
+        return step, (step, unroll)
+
+    transformed = hk.without_apply_rng(hk.multi_transform(make))
+    step, unroll = transformed.apply
+
+    def initial_state(batch_size: int) -> State:
+        return () if core == 'none' else recurrent.initial_state(core, core_size, batch_size)
+
+    def init(key: jax.Array) -> Params:
+        return transformed.init(key, zeros_like(spec.observation, (1,)), initial_state(1))
+
+    return ActorCriticNetwork(init, initial_state, step, unroll)

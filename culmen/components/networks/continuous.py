@@ -1,0 +1,118 @@
+"""Networks of agents with a policy of bounded actions and critics of (observation, action).
+
+An encoder, shared by both, makes features of an observation: an image passes a PixelTorso, anything else
+is flattened and joined. The critics are an ensemble: their parameters are stacked, and one batched product
+of matrices a layer serves them all.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks.pixels import PixelTorso
+from culmen.components.networks.pixels import is_image
+from culmen.components.networks.torsos import LayerNormMLPTorso
+from culmen.components.networks.torsos import MLPTorso
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import zeros_like
+from culmen.core.types import Array
+from culmen.core.types import Nest
+from culmen.core.types import Params
+
+
+class DeterministicHead(hk.Module):
+    """One linear layer, small at first: features [B, D] -> canonical actions, through a tangent."""
+
+    def __init__(self, size: int, name: str | None = None) -> None:
+        """Args: size: numbers of an action."""
+        super().__init__(name=name)
+        self._size = size
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """float32[B, D] -> float32[B, size] in (-1, 1)."""
+        # Lillicrap et al. 2015 (1509.02971), section 7: first actions are near the middle.
+        small = hk.initializers.RandomUniform(-3e-3, 3e-3)
+        return jnp.tanh(hk.Linear(self._size, w_init=small, b_init=small)(features))
+
+
+class CriticParams(NamedTuple):
+    """What the critics' loss teaches."""
+
+    encoder: Params
+    ensemble: Params  # leaves [num_critics, ...]
+
+
+class ContinuousNetworks(NamedTuple):
+    """Pure functions of a policy and its critics."""
+
+    init: Callable[[jax.Array], tuple[Params, CriticParams]]  # of the policy, of the critics
+    encode: Callable[[Params, Nest], jax.Array]  # (encoder, observation [B, ...]) -> [B, F]
+    policy: Callable[[Params, Array], Any]  # (policy, features) -> what the head gives
+    # (ensemble, features, canonical action float32[B, D]) -> [num_critics, B, (num_atoms)]
+    critics: Callable[[Params, Array, Array], jax.Array]
+
+    def act(self, params: tuple[Params, Params], observation: Nest) -> Any:
+        """What the policy's head gives, of (encoder, policy): the parameters that actors read."""
+        encoder, policy = params
+        return self.policy(policy, self.encode(encoder, observation))
+
+
+def make_continuous_networks(
+    spec: EnvironmentSpec,
+    policy_head: Callable[[], Callable[[jax.Array], Any]],
+    action_size: int,
+    hidden_sizes: Sequence[int] = (128, 128),
+    *,
+    num_critics: int = 2,
+    num_atoms: int | None = None,
+    layer_norm: bool = False,
+    encoder_channels: Sequence[int] = (32, 32, 32, 32),
+) -> ContinuousNetworks:
+    """A policy and critics whose encoder follows the observation.
+
+    Args:
+        spec: of the environment.
+        policy_head: makes the head of the policy; called inside a Haiku transform.
+        action_size: numbers of an action.
+        hidden_sizes: units of each layer of the policy and of each critic.
+        num_critics: in the ensemble.
+        num_atoms: of the logits that a critic gives; None: it gives one value.
+        layer_norm: whether the first layer of the policy and of each critic is normalised.
+        encoder_channels: of each convolution of the encoder, where an image is observed.
+    """
+    observes_image = hasattr(spec.observation, 'shape') and is_image(spec.observation)
+    torso: Any = LayerNormMLPTorso if layer_norm else MLPTorso
+
+    def policy(features: jax.Array) -> Any:
+        return policy_head()(torso(hidden_sizes)(features))
+
+    def critic(features: jax.Array, action: jax.Array) -> jax.Array:
+        hidden = torso(hidden_sizes)({'action': action, 'features': features})
+        return hk.Linear(1)(hidden)[..., 0] if num_atoms is None else hk.Linear(num_atoms)(hidden)
+
+    def encode(observation: Nest) -> jax.Array:
+        if observes_image:
+            return PixelTorso(encoder_channels)(observation)
+        return MLPTorso(())(observation)
+
+    encoder, actor, one = (
+        hk.without_apply_rng(hk.transform(function)) for function in (encode, policy, critic)
+    )
+
+    def init(key: jax.Array) -> tuple[Params, CriticParams]:
+        keys = jax.random.split(key, 3)
+        observation = zeros_like(spec.observation, (1,))
+        encoder_params = encoder.init(keys[0], observation)
+        features = encoder.apply(encoder_params, observation)
+        ensemble = jax.vmap(one.init, in_axes=(0, None, None))(
+            jax.random.split(keys[1], num_critics), features, jnp.zeros((1, action_size))
+        )
+        return actor.init(keys[2], features), CriticParams(encoder_params, ensemble)
+
+    critics = jax.vmap(one.apply, in_axes=(0, None, None))
+    return ContinuousNetworks(init, encoder.apply, actor.apply, critics)

@@ -1,0 +1,69 @@
+"""Heads: features [B, D] -> outputs: action values, distributions over actions."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks.distributions import Categorical
+from culmen.components.networks.distributions import DiagonalGaussian
+from culmen.components.networks.initializers import Orthogonal
+
+
+class ValueHead(hk.Module):
+    """One linear layer: features [B, D] -> action values [B, num_actions]."""
+
+    def __init__(self, num_actions: int, name: str | None = None) -> None:
+        """Args: num_actions: of the discrete action."""
+        super().__init__(name=name)
+        self._num_actions = num_actions
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """float32[B, D] -> float32[B, num_actions]."""
+        return hk.Linear(self._num_actions)(features)
+
+
+class DuelingHead(hk.Module):
+    """State value and advantages, Wang et al. 2016 (1511.06581), equation 9."""
+
+    def __init__(self, num_actions: int, hidden_size: int, name: str | None = None) -> None:
+        """Args: num_actions: of the discrete action; hidden_size: units of each stream's layer."""
+        super().__init__(name=name)
+        self._num_actions = num_actions
+        self._hidden_size = hidden_size
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """float32[B, D] -> float32[B, num_actions]."""
+        value = hk.nets.MLP([self._hidden_size, 1], name='value')(features)
+        advantage = hk.nets.MLP([self._hidden_size, self._num_actions], name='advantage')(features)
+        return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
+
+
+class CategoricalHead(hk.Module):
+    """One linear layer, small at first: features [B, D] -> a distribution over num_actions actions."""
+
+    def __init__(self, num_actions: int, name: str | None = None) -> None:
+        """Args: num_actions: of the discrete action."""
+        super().__init__(name=name)
+        self._num_actions = num_actions
+
+    def __call__(self, features: jax.Array) -> Categorical:
+        """float32[B, D] -> Categorical with logits float32[B, num_actions]."""
+        small = Orthogonal(0.01)
+        return Categorical(hk.Linear(self._num_actions, w_init=small)(features))
+
+
+class GaussianHead(hk.Module):
+    """A linear layer for the means, small at first, and scales that depend on no input."""
+
+    def __init__(self, size: int, initial_log_scale: float = 0.0, name: str | None = None) -> None:
+        """Args: size: of the action; initial_log_scale: of each dimension's standard deviation."""
+        super().__init__(name=name)
+        self._size = size
+        self._initial_log_scale = initial_log_scale
+
+    def __call__(self, features: jax.Array) -> DiagonalGaussian:
+        """float32[B, D] -> DiagonalGaussian with leaves float32[B, size]."""
+        mean = hk.Linear(self._size, w_init=Orthogonal(0.01))(features)
+        constant = hk.initializers.Constant(self._initial_log_scale)
+        log_scale = hk.get_parameter('log_scale', (self._size,), init=constant)
+        return DiagonalGaussian(mean, jnp.broadcast_to(log_scale, mean.shape))

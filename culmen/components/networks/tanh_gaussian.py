@@ -1,0 +1,63 @@
+"""A normal distribution pressed into (-1, 1) by a hyperbolic tangent: stochastic bounded actions.
+
+Haarnoja et al. 2018 (1812.05905), appendix C. Log-densities are computed from the number before the
+tangent, so they are exact and finite, and have finite gradients, where an action rounds to 1.
+"""
+
+import math
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from culmen.core.types import Array
+
+LOG_SCALE_MIN, LOG_SCALE_MAX = -20.0, 2.0
+
+
+class TanhGaussian(NamedTuple):
+    """Over D independent numbers in (-1, 1)."""
+
+    mean: Array  # float32[..., D]: before the tangent
+    log_scale: Array  # float32[..., D]: of the standard deviation before the tangent
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """float32[..., D], drawn with one key for all."""
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(actions float32[..., D], their log-densities float32[...]), both differentiable."""
+        noise = jax.random.normal(key, jnp.shape(self.mean), jnp.float32)
+        before = jnp.asarray(self.mean) + jnp.exp(self.log_scale) * noise
+        return jnp.tanh(before), self._log_prob(before, noise)
+
+    def log_prob(self, action: Array) -> jax.Array:
+        """float32[...]: log-densities of float32[..., D]; a bound is taken for the number next to it."""
+        edge = 1.0 - jnp.finfo(jnp.float32).epsneg
+        before = jnp.arctanh(jnp.clip(jnp.asarray(action), -edge, edge))
+        return self._log_prob(before, (before - self.mean) * jnp.exp(-self.log_scale))
+
+    def mode(self) -> jax.Array:
+        """float32[..., D]: the tangents of the means, what evaluation acts by."""
+        return jnp.tanh(self.mean)
+
+    def _log_prob(self, before: jax.Array, noise: jax.Array) -> jax.Array:
+        # Equation 21, with log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)).
+        normal = -0.5 * jnp.square(noise) - self.log_scale - 0.5 * math.log(2.0 * math.pi)
+        log_slope = 2.0 * (math.log(2.0) - before - jax.nn.softplus(-2.0 * before))
+        return jnp.sum(normal - log_slope, axis=-1)
+
+
+class TanhGaussianHead(hk.Module):
+    """One linear layer for means and scales: features [B, D] -> a distribution over actions."""
+
+    def __init__(self, size: int, name: str | None = None) -> None:
+        """Args: size: numbers of an action."""
+        super().__init__(name=name)
+        self._size = size
+
+    def __call__(self, features: jax.Array) -> TanhGaussian:
+        """float32[B, D] -> TanhGaussian with leaves float32[B, size]."""
+        mean, log_scale = jnp.split(hk.Linear(2 * self._size)(features), 2, axis=-1)
+        return TanhGaussian(mean, jnp.clip(log_scale, LOG_SCALE_MIN, LOG_SCALE_MAX))

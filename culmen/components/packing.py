@@ -1,0 +1,139 @@
+"""Trees of many small arrays as few larger ones.
+
+A compiled call of a small network takes longer to pass its arguments and results than to compute, and
+each array costs the same whatever its size. What goes from call to call is therefore kept packed, and
+opened inside the compiled function, where slices and joins are all but free.
+"""
+
+import math
+import weakref
+from collections.abc import Hashable
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from culmen.core.types import Nest
+
+# Larger leaves stay alone: to copy them would cost more than to pass them.
+_SMALL = 1 << 15  # elements
+
+
+class Layout(Protocol):
+    """Makes a tree of a few arrays. Hashable; two that are equal make equal trees."""
+
+    def unpack(self, arrays: Sequence[Any]) -> Nest:
+        """The tree: of JAX arrays, traced or not, or of NumPy arrays where those are given."""
+        ...
+
+
+@jax.tree_util.register_pytree_node_class
+class Packed:
+    """A tree in few arrays: a pytree of those arrays alone."""
+
+    __slots__ = ('arrays', 'layout')
+
+    def __init__(self, arrays: Sequence[Any], layout: Layout) -> None:
+        """Args: arrays: that hold the tree. layout: how."""
+        self.arrays = arrays
+        self.layout = layout
+
+    def unpack(self) -> Any:
+        """The tree."""
+        return self.layout.unpack(self.arrays)
+
+    def tree_flatten(self) -> tuple[Sequence[Any], Layout]:
+        """For JAX."""
+        return self.arrays, self.layout
+
+    @classmethod
+    def tree_unflatten(cls, layout: Layout, arrays: Sequence[Any]) -> 'Packed':
+        """For JAX."""
+        return cls(arrays, layout)
+
+
+def unpacked(tree: Nest) -> Any:
+    """The tree with every Packed of it opened.
+
+    Example:
+        >>> unpacked({'params': pack({'w': jnp.zeros((2, 3)), 'b': jnp.zeros(3)})})['params']['w'].shape
+        (2, 3)
+    """
+    if isinstance(tree, Packed):
+        return tree.unpack()
+    return jax.tree_util.tree_map(
+        lambda leaf: leaf.unpack() if isinstance(leaf, Packed) else leaf,
+        tree,
+        is_leaf=lambda leaf: isinstance(leaf, Packed),
+    )
+
+
+def pack(tree: Nest, by_child: bool = False) -> Packed:
+    """Joins the small leaves of a tree, those of a dtype in one vector; large ones stay as they are.
+
+    Args:
+        tree: of JAX arrays, traced or not, or of numbers.
+        by_child: a vector for each direct child of the tree (parameters, target parameters, state of
+            the optimiser ...): what is computed apart is then not joined only to be cut again.
+    """
+    by_path, structure = jax.tree_util.tree_flatten_with_path(tree)
+    leaves = [jnp.asarray(leaf) for _, leaf in by_path]
+    groups: dict[Hashable, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        path = by_path[i][0]
+        alone = math.prod(leaf.shape) > _SMALL
+        child = str(path[0]) if by_child and path else ''
+        groups.setdefault(i if alone else (child, str(leaf.dtype)), []).append(i)
+    vectors = tuple(
+        leaves[group[0]]
+        if len(group) == 1
+        else jnp.concatenate([jnp.ravel(leaves[i]) for i in group])
+        for group in groups.values()
+    )
+    shapes = tuple(tuple(leaf.shape) for leaf in leaves)
+    layout = _interned(structure, shapes, tuple(tuple(group) for group in groups.values()))
+    return Packed(vectors, layout)
+
+
+class _Vectors:
+    """The layout of a tree whose small leaves are joined in vectors."""
+
+    def __init__(
+        self,
+        structure: Any,
+        shapes: tuple[tuple[int, ...], ...],
+        groups: tuple[tuple[int, ...], ...],
+    ) -> None:
+        self._structure = structure
+        self._shapes = shapes
+        self._groups = groups  # leaves of each vector
+
+    def __reduce__(self) -> Any:
+        return _interned, (self._structure, self._shapes, self._groups)
+
+    def unpack(self, arrays: Sequence[Any]) -> Nest:
+        """The tree of these vectors; of NumPy vectors, views."""
+        leaves: list[Any] = [None] * len(self._shapes)
+        for group, array in zip(self._groups, arrays, strict=True):
+            if len(group) == 1:
+                leaves[group[0]] = array
+                continue
+            begin = 0
+            for i in group:
+                end = begin + math.prod(self._shapes[i])
+                leaves[i] = array[begin:end].reshape(self._shapes[i])
+                begin = end
+        return self._structure.unflatten(leaves)
+
+
+# One object for each layout, so that JAX, which compares the layouts of each call, compares identities.
+_LAYOUTS: weakref.WeakValueDictionary[Hashable, _Vectors] = weakref.WeakValueDictionary()
+
+
+def _interned(*key: Any) -> _Vectors:
+    layout = _LAYOUTS.get(key)
+    if layout is None:
+        layout = _LAYOUTS[key] = _Vectors(*key)
+    return layout

@@ -1,0 +1,109 @@
+"""Acting by a distribution over actions: drawing from it, or taking its mode; with memory or without.
+
+Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
+does depends on that lane alone, however lanes are batched.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks import ActorCriticNetwork
+from culmen.components.networks import Distribution
+from culmen.components.networks import is_discrete
+from culmen.components.networks import to_action
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import ActorCore
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import State
+from culmen.core.types import Steps
+from culmen.core.types import TimeStep
+from culmen.core.types import where_first
+
+# (policy, what was drawn from it) -> what is kept of it, by name.
+Extras = Callable[[Distribution, Array], dict[str, Nest]]
+
+
+class ActorCriticState(NamedTuple):
+    """What a lane keeps."""
+
+    lane: Array  # int32[B]
+    core_state: State  # of the network, within an episode
+
+
+def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras) -> ActorCore:
+    """Draws actions.
+
+    The extras are what `extras` says; `core_state`, the state that entered the step, where the network
+    has memory; and `drawn`, where that is not the action itself (`to_action`).
+
+    Args:
+        network: of policy and value.
+        spec: of the environment.
+        extras: what a learner will want to know of the policy that acted.
+    """
+    discrete = is_discrete('sampling', spec.action)
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: ActorCriticState, context: Context
+    ) -> tuple[Nest, ActorCriticState, Nest]:
+        entered, policy, after = _act(network, params, timestep, state)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
+        drawn = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys)
+        kept = extras(policy, drawn)
+        if not discrete:
+            kept['drawn'] = drawn
+        if jax.tree_util.tree_leaves(entered):
+            kept['core_state'] = entered
+        return to_action(spec.action, drawn), after, kept
+
+    return ActorCore(_make_init(network), select_action)
+
+
+def likeliest(network: ActorCriticNetwork, spec: EnvironmentSpec) -> ActorCore:
+    """Takes the mode of the policy. No extras."""
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: ActorCriticState, context: Context
+    ) -> tuple[Nest, ActorCriticState, Nest]:
+        del context
+        _, policy, after = _act(network, params, timestep, state)
+        return to_action(spec.action, policy.mode()), after, ()
+
+    return ActorCore(_make_init(network), select_action)
+
+
+def drawn_actions(steps: Steps) -> Array:
+    """What `sampling` drew: [B, length, ...]. The log-probabilities of a policy are of these."""
+    return steps.extras.get('drawn', steps.action)
+
+
+def entering_state(steps: Steps) -> State:
+    """The network's state that entered the first step of each window: leaves [B, ...]; () without."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[:, 0], steps.extras.get('core_state', ()))
+
+
+def _make_init(network: ActorCriticNetwork) -> Callable[[jax.Array, Lanes], ActorCriticState]:
+    def init(key: jax.Array, lanes: Lanes) -> ActorCriticState:
+        del key
+        index = jnp.asarray(lanes.index, jnp.int32)
+        return ActorCriticState(index, network.initial_state(index.shape[0]))
+
+    return init
+
+
+def _act(
+    network: ActorCriticNetwork, params: Params, timestep: TimeStep, state: ActorCriticState
+) -> tuple[State, Any, ActorCriticState]:
+    """(the core state that enters, the policy, the state after)."""
+    fresh = network.initial_state(state.lane.shape[0])
+    entered = where_first(timestep, fresh, state.core_state)
+    output, core_state = network.step(params, timestep.observation, entered)
+    return entered, output.policy, state._replace(core_state=core_state)

@@ -1,0 +1,81 @@
+"""Acting in a box: by a policy of canonical actions, uniformly at first.
+
+Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
+does depends on that lane alone, however lanes are batched.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks.action_box import ActionBox
+from culmen.core.types import ActorCore
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import TimeStep
+
+# (params, observation [B, ...], a key of each lane [B]) -> canonical actions float32[B, D].
+Behaviour = Callable[[Params, Nest, jax.Array], jax.Array]
+# (params, observation [B, ...]) -> canonical actions float32[B, D].
+Policy = Callable[[Params, Nest], jax.Array]
+
+
+def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 0) -> ActorCore:
+    """Acts by a stochastic policy, after uniformly random actions. No extras.
+
+    Args:
+        behaviour: draws canonical actions, each with the key of its lane.
+        box: of the environment's action.
+        random_steps: environment steps of all actors before the behaviour acts.
+    """
+
+    def init(key: jax.Array, lanes: Lanes) -> Array:
+        del key
+        return jnp.asarray(lanes.index, jnp.int32)
+
+    def select_action(
+        params: Params, timestep: TimeStep, lane: Array, context: Context
+    ) -> tuple[Nest, Array, Nest]:
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, lane)
+        keys = jax.vmap(lambda key: jax.random.split(key))(keys)
+        canonical = behaviour(params, timestep.observation, keys[:, 0])
+        random = jax.vmap(lambda key: jax.random.uniform(key, (box.size,), minval=-1.0))(keys[:, 1])
+        is_random = jnp.asarray(context.actor_steps) < random_steps
+        return box.from_canonical(jnp.where(is_random, random, canonical)), lane, ()
+
+    return ActorCore(init, select_action)
+
+
+def deterministic(policy: Policy, box: ActionBox) -> ActorCore:
+    """Acts by a policy as it is. No extras."""
+
+    def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
+        del key, lanes
+        return ()
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: Any, context: Context
+    ) -> tuple[Nest, Any, Nest]:
+        del context
+        return box.from_canonical(policy(params, timestep.observation)), state, ()
+
+    return ActorCore(init, select_action)
+
+
+def with_gaussian_noise(policy: Policy, scale: float | Array) -> Behaviour:
+    """A policy with independent normal noise, clipped to the canonical box.
+
+    Args: scale: standard deviation of the noise, in canonical units: the box is 2 wide.
+    """
+
+    def behaviour(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:
+        action = policy(params, observation)
+        noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:]))(keys)
+        return jnp.clip(action + scale * noise, -1.0, 1.0)
+
+    return behaviour

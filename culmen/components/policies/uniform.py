@@ -1,0 +1,49 @@
+"""Uniformly random actions of any spec."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dm_env import specs
+
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import legal_actions
+from culmen.core.types import Nest
+
+
+def uniform_actions(agent: str, spec: EnvironmentSpec, observation: Nest, keys: jax.Array) -> Nest:
+    """Draws an action for each lane: a legal one of several, or a point of a box.
+
+    Args:
+        agent: whose they are, for the error.
+        spec: of the environment; its action may be a nest.
+        observation: [B, ...], whose `legal_actions` mask a lone discrete action.
+        keys: one a lane [B].
+    Returns: leaves [B, ...], int32 or float32.
+    Raises: ValueError that names the agent, for a leaf without finite bounds.
+    """
+    leaves, structure = jax.tree_util.tree_flatten(spec.action)
+    legal = legal_actions(observation) if len(leaves) == 1 else None
+    drawn = []
+    for i, leaf in enumerate(leaves):
+        of_leaf = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i)
+        drawn.append(_draw(agent, leaf, legal, of_leaf))
+    return structure.unflatten(drawn)
+
+
+def _draw(agent: str, leaf: Any, legal: Any, keys: jax.Array) -> jax.Array:
+    if isinstance(leaf, specs.DiscreteArray):
+        # The largest of independent uniforms is each legal action with the same probability.
+        chances = jax.vmap(lambda key: jax.random.uniform(key, (leaf.num_values,)))(keys)
+        if legal is not None:
+            chances = jnp.where(jnp.asarray(legal, bool), chances, -1.0)
+        return jnp.argmax(chances, axis=-1).astype(jnp.int32)
+    low, high = getattr(leaf, 'minimum', -np.inf), getattr(leaf, 'maximum', np.inf)
+    if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+        raise ValueError(f'{agent} needs actions within finite bounds, got {leaf!r}.')
+    if np.issubdtype(leaf.dtype, np.floating):
+        low, high = (np.broadcast_to(bound, leaf.shape).astype(np.float32) for bound in (low, high))
+        shares = jax.vmap(lambda key: jax.random.uniform(key, leaf.shape))(keys)
+        return jnp.clip(low[None] + shares * (high - low)[None], low[None], high[None])
+    return jax.vmap(lambda key: jax.random.randint(key, leaf.shape, low, high + 1))(keys)

@@ -1,0 +1,165 @@
+"""A batch of windows as the in-process table gives it, and the Sample in it.
+
+All small leaves of a row lie in one record of 32-bit words, so a batch of windows is one array of words
+and one array for each large leaf: few arguments of a compiled update, which takes them apart at no cost.
+"""
+
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.packing import Packed
+from culmen.core.types import LAST
+from culmen.core.types import Sample
+from culmen.core.types import Steps
+
+WORD = 4  # bytes
+
+
+class Field(NamedTuple):
+    """A leaf in a record."""
+
+    begin: int  # in words
+    dtype: np.dtype[Any]  # of 1, 2 or 4 bytes
+    shape: tuple[int, ...]
+
+    @property
+    def num_words(self) -> int:
+        """Words that it takes, the last one perhaps in part."""
+        return -(-math.prod(self.shape) * self.dtype.itemsize // WORD)
+
+
+class LeafPlan(NamedTuple):
+    """How a leaf of a window is read."""
+
+    path: str
+    field: Field | None  # in the record; None: from a ring of its own
+    times: Any  # index along the window's rows; None: all of them
+    zero_padding: bool
+
+
+def record_type(
+    leaves: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+) -> tuple[np.dtype[Any], dict[str, Field]]:
+    """A record of leaves, each on words of its own.
+
+    Args: leaves: (dtype of 1, 2 or 4 bytes, shape) by name.
+    Returns: (the structured dtype, the fields by name).
+    """
+    fields: dict[str, Field] = {}
+    begin = 0
+    for name, (dtype, shape) in leaves.items():
+        fields[name] = Field(begin, dtype, shape)
+        begin += fields[name].num_words
+    dtype = np.dtype(
+        {
+            'names': list(fields),
+            'formats': [(field.dtype, field.shape) for field in fields.values()],
+            'offsets': [WORD * field.begin for field in fields.values()],
+            'itemsize': WORD * begin,
+        }
+    )
+    return dtype, fields
+
+
+class BatchLayout:
+    """Makes a Sample of N windows from arrays: words, size, [lengths, probability,] large leaves.
+
+    words: int32[N, length + 1, words of a record]; size: int32[]; lengths: int32[N], transitions of each
+    window, 0 for padding; probability: float32[N].
+    """
+
+    def __init__(
+        self,
+        tree: Any,
+        plans: tuple[LeafPlan, ...],
+        step_type: Field,
+        version: Field,
+        length: int,
+        *,
+        cross_episodes: bool,
+        with_lengths: bool,
+        with_probability: bool,
+    ) -> None:
+        """Args: tree: of (reward, discount, observation, action, extras). plans: of its leaves."""
+        self._tree = tree
+        self._plans = plans
+        self.step_type = step_type
+        self._version = version
+        self._length = length
+        self._cross = cross_episodes
+        self._with_lengths = with_lengths
+        self._with_probability = with_probability
+
+    def unpack(self, arrays: Sequence[Any]) -> Sample:
+        """The Sample; NumPy's where the words are."""
+        words, size, *rest = arrays
+        xp: Any = np if isinstance(words, np.ndarray) else jnp
+        lengths = rest.pop(0) if self._with_lengths else None
+        if self._with_probability:
+            probability = rest.pop(0)
+        else:
+            probability = xp.full(len(words), xp.float32(1) / size.astype(np.float32))
+        steps = np.arange(self._length + 1)[None]
+        padding = None if lengths is None else steps > lengths[:, None]
+        leaves = []
+        for plan in self._plans:
+            if plan.field is None:
+                leaf = rest.pop(0)
+            else:
+                leaf = _read(words, plan.field)
+                leaf = leaf if plan.times is None else leaf[:, plan.times]
+            if plan.zero_padding and padding is not None:
+                padded = padding[:, : leaf.shape[1]]
+                padded = padded.reshape(padded.shape + (1,) * (leaf.ndim - 2))
+                leaf = xp.where(padded, xp.zeros((), leaf.dtype), leaf)
+            leaves.append(leaf)
+        step_type = _read(words, self.step_type)
+        if lengths is not None and not self._cross:
+            mask = steps[:, :-1] < lengths[:, None]
+        elif self._cross:
+            mask = step_type[:, :-1] != LAST
+        else:
+            mask = np.ones((len(words), self._length), bool)
+        reward, discount, observation, action, extras = self._tree.unflatten(leaves)
+        return Sample(
+            Steps(step_type, reward, discount, observation, action, extras, mask),
+            probability,
+            size,
+            _read(words, self._version)[:, 0],
+        )
+
+
+def pad(batch: Packed, num: int) -> Packed:
+    """A batch of `num` windows: those missing are padding, zero but for their step type, LAST."""
+
+    def fill(leaf: NDArray[Any]) -> NDArray[Any]:
+        if leaf.ndim == 0:
+            return leaf
+        return np.concatenate([leaf, np.zeros((num - len(leaf), *leaf.shape[1:]), leaf.dtype)])
+
+    words, *rest = (fill(leaf) for leaf in batch.arrays)
+    layout = batch.layout
+    assert isinstance(layout, BatchLayout)
+    words[len(batch.arrays[0]) :, :, layout.step_type.begin] = LAST
+    return Packed([words, *rest], layout)
+
+
+def _read(words: Any, field: Field) -> Any:
+    """[N, T, ...] of a field; bits are never changed, whatever they mean."""
+    size = math.prod(field.shape)
+    shape = (*words.shape[:-1], *field.shape)
+    piece = words[..., field.begin : field.begin + field.num_words]
+    if isinstance(words, np.ndarray):
+        return np.ascontiguousarray(piece).view(field.dtype)[..., :size].reshape(shape)
+    is_bool = field.dtype == np.bool_
+    piece = jax.lax.bitcast_convert_type(piece, np.uint8 if is_bool else field.dtype)
+    leaf = piece.reshape(*words.shape[:-1], -1)[..., :size].reshape(shape)
+    return leaf.astype(bool) if is_bool else leaf

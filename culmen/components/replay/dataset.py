@@ -1,0 +1,325 @@
+"""Recorded streams as a table: what `Dataset` means. No actor writes to it; a learner draws from it.
+
+A source is a folder that a `Recorder` wrote, or a callable that gives an iterator of Streams. All of its
+rows are held in memory, laid out and gathered as those of the in-process table are; the same Cutter says
+which windows there are. Windows are drawn uniformly with replacement, by numbers that follow from
+(seed, count of draws) alone: what a checkpoint needs of a Dataset is the learner's count.
+"""
+
+import zlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from dm_env import specs as dm_env_specs
+from numpy.typing import NDArray
+
+from culmen.components.packing import Packed
+from culmen.components.replay.items import may_be_short
+from culmen.components.replay.recorder import leaf_data
+from culmen.components.replay.recorder import read_shard
+from culmen.components.replay.recorder import read_spec
+from culmen.components.replay.recorder import shards
+from culmen.components.replay.rows import Arrays
+from culmen.components.replay.rows import Gather
+from culmen.components.replay.rows import Leaf
+from culmen.components.replay.rows import Rows
+from culmen.components.replay.windows import Cutter
+from culmen.core.experience import Dataset
+from culmen.core.experience import Experience
+from culmen.core.experience import mirror
+from culmen.core.experience import recorded
+from culmen.core.experience import unmirror
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import StackedArray
+from culmen.core.specs import leaf_paths
+from culmen.core.types import LAST
+from culmen.core.types import Nest
+from culmen.core.types import Stream
+from culmen.core.workers import Draw
+from culmen.core.workers import Reader
+
+_BLOCK = 64  # draws whose numbers come from one generator
+_NO_VERSION = -1
+
+
+class DatasetReader:
+    """Reads the Datasets of an experience, and with them the table that actors write to.
+
+    Of a dict of tables each gives its batch at every draw; Datasets are always due.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        seed: int,
+        table: Reader | None = None,
+    ) -> None:
+        """Reads all sources into memory.
+
+        Args:
+            experience: of an agent.
+            spec: of one environment.
+            action, extras: shapes and dtypes of one lane's. A source may have more extras.
+            seed: of the draws; each Dataset of a dict has its own numbers.
+            table: of `live(experience)`, where that is anything.
+        Raises: ValueError that names a source and what is wrong with it: there is none, or a leaf
+            differs, or it has no window.
+        """
+        self._experience = experience
+        self._table = table
+        self._datasets = {
+            name: _OneDataset(name, dataset, spec, action, extras, seed)
+            for name, dataset in recorded(experience).items()
+        }
+        self._draws = 0
+
+    def due(self, updates: int = 1) -> bool:
+        """Whether so many further updates are due in the table that actors write to."""
+        return self._table is None or self._table.due(updates)
+
+    def draw(self) -> Draw:
+        """Draws a batch for one update from every table.
+
+        Returns: the items' numbers and a Packed Sample; dicts of them for a dict of tables.
+        """
+        drawn = {name: each.draw(self._draws) for name, each in self._datasets.items()}
+        self._draws += 1
+        keys: dict[str, Any] = {name: numbers for name, (numbers, _) in drawn.items()}
+        samples: dict[str, Any] = {name: sample for name, (_, sample) in drawn.items()}
+        if self._table is not None:
+            of_table = self._table.draw()
+            keys |= of_table.keys
+            samples |= of_table.samples
+        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        """Hands priorities on to the table that actors write to.
+
+        Raises: ValueError that names a Dataset which is given any.
+        """
+        if priorities is None:
+            return
+        of_tables = unmirror(self._experience, priorities)
+        for name in self._datasets:
+            if of_tables.pop(name, None) is not None:
+                where = f'experience[{name!r}]' if name else 'experience'
+                raise ValueError(f'{where} is a Dataset and takes no priorities.')
+        if self._table is not None:
+            numbers = unmirror(self._experience, keys)
+            self._table.update_priorities(
+                {name: numbers[name] for name in of_tables if name in numbers}, of_tables
+            )
+
+    def seek(self, draws: int) -> None:
+        """Goes on after so many draws: as many as the learner has made updates."""
+        self._draws = draws
+
+
+class _OneDataset:
+    """The rows and the windows of one Dataset."""
+
+    def __init__(
+        self,
+        name: str,
+        dataset: Dataset,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        seed: int,
+    ) -> None:
+        self._batch_size = dataset.batch_size
+        self._place = (seed, zlib.crc32(name.encode()))
+        if isinstance(dataset.source, str):
+            where = f'Dataset.source {dataset.source}'
+            rows, streams = _read_folder(where, Path(dataset.source), spec, action, extras)
+        else:
+            where = f'Dataset.source {getattr(dataset.source, "__qualname__", dataset.source)}'
+            rows, streams = _read_callable(where, dataset.source(), spec, action, extras)
+        starts, lengths = [], []
+        for begin, step_type in streams:
+            for start, length in _cut(dataset, step_type):
+                starts.append(begin + start)
+                lengths.append(length)
+        if not starts:
+            raise ValueError(f'{where} has no window of length {dataset.window.length}.')
+        self._starts = np.array(starts, np.int64)
+        self._lengths = np.array(lengths, np.int64) if may_be_short(dataset.window) else None
+        self._gather = Gather(
+            rows,
+            dataset.window,
+            with_lengths=self._lengths is not None,
+            with_probability=False,
+        )
+        self._block_number = -1
+        self._block = np.empty((0, 0), np.int64)
+
+    def draw(self, count: int) -> tuple[NDArray[Any], Packed]:
+        number, offset = divmod(count, _BLOCK)
+        if number != self._block_number:
+            sequence = np.random.SeedSequence((*self._place, number))
+            generator = np.random.Generator(np.random.Philox(sequence))
+            self._block = generator.integers(0, len(self._starts), (_BLOCK, self._batch_size))
+            self._block_number = number
+        numbers = self._block[offset].copy()
+        lengths = None if self._lengths is None else self._lengths[numbers]
+        return numbers, self._gather(self._starts[numbers], lengths, None, len(self._starts))
+
+
+def _cut(dataset: Dataset, step_type: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """(start, transitions) of the windows of one stream, in the order in which they appear."""
+    cutter = Cutter(dataset.window, num_lanes=1)
+    for each in step_type.reshape(-1, 1):
+        for items in (cutter.observe(each), cutter.act()):
+            if items is not None:
+                yield from zip(items.start.tolist(), items.length.tolist())
+
+
+# A stream's first row among all rows, and its step types int32[T].
+_Streams = list[tuple[int, NDArray[Any]]]
+
+
+def _read_folder(
+    where: str, folder: Path, spec: EnvironmentSpec, action: Nest, extras: Nest
+) -> tuple[Rows, _Streams]:
+    """All lanes of a recording, one after another."""
+    wanted = Rows(spec, action, extras, 1, 1)
+    stored = read_spec(folder)['leaves']
+    _check_leaves(where, wanted.leaves, stored)
+    lanes = [shards(lane) for lane in sorted(folder.glob('lane-*'))]
+    for lane in lanes:
+        for shard, after in zip(lane, lane[1:]):
+            if shard.stop != after.start:
+                raise ValueError(f'{after.path} must begin at row {shard.stop}: rows are missing.')
+    num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
+    rows = Rows(spec, action, extras, 1, max(num_rows, 1))
+    begin, streams = 0, []
+    for lane in lanes:
+        types = []
+        first = begin
+        for shard in lane:
+            arrays = read_shard(shard, rows.paths())
+            _check_types(where, arrays['step_type'])
+            types.append(arrays['step_type'])
+            begin = _put(rows, begin, arrays)
+        if types:
+            streams.append((first, np.concatenate(types)))
+    rows.restart(begin, is_open=False)
+    return rows, streams
+
+
+def _read_callable(
+    where: str, source: Any, spec: EnvironmentSpec, action: Nest, extras: Nest
+) -> tuple[Rows, _Streams]:
+    """All streams of an iterator, one after another; stacks of frames are held as they come."""
+    spec = spec._replace(observation=jax.tree_util.tree_map(_unstacked, spec.observation))
+    leaves = Rows(spec, action, extras, 1, 1).leaves
+    given = [_arrays(where, stream, leaves) for stream in source]
+    rows = Rows(spec, action, extras, 1, max(sum(len(each['step_type']) for each in given), 1))
+    begin, streams = 0, []
+    for arrays in given:
+        streams.append((begin, arrays['step_type']))
+        begin = _put(rows, begin, arrays)
+    rows.restart(begin, is_open=False)
+    return rows, streams
+
+
+def _arrays(where: str, stream: Stream, leaves: Mapping[str, Leaf]) -> Arrays:
+    """A stream's arrays by path, in the dtypes wanted."""
+    timestep, action, extras, version = stream
+    nests = {
+        'reward': timestep.reward,
+        'discount': timestep.discount,
+        'observation': timestep.observation,
+        'action': action,
+        'extras': extras,
+    }
+    given = {
+        path: np.asarray(leaf)
+        for name, nest in nests.items()
+        for path, leaf in leaf_paths(nest, name)
+    }
+    given['step_type'] = np.asarray(timestep.step_type, np.int32)
+    given['version'] = np.asarray(version, np.int32)
+    num_rows = len(given['step_type'])
+    for path, leaf in given.items():
+        if leaf.ndim == 0 or len(leaf) != num_rows:
+            raise ValueError(
+                f'{where}: {path} must have {num_rows} rows, as step_type has, got shape {leaf.shape}.'
+            )
+    _check_types(where, given['step_type'])
+    stored = {
+        path: {'dtype': leaf.dtype.name, 'shape': list(leaf.shape[1:])}
+        for path, leaf in given.items()
+        if path not in ('step_type', 'version')
+    }
+    _check_leaves(where, leaves, stored)
+    cast = {path: given[path].astype(leaf.dtype) for path, leaf in leaves.items()}
+    return {'step_type': given['step_type'], 'version': given['version'], **cast}
+
+
+def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
+    """Writes the rows of one stream; returns where the next ones go."""
+    arrays['version'] = np.full_like(arrays['version'], _NO_VERSION)
+    columns = {}
+    for path, array in arrays.items():
+        leaf = rows.leaves.get(path)
+        dtype = array.dtype if leaf is None else leaf.dtype
+        # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
+        columns[path] = (array.view(dtype) if array.dtype.kind == 'V' else array.astype(dtype))[
+            :, None
+        ]
+    rows.write(begin, columns)
+    return begin + len(arrays['step_type'])
+
+
+def _check_types(where: str, step_type: NDArray[Any]) -> None:
+    if step_type.ndim != 1 or (
+        len(step_type) and not 0 <= step_type.min() <= step_type.max() <= LAST
+    ):
+        raise ValueError(f'{where}: step_type must be FIRST, MID or LAST, int32[T].')
+
+
+def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, Any]) -> None:
+    """Refuses streams whose leaves are not those of the experiment, extras to spare aside."""
+    for path, leaf in wanted.items():
+        ours = leaf_data(leaf)
+        if path not in stored:
+            raise ValueError(
+                f'{where}: {path} is missing; this experiment needs {_describe(ours)}, and it has '
+                f'{sorted(stored)}.'
+            )
+        theirs = stored[path]
+        same = {**theirs, 'dtype': ''} == {**ours, 'dtype': ''}
+        # What an observation means hangs on its dtype: bytes are pixels.
+        exact = path.startswith('observation')
+        dtype = np.dtype(theirs['dtype'])
+        if not same or (
+            dtype != leaf.dtype if exact else not np.can_cast(dtype, leaf.dtype, 'same_kind')
+        ):
+            raise ValueError(
+                f'{where}: {path} must be {_describe(ours)}, as this experiment has it, '
+                f'got {_describe(theirs)}.'
+            )
+    for path in stored:
+        if path not in wanted and not path.startswith('extras'):
+            raise ValueError(
+                f'{where}: {path} is unknown here; this experiment has {sorted(wanted)}.'
+            )
+
+
+def _describe(leaf: Mapping[str, Any]) -> str:
+    frames = f' of {leaf["num_frames"]} frames' if 'num_frames' in leaf else ''
+    return f'{leaf["dtype"]}{leaf["shape"]}{frames}'
+
+
+def _unstacked(spec: Any) -> Any:
+    if not isinstance(spec, StackedArray):
+        return spec
+    return dm_env_specs.BoundedArray(spec.shape, spec.dtype, spec.minimum, spec.maximum, spec.name)

@@ -1,0 +1,304 @@
+"""The in-process table: one stream of rows in NumPy, and the items of one table or of several.
+
+The default table of a run in one process. No server, no thread and nothing of JAX on the way from
+a step to a batch. Rows live while an item of any of its tables, or an open window, needs them.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.packing import Packed
+from culmen.components.replay.batch import pad
+from culmen.components.replay.items import ItemStore
+from culmen.components.replay.items import QueueItems
+from culmen.components.replay.items import ReplayItems
+from culmen.components.replay.items import may_be_short
+from culmen.components.replay.rows import Arrays
+from culmen.components.replay.rows import Gather
+from culmen.components.replay.rows import Rows
+from culmen.components.replay.windows import Cutter
+from culmen.components.replay.windows import Items
+from culmen.core.experience import Dataset
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import Table
+from culmen.core.experience import mirror
+from culmen.core.experience import tables
+from culmen.core.experience import unmirror
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+from culmen.core.workers import Draw
+
+# What a checkpoint holds besides rows: nested dicts of arrays and of values that JSON knows.
+TableState = dict[str, Any]
+
+_SLACK = 64  # ticks
+
+
+class InProcessTable:
+    """Keeps the stream of B lanes and gives batches of its windows. Not safe between threads.
+
+    Samples are Packed: NumPy arrays in memory of their own, which `unpacked` makes a Sample of, inside
+    a compiled call or out of it. Stacks of frames are views in another order of memory, which a device
+    reads at once.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        num_lanes: int,
+        seed: int,
+    ) -> None:
+        """Allocates the rows; memory is taken up as they are written.
+
+        Args:
+            experience: a Replay, a Queue, or a dict of them over one stream.
+            spec: of one environment; scalars of reward and discount are stored as float32.
+            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            num_lanes: B.
+            seed: of the draws; each table of a dict has its own stream of numbers.
+        Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
+        """
+        self._experience = experience
+        specs = tables(experience)
+        for name, table in specs.items():
+            if isinstance(table, Dataset):
+                where = f'experience[{name!r}]' if name else 'experience'
+                raise ValueError(
+                    f'{where} must be a Replay or a Queue here, got a Dataset: a Dataset is read '
+                    f'by a DatasetReader.'
+                )
+        num_ticks = max(_first_ticks(table, num_lanes) for table in specs.values())
+        self._rows = Rows(spec, action, extras, num_lanes, num_ticks)
+        self._tables = {
+            name: _OneTable(name, table, self._rows, seed) for name, table in specs.items()
+        }
+        self._all = list(self._tables.values())
+        self._alone = self._all[0] if len(specs) == 1 and '' in specs else None
+        self._full_at = 0  # the tick that needs a look whether there is room for it
+
+    def observe(self, timestep: TimeStep) -> None:
+        """Opens a row in every lane; windows that end here become items, by lane and by start.
+
+        Args:
+            timestep: of B lanes, leaves [B, ...].
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due.
+        """
+        rows = self._rows
+        if rows.is_open:
+            raise RuntimeError('observe was called twice: a tick is observe, then act.')
+        if rows.next_tick >= self._full_at:
+            self._make_room()
+        rows.open(timestep)
+        step_type = np.asarray(timestep.step_type)
+        for table in self._all:
+            items = table.cutter.observe(step_type)
+            if items is not None:
+                table.insert(items)
+
+    def act(self, action: Nest, extras: Nest, version: int) -> None:
+        """Closes the rows; windows that LAST cuts short become items.
+
+        Args:
+            action, extras: of B lanes, leaves [B, ...].
+            version: updates that made the parameters that acted.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due.
+        """
+        if not self._rows.is_open:
+            raise RuntimeError('act was called before observe: a tick is observe, then act.')
+        self._rows.close(action, extras, version)
+        for table in self._all:
+            items = table.cutter.act()
+            if items is not None:
+                table.insert(items)
+            table.items.close_tick()
+
+    def due(self, updates: int = 1) -> bool:
+        """Whether so many further updates are due in every table."""
+        return all(table.items.due(updates) for table in self._all)
+
+    def draw(self) -> Draw:
+        """Draws a batch for one update from every table.
+
+        Returns: the items' numbers int64[B], and a Packed Sample; dicts of them for a dict of tables.
+        """
+        if self._alone is not None:
+            return Draw(*self._alone.draw())
+        drawn = {name: table.draw() for name, table in self._tables.items()}
+        keys = {name: numbers for name, (numbers, _) in drawn.items()}
+        samples = {name: sample for name, (_, sample) in drawn.items()}
+        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        """Writes raw priorities of drawn items; those that have left are passed over.
+
+        Args:
+            keys: of a draw.
+            priorities: float[B], finite and at least 0, or None; mirrors the experience.
+        Raises: ValueError that names the table, for priorities that a uniform table or a Queue is
+            given, and for those out of range.
+        """
+        if priorities is None:
+            return
+        numbers = unmirror(self._experience, keys)
+        for name, of_table in unmirror(self._experience, priorities).items():
+            if name not in self._tables:
+                known = list(self._tables)
+                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
+            self._tables[name].items.update_priorities(numbers[name], of_table)
+
+    def _first_live(self) -> int:
+        """The oldest tick that an item, an open window or a stack of frames may still need."""
+        first = min(table.first_live(self._rows.next_tick) for table in self._all)
+        return max(first - (self._rows.max_frames - 1), 0)
+
+    def _make_room(self) -> None:
+        first = self._first_live()
+        while self._rows.next_tick >= first + self._rows.num_ticks:
+            self._rows.grow(first)
+        self._full_at = first + self._rows.num_ticks
+
+    def live_ticks(self) -> tuple[int, int]:
+        """(first tick still needed, first tick not closed yet). Rows between never change."""
+        return min(self._first_live(), self._rows.next_tick), self._rows.next_tick
+
+    def read_rows(self, start: int, stop: int) -> Arrays:
+        """Copies of closed rows, for a checkpoint.
+
+        Args: start, stop: ticks, within `live_ticks()`.
+        Returns: arrays [stop - start, B, ...] by path; of a stack of frames the newest frame.
+        """
+        first, after = self.live_ticks()
+        if not first <= start <= stop <= after:
+            raise ValueError(f'rows must be read within [{first}, {after}), got [{start}, {stop}).')
+        return self._rows.read(start, stop)
+
+    def get_state(self) -> TableState:
+        """All but the closed rows, sharing no memory: items, priorities, counts, the open row."""
+        first, next_tick = self.live_ticks()
+        state: TableState = {
+            'first_tick': first,
+            'next_tick': next_tick,
+            'tables': {name: table.get_state() for name, table in self._tables.items()},
+        }
+        if self._rows.is_open:
+            state['open_row'] = self._rows.read(next_tick, next_tick + 1, of_open_row=True)
+        return state
+
+    def set_state(self, state: TableState, rows: Iterable[tuple[int, Arrays]]) -> None:
+        """Goes on from a checkpoint, to the bit.
+
+        Args:
+            state: of `get_state`.
+            rows: (start tick, arrays of `read_rows`), in order; together at least the rows of
+                [first_tick, next_tick).
+        Raises: ValueError that names the field that does not fit this experiment, or missing rows.
+        """
+        names = list(state['tables'])
+        if names != list(self._tables):
+            known = list(self._tables)
+            raise ValueError(f"checkpoint field 'tables' must have {known}, got {names}.")
+        first, next_tick = int(state['first_tick']), int(state['next_tick'])
+        num_ticks = self._rows.num_ticks
+        while next_tick >= first + num_ticks:
+            num_ticks *= 2
+        self._rows.resize_empty(num_ticks)
+        reached = first
+        for start, arrays in rows:
+            num = len(next(iter(arrays.values())))
+            begin, end = max(start, reached), min(start + num, next_tick)
+            if begin > reached:
+                break
+            if begin < end:
+                wanted = slice(begin - start, end - start)
+                self._rows.write(begin, {path: leaf[wanted] for path, leaf in arrays.items()})
+                reached = end
+        if reached != next_tick:
+            raise ValueError(
+                f'checkpoint rows must reach from tick {first} to {next_tick}, got up to {reached}.'
+            )
+        open_row = state.get('open_row')
+        if open_row is not None:
+            self._rows.write(next_tick, open_row, of_open_row=True)
+        self._rows.restart(next_tick, open_row is not None)
+        for name, table in self._tables.items():
+            table.set_state(state['tables'][name])
+        self._full_at = 0
+
+
+class _OneTable:
+    """What belongs to one table of an experience."""
+
+    def __init__(self, name: str, table: Table, rows: Rows, seed: int) -> None:
+        num_lanes = rows.num_lanes
+        self.cutter = Cutter(table.window, num_lanes)
+        self.items: ItemStore
+        self._priority = None
+        self._padded_to = 0
+        if isinstance(table, Queue):
+            self.items = QueueItems(name, table, num_lanes)
+        else:
+            assert isinstance(table, Replay)
+            self.items = ReplayItems(name, table, num_lanes, seed)
+            self._priority = table.priority if table.prioritised else None
+            self._padded_to = table.capacity if table.draw == 'all' else 0
+        uniform = isinstance(table, Replay) and not table.prioritised and table.draw == 'sample'
+        self._gather = Gather(
+            rows,
+            table.window,
+            with_lengths=may_be_short(table.window) or self._padded_to > 0,
+            with_probability=not uniform,
+        )
+        self._length = table.window.length
+        self._num_lanes = num_lanes
+
+    def insert(self, items: Items) -> None:
+        priorities = None
+        if self._priority is not None:
+            codes = items.start * self._num_lanes + items.lane
+            ones = np.ones(len(codes), np.float32)
+            new = self._gather(codes, items.length, ones, len(codes)).unpack()
+            priorities = np.asarray(self._priority(new.steps))
+        self.items.insert(items, priorities)
+
+    def draw(self) -> tuple[NDArray[Any], Packed]:
+        numbers, codes, lengths, probability, size = self.items.draw()
+        batch = self._gather(codes, lengths, probability, size)
+        if len(numbers) < self._padded_to:
+            batch = pad(batch, self._padded_to)
+            numbers = np.concatenate([numbers, np.full(self._padded_to - len(numbers), -1)])
+        return numbers, batch
+
+    def first_live(self, next_tick: int) -> int:
+        """The oldest tick that an item needs, or a window still open at `next_tick`."""
+        # No item or window that ends at a tick began more than a length before it, and items
+        # leave in the order of their ends.
+        oldest_end = self.items.oldest_end()
+        end = next_tick if oldest_end is None else min(oldest_end, next_tick)
+        return max(end - self._length, 0)
+
+    def get_state(self) -> dict[str, Any]:
+        return {'cutter': self.cutter.get_state(), 'items': self.items.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.cutter.set_state(state['cutter'])
+        self.items.set_state(state['items'])
+
+
+def _first_ticks(table: Table, num_lanes: int) -> int:
+    """Ticks that a table's items reach back, and some more: none starts at an episode's end."""
+    if isinstance(table, Replay):
+        items = table.capacity
+    else:
+        assert isinstance(table, Queue)
+        items = (table.max_size + 1) * (table.batch_size or num_lanes)
+    ticks = -(-items * table.window.period // num_lanes)
+    return ticks + ticks // 8 + 2 * table.window.length + _SLACK

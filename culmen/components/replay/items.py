@@ -1,0 +1,354 @@
+"""Items: which windows wait in a table, and which of them are drawn. The in-process table owns one
+for each table of an experience; rows and windows are others' business.
+
+An item is named by its number, counted from 0 as items are inserted, and by the code of its first
+row (`tick * lanes + lane`).
+"""
+
+import zlib
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.replay.rate import Rate
+from culmen.components.replay.sum_tree import SumTree
+from culmen.components.replay.windows import Items
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import Window
+
+
+class Drawn(NamedTuple):
+    """Items of one draw."""
+
+    numbers: NDArray[Any]  # int64[N]
+    codes: NDArray[Any]  # int64[N]
+    lengths: NDArray[Any] | None  # int64[N]; None: all are whole
+    probability: NDArray[Any] | None  # float32[N]; None: 1 / size
+    size: int  # items in the table before the draw
+
+
+class ItemStore(Protocol):
+    """What the in-process table asks of the items of one table."""
+
+    def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
+        """Adds windows in their order, with raw priorities float[N] or as the table has it."""
+        ...
+
+    def close_tick(self) -> None:
+        """Tells that all windows that end at this tick are in."""
+        ...
+
+    def due(self, updates: int) -> bool:
+        """Whether so many further draws are due."""
+        ...
+
+    def draw(self) -> Drawn:
+        """Draws items for one update."""
+        ...
+
+    def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
+        """Takes raw priorities of items; those that are gone are passed over."""
+        ...
+
+    def oldest_end(self) -> int | None:
+        """The last tick of the item that leaves next; None where there is none."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Arrays and plain values."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        ...
+
+
+class ReplayItems:
+    """Items that are kept and drawn many times; the oldest leave first.
+
+    Priorities: an item of weight `priority ** exponent` is drawn with a probability of its weight
+    over the sum of all. New items get the largest raw priority ever given, at least 1. An item of
+    priority 0 is never drawn, unless all are 0: then all are drawn alike.
+    """
+
+    def __init__(self, name: str, replay: Replay, num_lanes: int, seed: int) -> None:
+        """Args: name: of the table, '' for a lone one. seed: of the experiment's tables."""
+        self._where = f'experience[{name!r}]' if name else 'experience'
+        self._replay = replay
+        self._capacity = replay.capacity
+        self._num_lanes = num_lanes
+        self._length = replay.window.length
+        self._rate = Rate.of(replay)
+        sequence = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
+        self._generator = np.random.Generator(np.random.PCG64(sequence))
+        self._inserted = 0
+        self._draws = 0
+        self._codes = np.zeros(self._capacity, np.int64)
+        self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
+        self._tree: SumTree | None = None
+        if replay.prioritised:
+            self._tree = SumTree(self._capacity)
+            self._raw = np.zeros(self._capacity, np.float32)
+            self._largest = np.float32(1.0)
+            self._new_weight = 1.0
+            # Weights stay far enough below infinity to be summed.
+            digits = min(280.0 / replay.priority_exponent, 38.0)
+            self._largest_allowed = 10.0**digits
+
+    @property
+    def size(self) -> int:
+        """Items in the table."""
+        return self._inserted if self._inserted < self._capacity else self._capacity
+
+    def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
+        codes = items.start * self._num_lanes + items.lane
+        raw, weights = None, None
+        if priorities is not None:
+            raw, weights = self._check(priorities, len(codes))
+        begin = 0
+        while begin < len(codes):
+            slot = self._inserted % self._capacity
+            num = min(len(codes) - begin, self._capacity - slot)
+            end = begin + num
+            self._codes[slot : slot + num] = codes[begin:end]
+            if self._lengths is not None:
+                self._lengths[slot : slot + num] = items.length[begin:end]
+            if self._tree is not None:
+                if raw is None or weights is None:
+                    self._raw[slot : slot + num] = self._largest
+                    weight: Any = self._new_weight if num == 1 else np.full(num, self._new_weight)
+                    self._tree.set_range(slot, weight)
+                else:
+                    self._raw[slot : slot + num] = raw[begin:end]
+                    self._tree.set_range(slot, weights[begin:end])
+            self._inserted += num
+            begin = end
+        if raw is not None:
+            self._see(raw)
+
+    def close_tick(self) -> None:
+        pass
+
+    def due(self, updates: int) -> bool:
+        return self._rate.due(self._inserted, self._draws + updates)
+
+    def draw(self) -> Drawn:
+        size = self.size
+        if not size:
+            raise RuntimeError(f'draw was called on an empty table, {self._where}: none was due.')
+        oldest = self._inserted - size
+        self._draws += 1
+        if self._replay.draw == 'all':
+            numbers = np.arange(oldest, self._inserted)
+            slots = numbers % self._capacity
+            probability = np.full(size, 1.0 / size, np.float32)
+        elif self._tree is None:
+            # Of 53 random bits, so even to size / 2^53; faster than `integers`.
+            numbers = (self._generator.random(self._replay.batch_size) * size).astype(np.int64)
+            slots = numbers
+            if oldest:
+                numbers += oldest
+                slots = numbers % self._capacity
+            probability = None
+        else:
+            slots, probability = self._draw_by_weight(self._tree, size)
+            numbers = slots
+            if oldest:
+                numbers = slots + (oldest - oldest % self._capacity)
+                numbers += (numbers < oldest) * self._capacity
+        lengths = None if self._lengths is None else self._lengths[slots]
+        return Drawn(numbers, self._codes[slots], lengths, probability, size)
+
+    def _draw_by_weight(self, tree: SumTree, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        fractions = self._generator.random(self._replay.batch_size)
+        found = tree.find(fractions)
+        if found is None:
+            slots = (fractions * size).astype(np.int64)
+            return slots, np.full(len(slots), 1.0 / size, np.float32)
+        return found[0], found[1].astype(np.float32)
+
+    def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
+        if priorities is None:
+            return
+        if self._tree is None:
+            raise ValueError(
+                f'{self._where} is uniform (priority_exponent 0) and takes no priorities: the '
+                f'update must return None for it.'
+            )
+        raw, weights = self._check(priorities, len(numbers))
+        self._see(raw)
+        slots = numbers % self._capacity
+        oldest = self._inserted - self.size
+        if oldest:
+            here = numbers >= oldest
+            if not here.all():
+                slots, raw, weights = slots[here], raw[here], weights[here]
+        self._raw[slots] = raw
+        self._tree.set(slots, weights)
+
+    def _check(self, priorities: Any, num: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(raw float32[N], weights float64[N]) of priorities that are what they must be."""
+        raw = np.asarray(priorities, np.float32)
+        if raw.shape != (num,):
+            raise ValueError(
+                f'priorities of {self._where} must have shape {(num,)}, got {raw.shape}.'
+            )
+        # A NaN fails both comparisons.
+        if len(raw) and not (raw.min() >= 0.0 and raw.max() <= self._largest_allowed):
+            raise ValueError(
+                f'priorities of {self._where} must be finite and at least 0, and so must their '
+                f'powers (priority_exponent {self._replay.priority_exponent}), got {raw}.'
+            )
+        return raw, raw.astype(np.float64) ** self._replay.priority_exponent
+
+    def _see(self, raw: NDArray[Any]) -> None:
+        if len(raw) and raw.max() > self._largest:
+            self._largest = raw.max()
+            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+
+    def oldest_end(self) -> int | None:
+        if not self._inserted:
+            return None
+        slot = (self._inserted - self.size) % self._capacity
+        length = self._length if self._lengths is None else int(self._lengths[slot])
+        return int(self._codes[slot]) // self._num_lanes + length
+
+    def get_state(self) -> dict[str, Any]:
+        size = self.size
+        state: dict[str, Any] = {
+            'inserted': self._inserted,
+            'draws': self._draws,
+            'generator': self._generator.bit_generator.state,
+            'codes': self._codes[:size].copy(),
+        }
+        if self._lengths is not None:
+            state['lengths'] = self._lengths[:size].copy()
+        if self._tree is not None:
+            state['priorities'] = self._raw[:size].copy()
+            state['weights'] = self._tree.leaves[:size].copy()
+            state['largest_priority'] = float(self._largest)
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._inserted = int(state['inserted'])
+        self._draws = int(state['draws'])
+        self._generator.bit_generator.state = state['generator']
+        size = self.size
+        self._codes[:size] = _field(self._where, state, 'codes', (size,))
+        if self._lengths is not None:
+            self._lengths[:size] = _field(self._where, state, 'lengths', (size,))
+        if self._tree is not None:
+            self._raw[:size] = _field(self._where, state, 'priorities', (size,))
+            self._tree.restore(_field(self._where, state, 'weights', (size,)))
+            self._largest = np.float32(state['largest_priority'])
+            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+
+
+class QueueItems:
+    """Items that are drawn once, in order; none is dropped.
+
+    A batch of every lane is the oldest item of each, by lane. A batch of a number is the first ones
+    by (tick of the last step, lane, start).
+    """
+
+    def __init__(self, name: str, queue: Queue, num_lanes: int) -> None:
+        """Args: name: of the table, '' for a lone one."""
+        self._where = f'experience[{name!r}]' if name else 'experience'
+        self._num_lanes = num_lanes
+        self._of_every_lane = queue.batch_size is None
+        self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
+        self._length = queue.window.length
+        self._may_be_short = may_be_short(queue.window)
+        self._waiting = np.zeros((3, 0), np.int64)  # number, code, length
+        self._inserted = 0
+        self._of_tick = 0  # items that came at this tick and still wait
+
+    def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
+        num = len(items.start)
+        new = np.empty((3, num), np.int64)
+        new[0] = np.arange(self._inserted, self._inserted + num)
+        new[1] = items.start * self._num_lanes + items.lane
+        new[2] = items.length
+        self._waiting = np.concatenate([self._waiting, new], axis=1)
+        self._inserted += num
+        self._of_tick += num
+
+    def close_tick(self) -> None:
+        num = min(self._of_tick, self._waiting.shape[1])
+        self._of_tick = 0
+        if num > 1 and not self._of_every_lane and self._may_be_short:
+            # Whole windows came before those that LAST cut short: put them in one order.
+            newest = self._waiting[:, -num:]
+            order = np.lexsort((newest[1], newest[1] % self._num_lanes))
+            newest[1:] = newest[1:, order]
+
+    def due(self, updates: int) -> bool:
+        if not self._of_every_lane:
+            return updates * self._batch_size <= self._waiting.shape[1]
+        if updates * self._batch_size > self._waiting.shape[1]:
+            return False
+        of_lane = np.bincount(self._waiting[1] % self._num_lanes, minlength=self._num_lanes)
+        return bool(of_lane.min() >= updates)
+
+    def draw(self) -> Drawn:
+        if not self.due(1):
+            raise RuntimeError(f'draw was called on {self._where}, a Queue, and none was due.')
+        size = self._waiting.shape[1]
+        if self._of_every_lane:
+            picked = np.unique(self._waiting[1] % self._num_lanes, return_index=True)[1]
+        else:
+            picked = np.arange(self._batch_size)
+        numbers, codes, lengths = self._waiting[:, picked]
+        self._waiting = np.delete(self._waiting, picked, axis=1)
+        return Drawn(
+            numbers,
+            codes,
+            lengths if self._may_be_short else None,
+            np.ones(len(picked), np.float32),
+            size,
+        )
+
+    def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
+        if priorities is not None:
+            raise ValueError(
+                f'{self._where} is a Queue and takes no priorities: the update must return None '
+                f'for it.'
+            )
+
+    def oldest_end(self) -> int | None:
+        if not self._waiting.shape[1]:
+            return None
+        return int((self._waiting[1] // self._num_lanes + self._waiting[2]).min())
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            'inserted': self._inserted,
+            'of_tick': self._of_tick,
+            'waiting': self._waiting.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._inserted = int(state['inserted'])
+        self._of_tick = int(state['of_tick'])
+        num = np.shape(state.get('waiting', ()))[-1:]
+        self._waiting = _field(self._where, state, 'waiting', (3, *num)).astype(np.int64)
+
+
+def may_be_short(window: Window) -> bool:
+    """Whether an episode's end can cut a window short."""
+    return window.length > 1 and not window.cross_episodes
+
+
+def _field(where: str, state: dict[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array of a checkpoint. Raises: ValueError that names it where its shape does not fit."""
+    array = state.get(name)
+    if array is None or np.shape(array) != shape:
+        got = 'nothing' if array is None else f'shape {np.shape(array)}'
+        raise ValueError(
+            f'checkpoint field {name!r} of {where} must have shape {shape}, got {got}.'
+        )
+    return np.array(array)

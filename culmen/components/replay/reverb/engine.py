@@ -1,0 +1,200 @@
+"""How Reverb is reached: its import, and calls that end when its server is gone.
+
+The only file that imports Reverb. Nothing here knows what a table holds.
+"""
+
+import contextlib
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+_INSTALL = "pip install 'culmen[launchpad]' (Python 3.10 on Linux x86-64)"
+_WAIT_SECONDS = 0.2  # between looks at stop() while something waits
+_PROBE_AFTER = 1.0  # seconds of waiting before the server is looked for
+_LIMIT_SECONDS = 5  # for what a server answers at once
+
+
+def load() -> Any:
+    """Imports Reverb; its own warnings, and TensorFlow's lines, are silenced while it loads.
+
+    Raises: ImportError that says what installs it.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            import reverb
+            import reverb.errors
+            import reverb.platform.default.checkpointers
+
+            _leave_gpus_alone(sys.modules.get('tensorflow'))
+    except ImportError as error:
+        raise ImportError(
+            f"replay='reverb' needs the package dm-reverb, which can't be imported here ({error}): "
+            f'{_INSTALL}'
+        ) from error
+    return reverb
+
+
+def _leave_gpus_alone(tensorflow: Any) -> None:
+    """Reverb brings TensorFlow, which takes all memory of every GPU it sees when it is first used."""
+    if tensorflow is not None:
+        with contextlib.suppress(RuntimeError):  # somebody has used it before: it is theirs
+            tensorflow.config.set_visible_devices([], 'GPU')
+
+
+def require_reverb() -> None:
+    """Raises: ImportError that says what installs Reverb, where it can't be imported."""
+    load()
+
+
+class Connection:
+    """A client of one server, whose waits end with `stop()` and with the server."""
+
+    def __init__(self, address: str, stop: Callable[[], bool] | None = None) -> None:
+        """Args: address: 'host:port'. stop: no wait outlives it; None: nobody stops it."""
+        self.address = address
+        self._reverb = load()
+        self.client = self._reverb.Client(address)
+        self._stop = stop
+        self._worker: _Worker | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop()` says so."""
+        return self._stop is not None and self._stop()
+
+    def check_alive(self) -> None:
+        """Raises: ConnectionError where nobody listens at the address."""
+        host, _, port = self.address.rpartition(':')
+        try:
+            socket.create_connection((host, int(port)), timeout=_PROBE_AFTER).close()
+        except OSError as error:
+            raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
+
+    def flush(self, writer: Any) -> bool:
+        """Waits until the items of a trajectory writer are stored; False where `stop()` came first.
+
+        Raises: ConnectionError where the server is gone.
+        """
+        probe_at = time.monotonic() + _PROBE_AFTER
+        while True:
+            # Who has been stopped flushes what is taken at once, and waits no more at any later tick.
+            milliseconds = 1 if self.stopped else int(1000 * _WAIT_SECONDS)
+            try:
+                writer.flush(timeout_ms=milliseconds)
+                return True
+            except self._reverb.errors.DeadlineExceededError:
+                if self.stopped:
+                    return False
+                if time.monotonic() >= probe_at:
+                    self.check_alive()
+                    probe_at = time.monotonic() + _PROBE_AFTER
+            except RuntimeError as error:
+                raise ConnectionError(
+                    f'the Reverb server at {self.address} took no items: {error}.'
+                ) from error
+
+    def close(self, writer: Any) -> None:
+        """Closes a trajectory writer. Where its server is gone that can last, and a thread does it."""
+        thread = threading.Thread(target=writer.close, name='reverb-close', daemon=True)
+        thread.start()
+        thread.join(_LIMIT_SECONDS)
+
+    def info(self) -> dict[str, Any]:
+        """The server's `TableInfo` of every table. Raises: ConnectionError where it is gone."""
+        try:
+            return dict(self.client.server_info(timeout=_LIMIT_SECONDS))
+        except Exception as error:
+            raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
+
+    def sample(self, table: str, num: int) -> list[list[Any]]:
+        """Draws so many items, which must be due: [key, probability, size, priority, times, *columns].
+
+        Raises: ConnectionError where the server is gone.
+        """
+        # Its own client draws one by one; a sampler with a buffer is three times as fast.
+        sampler = self.client._client.NewSampler(table, num, num)
+
+        def draw() -> list[list[Any]]:
+            return [sampler.GetNextTrajectory() for _ in range(num)]
+
+        return list(self.call(draw))
+
+    def update_priorities(self, table: str, priorities: dict[int, float]) -> None:
+        """Writes raw priorities by key. Raises: ConnectionError where the server is gone."""
+        self.call(lambda: self.client.mutate_priorities(table, priorities))
+
+    def end(self) -> None:
+        """Ends the thread of calls, where there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Makes a call that the loss of the server could leave waiting for ever.
+
+        Raises: ConnectionError where the server is gone; what the call raises.
+        """
+        if self._stop is None:  # The server lives in this process, and as long as the caller.
+            return function()
+        if self._worker is None:
+            self._worker = _Worker()
+        done = self._worker.submit(function)
+        since = time.monotonic()
+        while not done.wait(_WAIT_SECONDS):
+            waited = time.monotonic() - since
+            if waited > _PROBE_AFTER:
+                self._leave_worker_if_gone()
+            if self.stopped and waited > _LIMIT_SECONDS:
+                self._worker = None
+                raise ConnectionError(f'the Reverb server at {self.address} does not answer.')
+        return self._worker.result()
+
+    def _leave_worker_if_gone(self) -> None:
+        try:
+            self.check_alive()
+        except ConnectionError:
+            self._worker = None  # It waits for ever; being a daemon it keeps no process alive.
+            raise
+
+
+class _Worker:
+    """A daemon thread that makes one call at a time."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._done = threading.Event()
+        self._result: Any = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, name='reverb-calls', daemon=True).start()
+
+    def submit(self, function: Callable[[], Any]) -> threading.Event:
+        self._done.clear()
+        self._calls.put(function)
+        return self._done
+
+    def end(self) -> None:
+        self._calls.put(None)
+
+    def result(self) -> Any:
+        result, error = self._result, self._error
+        self._result = self._error = None
+        if error is not None:
+            raise error
+        return result
+
+    def _run(self) -> None:
+        while (function := self._calls.get()) is not None:
+            try:
+                self._result = function()
+            except BaseException as error:
+                self._error = error
+            del function
+            self._done.set()

@@ -1,0 +1,148 @@
+"""The Reverb table of one process: a server, the writer of all lanes and the reader, as one table."""
+
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from culmen.components.replay.reverb.reader import ReverbReader
+from culmen.components.replay.reverb.server import Files
+from culmen.components.replay.reverb.server import ReverbServer
+from culmen.components.replay.reverb.writer import ReverbWriter
+from culmen.core.experience import Experience
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+from culmen.core.workers import Draw
+
+
+class ReverbTable:
+    """Keeps the windows of B lanes in a Reverb server of its own, and gives batches of them.
+
+    The same items at the same rate as the in-process table; draws have no seed. Nothing waits.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        num_lanes: int,
+    ) -> None:
+        """Starts the server.
+
+        Args:
+            experience: a Replay, a Queue, or a dict of them over one stream.
+            spec: of one environment; scalars of reward and discount are stored as float32.
+            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            num_lanes: B.
+        Raises: ImportError that says what installs Reverb; ValueError for a Dataset, and for an
+            unknown path in `Window.ends` or `first`.
+        """
+        self._arguments = (experience, spec, action, extras)
+        self._num_lanes = num_lanes
+        self._start(None)
+
+    def _start(self, restore: Path | None) -> None:
+        experience = self._arguments[0]
+        self._server = ReverbServer(experience, self._num_lanes, lead='none', restore=restore)
+        try:
+            lanes = Lanes(np.arange(self._num_lanes, dtype=np.int32), self._num_lanes)
+            address = self._server.address
+            self._writer = ReverbWriter(*self._arguments, lanes, address, alone=True)
+            self._reader = ReverbReader(
+                *self._arguments, self._num_lanes, address, lead='none', info=self._server.info
+            )
+        except BaseException:
+            self._server.stop()
+            raise
+        self._prioritised = bool(self._reader.largest_priorities)
+        self._close = weakref.finalize(self, _close, self._writer, self._reader, self._server)
+
+    @property
+    def port(self) -> int:
+        """Where the server listens, on every interface."""
+        return self._server.port
+
+    def observe(self, timestep: TimeStep) -> None:
+        """Opens a row in every lane; windows that end here become items.
+
+        Args:
+            timestep: of B lanes, leaves [B, ...].
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due.
+        """
+        self._writer.observe(timestep)
+
+    def act(self, action: Nest, extras: Nest, version: int) -> None:
+        """Closes the rows; windows that LAST cuts short become items.
+
+        Args:
+            action, extras: of B lanes, leaves [B, ...].
+            version: updates that made the parameters that acted.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due.
+        """
+        self._writer.act(action, extras, version)
+
+    def due(self, updates: int = 1) -> bool:
+        """Whether so many further updates are due in every table."""
+        return self._reader.due(updates)
+
+    def draw(self) -> Draw:
+        """Draws a batch for one update from every table.
+
+        Returns: the items' keys [B], and a Sample; dicts of them for a dict of tables.
+        Raises: RuntimeError where none is due.
+        """
+        return self._reader.draw()
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        """Writes raw priorities of drawn items; those that have left are passed over.
+
+        Args:
+            keys: of a draw.
+            priorities: float[B], finite and at least 0, or None; mirrors the experience.
+        Raises: ValueError that names the table, for priorities that a uniform table or a Queue is
+            given, and for those out of range.
+        """
+        self._reader.update_priorities(keys, priorities)
+        if self._prioritised:
+            self._writer.set_largest_priorities(self._reader.largest_priorities)
+
+    def checkpoint(self, folder: str | os.PathLike[str]) -> Files:
+        """Writes items, priorities and the limiters' counts to a new folder, whole or not at all.
+
+        Returns: bytes and crc32 by file. Raises: OSError that names the folder.
+        """
+        self._writer.flush()
+        return self._server.checkpoint(folder)
+
+    def get_state(self) -> dict[str, Any]:
+        """All that the server does not keep, as arrays and plain values: the streams' newest rows."""
+        return {'writer': self._writer.get_state(), 'reader': self._reader.get_state()}
+
+    def set_state(self, state: dict[str, Any], folder: str | os.PathLike[str]) -> None:
+        """Goes on from a checkpoint: items, priorities and counts are those of then.
+
+        Args: state: of `get_state`. folder: that `checkpoint` wrote with it.
+        Raises: ValueError that names the tables, where they are not those of this experience.
+        """
+        self.close()
+        self._start(Path(folder))
+        self._reader.set_state(state['reader'])
+        self._writer.set_state(state['writer'])
+
+    def close(self) -> None:
+        """Ends the server; a second call does nothing."""
+        self._close()
+
+
+def _close(writer: ReverbWriter, reader: ReverbReader, server: ReverbServer) -> None:
+    try:
+        writer.close()
+        reader.close()
+    finally:
+        server.stop()

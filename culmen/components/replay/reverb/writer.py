@@ -1,0 +1,367 @@
+"""The writer: what an actor holds of the Reverb tables, for all its lanes."""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.replay.reverb.engine import Connection
+from culmen.components.replay.reverb.layout import Columns
+from culmen.components.replay.reverb.layout import ItemLayout
+from culmen.components.replay.reverb.layout import RowLayout
+from culmen.components.replay.reverb.priorities import RawPriorities
+from culmen.components.replay.reverb.server import check_tables
+from culmen.components.replay.reverb.server import is_ordered
+from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.windows import Cutter
+from culmen.components.replay.windows import Items
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import Table
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import FIRST
+from culmen.core.types import LAST
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+
+
+class ReverbWriter:
+    """Writes the streams of an actor's lanes and makes items of their windows.
+
+    Waits inside `observe` and `act` while a limiter lets nobody insert, until `stop()`. Not safe
+    between threads.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        lanes: Lanes,
+        address: str,
+        *,
+        stop: Callable[[], bool] | None = None,
+        flush_period: int = 8,
+        first_windows: NDArray[Any] | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Connects.
+
+        Args:
+            experience: a Replay, a Queue, or a dict of them.
+            spec: of one environment; scalars of reward and discount are stored as float32.
+            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            lanes: those of this actor, B of all in the program.
+            address: of the server.
+            stop: no wait outlives it.
+            flush_period: ticks between flushes; the windows of a Queue are flushed at once, and so
+                is every window of one that is alone.
+            first_windows: int[B], the numbers from which the windows of these lanes are counted:
+                those of a reader's `next_windows`; None: 0.
+            alone: no other writer writes, and this one is saved with the tables: then items are in
+                the order of the stream, else in that of arrival.
+        Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
+        """
+        self._lanes = np.asarray(lanes.index, np.int64)
+        num_lanes = len(self._lanes)
+        self._rows = RowLayout(spec, action, extras, num_lanes)
+        self._tables = [
+            _Written(name, table, self._rows, lanes, first_windows, alone)
+            for name, table in check_tables(experience).items()
+        ]
+        self._connection = Connection(address, stop)
+        self._flush_period = flush_period
+        self._max_length = max(table.window.length for table in self._tables)
+        self._writers = [self._new_writer() for _ in range(num_lanes)]
+        self._histories: list[Any] = [None] * num_lanes
+        self._newest: collections.deque[Columns] = collections.deque(maxlen=self._max_length + 1)
+        self._keeps_rows = alone or any(table.priority is not None for table in self._tables)
+        self._is_open = False
+        self._pending: set[int] = set()  # lanes with items that may not be stored
+        self._since_flush = 0
+        self.needed_version = 0  # of the parameters that act next
+
+    def _new_writer(self) -> Any:
+        return self._connection.client.trajectory_writer(
+            num_keep_alive_refs=self._max_length + 1, validate_items=False
+        )
+
+    # The stream.
+
+    def observe(self, timestep: TimeStep) -> None:
+        """Opens a row in every lane; windows that end here become items.
+
+        Args:
+            timestep: of B lanes, leaves [B, ...].
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due;
+            ConnectionError where the server is gone.
+        """
+        if self._is_open:
+            raise RuntimeError('observe was called twice: a tick is observe, then act.')
+        self._append(self._rows.open(timestep), is_open=True)
+        self._is_open = True
+        step_type = np.asarray(timestep.step_type)
+        at_once = False
+        for table in self._tables:
+            items = table.cutter.observe(step_type)
+            at_once |= self._insert(table, items, is_open=True)
+            table.begin_windows(step_type)
+        self.needed_version = max(table.needed_version for table in self._tables)
+        self._flush_if_due(at_once)
+
+    def act(self, action: Nest, extras: Nest, version: int) -> None:
+        """Closes the rows; windows that LAST cuts short become items.
+
+        Args:
+            action, extras: of B lanes, leaves [B, ...].
+            version: updates that made the parameters that acted.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due;
+            ConnectionError where the server is gone.
+        """
+        if not self._is_open:
+            raise RuntimeError('act was called before observe: a tick is observe, then act.')
+        self._append(self._rows.close(action, extras, version), is_open=False)
+        self._is_open = False
+        at_once = False
+        for table in self._tables:
+            at_once |= self._insert(table, table.cutter.act(), is_open=False)
+        self._since_flush += 1
+        self._flush_if_due(at_once)
+
+    def _append(self, columns: Columns, is_open: bool) -> None:
+        for lane, writer in enumerate(self._writers):
+            row = {name: column[lane] for name, column in columns.items()}
+            writer.append(row, partial_step=is_open)
+        if self._keeps_rows:
+            if is_open:
+                self._newest.append(columns)
+            else:
+                self._newest[-1] = self._newest[-1] | columns
+
+    def _insert(self, table: '_Written', items: Items | None, is_open: bool) -> bool:
+        """Makes items; whether they have to be stored at once."""
+        if items is None:
+            return False
+        priorities = table.priorities(items, self._newest, is_open)
+        for lane, length, priority in zip(items.lane.tolist(), items.length.tolist(), priorities):
+            history = self._histories[lane]
+            if history is None:
+                history = self._histories[lane] = self._writers[lane].history
+            columns = table.layout.columns(history, length, is_open)
+            self._writers[lane].create_item(table.reverb_name, float(priority), columns)
+            self._pending.add(lane)
+        return table.at_once
+
+    def _flush_if_due(self, at_once: bool) -> None:
+        if self._pending and (at_once or self._since_flush >= self._flush_period):
+            self.flush()
+
+    def flush(self) -> bool:
+        """Waits until all items are stored; False where `stop()` came first.
+
+        Raises: ConnectionError where the server is gone.
+        """
+        for lane in sorted(self._pending):
+            if not self._connection.flush(self._writers[lane]):
+                return False
+            self._pending.discard(lane)
+        self._since_flush = 0
+        return True
+
+    def set_largest_priorities(self, largest: Mapping[str, float]) -> None:
+        """Hears of the largest raw priorities ever given, by table name: of a reader."""
+        for table in self._tables:
+            if table.raw is not None and table.name in largest:
+                table.raw.see(largest[table.name])
+
+    def close(self) -> None:
+        """Stores what is left, until `stop()`, and closes; a second call does nothing.
+
+        Raises: ConnectionError where the server is gone.
+        """
+        try:
+            self.flush()
+        finally:
+            writers, self._writers = self._writers, []
+            self._histories = []
+            self._pending.clear()
+            for writer in writers:
+                self._connection.close(writer)
+
+    # Checkpoints, of one that is alone.
+
+    def get_state(self) -> dict[str, Any]:
+        """The cutters, the counts, and the rows that windows still need: arrays and plain values."""
+        return {
+            'is_open': self._is_open,
+            'rows': [{name: column.copy() for name, column in row.items()} for row in self._newest],
+            'tables': {table.name: table.get_state() for table in self._tables},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`; only on a writer that has written nothing."""
+        self._is_open = bool(state['is_open'])
+        before = {'before', *(leaf.path for leaf in self._rows.before.large)}
+        for i, row in enumerate(state['rows']):
+            is_open = self._is_open and i == len(state['rows']) - 1
+            self._append({name: row[name] for name in row if name in before}, is_open=True)
+            if not is_open:
+                after = {name: row[name] for name in row if name not in before}
+                self._append(after, is_open=False)
+        for table in self._tables:
+            table.set_state(state['tables'][table.name])
+        self.needed_version = max(table.needed_version for table in self._tables)
+
+
+class _Written:
+    """What a writer keeps of one table."""
+
+    def __init__(
+        self,
+        name: str,
+        table: Table,
+        rows: RowLayout,
+        lanes: Lanes,
+        first_windows: NDArray[Any] | None,
+        alone: bool,
+    ) -> None:
+        self.name = name
+        self.reverb_name = table_name(name)
+        self.window: Window = table.window
+        self._lanes = np.asarray(lanes.index, np.int64)
+        self._total = int(lanes.total)
+        num_lanes = len(self._lanes)
+        self.cutter = Cutter(table.window, num_lanes)
+        self.layout = ItemLayout(rows, table.window)
+        self.at_once = alone or isinstance(table, Queue)
+        self.raw: RawPriorities | None = None
+        self.priority = None
+        self._order: Callable[[Items], Any] = self._by_arrival
+        self._bound: int | None = None
+        self._batch_size = 1
+        if isinstance(table, Replay):
+            if table.prioritised:
+                self.raw = RawPriorities(name, table)
+                self.priority = table.priority
+            elif table.draw == 'all' and alone:
+                self._order = self._by_insertion
+        elif isinstance(table, Queue):
+            self._batch_size = self._total if table.batch_size is None else table.batch_size
+            if is_ordered(table):
+                self._order = self._by_window
+                self._bound = min(
+                    table.max_size,
+                    table.max_size if table.max_staleness is None else table.max_staleness,
+                )
+            elif alone:
+                self._order = self._by_stream
+        self.needed_version = 0
+        # Counts a lane: windows that became items, and windows begun.
+        start = np.zeros(num_lanes, np.int64) if first_windows is None else first_windows
+        self._emitted = np.array(start, np.int64)
+        self._begun = self._emitted.copy()
+        self._inserted = 0
+
+    def priorities(self, items: Items, rows: Any, is_open: bool) -> Any:
+        """What Reverb is told of new items: a raw priority, or a place in the order of a queue."""
+        num = len(items.lane)
+        if self.raw is None:
+            order = self._order(items)
+            np.add.at(self._emitted, items.lane, 1)
+            self._inserted += num
+            return order
+        if self.priority is None:
+            return np.full(num, self.raw.largest)
+        histories = {lane: _History(rows, lane) for lane in np.unique(items.lane).tolist()}
+        of_items = [
+            self.layout.columns(histories[lane], length, is_open)
+            for lane, length in zip(items.lane.tolist(), items.length.tolist())
+        ]
+        steps, _ = self.layout.assemble(of_items)
+        return self.raw.check(np.asarray(self.priority(steps)), num)
+
+    def _by_arrival(self, items: Items) -> Any:
+        return np.zeros(len(items.lane))
+
+    def _by_insertion(self, items: Items) -> Any:
+        return self._inserted + np.arange(len(items.lane))
+
+    def _by_stream(self, items: Items) -> Any:
+        """By the tick of the last step, then by lane and start."""
+        length = self.window.length
+        end = items.start + items.length
+        return (end * self._total + self._lanes[items.lane]) * (length + 1) + length - items.length
+
+    def _by_window(self, items: Items) -> Any:
+        """By the number of the window in its lane, then by lane."""
+        before = np.zeros(len(items.lane), np.int64)
+        seen: collections.Counter[int] = collections.Counter()
+        for i, lane in enumerate(items.lane.tolist()):
+            before[i] = seen[lane]
+            seen[lane] += 1
+        return (self._emitted[items.lane] + before) * self._total + self._lanes[items.lane]
+
+    def begin_windows(self, step_type: NDArray[Any]) -> None:
+        """Counts the windows that begin at the open row, and bounds who may act on it."""
+        if self._bound is None:
+            return
+        state = self.cutter.get_state()
+        since = state['tick'] - state['origin']
+        # An interruption drops the windows that are open: they are begun again.
+        interrupted = (step_type == FIRST) & (since == 0)
+        self._begun[interrupted] = self._emitted[interrupted]
+        begins = since % self.window.period == 0
+        if not self.window.cross_episodes:
+            begins &= step_type != LAST
+        if begins.any():
+            # The update that a window is for is that of its own place: with the first place of its
+            # number, staleness would be one more where a batch is no multiple of the lanes.
+            places = self._begun[begins] * self._total + self._lanes[begins]
+            needed = int(places.max()) // self._batch_size - self._bound
+            self.needed_version = max(self.needed_version, needed)
+        self._begun[begins] += 1
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            'cutter': self.cutter.get_state(),
+            'emitted': self._emitted.copy(),
+            'begun': self._begun.copy(),
+            'inserted': self._inserted,
+            'needed_version': self.needed_version,
+            'largest_priority': None if self.raw is None else self.raw.largest,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.cutter.set_state(state['cutter'])
+        self._emitted = np.array(state['emitted'], np.int64)
+        self._begun = np.array(state['begun'], np.int64)
+        self._inserted = int(state['inserted'])
+        self.needed_version = int(state['needed_version'])
+        if self.raw is not None:
+            self.raw.see(float(state['largest_priority']))
+
+
+class _History:
+    """The newest rows of one lane, sliced as a trajectory writer's history is."""
+
+    def __init__(self, rows: Any, lane: int) -> None:
+        self._rows = list(rows)
+        self._lane = lane
+
+    def __getitem__(self, name: str) -> '_Column':
+        return _Column(self._rows, name, self._lane)
+
+
+class _Column:
+    def __init__(self, rows: list[Columns], name: str, lane: int) -> None:
+        self._rows, self._name, self._lane = rows, name, lane
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return np.stack([row[self._name][self._lane] for row in self._rows[rows]])

@@ -1,0 +1,428 @@
+"""Rows: the stream of all lanes, stored once, and windows gathered from it.
+
+The in-process table writes a row of every lane each tick and gathers windows for a batch. Small
+leaves share one record a row, so that a batch of them is one copy, and one argument of a compiled
+update, which takes them apart (`batch.py`); large ones have a ring of their own. Of an observation
+that stacks frames (`StackedArray`) each frame is stored once and stacks are put together when they
+are gathered. Knows nothing of items, of rates or of priorities.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.packing import Packed
+from culmen.components.replay.batch import WORD
+from culmen.components.replay.batch import BatchLayout
+from culmen.components.replay.batch import Field
+from culmen.components.replay.batch import LeafPlan
+from culmen.components.replay.batch import record_type
+from culmen.components.replay.windows import kept_times
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import StackedArray
+from culmen.core.specs import leaf_paths
+from culmen.core.types import FIRST
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+
+_RECORD_BYTES = 256  # Leaves up to this size share the record.
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Leaf(NamedTuple):
+    """One array of a row."""
+
+    path: str  # 'reward', 'observation/pixels' ...
+    shape: tuple[int, ...]  # of one lane
+    dtype: np.dtype[Any]
+    num_frames: int  # of a stack; 1 where frames are not stacked
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of what a row stores: of a stack one frame."""
+        if self.num_frames == 1:
+            return self.shape
+        return (*self.shape[:-1], self.shape[-1] // self.num_frames)
+
+
+class Rows:
+    """Rings of rows by tick, for B lanes.
+
+    A tick is opened by a time step and closed by an action; both are [B, ...]. `code = tick * B +
+    lane` names the row of a lane.
+    """
+
+    def __init__(
+        self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int, num_ticks: int
+    ) -> None:
+        """Allocates; memory is taken up as rows are written.
+
+        Args:
+            spec: of one environment.
+            action, extras: shapes and dtypes of one lane's.
+            num_lanes: B.
+            num_ticks: that the rings hold at first.
+        """
+        self.num_lanes = num_lanes
+        self.num_ticks = num_ticks
+        self.next_tick = 0  # the first that is not closed
+        self.is_open = False
+        timestep = (spec.reward, spec.discount, spec.observation)
+        decision = (action, extras)
+        self._timestep_tree: Any = jax.tree_util.tree_structure(timestep)
+        self._decision_tree: Any = jax.tree_util.tree_structure(decision)
+        self.tree: Any = jax.tree_util.tree_structure(timestep + decision)
+        self._timestep_leaves = (
+            _leaves('reward', spec.reward, np.float32)
+            + _leaves('discount', spec.discount, np.float32)
+            + _leaves('observation', spec.observation)
+        )
+        self._decision_leaves = _leaves('action', action) + _leaves('extras', extras)
+        self.leaves = {leaf.path: leaf for leaf in self._timestep_leaves + self._decision_leaves}
+        self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
+
+        word = np.dtype(np.int32)
+        fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            'step_type': (word, ()),
+            'version': (word, ()),
+        }
+        if self.max_frames > 1:
+            # Rows since FIRST, as far as a stack can reach back.
+            fields['age'] = (word, ())
+        for leaf in self.leaves.values():
+            if _is_small(leaf):
+                fields[leaf.path] = (leaf.dtype, leaf.shape)
+        self._record_dtype, self.fields = record_type(fields)
+        self._age = np.zeros(num_lanes, np.int32)
+        self._expected: Arrays = {}  # what the next stacks must begin with, by path
+        self._checked = False  # whether a time step and an action have been held to their specs
+        self._decision_checked = False
+        self._allocate(num_ticks)
+
+    def _allocate(self, num_ticks: int) -> None:
+        lanes = self.num_lanes
+        size = self._record_dtype.itemsize + sum(
+            int(np.prod(leaf.stored_shape)) * leaf.dtype.itemsize
+            for leaf in self.leaves.values()
+            if not _is_small(leaf)
+        )
+        try:
+            record = np.zeros((num_ticks, lanes), self._record_dtype)  # what pads a word is defined
+            views = {name: record[name] for name in self._record_dtype.names or ()}
+            for leaf in self.leaves.values():
+                if not _is_small(leaf):
+                    views[leaf.path] = np.empty((num_ticks, lanes, *leaf.stored_shape), leaf.dtype)
+        except MemoryError as error:
+            gib = size * num_ticks * lanes / 2**30
+            raise MemoryError(
+                f'replay needs {num_ticks} rows of {lanes} lanes, {gib:.1f} GiB: too much here.'
+            ) from error
+        self.num_ticks = num_ticks
+        self.record = record.reshape(-1)
+        self.words = self.record.view(np.int32).reshape(len(self.record), -1)
+        self._views = views
+        # [num_ticks * B, ...], for gathering.
+        self.flat = {
+            leaf.path: views[leaf.path].reshape(-1, *leaf.stored_shape)
+            for leaf in self.leaves.values()
+            if not _is_small(leaf)
+        }
+        self._step_type, self._version = views['step_type'], views['version']
+        self._timestep_views = [views[leaf.path] for leaf in self._timestep_leaves]
+        self._decision_views = [views[leaf.path] for leaf in self._decision_leaves]
+
+    def open(self, timestep: TimeStep) -> None:
+        """Opens the row of every lane, over the oldest tick where the rings are full.
+
+        Raises: ValueError that names the leaf that does not fit its spec or is no stack of frames.
+        """
+        if not self._checked:
+            nests = (timestep.reward, timestep.discount, timestep.observation)
+            self._check(('reward', 'discount', 'observation'), nests, self._timestep_leaves)
+            self._checked = True
+        slot = self.next_tick % self.num_ticks
+        leaves = self._timestep_tree.flatten_up_to(timestep[1:])
+        self._step_type[slot] = timestep.step_type
+        if self.max_frames == 1:
+            for view, value in zip(self._timestep_views, leaves):
+                view[slot] = value
+        else:
+            self._open_stacked(slot, leaves)
+        self.is_open = True
+
+    def _open_stacked(self, slot: int, values: list[NDArray[Any]]) -> None:
+        first = self._step_type[slot] == FIRST
+        if self.next_tick == 0:
+            first[:] = True
+        self._age = np.where(first, 0, np.minimum(self._age + 1, self.max_frames - 1))
+        self._views['age'][slot] = self._age
+        for leaf, view, value in zip(self._timestep_leaves, self._timestep_views, values):
+            if leaf.num_frames == 1:
+                view[slot] = value
+            else:
+                value = np.asarray(value)
+                view[slot] = value[..., -leaf.stored_shape[-1] :]
+                self._check_stack(leaf, first, value)
+
+    def _check_stack(self, leaf: Leaf, first: NDArray[Any], value: NDArray[Any]) -> None:
+        """Compares a stack with the one before it: one line of pixels a tick, each in turn."""
+        channels = leaf.stored_shape[-1]
+        line: Any = (slice(None), self.next_tick % value.shape[1]) if value.ndim > 2 else ...
+        older = value[line][..., :-channels]
+        expected = self._expected.get(leaf.path)
+        if expected is None or first.any():
+            newer = value[line][..., channels:]
+            same = first.reshape(-1, *[1] * (newer.ndim - 1))
+            # After a restart the stack before is not at hand, and lanes within an episode pass.
+            expected = np.where(same, newer, older if expected is None else expected)
+        if not np.array_equal(older, expected):
+            raise ValueError(
+                f'{leaf.path} must be a stack of {leaf.num_frames} frames, as its StackedArray '
+                f'spec says: all equal at FIRST, then moved by one each step; at tick '
+                f'{self.next_tick} it is not.'
+            )
+        line = (slice(None), (self.next_tick + 1) % value.shape[1]) if value.ndim > 2 else ...
+        self._expected[leaf.path] = value[line][..., channels:].copy()
+
+    def close(self, action: Nest, extras: Nest, version: int) -> None:
+        """Closes the rows.
+
+        Raises: ValueError that names the leaf that does not fit its spec.
+        """
+        if not self._decision_checked:
+            self._check(('action', 'extras'), (action, extras), self._decision_leaves)
+            self._decision_checked = True
+        slot = self.next_tick % self.num_ticks
+        leaves = self._decision_tree.flatten_up_to((action, extras))
+        for view, value in zip(self._decision_views, leaves):
+            view[slot] = value
+        self._version[slot] = version
+        self.is_open = False
+        self.next_tick += 1
+
+    def _check(self, names: tuple[str, ...], nests: tuple[Nest, ...], leaves: list[Leaf]) -> None:
+        given = [item for name, nest in zip(names, nests) for item in leaf_paths(nest, name)]
+        wanted = [leaf.path for leaf in leaves]
+        if [path for path, _ in given] != wanted:
+            got = [path for path, _ in given]
+            raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
+        for leaf, (path, value) in zip(leaves, given):
+            shape, dtype = np.shape(value), np.asarray(value).dtype
+            wanted_shape = (self.num_lanes, *leaf.shape)
+            if shape != wanted_shape:
+                raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
+            if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
+                raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
+
+    def grow(self, first: int) -> None:
+        """Doubles the rings, keeping the rows from tick `first` on."""
+        old_ticks, old_views = self.num_ticks, self._views
+        old_record = self.record.reshape(old_ticks, -1)
+        self._allocate(2 * old_ticks)
+        stop = self.next_tick + int(self.is_open)
+        new_record = self.record.reshape(self.num_ticks, -1)
+        pairs = [(old_record, new_record)]
+        pairs += [(old_views[path], self._views[path]) for path in self.flat]
+        for start, end in _runs(first, stop, old_ticks, self.num_ticks):
+            source, target = start % old_ticks, start % self.num_ticks
+            for old, new in pairs:
+                new[target : target + end - start] = old[source : source + end - start]
+
+    def resize_empty(self, num_ticks: int) -> None:
+        """Forgets all rows and makes room for so many."""
+        if num_ticks != self.num_ticks:
+            self._allocate(num_ticks)
+
+    def paths(self, of_open_row: bool = False) -> list[str]:
+        """Names of what is stored of a row; of an open row, what is known before its action."""
+        leaves = self._timestep_leaves + ([] if of_open_row else self._decision_leaves)
+        names = ['step_type'] + (['age'] if self.max_frames > 1 else [])
+        return names + ([] if of_open_row else ['version']) + [leaf.path for leaf in leaves]
+
+    def read(self, start: int, stop: int, of_open_row: bool = False) -> Arrays:
+        """Copies of rows: [stop - start, B, ...] by path; of a stack of frames the newest."""
+        out = {}
+        for path in self.paths(of_open_row):
+            view = self._views[path]
+            array = np.empty((stop - start, *view.shape[1:]), view.dtype)
+            for begin, end in _runs(start, stop, self.num_ticks):
+                slot = begin % self.num_ticks
+                array[begin - start : end - start] = view[slot : slot + end - begin]
+            out[path] = array
+        return out
+
+    def write(self, start: int, arrays: Arrays, of_open_row: bool = False) -> None:
+        """Writes what `read` gave.
+
+        Raises: ValueError that names the field that does not fit.
+        """
+        paths = self.paths(of_open_row)
+        for path in paths:
+            where = f'checkpoint field {path!r}'
+            if path not in arrays:
+                raise ValueError(f'{where} is missing: this experiment stores {paths}.')
+            shape, dtype = self._views[path].shape[1:], self._views[path].dtype
+            if arrays[path].shape[1:] != shape or arrays[path].dtype != dtype:
+                raise ValueError(
+                    f'{where} must be {dtype}{[*shape]} a tick, as this experiment stores it, '
+                    f'got {arrays[path].dtype}{[*arrays[path].shape[1:]]}.'
+                )
+        unknown = sorted(set(arrays) - set(paths))
+        if unknown:
+            raise ValueError(
+                f'checkpoint field {unknown[0]!r} is unknown: this experiment stores {paths}.'
+            )
+        for path in paths:
+            view, array = self._views[path], arrays[path]
+            for begin, end in _runs(start, start + len(array), self.num_ticks):
+                slot = begin % self.num_ticks
+                view[slot : slot + end - begin] = array[begin - start : end - start]
+
+    def restart(self, next_tick: int, is_open: bool) -> None:
+        """Goes on at a tick whose rows before (and, where open, of it) have been written."""
+        self.next_tick = next_tick
+        self.is_open = is_open
+        self._expected = {}
+        if self.max_frames > 1 and next_tick + is_open > 0:
+            self._age = self._views['age'][(next_tick + is_open - 1) % self.num_ticks].copy()
+
+
+class Gather:
+    """Windows of one kind, gathered from rows as a batch."""
+
+    def __init__(
+        self, rows: Rows, window: Window, *, with_lengths: bool, with_probability: bool
+    ) -> None:
+        """Plans which leaves are read from where.
+
+        Args:
+            rows: where they lie.
+            window: which kind; its `ends` and `first` are checked.
+            with_lengths: whether windows may be short, or padding.
+            with_probability: whether probabilities come with the windows; else all are 1 / size.
+        """
+        self._rows = rows
+        self._length = window.length
+        self._steps = np.arange(window.length + 1)
+        self._offsets = self._steps * rows.num_lanes
+        ends, first = kept_times(window, list(rows.leaves))
+        plans = [
+            _plan(leaf, window.length, ends, first, rows.fields) for leaf in rows.leaves.values()
+        ]
+        self._large = [
+            (plan.path, plan.times, rows.leaves[plan.path].num_frames)
+            for plan in plans
+            if plan.field is None
+        ]
+        self._with_lengths = with_lengths
+        self._with_probability = with_probability
+        self._layout = BatchLayout(
+            rows.tree,
+            tuple(plans),
+            rows.fields['step_type'],
+            rows.fields['version'],
+            window.length,
+            cross_episodes=window.cross_episodes,
+            with_lengths=with_lengths,
+            with_probability=with_probability,
+        )
+
+    def __call__(
+        self,
+        codes: NDArray[Any],
+        lengths: NDArray[Any] | None,
+        probability: NDArray[Any] | None,
+        size: int,
+    ) -> Packed:
+        """Gathers windows into memory of their own.
+
+        Args:
+            codes: int64[N], of their first rows.
+            lengths: integers[N], transitions; None: all are whole.
+            probability: float32[N]; not read where all are 1 / size.
+            size: items in the table.
+        Returns: a Sample, packed.
+        """
+        rows = self._rows
+        base = codes % len(rows.words)
+        if lengths is None:
+            at = base[:, None] + self._offsets
+        else:
+            # Past its end a short window repeats its last row.
+            at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
+        words = rows.words.take(at, axis=0, mode='wrap')
+        arrays = [words, np.array(size, np.int32)]
+        if self._with_lengths:
+            if lengths is None:
+                lengths = np.full(len(codes), self._length)
+            arrays.append(lengths.astype(np.int32))
+        if self._with_probability:
+            assert probability is not None
+            arrays.append(probability)
+        for path, times, num_frames in self._large:
+            rows_at = at if times is None else at[:, times]
+            if num_frames == 1:
+                arrays.append(rows.flat[path].take(rows_at, axis=0, mode='wrap'))
+            else:
+                arrays.append(self._stacks(path, num_frames, rows_at))
+        return Packed(arrays, self._layout)
+
+    def _stacks(self, path: str, num_frames: int, at: NDArray[Any]) -> NDArray[Any]:
+        """Stacks of frames [N, T, ..., k]: a view that a device reads as fast as any."""
+        rows = self._rows
+        age = rows.record['age'].take(at, mode='wrap')
+        back = np.minimum(np.arange(num_frames - 1, -1, -1), age[:, :, None])  # not before FIRST
+        at = at[:, :, None] - back * rows.num_lanes
+        frames = np.moveaxis(rows.flat[path].take(at, axis=0, mode='wrap'), 2, -2)
+        return frames.reshape(*frames.shape[:-2], -1)
+
+
+def _plan(
+    leaf: Leaf, length: int, ends: list[str], first: list[str], fields: dict[str, Field]
+) -> LeafPlan:
+    nest = leaf.path.split('/')[0]
+    after = nest in ('action', 'extras')  # none was taken at the window's end
+    zero_padding = nest != 'observation'
+    times: Any = slice(0, length) if after else None
+    if leaf.path in first:
+        times, zero_padding = slice(0, 1), False
+    elif leaf.path in ends:
+        last = length - 1 if after else length
+        times, zero_padding = slice(0, last + 1, last) if last else np.zeros(2, int), False
+    return LeafPlan(leaf.path, fields.get(leaf.path), times, zero_padding)
+
+
+def _leaves(name: str, nest: Nest, dtype: Any = None) -> list[Leaf]:
+    return [
+        Leaf(
+            path,
+            tuple(leaf.shape),
+            np.dtype(dtype or leaf.dtype),
+            leaf.num_frames if isinstance(leaf, StackedArray) else 1,
+        )
+        for path, leaf in leaf_paths(nest, name)
+    ]
+
+
+def _is_small(leaf: Leaf) -> bool:
+    size = int(np.prod(leaf.shape)) * leaf.dtype.itemsize
+    return (
+        leaf.num_frames == 1
+        and size <= _RECORD_BYTES
+        and leaf.dtype.kind in 'biuf'
+        and leaf.dtype.itemsize <= WORD
+    )
+
+
+def _runs(start: int, stop: int, *sizes: int) -> Iterator[tuple[int, int]]:
+    """Pieces of [start, stop) that wrap in no ring of these sizes."""
+    while start < stop:
+        end = min([stop, *[start + size - start % size for size in sizes]])
+        yield start, end
+        start = end

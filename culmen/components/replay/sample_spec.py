@@ -1,0 +1,85 @@
+"""Shapes and dtypes of what a table gives, known before a step is taken."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from culmen.components.replay.windows import kept_times
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import Table
+from culmen.core.experience import mirror
+from culmen.core.experience import tables
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import leaf_paths
+from culmen.core.specs import shape_dtypes
+from culmen.core.types import Nest
+from culmen.core.types import Sample
+from culmen.core.types import Steps
+
+
+def sample_spec(
+    experience: Experience, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int
+) -> Sample | dict[str, Sample]:
+    """The sample of one draw, as `jax.ShapeDtypeStruct`s; mirrors the experience.
+
+    Args:
+        experience: an agent's.
+        spec: of one environment.
+        action, extras: shapes and dtypes of one lane's.
+        num_lanes: of the table.
+    """
+    return mirror(
+        experience,
+        {
+            name: _of_table(table, spec, action, extras, num_lanes)
+            for name, table in tables(experience).items()
+        },
+    )
+
+
+def batch_size(table: Table, num_lanes: int) -> int:
+    """Windows of one draw."""
+    if isinstance(table, Queue):
+        return num_lanes if table.batch_size is None else table.batch_size
+    if isinstance(table, Replay) and table.draw == 'all':
+        return table.capacity
+    return table.batch_size
+
+
+def _of_table(
+    table: Table, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int
+) -> Sample:
+    batch, window = batch_size(table, num_lanes), table.window
+
+    nests = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
+    nests |= {'action': action, 'extras': extras}
+    paths = [path for name, nest in nests.items() for path, _ in leaf_paths(nest, name)]
+    ends, first = kept_times(window, paths)
+
+    def steps(name: str, nest: Any, length: int) -> Any:
+        def leaf_spec(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+            time = 2 if path in ends else 1 if path in first else length
+            return jax.ShapeDtypeStruct((batch, time, *leaf.shape), leaf.dtype)
+
+        leaves = [leaf_spec(path, leaf) for path, leaf in leaf_paths(nest, name)]
+        return jax.tree_util.tree_structure(nest).unflatten(leaves)
+
+    array: Any = jax.ShapeDtypeStruct
+    scalar = array((), np.int32)
+    return Sample(
+        steps=Steps(
+            step_type=steps('step_type', scalar, window.length + 1),
+            reward=steps('reward', shape_dtypes(spec.reward), window.length + 1),
+            discount=steps('discount', shape_dtypes(spec.discount), window.length + 1),
+            observation=steps('observation', shape_dtypes(spec.observation), window.length + 1),
+            action=steps('action', action, window.length),
+            extras=steps('extras', extras, window.length),
+            mask=array((batch, window.length), np.bool_),
+        ),
+        probability=array((batch,), np.float32),
+        size=scalar,
+        version=array((batch,), np.int32),
+    )

@@ -1,0 +1,226 @@
+"""Experience: which pieces of the stream become samples. Data only; tables and loops follow it.
+
+A window of `length` transitions is `length + 1` time steps. Within an episode windows start every
+`period` rows counted from FIRST, each with one real transition at least; the episode's end cuts the
+last ones short and they are padded (step_type LAST, the observation of LAST repeated, the rest 0,
+mask False). Where windows cross episodes, starts are counted along the lane's stream, LAST rows too.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import Literal
+from typing import TypeAlias
+
+from culmen.core.checks import check_range
+from culmen.core.checks import check_types
+from culmen.core.types import Array
+from culmen.core.types import Steps
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of the stream."""
+
+    length: int = (
+        1  # transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode
+    )
+    period: int = 1  # rows between starts
+    cross_episodes: bool = False  # whether it runs on through LAST (on-policy unrolls)
+    ends: tuple[str, ...] = ()  # fields kept at both ends only, as paths: 'observation/pixels'
+    first: tuple[str, ...] = ()  # fields kept at the start only: 'extras/core_state'
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Window.length', self.length, 1)
+        check_range('Window.period', self.period, 1)
+        both = set(self.ends) & set(self.first)
+        if both:
+            raise ValueError(
+                f'Window.ends and Window.first must not share fields, got {sorted(both)} in both.'
+            )
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Items are kept and drawn many times; the oldest leave first."""
+
+    window: Window
+    capacity: int  # items
+    min_size: int  # items inserted before the first update
+    batch_size: int
+    samples_per_insert: float  # how often an item is drawn on average
+    priority_exponent: float = 0.0  # 0: uniform
+    priority: Callable[[Steps], Array] | None = (
+        None  # of new items [N] from their windows; None: the largest so far
+    )
+    draw: Literal['sample', 'all'] = 'sample'  # 'all': every item, padded to capacity
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Replay.capacity', self.capacity, 1)
+        check_range('Replay.min_size', self.min_size, 0, self.capacity)
+        check_range('Replay.batch_size', self.batch_size, 1)
+        check_range('Replay.samples_per_insert', self.samples_per_insert, 0, open_low=True)
+        check_range('Replay.priority_exponent', self.priority_exponent, 0)
+        if self.draw == 'all' and self.batch_size != 1:
+            raise ValueError(
+                f"Replay.batch_size must be 1 where draw='all', got {self.batch_size}."
+            )
+        if self.priority is not None and not self.priority_exponent:
+            raise ValueError(
+                'Replay.priority needs priority_exponent above 0, got 0: it would not be used.'
+            )
+        if self.draw == 'all' and self.priority_exponent:
+            raise ValueError(
+                "Replay.priority_exponent must be 0 where draw='all': every item is drawn."
+            )
+
+    @property
+    def prioritised(self) -> bool:
+        """Whether draws follow priorities."""
+        return self.priority_exponent > 0
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Each window is drawn once, in order."""
+
+    window: Window
+    batch_size: int | None = None  # None: one window of every lane
+    max_staleness: int | None = None  # 0: strictly on-policy; None: no bound
+    max_size: int = 2  # batches that may wait; then the actors wait
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Queue.batch_size', self.batch_size, 1)
+        check_range('Queue.max_staleness', self.max_staleness, 0)
+        check_range('Queue.max_size', self.max_size, 1)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Recorded streams, cut by the same window; no actor writes to it."""
+
+    window: Window
+    source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Dataset.batch_size', self.batch_size, 1)
+
+
+Table: TypeAlias = Replay | Queue | Dataset
+Experience: TypeAlias = Table | Mapping[str, Table]
+
+_LONE = ''
+
+
+def tables(experience: Experience) -> dict[str, Table]:
+    """The tables of an experience by name; a lone one is named ''."""
+    return dict(experience) if isinstance(experience, Mapping) else {_LONE: experience}
+
+
+def recorded(experience: Experience) -> dict[str, Dataset]:
+    """The Datasets of an experience by name."""
+    return {name: table for name, table in tables(experience).items() if isinstance(table, Dataset)}
+
+
+def live(experience: Experience) -> Experience | None:
+    """What is left of an experience without its Datasets: what actors write to; None for nothing."""
+    if isinstance(experience, Mapping):
+        left = {name: table for name, table in experience.items() if not isinstance(table, Dataset)}
+        return left or None
+    return None if isinstance(experience, Dataset) else experience
+
+
+def mirror(experience: Experience, values: Mapping[str, Any]) -> Any:
+    """Values by table name, in the shape of the experience: the lone value or a dict."""
+    return (
+        {name: values[name] for name in experience}
+        if isinstance(experience, Mapping)
+        else values[_LONE]
+    )
+
+
+def unmirror(experience: Experience, value: Any) -> dict[str, Any]:
+    """The inverse of `mirror`. None stands for None in every table."""
+    if value is None:
+        return dict.fromkeys(tables(experience))
+    return dict(value) if isinstance(experience, Mapping) else {_LONE: value}
+
+
+def check_experience(experience: Experience, num_lanes: int, updates_per_call: int = 1) -> None:
+    """Checks what an experience asks for against how it is run, before any compute.
+
+    Args:
+        experience: an agent's.
+        num_lanes: lanes of the whole program.
+        updates_per_call: of the Experiment.
+    Raises: ValueError that names the field.
+    """
+    for name, table in tables(experience).items():
+        where = f'experience[{name!r}]' if name else 'experience'
+        if not isinstance(table, (Replay, Queue, Dataset)):
+            raise ValueError(
+                f'{where} must be a Replay, a Queue, a Dataset or a dict of them, got {table!r}.'
+            )
+        if not isinstance(table, Queue):
+            continue
+        if updates_per_call > table.max_size:
+            raise ValueError(
+                f'updates_per_call must be at most max_size {table.max_size} of {where}, a Queue, '
+                f'got {updates_per_call}.'
+            )
+        if table.max_staleness is None:
+            continue
+        window = table.window
+        if num_lanes > 1 and not (window.cross_episodes and window.period == window.length):
+            raise ValueError(
+                f'{where} with max_staleness needs cross_episodes=True and period == length '
+                f'where there is more than one lane, got {window} with {num_lanes} lanes.'
+            )
+        if updates_per_call > table.max_staleness + 1:
+            raise ValueError(
+                f'updates_per_call must be 1 where {where} has max_staleness 0, and at most one more '
+                f'than max_staleness {table.max_staleness} otherwise, got {updates_per_call}.'
+            )
+        if (
+            table.max_staleness == 0
+            and table.batch_size is not None
+            and table.batch_size % num_lanes
+        ):
+            raise ValueError(
+                f'batch_size of {where} with max_staleness 0 must be None or a multiple of the '
+                f'{num_lanes} lanes, '
+                f'got {table.batch_size}.'
+            )
+
+
+def effective_lag(
+    experience: Experience, lag: int, updates_per_call: int = 1, bounded: bool = False
+) -> int:
+    """The lag that bounds on staleness leave.
+
+    With a lag of L calls of u updates, the parameters that begin a window are those of L + 1 calls
+    before its own at worst, and a call begins when u - 1 others wait: (L + 1) u + u - 1 updates. Without
+    lag they are those of the call before: u - 1. Staleness 0 therefore means no lag and u = 1.
+
+    Args:
+        experience: an agent's.
+        lag: of the experiment.
+        updates_per_call: of the experiment.
+        bounded: whether actors also wait where they are `max_size` updates ahead in a Queue that takes
+            windows in order, as in a program: to wait for parameters held back would have no end.
+    """
+    bounds = [lag]
+    for table in tables(experience).values():
+        if not isinstance(table, Queue):
+            continue
+        stale = [each for each in (table.max_staleness,) if each is not None]
+        if bounded and (stale or table.batch_size is None):
+            stale.append(table.max_size)
+        bounds += [max((each - updates_per_call + 1) // updates_per_call - 1, 0) for each in stale]
+    return min(bounds)

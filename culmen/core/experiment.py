@@ -1,0 +1,104 @@
+"""An experiment: all that changes the numbers. Where and how it runs is the launcher's."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from types import MappingProxyType
+from typing import Any
+
+import dm_env
+
+from culmen.core.checks import check_range
+from culmen.core.checks import check_types
+from culmen.core.types import Agent
+
+EnvironmentFactory = Callable[[int], dm_env.Environment]
+
+
+@dataclass(frozen=True)
+class NamedEnvironment:
+    """An environment by name with the arguments of its family and its wrappers."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        object.__setattr__(self, 'arguments', MappingProxyType(dict(self.arguments)))
+
+    def __hash__(self) -> int:
+        return hash((self.name, repr(sorted(self.arguments.items()))))
+
+    def __reduce__(self) -> Any:
+        return NamedEnvironment, (self.name, dict(self.arguments))
+
+
+def environment(name: str, **arguments: Any) -> NamedEnvironment:
+    """Names an environment: `culmen.environment('atari/pong', frame_stack=4)`.
+
+    Nothing is built or imported here; `culmen list environments` shows the names.
+    """
+    return NamedEnvironment(name, arguments)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When the evaluator runs, with its own environments, lanes and keys."""
+
+    every: int | None = None  # actor steps between evaluations; None: at the end only
+    episodes: int = 20
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Evaluation.every', self.every, 1)
+        check_range('Evaluation.episodes', self.episodes, 1)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When a run is saved, and how many saves are kept."""
+
+    every: int = 10_000  # actor steps
+    keep: int = 2  # so that a damaged newest one has one before it
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range('Checkpoint.every', self.every, 1)
+        check_range('Checkpoint.keep', self.keep, 2)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An agent in an environment, for a budget.
+
+    `environment` is a name, `culmen.environment(name, ...)`, or a callable seed -> dm_env.Environment.
+    """
+
+    agent: Agent
+    environment: str | NamedEnvironment | EnvironmentFactory
+    seed: int = 0
+    max_actor_steps: int | None = None  # one budget is needed
+    max_learner_steps: int | None = None
+    num_environments: int = 1  # lanes of an actor
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    lag: int = 1  # calls of the learner between a draw and the hand-off of its results
+    updates_per_call: int = 1  # samples drawn together and scanned in one compiled call
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.agent, 'build', None)) or isinstance(self.agent, type):
+            raise TypeError(
+                f'Experiment.agent must be an agent (an instance with build), got {self.agent!r}.'
+            )
+        check_types(self)
+        check_range('Experiment.seed', self.seed, 0, 2**31 - 1)
+        check_range('Experiment.max_actor_steps', self.max_actor_steps, 1)
+        check_range('Experiment.max_learner_steps', self.max_learner_steps, 1)
+        check_range('Experiment.num_environments', self.num_environments, 1)
+        check_range('Experiment.lag', self.lag, 0)
+        check_range('Experiment.updates_per_call', self.updates_per_call, 1)
+        if self.max_actor_steps is None and self.max_learner_steps is None:
+            raise ValueError(
+                'Experiment needs max_actor_steps or max_learner_steps, got None for both.'
+            )

@@ -1,0 +1,182 @@
+"""What an agent is: a few named tuples of data and of pure functions.
+
+This is the room that everything else stands on. An agent reads and writes one stream of steps:
+
+    timestep = environment.reset()                                    # a lane each
+    while True:
+        table.observe(timestep)                                       # opens a row
+        while table.due():
+            training_state, metrics, priorities = learner.update(training_state, sample, context)
+        action, state, extras = actor.select_action(params, timestep, state, context)
+        table.act(action, extras, version)                            # closes the row
+        timestep = environment.step(action)
+
+Nothing here knows how that loop is run: in one process, on the device, or by many processes.
+`[B, ...]` is a batch of lanes (acting) or of windows (learning); a trailing `...` is any shape.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+from typing import TypeAlias
+from typing import runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from culmen.core.experience import Experience
+    from culmen.core.specs import EnvironmentSpec
+
+Array: TypeAlias = jax.Array | np.ndarray[Any, Any]
+Nest: TypeAlias = Any  # a pytree of arrays
+Params: TypeAlias = Any  # a pytree of arrays: what actors and evaluators read
+State: TypeAlias = Any  # a pytree of arrays, carried
+
+# The values of dm_env.StepType, as plain integers so that they may stand inside compiled code.
+FIRST, MID, LAST = 0, 1, 2
+
+# Counts are unbounded on the host and saturate here inside a Context.
+MAX_COUNT = 2**31 - 1
+
+
+class TimeStep(NamedTuple):
+    """One time step of every lane. Reward and discount came with this observation."""
+
+    step_type: Array  # int32[B]: FIRST, MID or LAST
+    reward: Nest  # float32[B] or a nest of such; 0 at FIRST; the environment's own
+    discount: Nest  # float32[B]; 1 at FIRST; 0 at a termination, kept at a truncation
+    observation: Nest  # a nest of [B, ...] of any dtype
+
+    def first(self) -> Array:
+        """bool[B]: whether an episode begins here."""
+        return self.step_type == FIRST
+
+    def mid(self) -> Array:
+        """bool[B]: whether an episode goes on through here."""
+        return self.step_type == MID
+
+    def last(self) -> Array:
+        """bool[B]: whether an episode ends here."""
+        return self.step_type == LAST
+
+
+class Context(NamedTuple):
+    """All that the plumbing tells a core at a call."""
+
+    key: jax.Array  # a JAX key, fresh for this call
+    actor_steps: Array  # int32[]: environment steps of all actors, as last heard
+    learner_steps: Array  # int32[]: an actor: updates that made its params; a learner: its own
+
+
+class Lanes(NamedTuple):
+    """Which lanes of the program an actor holds."""
+
+    index: Array  # type: ignore[assignment]  # int32[B], over all actors of the program
+    total: int  # lanes of the program
+
+
+class ActorCore(NamedTuple):
+    """Time steps in, actions out.
+
+    `select_action` is called on every time step, LAST too. It sees FIRST in `timestep` and starts
+    anew, by itself, what belongs to an episode (`where_first`); nobody else resets its state.
+    `extras` is what the policy knew before and at the action, stored with the step.
+    """
+
+    init: Callable[[jax.Array, Lanes], State]  # (key, lanes) -> state, every leaf [B, ...]
+    select_action: Callable[[Params, TimeStep, State, Context], tuple[Nest, State, Nest]]
+
+
+class Steps(NamedTuple):
+    """A batch of windows, batch-major; `length` transitions are `length + 1` time steps.
+
+    Leaves named in `Window.ends` are [B, 2, ...] (the start and the last real time step), leaves
+    named in `Window.first` are [B, 1, ...].
+    """
+
+    step_type: Array  # int32[B, length + 1]
+    reward: Nest  # float32[B, length + 1]
+    discount: Nest  # float32[B, length + 1]
+    observation: Nest  # [B, length + 1, ...]
+    action: Nest  # [B, length, ...]
+    extras: Nest  # [B, length, ...]
+    mask: Array  # bool[B, length]: transition t -> t+1 is real (t is neither LAST nor padding)
+
+
+class Stream(NamedTuple):
+    """Rows of one lane in order, as a recording has them and a `Dataset` reads them; leaves [T, ...]."""
+
+    timestep: TimeStep
+    action: Nest  # of the last row nothing is read
+    extras: Nest
+    version: Array  # int32[T]: updates that made the params that acted
+
+
+class Sample(NamedTuple):
+    """What replay gives to an update."""
+
+    steps: Steps
+    probability: Array  # float32[B]: of each item, as drawn
+    size: Array  # int32[]: items in the table
+    version: (
+        Array  # int32[B]: updates that made the params of the window's first action; -1: recorded
+    )
+
+
+# One table's sample and priorities, or a dict that mirrors a dict of tables.
+# (Any, since an agent's own update is written for the one it asked for.)
+Samples: TypeAlias = Any
+Priorities: TypeAlias = Any
+Metrics: TypeAlias = Mapping[str, Array]
+
+
+class LearnerCore(NamedTuple):
+    """Samples in, better parameters out.
+
+    `update` returns (training_state, metrics, priorities). `metrics` holds scalars, `loss` among
+    them; `priorities` mirrors the experience: float32[B], or None where a table is uniform.
+    """
+
+    init: Callable[[jax.Array], State]
+    update: Callable[[State, Samples, Context], tuple[State, Metrics, Priorities]]
+    variables: Callable[[State], Params]
+
+
+class Parts(NamedTuple):
+    """An agent, built for one environment."""
+
+    actor: ActorCore  # behaviour
+    evaluator: ActorCore  # same params, no exploration, no extras
+    learner: LearnerCore
+    experience: 'Experience'
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Settings with one method. Implementations are frozen dataclasses."""
+
+    def build(self, spec: 'EnvironmentSpec') -> Parts:
+        """Builds the agent for environments of this spec. Cheap and pure: it computes nothing."""
+        ...
+
+
+def where_first(timestep: TimeStep, initial: State, state: State) -> State:
+    """Starts state anew in the lanes where an episode begins.
+
+    Args:
+        timestep: of B lanes.
+        initial: the state of a new episode; leaves [B, ...].
+        state: the state so far; leaves [B, ...].
+    Returns: `initial` where a lane is at FIRST, `state` elsewhere.
+    """
+    first = jnp.asarray(timestep.step_type) == FIRST
+
+    def select(new: Array, old: Array) -> jax.Array:
+        return jnp.where(jnp.reshape(first, first.shape + (1,) * (old.ndim - 1)), new, old)
+
+    return jax.tree_util.tree_map(select, initial, state)

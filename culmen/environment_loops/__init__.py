@@ -1,0 +1,17 @@
+"""Loops: join workers and environments in one process."""
+
+from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.environment_loops.evaluation import Evaluator
+from culmen.environment_loops.host import EnvironmentLoop
+from culmen.environment_loops.host import Observer
+
+__all__ = [
+    'BatchedEnvironment',
+    'EnvironmentLoop',
+    'Episode',
+    'EvaluationResult',
+    'Evaluator',
+    'Observer',
+]

@@ -1,0 +1,246 @@
+"""N environments as one: a batch of lanes that steps together, with one time step of all of them.
+
+The only place where Python environments are stepped. Every step is held to the spec; an environment
+that breaks it, or raises, is named with its lane. A step after LAST gives FIRST, as in dm_env, so
+lanes end when they like.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import dm_env
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import validate_timestep
+from culmen.core.types import LAST
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+
+
+class Episode(NamedTuple):
+    """An episode that ended."""
+
+    lane: int
+    episode_return: (
+        float | list[float]
+    )  # undiscounted, summed in float64; a list where reward is a nest
+    episode_length: int  # steps: time steps that are not FIRST
+
+
+class EnvironmentFailure(RuntimeError):
+    """An environment raised, or its step broke its spec."""
+
+
+class BatchedEnvironment:
+    """Steps N environments together."""
+
+    def __init__(
+        self,
+        environments: Sequence[dm_env.Environment],
+        spec: EnvironmentSpec,
+        num_lanes: int | None = None,
+    ) -> None:
+        """Args: environments: one a lane, all of the same spec; num_lanes: to `gather` without any."""
+        self.environments = list(environments)
+        self.spec = spec
+        self.num_lanes = num_lanes or len(self.environments)
+        self.episodes: list[Episode] = []  # ended in the last step
+        self.new_steps = 0  # lanes whose last time step is not FIRST
+        self._returns: list[Any] = [0.0] * self.num_lanes
+        self._lengths = [0] * self.num_lanes
+        self._observations = _Stacker(spec.observation, self.num_lanes)
+        self._scalar_reward = (
+            not isinstance(spec.reward, (dict, tuple, list)) and spec.reward.shape == ()
+        )
+        self._rewards = _Stacker(spec.reward, self.num_lanes)
+        self._discounts = _Stacker(spec.discount, self.num_lanes)
+        self._single_action = hasattr(spec.action, 'shape')
+        self._timesteps: list[dm_env.TimeStep] = []
+        self._frozen = [False] * self.num_lanes
+
+    def reset(self) -> TimeStep:
+        """Begins an episode in every lane."""
+        self._frozen = [False] * self.num_lanes
+        return self.gather(
+            [
+                self._guard(lane, environment.reset)
+                for lane, environment in enumerate(self.environments)
+            ]
+        )
+
+    def step(self, action: Nest) -> TimeStep:
+        """Steps every lane. Actions: NumPy leaves [B, ...]."""
+        action = as_actions(self.spec.action, action)
+        if self._single_action:
+            actions: Sequence[Any] = action
+        else:
+            actions = [
+                jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], action)
+                for i in range(self.num_lanes)
+            ]
+        return self.gather(
+            [
+                self._timesteps[lane]
+                if self._frozen[lane]
+                else self._guard(lane, environment.step, actions[lane])
+                for lane, environment in enumerate(self.environments)
+            ]
+        )
+
+    def freeze(self, lane: int) -> None:
+        """Steps a lane no more: its last time step is given again, and no episode ends in it."""
+        self._frozen[lane] = True
+
+    def _guard(
+        self, lane: int, function: Callable[..., dm_env.TimeStep], *args: Any
+    ) -> dm_env.TimeStep:
+        try:
+            return function(*args)
+        except Exception as error:
+            raise EnvironmentFailure(
+                f'the environment of lane {lane} raised {type(error).__name__}: {error}'
+            ) from error
+
+    def gather(self, timesteps: list[dm_env.TimeStep]) -> TimeStep:
+        """Unbatched time steps of the lanes -> one, in arrays of its own; sums up episodes."""
+        self._timesteps = timesteps
+        if self.episodes:
+            self.episodes = []
+        step_type = np.empty(self.num_lanes, np.int32)
+        reward = self._rewards.empty()
+        discount = self._discounts.empty()
+        observation = self._observations.empty()
+        self.new_steps = len(timesteps)
+        for lane, timestep in enumerate(timesteps):
+            kind = step_type[lane] = timestep.step_type
+            good = self._observations.put(observation, lane, timestep.observation)
+            if kind == 0:
+                self._rewards.fill(reward, lane, 0.0)
+                self._discounts.fill(discount, lane, 1.0)
+                self._returns[lane] = 0.0
+                self._lengths[lane] = 0
+                self.new_steps -= 1
+            elif self._scalar_reward and timestep.reward is not None:
+                value = float(timestep.reward)
+                good = good and value - value == 0.0 and 0 < kind <= LAST
+                self._rewards.put(reward, lane, value)
+                good = self._discounts.put(discount, lane, timestep.discount) and good
+                self._returns[lane] += value
+                self._lengths[lane] += 1
+            else:
+                good = self._rewards.put(reward, lane, timestep.reward) and good
+                good = self._discounts.put(discount, lane, timestep.discount) and good
+                good = good and all(
+                    np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(timestep.reward)
+                )
+                if good:
+                    leaves = [
+                        np.asarray(leaf, np.float64)
+                        for leaf in jax.tree_util.tree_leaves(timestep.reward)
+                    ]
+                    sums = self._returns[lane] or [0.0] * len(leaves)
+                    self._returns[lane] = [a + b for a, b in zip(sums, leaves, strict=True)]
+                    self._lengths[lane] += 1
+            if not good:
+                self._refuse(lane, timestep)
+            if kind == LAST and not self._frozen[lane]:
+                self.episodes.append(Episode(lane, self._returns[lane], self._lengths[lane]))
+        return TimeStep(step_type, reward, discount, observation)
+
+    def _refuse(self, lane: int, timestep: dm_env.TimeStep) -> None:
+        try:
+            validate_timestep(self.spec, timestep)
+        except ValueError as error:
+            raise EnvironmentFailure(
+                f'the environment of lane {lane} broke its spec: {error}'
+            ) from error
+        raise EnvironmentFailure(
+            f'the environment of lane {lane} gave a time step that is not valid: {timestep}.'
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """The running sums of the lanes; the environments' own states are the checkpoint's."""
+        return {'returns': list(self._returns), 'lengths': list(self._lengths)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self._returns = list(state['returns'])
+        self._lengths = list(state['lengths'])
+
+    def close(self) -> None:
+        """Closes every environment."""
+        for environment in self.environments:
+            environment.close()
+
+
+def as_actions(spec: Any, action: Nest) -> Nest:
+    """NumPy actions in the dtypes that an environment asks for."""
+    if isinstance(action, np.ndarray):
+        return action if action.dtype == spec.dtype else action.astype(spec.dtype)
+    return jax.tree_util.tree_map(
+        lambda leaf_spec, leaf: np.asarray(leaf, leaf_spec.dtype), spec, action
+    )
+
+
+class _Stacker:
+    """Puts the values of lanes into arrays [B, ...] of one spec; a lone array without tree maps."""
+
+    def __init__(self, spec: Any, num_lanes: int) -> None:
+        leaves, self._structure = jax.tree_util.tree_flatten(spec)
+        self._shapes = [tuple(leaf.shape) for leaf in leaves]
+        self._dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
+        self._batch = [(num_lanes, *shape) for shape in self._shapes]
+        self._lone = jax.tree_util.treedef_is_leaf(self._structure)
+        self._cast = [
+            dtype.kind == 'f' and shape == ()
+            for dtype, shape in zip(self._dtypes, self._shapes, strict=True)
+        ]
+
+    def empty(self) -> Nest:
+        if self._lone:
+            return np.empty(self._batch[0], self._dtypes[0])
+        arrays = [
+            np.empty(shape, dtype) for shape, dtype in zip(self._batch, self._dtypes, strict=True)
+        ]
+        return self._structure.unflatten(arrays)
+
+    def fill(self, arrays: Nest, lane: int, value: float) -> None:
+        for array in [arrays] if self._lone else self._structure.flatten_up_to(arrays):
+            array[lane] = value
+
+    def put(self, arrays: Nest, lane: int, value: Nest) -> bool:
+        """Whether the value had the structure, shapes and dtypes of the spec, and so was put."""
+        if self._lone:
+            return self._put(arrays, lane, value, 0)
+        try:
+            values = self._structure.flatten_up_to(value)
+        except ValueError:
+            return False
+        return all(
+            self._put(array, lane, leaf, i)
+            for i, (array, leaf) in enumerate(
+                zip(self._structure.flatten_up_to(arrays), values, strict=True)
+            )
+        )
+
+    def _put(self, array: NDArray[Any], lane: int, value: Any, i: int) -> bool:
+        if not isinstance(value, np.ndarray):
+            if value is None:
+                return False
+            if self._cast[
+                i
+            ]:  # a number for a float: rewards and discounts come as Python's and NumPy's
+                array[lane] = value
+                return True
+            value = np.asarray(value)
+        if value.shape != self._shapes[i]:
+            return False
+        if value.dtype != self._dtypes[i] and not self._cast[i]:
+            return False
+        array[lane] = value
+        return True

@@ -1,0 +1,145 @@
+"""The loop of one process: lanes of Python environments, an actor, and, when it trains, a learner.
+
+One environment or N of them, the order is the same (see culmen.core.types): observe, the updates that
+are due, act, step. Between updates and action a tick may be interrupted: there the loop stops, is
+saved, evaluated and goes on, so that a run cut at any tick is the run that was not.
+"""
+
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
+
+from culmen.components.actors import Actor
+from culmen.components.counting import Counter
+from culmen.components.learners import Learner
+from culmen.core.types import TimeStep
+from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import Episode
+
+
+class Observer(Protocol):
+    """Watches a loop; what it reports joins the row of each episode.
+
+    One with `get_state()` and `set_state(state)` (anything that pickles) is part of checkpoints.
+    """
+
+    def observe(self, timestep: TimeStep, action: Any) -> None:
+        """Called each tick with the time step of all lanes and the actions taken on it."""
+        ...
+
+    def get_metrics(self, lane: int) -> Mapping[str, float]:
+        """Called when the lane's episode has ended."""
+        ...
+
+
+class EnvironmentLoop:
+    """Joins a batch of environments, an actor and, where there is one, a learner."""
+
+    def __init__(
+        self,
+        environment: BatchedEnvironment,
+        actor: Actor,
+        counter: Counter | None = None,
+        *,
+        learner: Learner | None = None,
+        observers: Sequence[Observer] = (),
+        on_episode: Callable[[Episode, Mapping[str, float]], None] | None = None,
+        on_tick: Callable[[], bool] | None = None,
+    ) -> None:
+        """Makes a loop that has not begun.
+
+        Args:
+            environment: the lanes.
+            actor: acts on all of them at once.
+            counter: hears of steps and episodes.
+            learner: makes the updates that are due at each tick.
+            observers: watch every tick.
+            on_episode: hears of each episode that ended, with the observers' metrics.
+            on_tick: called each tick between the updates and the action; True ends the run there.
+        """
+        self._environment = environment
+        self._actor = actor
+        self._counter = counter or Counter()
+        self._learner = learner
+        self._observers = tuple(observers)
+        self._on_episode = on_episode
+        self._on_tick = on_tick
+        self._timestep: TimeStep | None = None
+        self._acted = True  # whether the time step still has to be observed
+        self.actor_steps = self._counter.get_counts()['actor_steps']
+        self.timings = {'environment': 0.0, 'observe': 0.0, 'learn': 0.0, 'act': 0.0}
+
+    def run(self, num_episodes: int | None = None, num_steps: int | None = None) -> dict[str, int]:
+        """Runs until that many episodes have ended or steps were taken, or until `on_tick` says so.
+
+        A later call goes on from the same tick. Steps are exact for one lane, and at most
+        `num_lanes - 1` over for more.
+
+        Returns: {'episodes': ..., 'steps': ...} of this call.
+        """
+        environment, actor, learner = self._environment, self._actor, self._learner
+        timings, clock = self.timings, time.perf_counter
+        stop_steps = None if num_steps is None else self.actor_steps + num_steps
+        episodes = 0
+        begin = self.actor_steps
+        if self._timestep is None:
+            self._timestep = environment.reset()
+        while True:
+            timestep = self._timestep
+            if self._acted:
+                start = clock()
+                new_steps = environment.new_steps
+                self._tell(self.actor_steps + new_steps)
+                actor.observe(timestep)
+                self._acted = False
+                observed = clock()
+                timings['observe'] += observed - start
+                if learner is not None:
+                    learner.run_due()
+                    timings['learn'] += clock() - observed
+                self._counter.increment(actor_steps=new_steps, episodes=len(environment.episodes))
+                for episode in environment.episodes:
+                    episodes += 1
+                    if self._on_episode is not None:
+                        metrics: dict[str, float] = {}
+                        for observer in self._observers:
+                            metrics.update(observer.get_metrics(episode.lane))
+                        self._on_episode(episode, metrics)
+            if self._on_tick is not None and self._on_tick():
+                break
+            if stop_steps is not None and self.actor_steps >= stop_steps:
+                break
+            if num_episodes is not None and episodes >= num_episodes:
+                break
+            start = clock()
+            action = actor.select_action(timestep)
+            acted = clock()
+            timings['act'] += acted - start
+            for observer in self._observers:
+                observer.observe(timestep, action)
+            self._timestep = environment.step(action)
+            self._acted = True
+            timings['environment'] += clock() - acted
+        return {'episodes': episodes, 'steps': self.actor_steps - begin}
+
+    def _tell(self, actor_steps: int) -> None:
+        """The count that the contexts of this tick hold."""
+        self.actor_steps = self._actor.actor_steps = actor_steps
+        if self._learner is not None:
+            self._learner.actor_steps = actor_steps
+
+    def get_state(self) -> dict[str, Any]:
+        """The tick that the loop stands at: observed and not acted on."""
+        return {'timestep': self._timestep, 'actor_steps': self.actor_steps}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `get_state`: the action on that time step comes next.
+
+        A fresh environment, whose state could not be restored, gives FIRST at its first step.
+        """
+        self._timestep = TimeStep(*state['timestep'])
+        self._acted = False
+        self._tell(int(state['actor_steps']))

@@ -1,0 +1,16 @@
+"""Launchers: place workers and loops, in one process or many."""
+
+import importlib
+from typing import Any
+
+__all__ = ['launchpad', 'local', 'offline']
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return importlib.import_module(f'{__name__}.{name}')
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,318 @@
+"""Experiments as data: config.json of a workdir, and what the command line reads into.
+
+    {'agent': {'name': 'dqn', 'learning_rate': 0.001, ...},
+     'environment': {'name': 'atari/pong', 'frame_stack': 4},
+     'seed': 1, 'max_actor_steps': 20000, 'evaluation': {'every': 5000, 'episodes': 20}, ...,
+     'launcher': 'local', 'replay': 'in_process'}
+
+An agent is a name of `culmen.agents.AGENTS` or `module:Class`; fields that are agents themselves
+(an agent made of another) are written the same way. What can't be written as data carries the key
+'not_data' with the reason.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import sys
+import typing
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from culmen.agents import AGENTS
+from culmen.components import environments
+from culmen.core import checks
+from culmen.core.experiment import Experiment
+from culmen.core.experiment import NamedEnvironment
+from culmen.core.types import Agent
+
+NOT_DATA = 'not_data'
+
+# What may differ where a run is continued: how long and how it is watched, not what it is.
+_BUDGETS = ('max_actor_steps', 'max_learner_steps', 'evaluation', 'checkpoint')
+# What config.json holds beside the fields of the Experiment.
+_LAUNCHER = ('launcher', 'replay', 'num_actors')
+
+
+def to_json(
+    experiment: Experiment, launcher: str, replay: str, num_actors: int | None = None
+) -> dict[str, Any]:
+    """An experiment as plain data, for config.json.
+
+    Args:
+        experiment: any; what can't be written is marked.
+        launcher, replay: that run it.
+        num_actors: of a program; None where there is one process.
+    """
+    fields = {field.name: getattr(experiment, field.name) for field in _fields(Experiment)}
+    return {
+        **{
+            name: _plain_fields(value) if name in ('evaluation', 'checkpoint') else _data(value)
+            for name, value in fields.items()
+            if name != 'environment'
+        },
+        'environment': _environment_data(experiment.environment),
+        'launcher': launcher,
+        'replay': replay,
+        **({} if num_actors is None else {'num_actors': num_actors}),
+    }
+
+
+def from_json(
+    config: Mapping[str, Any], agent: Agent | None = None, environment: Any = None
+) -> Experiment:
+    """The experiment that `to_json` wrote, or that a person did. Texts are read as the types ask.
+
+    Args:
+        config: of an Experiment's fields; what is left out has its default.
+        agent, environment: in place of the config's, where it could not hold them.
+    Raises: ValueError that names what is unknown, of a wrong type or missing.
+    """
+    hints = checks.field_types(Experiment)
+    values: dict[str, Any] = {}
+    for name, value in config.items():
+        if name in _LAUNCHER:
+            continue
+        if name not in hints:
+            raise ValueError(f'config: {checks.unknown_name("field", name, (*hints, *_LAUNCHER))}')
+        if name not in ('agent', 'environment'):
+            values[name] = _read(name, hints[name], value)
+    if agent is None:
+        agent = make_agent(_mapping('agent', config.get('agent')))
+    if environment is None:
+        environment = _make_environment(_mapping('environment', config.get('environment')))
+    return Experiment(agent=agent, environment=environment, **values)
+
+
+def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The paths of the fields in which two configs differ, budgets and evaluation aside.
+
+    An empty list: the runs are one, and the second continues the first.
+    """
+    flat = [dict(_leaves(json.loads(json.dumps(config)))) for config in (old, new)]
+    missing = object()
+    paths = dict.fromkeys([*flat[0], *flat[1]])
+    return [
+        path
+        for path in paths
+        if path.partition('.')[0] not in _BUDGETS
+        and flat[0].get(path, missing) != flat[1].get(path, missing)
+    ]
+
+
+def agent_class(name: str) -> type[Any]:
+    """The class of an agent by its name or as `module:Class`.
+
+    Raises: ValueError that names the nearest known agents, or why the module could not be had.
+    """
+    target = AGENTS.get(name, name)
+    if ':' not in target:
+        raise ValueError(checks.unknown_name('agent', name, AGENTS))
+    cls = _resolve('agent', target)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, 'build')):
+        raise ValueError(f'agent {name!r} must be a dataclass with a method build, got {cls!r}.')
+    return cls
+
+
+def preset(name: str, choice: str) -> dict[str, Any]:
+    """The fields that an agent's preset sets, from its class attribute `presets`.
+
+    Raises: ValueError that names the presets there are.
+    """
+    presets = getattr(agent_class(name), 'presets', {})
+    if choice not in presets:
+        if not presets:
+            raise ValueError(f'agent {name} has no presets, got {choice!r}.')
+        raise ValueError(f'agent {name}: {checks.unknown_name("preset", choice, presets)}')
+    return dict(presets[choice])
+
+
+def make_agent(config: Mapping[str, Any], path: str = 'agent') -> Agent:
+    """An agent from its name and its fields, texts or values.
+
+    Raises: ValueError that names the field, what it accepts and the nearest valid names.
+    """
+    if not isinstance(config.get('name'), str):
+        raise ValueError(f'{path} needs a name: one of {", ".join(sorted(AGENTS))}.')
+    _refuse_marked(path, config)
+    fields = {key: value for key, value in config.items() if key != 'name'}
+    return typing.cast(Agent, _make(agent_class(config['name']), fields, path))
+
+
+def agent_fields(name: str) -> dict[str, str]:
+    """What each field of an agent accepts, and its default, in words."""
+    cls = agent_class(name)
+    hints = checks.field_types(cls)
+    return {
+        field.name: checks.describe(hints[field.name])
+        + ('' if _default(field) is dataclasses.MISSING else f'  [default: {_default(field)}]')
+        for field in _fields(cls)
+    }
+
+
+def _make(cls: type[Any], values: Mapping[str, Any], path: str, base: Any = None) -> Any:
+    """A dataclass instance from texts and values; with `base`, that one changed."""
+    hints = checks.field_types(cls)
+    defaults = {field.name: _default(field) for field in _fields(cls)}
+    for name in values:
+        if name not in defaults:
+            raise ValueError(
+                f'{path} {cls.__name__}: {checks.unknown_name("field", name, defaults)}'
+            )
+    read = {
+        name: _read(f'{path}.{name}', hints[name], value, getattr(base, name, defaults[name]))
+        for name, value in values.items()
+    }
+    if base is not None:
+        return dataclasses.replace(base, **read)
+    for name, default in defaults.items():
+        if default is dataclasses.MISSING and name not in read:
+            raise ValueError(f'{path}.{name} is needed: {checks.describe(hints[name])}.')
+    return cls(**read)
+
+
+def _read(path: str, annotation: Any, value: Any, default: Any = None) -> Any:
+    if isinstance(value, Mapping):
+        _refuse_marked(path, value)
+        if 'name' in value and _takes_agents(annotation):
+            return make_agent(value, path)
+        if dataclasses.is_dataclass(default) and not isinstance(default, type):
+            return _make(type(default), value, path, base=default)
+        for option in typing.get_args(annotation) or (annotation,):
+            if dataclasses.is_dataclass(option):
+                return _make(typing.cast('type[Any]', option), value, path)
+        return checks.parse(path, annotation, dict(value))
+    if isinstance(value, str) and not checks.accepts(annotation, value):
+        # What text can also stand for: an agent by its name, a function by where it is.
+        if _takes_agents(annotation):
+            return make_agent({'name': value}, path)
+        if ':' in value and checks.accepts(annotation, _resolve_or_none(value)):
+            return _resolve(path, value)
+    return checks.parse(path, annotation, value)
+
+
+def _takes_agents(annotation: Any) -> bool:
+    options = typing.get_args(annotation) or (annotation,)
+    return any(option is Any or hasattr(option, 'build') for option in options)
+
+
+def _make_environment(config: Mapping[str, Any]) -> str | NamedEnvironment:
+    _refuse_marked('environment', config)
+    if not isinstance(config.get('name'), str):
+        raise ValueError("environment needs a name: 'bsuite/catch/0', or module:function.")
+    name = config['name']
+    arguments = environments.check(name, {k: v for k, v in config.items() if k != 'name'})
+    return NamedEnvironment(name, arguments) if arguments else name
+
+
+def _environment_data(environment: Any) -> dict[str, Any]:
+    if isinstance(environment, str):
+        return {'name': environment}
+    if isinstance(environment, NamedEnvironment):
+        arguments = {name: _data(value) for name, value in environment.arguments.items()}
+        return {'name': environment.name, **arguments}
+    where, reason = _whereabouts(environment)
+    return {'name': where} if reason is None else {'name': where, NOT_DATA: reason}
+
+
+def _data(value: Any) -> Any:
+    """A value as JSON has it."""
+    value = value.item() if getattr(value, 'ndim', None) == 0 else value
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_data(item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _data(item) for key, item in value.items()}
+    if hasattr(value, 'build') and not isinstance(value, type):
+        return _agent_data(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain_fields(value)
+    where, reason = _whereabouts(value)
+    return where if reason is None else {NOT_DATA: f'{where}: {reason}'}
+
+
+def _agent_data(agent: Any) -> dict[str, Any]:
+    cls = type(agent)
+    for name, target in AGENTS.items():
+        if cls.__name__ == target.partition(':')[2] and _resolve_or_none(target) is cls:
+            return {'name': name, **_plain_fields(agent)}
+    where, reason = _whereabouts(cls)
+    if reason is None and not dataclasses.is_dataclass(cls):
+        reason = 'it is no dataclass'
+    data: dict[str, Any] = {'name': where} if reason is None else {'name': where, NOT_DATA: reason}
+    return {**data, **(_plain_fields(agent) if dataclasses.is_dataclass(cls) else {})}
+
+
+def _plain_fields(instance: Any) -> dict[str, Any]:
+    return {field.name: _data(getattr(instance, field.name)) for field in _fields(type(instance))}
+
+
+def _whereabouts(thing: Any) -> tuple[str, str | None]:
+    """`module:name` of a class or function; or its name, and why nobody else could find it."""
+    module = getattr(thing, '__module__', None)
+    name = getattr(thing, '__qualname__', None)
+    if module is None or name is None:
+        return type(thing).__name__, 'it is an object, not a class or a function of a module'
+    if module == '__main__':
+        return name, 'it was defined in a notebook or a script'
+    found = sys.modules.get(module)
+    for part in name.split('.'):
+        found = getattr(found, part, None)
+    if found is not thing:
+        return name, 'it was defined inside a function'
+    return f'{module}:{name}', None
+
+
+def _resolve(path: str, target: str) -> Any:
+    module, _, name = target.partition(':')
+    try:
+        return functools.reduce(getattr, name.split('.'), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f'{path}: {target!r} can not be imported: {error}.') from error
+
+
+def _resolve_or_none(target: str) -> Any:
+    try:
+        return _resolve('', target)
+    except ValueError:
+        return None
+
+
+def _refuse_marked(path: str, value: Mapping[str, Any]) -> None:
+    if NOT_DATA in value:
+        name = value.get('name')
+        what = value[NOT_DATA] if name is None else f'{name}: {value[NOT_DATA]}'
+        kind = path.partition('.')[0]
+        raise ValueError(
+            f'{path} could not be written to config.json ({what}); '
+            f'give it: culmen.load(workdir, {kind}=...).'
+        )
+
+
+def _mapping(path: str, value: Any) -> Mapping[str, Any]:
+    """The name alone is a short way to write an agent or an environment with its defaults."""
+    if isinstance(value, str):
+        return {'name': value}
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    raise ValueError(f'{path} must be a name or a mapping with a name, got {value!r}.')
+
+
+def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f'{path}.{key}' if path else key)
+    else:
+        yield path, value
+
+
+def _fields(cls: type[Any]) -> list['dataclasses.Field[Any]']:
+    return [field for field in dataclasses.fields(cls) if field.init]
+
+
+def _default(field: 'dataclasses.Field[Any]') -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,297 @@
+"""The node that acts: lanes of environments in a loop, whose steps are claimed before they are taken.
+
+Between the updates and the action of a tick, where a loop of one process has its learner, this one sees
+to what the program asks: whether there is a claim for the next step, whether the parameters are new
+enough for it, and whether to hold still or to leave.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from culmen.components.actors import Actor
+from culmen.components.keys import Contexts
+from culmen.components.keys import fold_seed
+from culmen.components.replay import reverb as reverb_replay
+from culmen.core.experiment import Experiment
+from culmen.core.types import LAST
+from culmen.core.types import Params
+from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.host import EnvironmentLoop
+from culmen.launchers.building import build
+from culmen.launchers.building import prepare
+from culmen.launchers.nodes.counter import HOLD
+from culmen.launchers.nodes.counter import OVER
+from culmen.launchers.nodes.counter import Grant
+from culmen.launchers.remote import Remote
+from culmen.launchers.remote import Stop
+from culmen.launchers.remote import Stopped
+
+_CLAIM_SECONDS = 0.02  # of stepping, that a claim is for
+MAX_CLAIM = 16  # ticks
+_AGAIN_SECONDS = 0.005  # until the next question, where there is nothing to do
+_VERSION_SECONDS = 0.0005  # between questions for parameters that are waited for
+_GIVE_UP_SECONDS = 1.0  # of waiting in the table after the run is over
+_GIVE_UP_LOOK_SECONDS = 0.2  # between looks whether it is
+
+
+class ActorNode:
+    """Acts in lanes of environments until the budget is used up."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        index: int,
+        num_actors: int,
+        *,
+        variables_every: int,
+        state: Mapping[str, Any] | None,
+        resumed_at: int,
+        stop: Stop,
+        counter: Remote,
+        learner: Remote,
+        replay: Remote,
+    ) -> None:
+        """Makes the environments and the worker.
+
+        Args:
+            experiment: what is run.
+            index, num_actors: which actor of how many.
+            variables_every: ticks between looks for new parameters.
+            state: of the actor, from a checkpoint.
+            resumed_at: actor steps at that checkpoint; the environments begin anew with other seeds.
+            stop: ends every wait.
+            counter, learner, replay: the other nodes.
+        """
+        reverb_replay.require_reverb()  # slow to import, so while the others come up
+        built = build(experiment, index, num_actors, resumed_at)
+        action, extras = prepare(built.parts, built.spec, built.lanes)
+        self._index = index
+        self._stop = stop
+        self._counter = counter
+        self._learner = learner
+        self._over_since: float | None = None
+        self._ask_at = 0.0
+        start = learner.get_start()
+        self._writer = _Writer(
+            built.parts.experience,
+            built.spec,
+            action,
+            extras,
+            built.lanes,
+            replay.get_address(),
+            stop=self._gives_up,
+            first_windows=start['first_windows'][built.lanes.index],
+        )
+        self._variables = _Variables(learner, self._writer, variables_every)
+        self._actor = Actor(
+            built.parts.actor,
+            self._variables,
+            built.lanes,
+            Contexts(experiment.seed, 'actor', index),
+            fold_seed(experiment.seed, 'actor', index),
+            writer=self._writer,
+        )
+        if state is not None:
+            self._actor.set_state(dict(state))
+        self._taken = _Taken(resumed_at)
+        self._environment = BatchedEnvironment(built.environments, built.spec)
+        self._loop = EnvironmentLoop(
+            self._environment,
+            self._actor,
+            self._taken,  # type: ignore[arg-type]
+            on_episode=self._on_episode,
+            on_tick=self._on_tick,
+        )
+        self._num_lanes = len(built.lanes.index)
+        self._granted = 0
+        self._rows: list[dict[str, Any]] = []
+        self._ticks = 0
+        self._ticks_at = (time.perf_counter(), 0)
+        self._tick_seconds = _CLAIM_SECONDS
+        self._waited = {'for the table': 0.0, 'for claims': 0.0, 'for parameters': 0.0}
+        self._rate = 0.0
+        self._rate_from = (time.monotonic(), 0)
+        self._total = 0  # steps of this actor
+
+    def run(self) -> None:
+        """Acts until there is nothing left to claim."""
+        begin = time.perf_counter()
+        try:
+            self._loop.run()
+            self._counter.leave(self._index, self._actor.get_state())
+            self._counter.report(
+                f'actor-{self._index}',
+                {
+                    'seconds': time.perf_counter() - begin,
+                    'waited': self._waited,
+                    'spent': self._loop.timings,
+                    'actor_steps': self._total,
+                    'traffic': {
+                        'counter': self._counter.traffic(),
+                        'learner': self._learner.traffic(),
+                    },
+                },
+            )
+            self._writer.close()
+        finally:
+            self._environment.close()
+
+    def _on_tick(self) -> bool:
+        """Returns when the next step may be taken: False; or True where none may."""
+        if self._stop():
+            raise Stopped
+        self._ticks += 1
+        step_type = self._loop.get_state()['timestep'].step_type
+        need = int(np.count_nonzero(step_type != LAST))
+        while True:
+            # A lane that waits for parameters holds no claims: those it waits for may need them.
+            late = self._variables.version < self._writer.needed_version
+            if not late and need <= self._granted - self._taken.steps:
+                return False
+            grant = self._exchange(need, 0 if late else self._claim())
+            begin = time.perf_counter()
+            if grant.phase == OVER:
+                return True
+            if grant.phase == HOLD:
+                self._counter.hold(self._index, self._actor.get_state())
+                while self._counter.get_phase() == HOLD:
+                    self._stop.sleep(_AGAIN_SECONDS)
+                self._waited['for claims'] += time.perf_counter() - begin
+            elif late:
+                self._await_version()
+                self._waited['for parameters'] += time.perf_counter() - begin
+            elif not grant.steps and need:
+                self._stop.sleep(_AGAIN_SECONDS)
+                self._waited['for claims'] += time.perf_counter() - begin
+
+    def _await_version(self) -> None:
+        """Returns when the parameters are new enough, or when it is time to ask the counter again."""
+        until = time.monotonic() + 10 * _AGAIN_SECONDS
+        while time.monotonic() < until:
+            self._variables.look()
+            if self._variables.version >= self._writer.needed_version:
+                return
+            self._stop.sleep(_VERSION_SECONDS)
+
+    def _claim(self) -> int:
+        """Steps for some milliseconds, so that the counter is neither asked all the time nor late."""
+        ticks = max(1, min(int(_CLAIM_SECONDS / max(self._tick_seconds, 1e-9)), MAX_CLAIM))
+        return ticks * self._num_lanes
+
+    def _exchange(self, need: int, want: int) -> Grant:
+        """Reports what was taken, once its items are stored, and claims anew."""
+        now = time.perf_counter()
+        since, ticks = self._ticks_at
+        if self._ticks > ticks:
+            self._tick_seconds = (now - since) / (self._ticks - ticks)
+        stored = self._writer.flush()
+        flushed = time.perf_counter()
+        if not stored:
+            if self._stop():
+                raise Stopped
+            return Grant(0, 0, OVER)
+        steps, episodes = self._taken.take()
+        self._granted = 0
+        grant: Grant = self._counter.exchange(self._index, steps, episodes, self._rows, need, want)
+        self._rows = []
+        self._granted = grant.steps
+        self._total += steps
+        self._loop.actor_steps = self._actor.actor_steps = grant.actor_steps
+        end = time.perf_counter()
+        self._waited['for the table'] = self._writer.waited
+        self._waited['for claims'] += end - flushed
+        self._ticks_at = (end, self._ticks)
+        self._measure_rate()
+        return grant
+
+    def _measure_rate(self) -> None:
+        since, steps = self._rate_from
+        now = time.monotonic()
+        if now - since >= 0.5:
+            self._rate = (self._total - steps) / (now - since)
+            self._rate_from = (now, self._total)
+
+    def _gives_up(self) -> bool:
+        """Whether a wait in the table has no end: nobody draws where the run is over."""
+        if self._stop():
+            return True
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + _GIVE_UP_LOOK_SECONDS
+            if self._over_since is None and self._counter.get_phase() == OVER:
+                self._over_since = now
+        return self._over_since is not None and now - self._over_since >= _GIVE_UP_SECONDS
+
+    def _on_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
+        self._rows.append(
+            {
+                'actor_steps': self._loop.actor_steps,
+                'learner_steps': max(self._variables.version, 0),
+                'episode_return': float(np.atleast_1d(episode.episode_return).sum()),
+                'episode_length': episode.episode_length,
+                'steps_per_second': self._rate,
+                **metrics,
+            }
+        )
+
+
+class _Taken:
+    """The counter of the loop: what has been taken and not reported."""
+
+    def __init__(self, actor_steps: int) -> None:
+        self._actor_steps = actor_steps
+        self.steps = 0
+        self.episodes = 0
+
+    def increment(self, actor_steps: int = 0, episodes: int = 0) -> None:
+        self.steps += actor_steps
+        self.episodes += episodes
+
+    def get_counts(self) -> dict[str, int]:
+        return {'actor_steps': self._actor_steps}
+
+    def take(self) -> tuple[int, int]:
+        """(steps, episodes) since the last time."""
+        taken, self.steps, self.episodes = (self.steps, self.episodes), 0, 0
+        return taken
+
+
+class _Writer(reverb_replay.ReverbWriter):
+    """Knows how long it waited until items were stored, because the learner is behind or the server busy."""
+
+    waited = 0.0
+
+    def flush(self) -> bool:
+        begin = time.perf_counter()
+        stored = super().flush()
+        self.waited += time.perf_counter() - begin
+        return stored
+
+
+class _Variables:
+    """Where the actor reads its parameters: what was fetched last, and now and then a look for more."""
+
+    def __init__(self, learner: Remote, writer: reverb_replay.ReverbWriter, every: int) -> None:
+        self._learner = learner
+        self._writer = writer
+        self._every = every
+        self._ticks = 0
+        self._params: Params = None
+        self.version = -1
+
+    def look(self) -> None:
+        """Asks the learner."""
+        news = self._learner.get_variables(self.version)
+        if news is not None:
+            self.version, self._params, largest = news
+            self._writer.set_largest_priorities(largest)
+
+    def get_variables(self, have: int | None) -> tuple[int, Params] | None:
+        if self._ticks % self._every == 0:
+            self.look()
+        self._ticks += 1
+        return None if have == self.version else (self.version, self._params)

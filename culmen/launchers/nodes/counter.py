@@ -1,0 +1,291 @@
+"""The node that counts. Actors claim steps here before they take them, so that a budget is exact.
+
+It also holds what has to agree with the counts: the rows of all logs, and the word whether actors go
+on (`RUN`), hold still for a checkpoint (`HOLD`) or leave (`OVER`). The launching process looks here for
+how far the run is, and for its result.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+from culmen.components.counting import Counter
+from culmen.components.loggers import COLUMNS
+from culmen.components.loggers import Logs
+from culmen.components.loggers import Sink
+from culmen.launchers.remote import Stop
+
+RUN, HOLD, OVER = 'run', 'hold', 'over'
+FINISHED, STOPPED = 'finished', 'stopped'
+_POLL_SECONDS = 0.5
+
+
+class Grant(NamedTuple):
+    """What an actor is told when it reports."""
+
+    steps: int  # that it may take; 0: none now
+    actor_steps: int  # of all actors, as reported
+    phase: str  # RUN, HOLD or OVER
+
+
+class News(NamedTuple):
+    """What a learner is told when it reports."""
+
+    actor_steps: int
+    phase: str
+    quiet: bool  # no actor acts: all hold still or have left
+    left: bool  # all actors have left
+    stopped: bool  # somebody asked for a stop
+    evaluations: int  # done so far
+
+
+class CounterNode:
+    """Counts, claims, logs and the phase of a program. All methods but `run` are called by others."""
+
+    def __init__(
+        self,
+        *,
+        stop: Stop,
+        num_actors: int,
+        max_actor_steps: int | None,
+        logs: Path,
+        sinks: Sequence[Sink] = (),
+        until_return: float | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begins to count.
+
+        Args:
+            stop: ends `run`.
+            num_actors: who claim.
+            max_actor_steps: of the whole run; None: no bound.
+            logs: the folder of the CSV files.
+            sinks: take every row too.
+            until_return: an evaluation with this mean return ends the run.
+            state: of `get_state`, to go on from.
+        """
+        self._stop = stop
+        self._lock = threading.RLock()
+        self._max_actor_steps = max_actor_steps
+        self._until_return = until_return
+        self._counter = Counter()
+        self._claimed = [0] * num_actors
+        self._still = [False] * num_actors  # hold still, since the pause
+        self._left = [False] * num_actors
+        self._phase = RUN
+        self._stopped = False
+        self._outcome: str | None = None
+        self._states: dict[str, Any] = {}
+        self._timings: dict[str, Any] = {}
+        self._evaluation: dict[str, Any] | None = None
+        self._episode_return: float | None = None
+        self._begin: float | None = None
+        self._end = 0.0
+        self._open: Callable[[Mapping[str, Any]], Logs] = lambda columns: Logs(logs, columns, sinks)
+        self._logs: Logs | None = None
+        self._saved_logs: Any = None
+        if state is not None:
+            self._counter.set_state(state['counter'])
+            self._states = dict(state['actors'])
+            self._evaluation = state['evaluation']
+            self._saved_logs = state['logs']
+        self._resumed_at = self._counter.get_counts()['actor_steps']
+
+    def run(self) -> None:
+        """Flushes the logs now and then, to the end."""
+        while not self._stop.wait(_POLL_SECONDS):
+            with self._lock:
+                if self._logs is not None:
+                    self._logs.poll()
+        with self._lock:
+            if self._logs is not None:
+                self._logs.close()
+
+    def _write(self, label: str, row: Mapping[str, Any]) -> None:
+        assert self._logs is not None, 'rows come after the learner has opened the logs'
+        self._logs.write(label, row)
+
+    # Actors.
+
+    def exchange(
+        self,
+        actor: int,
+        steps: int,
+        episodes: int,
+        rows: Sequence[Mapping[str, Any]],
+        need: int,
+        want: int,
+    ) -> Grant:
+        """An actor reports what it took, gives back what it did not, and claims anew.
+
+        Args:
+            actor: its index.
+            steps: taken since the last report, their items stored.
+            episodes: ended in them.
+            rows: of its log.
+            need: steps of its next tick: less is of no use.
+            want: steps that it would like, 0 for none.
+        """
+        with self._lock:
+            self._claimed[actor] = 0
+            counts = self._counter.increment(actor_steps=steps, episodes=episodes)
+            for row in rows:
+                self._write(f'actor-{actor}', row)
+                self._episode_return = row['episode_return']
+            reported = counts['actor_steps']
+            if steps:
+                self._end = time.monotonic()
+            if self._max_actor_steps is not None and reported >= self._max_actor_steps:
+                self._phase = OVER
+            granted = 0
+            if self._phase == RUN:
+                self._still[actor] = False
+                granted = self._grant(actor, reported, need, want)
+            return Grant(granted, reported, self._phase)
+
+    def _grant(self, actor: int, reported: int, need: int, want: int) -> int:
+        if want == 0:
+            return 0
+        granted = max(need, want)
+        if self._max_actor_steps is not None:
+            free = self._max_actor_steps - reported - sum(self._claimed)
+            if free <= 0:
+                return 0  # others have claimed the rest, and may still give some of it back
+            granted = max(need, min(want, free))
+        self._claimed[actor] = granted
+        if self._begin is None:
+            self._begin = time.monotonic()
+        return granted
+
+    def get_phase(self) -> str:
+        """RUN, HOLD or OVER."""
+        return self._phase
+
+    def hold(self, actor: int, state: Any) -> None:
+        """An actor has reported everything and waits; its state, for the checkpoint."""
+        with self._lock:
+            self._states[str(actor)] = state
+            self._still[actor] = self._phase != RUN
+
+    def leave(self, actor: int, state: Any) -> None:
+        """An actor has reported everything and acts no more."""
+        with self._lock:
+            self._states[str(actor)] = state
+            self._claimed[actor] = 0
+            self._left[actor] = True
+
+    # The learner.
+
+    def open_logs(self, columns: Sequence[str]) -> None:
+        """Opens the logs of all nodes, with this header of the learner's; goes on with a run's files."""
+        with self._lock:
+            actors = {f'actor-{i}': COLUMNS['actor'] for i in range(len(self._claimed))}
+            self._logs = self._open(
+                {**actors, 'learner': tuple(columns), 'evaluator': COLUMNS['evaluator']}
+            )
+            if self._saved_logs is not None:
+                self._logs.set_state(self._saved_logs)
+
+    def sync(self, learner_steps: int, row: Mapping[str, Any] | None) -> News:
+        """The learner reports its updates, and a row of its log where one is due."""
+        with self._lock:
+            done = self._counter.get_counts()['learner_steps']
+            counts = self._counter.increment(learner_steps=learner_steps - done)
+            if row is not None:
+                self._write('learner', row)
+            return News(
+                counts['actor_steps'],
+                self._phase,
+                all(a or b for a, b in zip(self._still, self._left, strict=True)),
+                all(self._left),
+                self._stopped,
+                counts['evaluations'],
+            )
+
+    def pause(self) -> None:
+        """Has the actors hold still."""
+        with self._lock:
+            if self._phase == RUN:
+                self._phase = HOLD
+                self._still = [False] * len(self._still)
+
+    def resume(self) -> None:
+        """Lets them act again."""
+        with self._lock:
+            self._still = [False] * len(self._still)
+            if self._phase == HOLD:
+                self._phase = RUN
+
+    def finish(self) -> None:
+        """Ends the run: the budget of updates is used up, or a return was reached."""
+        with self._lock:
+            self._phase = OVER
+
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint holds of the program, apart from learner and tables."""
+        with self._lock:
+            return {
+                'counter': self._counter.get_state(),
+                'actors': dict(self._states),
+                'evaluation': self._evaluation,
+                'logs': None if self._logs is None else self._logs.get_state(),
+            }
+
+    def complete(self, outcome: str) -> None:
+        """Everything is saved: FINISHED or STOPPED."""
+        with self._lock:
+            if self._logs is not None:
+                self._logs.flush()
+            self._outcome = outcome
+
+    # The evaluator.
+
+    def evaluated(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+        """An evaluation is done.
+
+        Args:
+            row: of the evaluator's log.
+            summary: as in a Result.
+        """
+        with self._lock:
+            self._write('evaluator', row)
+            self._counter.increment(evaluations=1)
+            self._evaluation = dict(summary)
+            if self._until_return is not None and summary['return_mean'] >= self._until_return:
+                self._phase = OVER
+
+    # The launching process.
+
+    def stop(self) -> None:
+        """Asks for a checkpoint and the end."""
+        with self._lock:
+            self._stopped = self._outcome is None
+            self._phase = OVER
+
+    def get_status(self) -> dict[str, Any]:
+        """How far the run is."""
+        with self._lock:
+            counts = self._counter.get_counts()
+            seconds = 0.0 if self._begin is None else self._end - self._begin
+            steps = counts['actor_steps'] - self._resumed_at
+            return {
+                **counts,
+                'begun': self._begin is not None,
+                'steps_per_second': steps / seconds if seconds > 0 else 0.0,
+                'episode_return': self._episode_return,
+                'evaluation': self._evaluation,
+                'outcome': self._outcome,
+                'timings': dict(self._timings),
+            }
+
+    # All nodes.
+
+    def report(self, name: str, timings: Mapping[str, Any]) -> None:
+        """A node tells how it spent its time: seconds, those of them that it waited, its calls."""
+        with self._lock:
+            self._timings[name] = dict(timings)

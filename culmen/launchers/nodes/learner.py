@@ -1,0 +1,369 @@
+"""The node that learns. It makes the updates that are due, serves variables, and takes checkpoints.
+
+Between updates it hears from the counter how far the actors are. At multiples of `Evaluation.every` it
+makes the updates that are due there and keeps the variables for the evaluator; at multiples of
+`Checkpoint.every` it has the actors hold still, goes on with the updates until they do, and saves: so
+counts, tables and variables agree.
+"""
+
+import collections
+import math
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from culmen.components.checkpointing import Checkpointer
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
+from culmen.components.learners import Learner
+from culmen.components.learners import NonFiniteLossError
+from culmen.components.loggers import COLUMNS
+from culmen.components.replay import reverb as reverb_replay
+from culmen.components.replay import sample_spec
+from culmen.core.experience import Dataset
+from culmen.core.experience import Replay
+from culmen.core.experience import effective_lag
+from culmen.core.experience import tables
+from culmen.core.experiment import Experiment
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Lanes
+from culmen.core.types import Params
+from culmen.launchers.building import prepare
+from culmen.launchers.nodes.counter import FINISHED
+from culmen.launchers.nodes.counter import STOPPED
+from culmen.launchers.nodes.counter import News
+from culmen.launchers.remote import Remote
+from culmen.launchers.remote import Stop
+from culmen.launchers.training import LEARNER_LOG_PERIOD
+from culmen.launchers.training import later_or
+from culmen.launchers.training import next_multiple
+
+_SYNC_SECONDS = 0.02  # between reports to the counter
+_IDLE_SECONDS = (0.0005, 0.005)  # where no update is due: at first, and at most
+_QUIET_SECONDS = 5.0  # for actors to hold still, where somebody asked for a stop
+
+
+class LearnerNode:
+    """Learns, serves variables and saves the run."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        spec: EnvironmentSpec,
+        *,
+        num_lanes: int,
+        lead: float,
+        checkpoints: Path,
+        restore: str | None,
+        stop_on_non_finite: bool,
+        stop: Stop,
+        counter: Remote,
+        replay: Remote,
+    ) -> None:
+        """Makes the learner, restored where there is a checkpoint.
+
+        Args:
+            experiment: what is run.
+            spec: of its environments.
+            num_lanes: of the whole program.
+            lead: samples that the actors may be ahead by.
+            checkpoints: their folder.
+            restore: the name of the checkpoint to go on from.
+            stop_on_non_finite: whether a loss that is not finite ends the run.
+            stop: ends every wait.
+            counter, replay: the other nodes.
+        """
+        reverb_replay.require_reverb()  # slow to import, so while the server comes up
+        self._experiment = experiment
+        self._stop = stop
+        self._counter = counter
+        self._replay = replay
+        parts = experiment.agent.build(spec)
+        lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
+        action, extras = prepare(parts, spec, lanes)
+        self._reader = reverb_replay.ReverbReader(
+            parts.experience,
+            spec,
+            action,
+            extras,
+            num_lanes,
+            replay.get_address(),
+            lead=lead,
+            stop=stop,
+        )
+        self._learner = Learner(
+            parts.learner,
+            self._reader,
+            experiment.seed,
+            updates_per_call=experiment.updates_per_call,
+            lag=effective_lag(
+                parts.experience, experiment.lag, experiment.updates_per_call, bounded=True
+            ),
+            stop_on_non_finite=stop_on_non_finite,
+            max_updates=experiment.max_learner_steps,
+        )
+        self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
+        self._folder = checkpoints
+
+        # Events, as the actor steps at which they are next due.
+        self._next_evaluation = experiment.evaluation.every
+        self._next_checkpoint = experiment.checkpoint.every
+        self._next_row = LEARNER_LOG_PERIOD
+        self._logged_updates = 0
+        self._evaluated_at: tuple[int, int] | None = None
+        # An evaluation that waits for the updates that were due at its step: actor steps, updates.
+        self._pending: tuple[int, int] | None = None
+        self._behind = max(
+            math.ceil(lead / table.batch_size) if isinstance(table, Replay) else table.max_size
+            for table in tables(parts.experience).values()
+            if not isinstance(table, Dataset)
+        )
+        self._first_evaluation = 0  # the number of the first that this process keeps
+        self._evaluations: collections.deque[tuple[int, int, Params]] = collections.deque()
+        self._next_number = 0
+        self._no_more = False
+        self._outcome = STOPPED
+        columns = self._learner.metric_names(
+            sample_spec(parts.experience, spec, action, extras, num_lanes)
+        )
+        self._columns = (*COLUMNS['learner'], *(n for n in columns if n not in COLUMNS['learner']))
+        if restore is not None:
+            self._set_state(self._checkpointer.read(restore).state)
+        self._counter.open_logs(self._columns)
+        self._first_windows = self._reader.next_windows()
+
+        self._lock = threading.Lock()
+        self._published: tuple[int, Params] = (-1, None)
+        self._largest: Mapping[str, float] = {}
+        self._as_arrays: tuple[int, Params] = (-1, None)
+        self._publish()
+
+    # The others.
+
+    def get_start(self) -> dict[str, Any]:
+        """What actors and the evaluator begin with."""
+        return {'first_windows': self._first_windows, 'evaluations': self._first_evaluation}
+
+    def get_variables(self, have: int) -> tuple[int, Params, Mapping[str, float]] | None:
+        """(version, NumPy parameters, largest priorities), or None where that version is known."""
+        version, params = self._published
+        if version == have:
+            return None
+        with self._lock:
+            if self._as_arrays[0] != version:
+                self._as_arrays = (version, jax.tree_util.tree_map(np.asarray, params))
+            return (*self._as_arrays, self._largest)
+
+    def get_evaluation(self, number: int) -> Any:
+        """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more."""
+        with self._lock:
+            while self._first_evaluation < number and self._evaluations:
+                self._evaluations.popleft()
+                self._first_evaluation += 1
+            if not self._evaluations:
+                return 'none' if self._no_more else None
+            steps, updates, params = self._evaluations[0]
+        return steps, updates, jax.tree_util.tree_map(np.asarray, params)
+
+    # The run.
+
+    def run(self) -> None:
+        """Learns to the end of the budget, or until somebody asks for a stop."""
+        begin, waited = time.perf_counter(), 0.0
+        try:
+            waited = self._learn()
+        except NonFiniteLossError as error:
+            self._save_apart(error)
+            raise
+        timings = {
+            'seconds': time.perf_counter() - begin,
+            'waited': {'for items': waited},
+            'updates': self._learner.learner_steps,
+            'traffic': {'counter': self._counter.traffic(), 'replay': self._replay.traffic()},
+        }
+        self._counter.report('learner', timings)
+        self._counter.complete(self._outcome)
+        self._reader.close()
+
+    def _learn(self) -> float:
+        learner, updates = self._learner, self._experiment.updates_per_call
+        sync_at, waited = 0.0, 0.0
+        saving, told = False, False
+        idle = _IDLE_SECONDS[0]
+        asked_at: float | None = None
+        while not self._stop():
+            now = time.monotonic()
+            if now >= sync_at:
+                news = self._sync()
+                sync_at = now + _SYNC_SECONDS
+                if news.stopped:
+                    asked_at = asked_at or now
+                    if news.left or now - asked_at >= _QUIET_SECONDS:
+                        self._outcome = STOPPED
+                        self._save(news.actor_steps)
+                        break
+                elif (
+                    not saving and news.phase == 'run' and news.actor_steps >= self._next_checkpoint
+                ):
+                    self._counter.pause()
+                    saving = True
+                elif saving and news.quiet:
+                    if news.phase == 'hold':
+                        self._next_checkpoint = next_multiple(
+                            news.actor_steps, self._experiment.checkpoint.every
+                        )
+                        self._save(news.actor_steps)
+                    self._counter.resume()
+                    saving = False
+            due = learner.learner_steps + updates <= learner.max_updates and self._reader.due(
+                updates
+            )
+            if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
+                self._keep_for_evaluation(self._pending[0])
+            if due:
+                learner.step(updates)
+                self._publish()
+                idle = _IDLE_SECONDS[0]
+                continue
+            if learner.max_updates - learner.learner_steps < updates:
+                learner.run_rest()  # less than a whole call is left of the budget
+                self._publish()
+            if learner.learner_steps >= learner.max_updates and not told:
+                self._counter.finish()
+                told = True
+            if news.left and not news.stopped:
+                self._end()
+                break
+            # To ask all the time would take the core from those who are waited for.
+            begin = time.perf_counter()
+            self._stop.wait(idle)
+            waited += time.perf_counter() - begin
+            idle = min(1.5 * idle, _IDLE_SECONDS[1])
+        return waited
+
+    def _end(self) -> None:
+        """The budget is used up: the last updates, their evaluation, the last checkpoint."""
+        self._learner.run_rest()
+        self._publish()
+        news = self._sync(last=True)
+        while news.evaluations < self._next_number and not news.stopped:
+            self._stop.sleep(_SYNC_SECONDS)
+            news = self._counter.sync(self._learner.learner_steps, None)
+        self._outcome = STOPPED if news.evaluations < self._next_number else FINISHED
+        self._save(news.actor_steps)
+
+    def _sync(self, last: bool = False) -> News:
+        learner = self._learner
+        news = self._counter.sync(learner.learner_steps, None)
+        steps = learner.actor_steps = news.actor_steps
+        over = last or news.phase == 'over'
+        if steps >= self._next_row or last:
+            self._next_row = next_multiple(steps, LEARNER_LOG_PERIOD)
+            if learner.learner_steps > self._logged_updates:
+                learner.check_finite()
+                self._logged_updates = learner.learner_steps
+                row = {'actor_steps': steps, 'learner_steps': learner.learner_steps}
+                self._counter.sync(learner.learner_steps, {**row, **learner.metrics})
+        if last:
+            if self._pending is not None:
+                self._keep_for_evaluation(self._pending[0])
+            self._keep_for_evaluation(steps)
+            self._no_more = True
+        elif self._next_evaluation is not None and steps >= self._next_evaluation and not over:
+            # Where the run is over, the final variables are the ones to evaluate at this step.
+            self._pending = self._pending or (steps, learner.learner_steps + self._behind)
+        return news
+
+    def _keep_for_evaluation(self, actor_steps: int) -> None:
+        self._pending = None
+        if self._experiment.evaluation.every is not None:
+            self._next_evaluation = next_multiple(actor_steps, self._experiment.evaluation.every)
+        at = (actor_steps, self._learner.learner_steps)
+        if at == self._evaluated_at:
+            return
+        self._learner.check_finite()
+        self._evaluated_at = at
+        with self._lock:
+            self._evaluations.append((*at, self._learner.newest_variables))
+            self._next_number += 1
+
+    def _publish(self) -> None:
+        self._largest = self._reader.largest_priorities
+        news = self._learner.get_variables(self._published[0])
+        if news is not None:
+            self._published = news
+
+    # Checkpoints.
+
+    def _save(self, actor_steps: int) -> None:
+        self._learner.check_finite()
+        self._checkpointer.save(
+            actor_steps, self._get_state(actor_steps), table=_Tables(self._replay)
+        )
+        self._checkpointer.wait()
+
+    def _save_apart(self, error: NonFiniteLossError) -> None:
+        name = f'non-finite-{self._learner.learner_steps}'
+        steps = self._learner.actor_steps
+        self._checkpointer.save(steps, self._get_state(steps), name=name)
+        self._checkpointer.wait()
+        error.checkpoint = str(self._folder / name)
+
+    def _get_state(self, actor_steps: int) -> dict[str, Any]:
+        with self._lock:
+            waiting = [
+                {'at': [steps, updates], 'variables': to_paths(params)}
+                for steps, updates, params in self._evaluations
+            ]
+            first = self._first_evaluation
+        program = self._counter.get_state()
+        done = program['counter']['evaluations']
+        return {
+            'loop': {'actor_steps': actor_steps},
+            'learner': self._learner.get_state(),
+            'table': self._reader.get_state(),
+            'counter': program['counter'],
+            'logs': program['logs'],
+            'actors': program['actors'],
+            'events': {
+                'evaluation': self._next_evaluation,
+                'checkpoint': self._next_checkpoint,
+                'learner_row': self._next_row,
+                'logged_updates': self._logged_updates,
+                'evaluated_at': self._evaluated_at,
+                'last_evaluation': program['evaluation'],
+                'evaluations': waiting[max(done - first, 0) :],
+            },
+        }
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        self._learner.set_state(state['learner'])
+        self._learner.actor_steps = int(state['loop']['actor_steps'])
+        self._reader.set_state(state['table'])
+        events = state['events']
+        self._next_evaluation = later_or(events['evaluation'], self._experiment.evaluation.every)
+        self._next_checkpoint = events['checkpoint']
+        self._next_row = events['learner_row']
+        self._logged_updates = events['logged_updates']
+        at = events['evaluated_at']
+        self._evaluated_at = None if at is None else (int(at[0]), int(at[1]))
+        self._first_evaluation = int(state['counter']['evaluations'])
+        for each in events['evaluations']:
+            params = from_paths('variables', self._learner.newest_variables, each['variables'])
+            self._evaluations.append((*each['at'], params))
+        self._next_number = self._first_evaluation + len(self._evaluations)
+
+
+class _Tables:
+    """The tables of another node, for a Checkpointer."""
+
+    def __init__(self, replay: Remote) -> None:
+        self._replay = replay
+
+    def checkpoint(self, folder: Path) -> Any:
+        return self._replay.checkpoint(str(folder))

@@ -1,0 +1,46 @@
+"""The node of the tables: a Reverb server, which the others reach by its own address."""
+
+from pathlib import Path
+from typing import Any
+
+from culmen.components.replay import reverb as reverb_replay
+from culmen.core.experience import Experience
+from culmen.launchers.remote import Stop
+
+
+class ReplayNode:
+    """Serves the tables until the program ends."""
+
+    def __init__(
+        self,
+        *,
+        stop: Stop,
+        experience: Experience,
+        num_lanes: int,
+        lead: float,
+        restore: Path | None = None,
+    ) -> None:
+        """Starts the server.
+
+        Args:
+            stop: ends `run`.
+            experience: of the agent.
+            num_lanes: of the whole program.
+            lead: samples that the actors may be ahead of the learner by.
+            restore: what `checkpoint` wrote.
+        """
+        self._stop = stop
+        self._server = reverb_replay.ReverbServer(experience, num_lanes, lead=lead, restore=restore)
+
+    def get_address(self) -> str:
+        """Of the server, for writers and readers."""
+        return self._server.address
+
+    def checkpoint(self, folder: str) -> Any:
+        """Writes the tables to a new folder; returns its files with their sizes and checksums."""
+        return self._server.checkpoint(Path(folder))
+
+    def run(self) -> None:
+        """Serves."""
+        self._stop.wait()
+        self._server.stop()

@@ -1,0 +1,68 @@
+"""A trained policy as a callable, any agent's."""
+
+from typing import Any
+
+import dm_env
+import jax
+import numpy as np
+
+from culmen.components.actors import Actor
+from culmen.components.keys import Contexts
+from culmen.components.keys import fold_seed
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import ActorCore
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import TimeStep
+from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import as_actions
+from culmen.environment_loops.evaluation import Held
+
+
+class Policy:
+    """policy(timestep) -> action. It holds the actor's state itself, which starts anew at FIRST."""
+
+    def __init__(
+        self,
+        core: ActorCore,
+        params: Params,
+        spec: EnvironmentSpec,
+        seed: int = 0,
+        num_lanes: int | None = None,
+    ) -> None:
+        """Args:
+        core: an agent's evaluator.
+        params: its variables.
+        spec: of the environment.
+        seed: of what it draws.
+        num_lanes: None: time steps come unbatched.
+        """
+        self._make = (core, params, spec, seed)
+        self._spec = spec
+        self._num_lanes = num_lanes
+        lanes = Lanes(np.arange(num_lanes or 1, dtype=np.int32), num_lanes or 1)
+        contexts = Contexts(seed, 'evaluator')
+        self._actor = Actor(core, Held(params), lanes, contexts, fold_seed(seed, 'evaluation'))
+        self._stack = BatchedEnvironment([], spec, num_lanes=1).gather
+
+    def __call__(self, timestep: dm_env.TimeStep | TimeStep) -> Nest:
+        """Acts.
+
+        Args:
+            timestep: an unbatched `dm_env.TimeStep`; with num_lanes, a TimeStep of [num_lanes, ...] leaves.
+        Returns: an action of the spec's shape and dtype, as NumPy; batched if the time step is.
+        """
+        if self._num_lanes is not None:
+            return as_actions(self._spec.action, self._actor.select_action(TimeStep(*timestep)))
+        action = as_actions(self._spec.action, self._actor.select_action(self._stack([timestep])))
+        return jax.tree_util.tree_map(lambda leaf: leaf[0], action)
+
+    def batched(self, num_lanes: int) -> 'Policy':
+        """The same policy for that many lanes at once."""
+        core, params, spec, seed = self._make
+        return Policy(core, params, spec, seed, num_lanes)
+
+    def __repr__(self) -> str:
+        lanes: Any = self._num_lanes or 'unbatched'
+        return f'Policy(lanes={lanes}, action={self._spec.action})'

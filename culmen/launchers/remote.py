@@ -1,0 +1,246 @@
+"""How the nodes of a program call each other, whatever engine carries it: bytes there, bytes back.
+
+An engine serves `Server.call` of each node and gives the others a `Channel` to it. A `Remote` over a
+channel is held like the object itself: `counter.get_counts()`. No wait outlives the node's `Stop`, and
+none blocks the thread that handles signals.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any
+from typing import Protocol
+
+import cloudpickle
+
+_LOOK_SECONDS = 0.2  # between looks at the stop while a call is under way
+_CONNECT_SECONDS = 0.05  # between looks whether the other listens
+_RETRY_SECONDS = 0.02  # where a node is not ready yet
+_LOST_SECONDS = 10.0  # after a failed call, until the launcher has told why
+# Between threads that want to run Python: a call waits for a busy learner that long, several times.
+SWITCH_SECONDS = 5e-4
+NO_ARGUMENTS = pickle.dumps(())  # of a call
+_READY, _NOT_READY, _RAISED = 0, 1, 2
+_PARENT_SECONDS = 0.5
+
+
+class Stopped(Exception):
+    """The program ends, and so did a wait."""
+
+
+class RemoteError(RuntimeError):
+    """A method of another node raised; the message holds its traceback."""
+
+
+class Stop:
+    """Whether a node should end. Threads share one; in a process of its own SIGTERM sets it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._of_process = False
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Asks for the end."""
+        self._event.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Waits that long, or until the end is asked for. Returns: whether it is."""
+        return self._event.wait(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits that long. Raises: Stopped."""
+        if self._event.wait(seconds):
+            raise Stopped
+
+    def install(self) -> None:
+        """In a process that a launcher started, listens to it alone; otherwise does nothing.
+
+        SIGTERM is the launcher's word. SIGINT reaches a whole terminal, and is the launcher's to handle.
+        A process whose launcher has gone ends at once.
+        """
+        if not self._of_process:
+            return
+        sys.setswitchinterval(SWITCH_SECONDS)
+        signal.signal(signal.SIGTERM, lambda number, frame: self.set())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        parent = os.getppid()
+
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(_PARENT_SECONDS)
+            os._exit(1)
+
+        threading.Thread(target=watch, name='parent', daemon=True).start()
+
+    def __reduce__(self) -> Any:
+        return _stop_of_process, ()
+
+
+_OF_PROCESS: list[Stop] = []
+
+
+def _stop_of_process() -> Stop:
+    if not _OF_PROCESS:
+        stop = Stop()
+        stop._of_process = True
+        _OF_PROCESS.append(stop)
+    return _OF_PROCESS[0]
+
+
+def dumps(value: Any) -> bytes:
+    """A value for `pickle.loads` in another process.
+
+    Classes travel by name, which is quick; those that no name leads to, of a notebook or a script, whole.
+    """
+    try:
+        return pickle.dumps(value, protocol=5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return cloudpickle.dumps(value, protocol=5)
+
+
+class Server:
+    """One node for the others: its methods by name, once it is there. What an engine serves."""
+
+    def __init__(self) -> None:
+        self._node: Any = None
+        self._there = threading.Event()
+
+    def open(self, node: Any) -> None:
+        """From now on calls reach the node."""
+        self._node = node
+        self._there.set()
+
+    def call(self, name: str, payload: bytes) -> bytes:
+        """Calls the node's method with pickled arguments; returns a pickled answer."""
+        if not self._there.wait(_LOOK_SECONDS):
+            return dumps((_NOT_READY, None))
+        try:
+            if name.startswith('_'):
+                raise AttributeError(f'a node shows its public methods alone, got {name!r}.')
+            answer = (_READY, getattr(self._node, name)(*pickle.loads(payload)))
+        except Stopped:
+            answer = (_NOT_READY, None)
+        except Exception:
+            answer = (_RAISED, traceback.format_exc())
+        return dumps(answer)
+
+
+class Channel(Protocol):
+    """An engine's way to another node's `Server.call`."""
+
+    def listens(self) -> bool:
+        """Whether the other can be reached by now."""
+        ...
+
+    def start(self, name: str, payload: bytes) -> 'Future[bytes]':
+        """Begins a call, which is made once and no more."""
+        ...
+
+
+class Remote:
+    """Another node, held as if it were the object: its methods can be called, with plain arguments.
+
+    Safe between threads. Counts its calls, the bytes of both ways and the seconds in them.
+    """
+
+    def __init__(self, name: str, channel: Channel, stop: Stop) -> None:
+        """Args: name: of the node, for errors; channel: to it; stop: ends every wait."""
+        self._name = name
+        self._channel = channel
+        self._stop = stop
+        self._connected = False
+        self._calls = 0
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith('_'):
+            raise AttributeError(method)
+
+        def call(*args: Any) -> Any:
+            return self._call(method, args)
+
+        return call
+
+    def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        begin = time.perf_counter()
+        while not self._connected:
+            self._connected = self._channel.listens()
+            if not self._connected:
+                self._stop.sleep(_CONNECT_SECONDS)
+        payload = dumps(args)
+        while True:
+            answer = self._wait(method, self._channel.start(method, payload))
+            state, value = pickle.loads(answer)
+            if state != _NOT_READY:
+                break
+            self._stop.sleep(_RETRY_SECONDS)
+        self._calls += 1
+        self._bytes += len(payload) + len(answer)
+        self._seconds += time.perf_counter() - begin
+        if state == _RAISED:
+            raise RemoteError(f'{method} of node {self._name} raised:\n{value}')
+        return value
+
+    def _wait(self, method: str, future: 'Future[bytes]') -> bytes:
+        while not self._stop():
+            try:
+                return future.result(timeout=_LOOK_SECONDS)
+            except NotYet:
+                continue
+            except Exception as error:
+                # Whoever watches the nodes knows why, and ends this one; it must not look guilty.
+                if self._stop.wait(_LOST_SECONDS):
+                    break
+                raise ConnectionError(
+                    f'node {self._name} does not answer {method}: {error}'
+                ) from error
+        future.cancel()
+        raise Stopped
+
+    def traffic(self) -> dict[str, float]:
+        """Of all calls so far."""
+        return {'calls': self._calls, 'bytes': self._bytes, 'seconds': self._seconds}
+
+
+class Asking:
+    """Asks another node the same again and again, and never waits: for who must not block."""
+
+    def __init__(self, method: str, channel: Channel, seconds: float) -> None:
+        """Args: method: without arguments; channel: to the node; seconds: between two questions."""
+        self._method = method
+        self._channel = channel
+        self._seconds = seconds
+        self._future: Future[bytes] | None = None
+        self._listens = False
+        self._next = 0.0
+        self.answer: Any = None  # the newest
+
+    def poll(self) -> Any:
+        """Goes on asking; returns the newest answer, None before the first."""
+        now = time.monotonic()
+        if self._future is not None:
+            if self._future.done():
+                state, value = _READY, None
+                with contextlib.suppress(Exception):  # a node that has gone is seen elsewhere
+                    state, value = pickle.loads(self._future.result())
+                if state == _READY and value is not None:
+                    self.answer = value
+                self._future = None
+        elif now >= self._next:
+            self._next = now + self._seconds
+            self._listens = self._listens or self._channel.listens()
+            if self._listens:
+                self._future = self._channel.start(self._method, NO_ARGUMENTS)
+        return self.answer

@@ -1,0 +1,111 @@
+"""What a run gives back."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from culmen.components.loggers import LogFiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from culmen.core import Experiment
+
+# The fields of a summary, in the order they are printed.
+SUMMARY_FIELDS = (
+    'agent',
+    'environment',
+    'launcher',
+    'seed',
+    'actor_steps',
+    'learner_steps',
+    'episodes',
+    'steps_per_second',
+    'resumed_at',
+    'workdir',
+    'evaluation',
+)
+
+
+class Refused(ValueError):
+    """A run that was refused before any compute; it left no workdir behind."""
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What goes wrong inside is a refusal: the settings are at fault, and nothing has begun."""
+    try:
+        yield
+    except Refused:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ImportError, OSError) as error:
+        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        raise Refused(message or type(error).__name__) from error
+
+
+@dataclass(repr=False, eq=False)
+class Result:
+    """A run: its numbers, its logs, its parameters, and the policy that it learned.
+
+    result.logs['evaluator']        # a pandas DataFrame
+    result.plot('curve.png')
+    policy = result.policy()        # policy(timestep) -> action
+    """
+
+    experiment: 'Experiment'
+    workdir: str | None  # None: the run wrote nothing
+    summary: Mapping[str, Any]  # SUMMARY_FIELDS
+    interrupted: bool = False  # stopped by a signal, after a checkpoint
+    signal: int | None = None  # the one that stopped it
+    params: Any = None  # what actors and evaluators read
+    logs: Mapping[str, 'pd.DataFrame'] | None = None  # by label; None: read from the workdir
+    make_policy: Callable[[int], Callable[..., Any]] | None = None  # seed -> policy
+
+    def __post_init__(self) -> None:
+        if self.logs is None:
+            self.logs = {} if self.workdir is None else LogFiles(Path(self.workdir) / 'logs')
+
+    def policy(self, seed: int = 0) -> Any:
+        """The learned policy: takes an unbatched dm_env.TimeStep, gives a NumPy action.
+
+        It holds the actor's state itself and starts anew at FIRST. `.batched(n)` is for n lanes.
+        """
+        if self.make_policy is None:
+            raise ValueError('this Result has no policy: it was made without one.')
+        return self.make_policy(seed)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> 'Figure':
+        """Draws the return against actor steps; also to a file where `path` is given."""
+        from culmen.launchers import plots
+
+        curve = plots.Curve(
+            str(self.summary.get('agent', 'run')),
+            str(self.summary.get('environment', '')),
+            [self.logs or {}],
+        )
+        return plots.draw([curve], path)
+
+    def __repr__(self) -> str:
+        known = [key for key in SUMMARY_FIELDS if key in self.summary]
+        lines = [f'{key}: {describe(self.summary[key])}' for key in known]
+        if self.interrupted:
+            lines.append('interrupted: the same call with its workdir goes on')
+        return 'Result\n  ' + '\n  '.join(lines)
+
+
+def describe(value: Any) -> str:
+    """A value of a summary for people."""
+    if isinstance(value, Mapping):
+        return ', '.join(f'{key} {describe(each)}' for key, each in value.items())
+    if isinstance(value, float):
+        return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f'{value:,}'
+    return str(value)

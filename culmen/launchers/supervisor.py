@@ -1,0 +1,206 @@
+"""Starts the nodes of a program on this machine as threads or as processes, and watches them.
+
+Nobody is left behind: nodes are asked to end, asked again, and killed. What a node in a process of its own
+writes is in a file, and shown here line by line.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from typing import Protocol
+
+from culmen.launchers.remote import Stop
+from culmen.launchers.remote import Stopped
+
+_ASK_SECONDS = 1.0  # between requests to end
+_POLL_SECONDS = 0.05
+_TAIL_LINES = 60  # of a node's output, shown where it failed
+
+# What the C++ of Reverb, Courier, TensorFlow and Abseil says at every start.
+_NOISE = re.compile(
+    r'^\[reverb/|^INFO:|^WARNING: All log messages before absl|^[IW]\d{4} |'
+    r'^\d{4}-\d\d-\d\d [\d:.]+: [IW] (external|tensorflow)/|^To enable the following instructions'
+)
+
+
+class NodeFailure(RuntimeError):
+    """A node of a program failed; the message names it and why."""
+
+
+class Failure(NamedTuple):
+    """What is known of a node that failed."""
+
+    name: str
+    reason: str
+    error: BaseException | None = None  # in this process
+
+
+class Node(Protocol):
+    """A node that was started."""
+
+    name: str
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        ...
+
+    def failure(self) -> Failure | None:
+        """Why it failed, once it has ended; None where it did not."""
+        ...
+
+    def ask(self) -> None:
+        """Asks it to end."""
+        ...
+
+    def kill(self) -> None:
+        """Ends it, where that is possible."""
+        ...
+
+    def show(self) -> None:
+        """Shows what it has written since the last time."""
+        ...
+
+
+class ThreadNode:
+    """A node in a thread. It shares the output of this process, and can't be killed."""
+
+    def __init__(self, name: str, function: Callable[[], None], stop: Stop) -> None:
+        """Args: name: of the node; function: runs it; stop: that it listens to."""
+        self.name = name
+        self._stop = stop
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._error = error
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def failure(self) -> Failure | None:
+        if self._error is None:
+            return None
+        lines = traceback.format_exception(self._error)
+        print(''.join(f'[{self.name}] {line}\n' for line in ''.join(lines).splitlines()),
+              end='', file=sys.stderr, flush=True)  # fmt: skip
+        return Failure(self.name, _last_line(lines), self._error)
+
+    def ask(self) -> None:
+        self._stop.set()
+
+    def kill(self) -> None:
+        pass
+
+    def show(self) -> None:
+        pass
+
+
+class ProcessNode:
+    """A node in a process of its own, with its output in a file."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], output: Path
+    ) -> None:
+        """Args: name: of the node; command: runs it; environment: of the process; output: its file."""
+        self.name = name
+        self._path = output
+        self._read = 0
+        with open(output, 'ab') as file:
+            self._read = file.tell()
+            self._begin = self._read
+            # A session of its own: Ctrl-C in the terminal is for this process alone to handle.
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def failure(self) -> Failure | None:
+        code = self._process.poll()
+        if not code:
+            return None
+        self.show()
+        if code < 0:
+            return Failure(self.name, f'it was ended by {signal.Signals(-code).name}')
+        lines = self._text(self._begin).splitlines()[-_TAIL_LINES:]
+        return Failure(self.name, _last_line(lines) or f'it exited with code {code}')
+
+    def ask(self) -> None:
+        if self.is_running():
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.is_running():
+            # The whole session: an environment may have started processes too.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _text(self, begin: int) -> str:
+        with open(self._path, 'rb') as file:
+            file.seek(begin)
+            return file.read().decode(errors='replace')
+
+    def show(self) -> None:
+        text = self._text(self._read)
+        text = text[: text.rfind('\n') + 1]
+        self._read += len(text.encode())
+        for line in text.splitlines():
+            if line.strip() and not _NOISE.match(line):
+                print(f'[{self.name}] {line}', file=sys.stderr, flush=True)
+
+
+def _last_line(lines: Sequence[str]) -> str:
+    """The line of an error: the last one that a traceback does not indent."""
+    flat = [line for line in ''.join(f'{line}\n' for line in lines).splitlines() if line.strip()]
+    whole = [line for line in flat if not line.startswith((' ', '\t'))]
+    return re.sub(r'^[\w.]+\.(?=\w+: )', '', (whole or flat or [''])[-1])
+
+
+def find_failure(nodes: Sequence[Node]) -> Failure | None:
+    """The first node that failed: those that were killed before those that say why they ended."""
+    failures = [each for node in nodes if not node.is_running() and (each := node.failure())]
+    if not failures:
+        return None
+    return min(failures, key=lambda each: not each.reason.startswith('it was ended by'))
+
+
+def end(nodes: Sequence[Node], seconds: float) -> list[str]:
+    """Ends nodes: asks for it, again and again, and kills what is left after a time.
+
+    Returns: the names of those that had to be killed.
+    """
+    deadline = time.monotonic() + seconds
+    ask_at = 0.0
+    while any(node.is_running() for node in nodes) and time.monotonic() < deadline:
+        if time.monotonic() >= ask_at:
+            ask_at = time.monotonic() + _ASK_SECONDS
+            for node in nodes:
+                node.ask()
+        time.sleep(_POLL_SECONDS)
+    late = [node.name for node in nodes if node.is_running()]
+    for node in nodes:
+        node.kill()
+        node.show()
+    return late

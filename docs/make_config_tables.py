@@ -1,0 +1,179 @@
+"""Writes the tables of the pages anew, and files that pages show, from the code itself.
+
+    python docs/make_config_tables.py            # rewrites what is stale
+    python docs/make_config_tables.py --check    # only names it, exit code 1 where there is any
+
+What is made stands between `<!-- made: KIND WHAT -->` and `<!-- end -->`:
+
+    config module:Class          the fields of an agent's dataclass, with its presets
+    whole_config module:Class    the same with the fields that it inherits
+    arguments module:function    the keyword-only arguments of an environment's or a wrapper's maker
+    families                     the families of environments
+    columns                      the columns of the logs
+    file PATH                    a Python file of this repository
+"""
+
+import argparse
+import ast
+import dataclasses
+import functools
+import importlib
+import inspect
+import io
+import itertools
+import re
+import sys
+import textwrap
+import tokenize
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from culmen.components import environments  # noqa: E402
+from culmen.components.environments.arguments import signature_arguments  # noqa: E402
+from culmen.components.loggers import COLUMNS  # noqa: E402
+from culmen.core import checks  # noqa: E402
+
+PAGES = (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))
+_MADE = re.compile(r'^(<!-- made: ([^>]+) -->\n).*?^(<!-- end -->)$', re.DOTALL | re.MULTILINE)
+
+
+def rewritten(text: str) -> str:
+    """The text of a page with all that is made made anew."""
+    return _MADE.sub(lambda match: f'{match[1]}{make(match[2])}\n{match[3]}', text)
+
+
+def make(description: str) -> str:
+    """What a marker asks for: 'config culmen.agents.dqn:DQNConfig'."""
+    kind, *what = description.split()
+    if kind == 'file':
+        return f'```python\n{(ROOT / what[0]).read_text()}```'
+    makers = {
+        'config': _config,
+        'whole_config': functools.partial(_config, inherited=True),
+        'arguments': _arguments,
+        'families': _families,
+        'columns': _columns,
+    }
+    return makers[kind](*(_resolve(name) for name in what))
+
+
+def _resolve(name: str) -> Any:
+    module, _, attribute = name.partition(':')
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _config(cls: type[Any], inherited: bool = False) -> str:
+    """Fields in their groups; a column for each preset, blank where it keeps the default."""
+    presets: dict[str, dict[str, Any]] = getattr(cls, 'presets', {})
+    hints = checks.field_types(cls)
+    rows: list[Sequence[str]] = []
+    classes = [each for each in reversed(cls.__mro__) if dataclasses.is_dataclass(each)]
+    fields = (_commented_fields(each) for each in (classes if inherited else [cls]))
+    for group, name, comment in itertools.chain.from_iterable(fields):
+        if group is not None:
+            rows.append((f'**{group}**', '', *[''] * len(presets), ''))
+        of_presets = (_code(values[name]) if name in values else '' for values in presets.values())
+        meaning = comment or checks.describe(hints[name])
+        default = _code(getattr(cls, name)) if hasattr(cls, name) else 'needed'
+        rows.append((f'`{name}`', default, *of_presets, meaning))
+    return _table(('field', 'default', *presets, 'meaning'), rows)
+
+
+def _commented_fields(cls: type[Any]) -> Iterator[tuple[str | None, str, str]]:
+    """(the group that begins here, the field, what its comment says), in the order of the source."""
+    source = textwrap.dedent(inspect.getsource(cls))
+    lines = source.splitlines()
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip('# ') for t in tokens if t.type == tokenize.COMMENT}
+    group = None
+    end = 0
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            for number in range(end + 1, node.lineno):
+                if number in comments and lines[number - 1].lstrip().startswith('#'):
+                    group = comments[number].rstrip('.')
+            if 'ClassVar' not in ast.unparse(node.annotation):
+                yield group, node.target.id, comments.get(node.end_lineno or node.lineno, '')
+                group = None
+        end = node.end_lineno or node.lineno
+
+
+def _arguments(function: Any) -> str:
+    """Keyword-only arguments: name, default, and the words of the docstring."""
+    parameters = inspect.signature(function).parameters
+    meanings = _described(inspect.getdoc(function) or '')
+    rows = [
+        (f'`{name}`', _code(parameters[name].default), meanings[name])
+        for name in signature_arguments(function)
+    ]
+    return _table(('argument', 'default', 'meaning'), rows)
+
+
+def _described(docstring: str) -> dict[str, str]:
+    """What the section Args of a docstring says of each argument."""
+    section = re.search(r'Args:(.*?)(?:\n(?:Returns|Raises):|\Z)', docstring, re.DOTALL)
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section[1].splitlines() if section else []:
+        begin = re.match(r'\s+(\*{0,2}\w+(?:, \w+)*): (.*)', line)
+        if begin:
+            names = begin[1].split(', ')
+        for name in names:
+            text = begin[2] if begin else line.strip()
+            found[name] = f'{found.get(name, "")} {text}'.strip()
+    return found
+
+
+def _families() -> str:
+    rows = [
+        (
+            f'`{family.pattern}`',
+            ', '.join(f'`{example}`' for example in family.examples),
+            ', '.join(f'`{package}`' for package in family.packages) or 'none',
+            family.restorable,
+        )
+        for family in environments.families()
+    ]
+    return _table(('name', 'such as', 'imports', 'saved exactly in mid-episode'), rows)
+
+
+def _columns() -> str:
+    rows = [
+        (f'`logs/{label}.csv`', ', '.join(f'`{name}`' for name in names))
+        for label, names in COLUMNS.items()
+    ]
+    return _table(('file', 'columns'), rows)
+
+
+def _code(value: Any) -> str:
+    return f'`{value!r}`'
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [header, ['---'] * len(header), *rows]
+    escaped = [[cell.replace('|', r'\|') for cell in row] for row in cells]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in escaped)
+
+
+def main() -> int:
+    """Rewrites the pages, or checks them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--check', action='store_true', help='name the stale pages, write nothing')
+    check = parser.parse_args().check
+    stale = [page for page in PAGES if page.read_text() != rewritten(page.read_text())]
+    for page in stale:
+        print(f'{"stale" if check else "written"}: {page.relative_to(ROOT)}')
+        if not check:
+            page.write_text(rewritten(page.read_text()))
+    return int(check and bool(stale))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

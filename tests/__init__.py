@@ -1,0 +1,1 @@
+"""Culmen's tests: the folders mirror culmen/; `integration` and `learning` stand beside them."""

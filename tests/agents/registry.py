@@ -1,0 +1,252 @@
+"""The agents that all shared suites follow: an agent is one row here."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+from dm_env import specs
+
+from culmen.agents import bc
+from culmen.agents import d4pg
+from culmen.agents import dqn
+from culmen.agents import impala
+from culmen.agents import ppo
+from culmen.agents import sac
+from culmen.agents import td3
+from culmen.agents import wrappers
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import legal_actions
+from tests.agents import recorded
+
+
+def discrete_spec(num_actions: int = 3, shape: tuple[int, ...] = (4,)) -> EnvironmentSpec:
+    """A small environment with discrete actions."""
+    return EnvironmentSpec(
+        observation=specs.BoundedArray(shape, np.float32, -1, 1, 'observation'),
+        action=specs.DiscreteArray(num_actions, np.int32, 'action'),
+        reward=specs.Array((), np.float32, 'reward'),
+        discount=specs.BoundedArray((), np.float32, 0, 1, 'discount'),
+    )
+
+
+def legal_spec(num_actions: int = 3) -> EnvironmentSpec:
+    """The same with legal actions in the observation."""
+    spec = discrete_spec(num_actions)
+    legal = specs.BoundedArray((num_actions,), bool, False, True, 'legal_actions')
+    return spec._replace(observation={'vector': spec.observation, 'legal_actions': legal})
+
+
+def continuous_spec(size: int = 2) -> EnvironmentSpec:
+    """The same with actions of a box."""
+    box = specs.BoundedArray((size,), np.float32, -1, 1, 'action')
+    return discrete_spec()._replace(action=box)
+
+
+def box_spec() -> EnvironmentSpec:
+    """Actions of another shape, dtype and bounds, and a nest of observations."""
+    spec = continuous_spec()
+    box = specs.BoundedArray((1, 2), np.float16, [[-2.0, 0.0]], [[0.5, 3.0]], 'action')
+    number = specs.BoundedArray((), np.int32, 0, 5, 'number')
+    return spec._replace(action=box, observation={'vector': spec.observation, 'number': number})
+
+
+@dataclass(frozen=True)
+class Row:
+    """An agent for the shared suites."""
+
+    name: str
+    agent: Any  # small and quick to learn
+    spec: EnvironmentSpec
+    replaced: bool = True  # whether its experience is a Replay, or a Dataset (else a Queue)
+    # Numbers that may be traced, each with two values: seeds and sweeps vmap over them.
+    traced: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    refused: tuple[tuple[EnvironmentSpec, str], ...] = ()  # what build can't do, and its words
+    lane_keys: bool = True  # whether what a lane explores depends on that lane alone
+
+    @property
+    def experience(self) -> Any:
+        """What it learns from."""
+        return self.agent.build(self.spec).experience
+
+    @property
+    def has_legal_actions(self) -> bool:
+        """Whether its environment forbids actions."""
+        return legal_actions(self.spec.observation) is not None
+
+
+def favour(params: Any, action: int, num_actions: int, by: float = 1e6) -> Any:
+    """Parameters whose last layers, those with an output an action, are led to one action."""
+
+    def change(leaf: Any) -> Any:
+        if leaf.shape != (num_actions,):
+            return leaf
+        return leaf.at[action].add(by)
+
+    changed = jax.tree_util.tree_map(change, params)
+    assert any(map(lambda a, b: a is not b, *map(jax.tree_util.tree_leaves, (params, changed))))
+    return changed
+
+
+# All that shapes the numbers is said, so that other defaults change nothing here.
+SMALL = {
+    'hidden_sizes': (16,), 'min_replay_size': 8, 'replay_capacity': 64, 'batch_size': 8,
+    'samples_per_insert': 8.0, 'epsilon_initial': 1.0, 'epsilon': 0.1, 'epsilon_decay_steps': 20,
+    'discount': 0.9, 'double': True, 'learning_rate': 1e-3, 'huber_delta': 1.0,
+    'target_update_period': 5,
+}  # fmt: skip
+
+TRACED = MappingProxyType({
+    'learning_rate': (1e-3, 1e-2), 'discount': (0.9, 0.5), 'optimizer_epsilon': (1e-8, 1e-2),
+    'huber_delta': (1.0, 0.1), 'target_update_period': (2, 3), 'epsilon': (0.1, 0.9),
+    'epsilon_initial': (1.0, 0.2), 'epsilon_decay_steps': (20, 2), 'evaluation_epsilon': (0.0, 0.7),
+})  # fmt: skip
+
+REFUSED = (
+    (continuous_spec(), r'DQN needs a discrete action \(a DiscreteArray\), got BoundedArray'),
+    (
+        discrete_spec()._replace(action={'a': discrete_spec().action}),
+        r"DQN needs a discrete action \(a DiscreteArray\), got \{'a': DiscreteArray",
+    ),
+)
+
+# On-policy agents: windows with the ends of episodes within.
+UNROLL = {
+    'hidden_sizes': (16,), 'discount': 0.9, 'lambda_': 0.9, 'value_cost': 0.5, 'entropy_cost': 0.01,
+    'learning_rate': 1e-3, 'unroll_length': 6,
+}  # fmt: skip
+
+UNROLL_TRACED = MappingProxyType({
+    'learning_rate': (1e-3, 1e-2), 'discount': (0.9, 0.5), 'lambda_': (0.9, 0.2),
+    'value_cost': (0.5, 2.0), 'entropy_cost': (0.01, 0.5), 'optimizer_epsilon': (1e-5, 1e-2),
+    'max_gradient_norm': (10.0, 0.01),
+})  # fmt: skip
+
+UNROLL_REFUSED = discrete_spec()._replace(action={'a': discrete_spec().action})
+
+# Agents of bounded actions.
+CONTINUOUS = {
+    'hidden_sizes': (16,), 'min_replay_size': 8, 'replay_capacity': 64, 'batch_size': 8,
+    'samples_per_insert': 8.0, 'discount': 0.9, 'learning_rate': 1e-3, 'target_rate': 0.1,
+}  # fmt: skip
+
+CONTINUOUS_TRACED = MappingProxyType({
+    'learning_rate': (1e-3, 1e-2), 'discount': (0.9, 0.5), 'target_rate': (0.1, 0.5),
+    'random_steps': (0, 10),
+})  # fmt: skip
+
+TD3 = {
+    **{name: value for name, value in CONTINUOUS.items() if name != 'learning_rate'},
+    'policy_learning_rate': 1e-3, 'critic_learning_rate': 1e-3, 'random_steps': 0,
+    'exploration_noise': 0.1,
+}  # fmt: skip
+
+TD3_TRACED = MappingProxyType({
+    **{name: values for name, values in CONTINUOUS_TRACED.items() if name != 'learning_rate'},
+    'policy_learning_rate': (1e-3, 1e-2), 'critic_learning_rate': (1e-3, 1e-2),
+    'exploration_noise': (0.1, 0.5), 'policy_period': (1, 2),
+})  # fmt: skip
+
+D4PG = {
+    **{name: value for name, value in TD3.items() if name != 'target_rate'},
+    'target_update_period': 5, 'v_min': -10.0, 'v_max': 10.0,
+}  # fmt: skip
+
+D4PG_TRACED = MappingProxyType({
+    **{name: TD3_TRACED[name] for name in ('policy_learning_rate', 'critic_learning_rate', 'discount',
+                                           'random_steps', 'exploration_noise')},
+    'target_update_period': (2, 3),
+})  # fmt: skip
+
+UNBOUNDED = continuous_spec()._replace(action=specs.Array((2,), np.float32, 'action'))
+
+CLONE = {'hidden_sizes': (16,), 'batch_size': 8, 'learning_rate': 1e-3}
+
+# Agents made of agents: around one with a Replay, and around one with a Queue.
+BASE = dqn.DQN(**SMALL, n_step=2)
+ON_POLICY = impala.IMPALA(**UNROLL, batch_size=8, core='lstm', core_size=5)
+AROUND = [
+    Row('normalised', wrappers.Normalised(BASE), legal_spec(),
+        traced={'max_deviation': (10.0, 0.5), 'epsilon': (1e-8, 1.0)}),
+    Row('normalised_impala', wrappers.Normalised(ON_POLICY), discrete_spec(), replaced=False),
+    Row('normalised_sac', wrappers.Normalised(sac.SAC(**CONTINUOUS, random_steps=0)), box_spec()),
+    Row('reward_scaled', wrappers.RewardScaled(dataclasses.replace(BASE, priority_exponent=0.6)),
+        discrete_spec(), traced={'max_reward': (10.0, 0.1), 'discount': (0.99, 0.5), 'epsilon': (1e-8, 1.0)}),
+    Row('reward_scaled_impala', wrappers.RewardScaled(ON_POLICY), legal_spec(), replaced=False),
+    Row('reward_scaled_td3', wrappers.RewardScaled(td3.TD3(**TD3)), continuous_spec()),
+    Row('warmed_up', wrappers.WarmedUp(BASE, steps=20), legal_spec(), traced={'steps': (20, 0)}),
+    Row('warmed_up_impala', wrappers.WarmedUp(ON_POLICY, steps=3), legal_spec(), replaced=False),
+    Row('warmed_up_td3', wrappers.WarmedUp(td3.TD3(**TD3), steps=20), box_spec()),
+    Row('demonstrated', wrappers.Demonstrated(BASE, recorded.discrete), discrete_spec()),
+    Row('all_around', wrappers.Normalised(wrappers.WarmedUp(wrappers.RewardScaled(BASE), steps=20)),
+        discrete_spec()),
+]  # fmt: skip
+
+AGENTS = [
+    *AROUND,
+    Row('bc', bc.BC(recorded.discrete, **CLONE, epsilon=0.1, max_gradient_norm=10.0), discrete_spec(),
+        traced={'learning_rate': (1e-3, 1e-2), 'epsilon': (0.1, 0.9), 'max_gradient_norm': (10.0, 0.01)},
+        refused=((discrete_spec()._replace(action={'a': discrete_spec().action}),
+                  r'BC needs a discrete action'),)),
+    Row('bc_legal_actions', bc.BC(recorded.legal, **CLONE, epsilon=0.1), legal_spec()),
+    Row('bc_continuous', bc.BC(recorded.continuous, **CLONE, loss='log_likelihood', exploration_noise=0.1),
+        continuous_spec(), traced={'learning_rate': (1e-3, 1e-2), 'exploration_noise': (0.1, 0.5)}),
+    Row('dqn', dqn.DQN(**SMALL, n_step=1), discrete_spec(), traced=TRACED, refused=REFUSED),
+    Row('dqn_all_options',
+        dqn.DQN(**SMALL, n_step=3, dueling=True, priority_exponent=0.6, epsilon_lane_alpha=7.0,
+                max_gradient_norm=10.0, reward_clip=1.0, optimizer='rmsprop',
+                evaluation_epsilon=0.1),
+        discrete_spec(),
+        traced={**TRACED, 'importance_exponent': (0.4, 1.0), 'epsilon_lane_alpha': (0.0, 7.0),
+                'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}),
+    Row('dqn_legal_actions', dqn.DQN(**SMALL, n_step=2), legal_spec()),
+    Row('sac', sac.SAC(**CONTINUOUS, random_steps=0), continuous_spec(),
+        traced={**CONTINUOUS_TRACED, 'initial_temperature': (1.0, 0.1), 'target_entropy': (-2.0, 1.0)},
+        refused=tuple((spec, r'SAC needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
+    Row('sac_all_options',
+        sac.SAC(**CONTINUOUS, random_steps=20, temperature=0.2, max_gradient_norm=10.0),
+        box_spec(),
+        traced={**CONTINUOUS_TRACED, 'temperature': (0.2, 0.0), 'max_gradient_norm': (10.0, 0.01)}),
+    Row('td3', td3.TD3(**TD3), continuous_spec(),
+        traced={**TD3_TRACED, 'target_noise': (0.2, 0.9), 'target_noise_clip': (0.5, 0.1)},
+        refused=tuple((spec, r'TD3 needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
+    Row('ddpg_all_options',
+        td3.DDPG(**{**TD3, 'random_steps': 20}, n_step=3, layer_norm=True, max_gradient_norm=10.0),
+        box_spec(), traced={**TD3_TRACED, 'max_gradient_norm': (10.0, 0.01)},
+        refused=((UNBOUNDED, r'DDPG needs a continuous action'),)),
+    Row('d4pg', d4pg.D4PG(**D4PG, n_step=3), continuous_spec(),
+        traced={**D4PG_TRACED, 'v_min': (-10.0, -5.0), 'v_max': (10.0, 5.0)},
+        refused=((discrete_spec(), r'D4PG needs a continuous action'),)),
+    Row('d4pg_all_options',
+        d4pg.D4PG(**{**D4PG, 'random_steps': 20}, n_step=1, num_atoms=7, layer_norm=False,
+                  priority_exponent=0.6, max_gradient_norm=10.0),
+        box_spec(),
+        traced={**D4PG_TRACED, 'max_gradient_norm': (10.0, 0.01), 'importance_exponent': (0.4, 1.0)}),
+    Row('impala',
+        impala.IMPALA(**UNROLL, batch_size=8, optimizer='rmsprop', rmsprop_decay=0.9, reward_clip=1.0,
+                      learning_rate_decay_steps=1_000),
+        discrete_spec(), replaced=False,
+        traced={**UNROLL_TRACED, 'reward_clip': (1.0, 0.1), 'rmsprop_decay': (0.9, 0.5),
+                'clip_rho_threshold': (1.0, 0.5), 'clip_pg_rho_threshold': (1.0, 0.5),
+                'learning_rate_decay_steps': (1_000, 10)},
+        refused=((UNROLL_REFUSED, 'IMPALA needs a discrete action'),)),
+    Row('impala_all_options',
+        impala.IMPALA(**UNROLL, core='lstm', core_size=5, shared_torso=True, activation='relu',
+                      max_gradient_norm=None, max_staleness=3, max_queue_size=4),
+        legal_spec(), replaced=False),
+    Row('a2c_continuous', impala.A2C(**UNROLL, core='gru', core_size=5), continuous_spec(),
+        replaced=False, refused=((UNROLL_REFUSED, 'A2C needs a discrete action'),)),
+    Row('ppo', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2, max_gradient_norm=10.0),
+        continuous_spec(), replaced=False,
+        traced={**UNROLL_TRACED, 'clip_epsilon': (0.2, 0.01)},
+        refused=((UNROLL_REFUSED, 'PPO needs a discrete action'),)),
+    Row('ppo_all_options',
+        ppo.PPO(**UNROLL, batch_size=None, num_epochs=2, num_minibatches=2, core='lstm', core_size=5,
+                value_clip_epsilon=0.2, target_kl=0.5, normalise_advantages=False,
+                learning_rate_decay_steps=1_000),
+        legal_spec(), replaced=False),
+]  # fmt: skip

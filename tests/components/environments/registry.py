@@ -1,0 +1,165 @@
+"""Every adapter that the shared tests follow: a new environment is one row here."""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from culmen.components import environments
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An environment by name, and what the shared tests need to know of it."""
+
+    name: str
+    packages: tuple[str, ...] = ()  # that its family imports
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: int = 200  # enough for an end of an episode, unless `ends` is empty
+    ends: frozenset[str] = frozenset({'termination'})  # which ends come in that many steps
+    seeded: bool = True  # False: nothing is drawn, seeds make no difference
+
+    @property
+    def id(self) -> str:
+        """The name and the arguments, for pytest."""
+        return self.name + ''.join(f',{key}={value}' for key, value in self.arguments.items())
+
+    def make(self, seed: int, **arguments: Any) -> Any:
+        """The environment."""
+        return environments.make(self.name, seed, **{**self.arguments, **arguments})
+
+
+_BSUITE = functools.partial(Row, packages=('bsuite',))
+_GYMNASIUM = functools.partial(Row, packages=('gymnasium',))
+_BOX2D = functools.partial(Row, packages=('gymnasium', 'Box2D'))
+_MUJOCO = functools.partial(Row, packages=('gymnasium', 'mujoco'))
+_MINATAR = functools.partial(Row, packages=('minatar',))
+_CONTROL = functools.partial(Row, packages=('dm_control',))
+_ATARI = functools.partial(Row, packages=('ale_py', 'cv2'))
+_PROBE = functools.partial(Row, packages=())
+
+_TERMINATION = frozenset({'termination'})
+_TRUNCATION = frozenset({'truncation'})
+_BOTH = _TERMINATION | _TRUNCATION
+_NEITHER: frozenset[str] = frozenset()
+
+ROWS = (
+    _BSUITE('bsuite/bandit/0', seeded=False),
+    _BSUITE('bsuite/bandit_noise/0'),
+    _BSUITE('bsuite/cartpole/0'),
+    _BSUITE('bsuite/cartpole_noise/3'),
+    _BSUITE('bsuite/cartpole_swingup/0', ends=_NEITHER),
+    _BSUITE('bsuite/catch/0'),
+    _BSUITE('bsuite/catch_scale/0'),
+    _BSUITE('bsuite/deep_sea/0', seeded=False),
+    _BSUITE('bsuite/deep_sea_stochastic/0'),
+    _BSUITE('bsuite/discounting_chain/0', seeded=False),
+    _BSUITE('bsuite/memory_len/5'),
+    _BSUITE('bsuite/memory_size/2'),
+    _BSUITE('bsuite/mountain_car/0', ends=_NEITHER),
+    _BSUITE('bsuite/umbrella_distract/0'),
+    _BSUITE('bsuite/umbrella_length/3'),
+    _GYMNASIUM('gymnasium/CartPole-v1'),
+    _GYMNASIUM('gymnasium/CartPole-v1', arguments={'max_episode_steps': 6}, ends=_TRUNCATION),
+    _GYMNASIUM('gymnasium/Pendulum-v1', steps=450, ends=_TRUNCATION),
+    _GYMNASIUM('gymnasium/Acrobot-v1', ends=_NEITHER),
+    _GYMNASIUM('gymnasium/MountainCarContinuous-v0', ends=_NEITHER),
+    _GYMNASIUM('gymnasium/FrozenLake-v1'),
+    _GYMNASIUM('gymnasium/Blackjack-v1'),
+    _GYMNASIUM('gymnasium/Taxi-v4', arguments={'legal_actions': True}, steps=450, ends=_TRUNCATION),
+    _BOX2D('gymnasium/LunarLander-v3', steps=300),
+    _BOX2D('gymnasium/BipedalWalker-v3', arguments={'max_episode_steps': 60}, ends=_BOTH),
+    _MUJOCO('gymnasium/Hopper-v5'),
+    _MUJOCO('gymnasium/Ant-v5', arguments={'max_episode_steps': 60}, ends=_BOTH),
+    _MUJOCO('gymnasium/Reacher-v5', ends=_TRUNCATION),
+    Row('gymnasium/ALE/Breakout-v5', ('gymnasium', 'ale_py'), steps=400),
+    _MINATAR('minatar/asterix', steps=400),
+    _MINATAR('minatar/breakout'),
+    _MINATAR('minatar/freeway-v1', ends=_NEITHER),
+    _MINATAR('minatar/seaquest-v0', steps=400),
+    _MINATAR('minatar/space_invaders', arguments={'minimal_actions': True}, steps=400),
+    _CONTROL(
+        'dm_control/cartpole/swingup', arguments={'time_limit': 0.5}, steps=130, ends=_TRUNCATION
+    ),
+    _CONTROL(
+        'dm_control/reacher/hard',
+        arguments={'time_limit': 1.0, 'single_precision': False},
+        ends=_TRUNCATION,
+    ),
+    _CONTROL('dm_control/point_mass/hard', arguments={'time_limit': 1.0}, ends=_TRUNCATION),
+    _CONTROL(
+        'dm_control/humanoid/stand',
+        arguments={'flatten_observation': True, 'canonical_actions': True},
+        steps=60,
+        ends=_NEITHER,
+    ),
+    _ATARI('atari/breakout', arguments={'noop_starts': 30}, steps=400),
+    _ATARI('atari/breakout', arguments={'terminal_on_life_loss': True}, steps=250),
+    _ATARI('atari/space_invaders', arguments={'max_episode_frames': 200}, ends=_TRUNCATION),
+    _ATARI(
+        'atari/pong',
+        arguments={'grayscale': False, 'screen_size': None, 'sticky_actions': 0.5},
+        steps=60,
+        ends=_NEITHER,
+    ),
+    *(
+        _PROBE(f'tests.probes:{probe}Probe', seeded=seeded, ends=ends)
+        for probe, seeded, ends in (
+            ('Value', False, _TERMINATION),
+            ('Observation', True, _TERMINATION),
+            ('Discount', False, _TERMINATION),
+            ('Truncation', False, _TRUNCATION),
+            ('Action', False, _TERMINATION),
+            ('ObservationAction', True, _TERMINATION),
+            ('Memory', True, _TERMINATION),
+            ('Continuous', False, _TERMINATION),
+            ('LegalActions', True, _TERMINATION),
+        )
+    ),
+    # Wrappers, alone and together, on an adapter that has both ends.
+    *(
+        _GYMNASIUM('gymnasium/CartPole-v1', arguments=arguments, ends=ends)
+        for arguments, ends in (
+            ({'noop_starts': 5}, _TERMINATION),
+            ({'action_repeat': 3}, _TERMINATION),
+            ({'step_limit': 7}, _TRUNCATION),
+            ({'delayed_reward': 4}, _TERMINATION),
+            ({'hide_observation': (1, 3)}, _TERMINATION),
+            ({'frame_stack': 3}, _TERMINATION),
+            ({'observation_action_reward': True, 'clip_reward': 0.5}, _TERMINATION),
+            (
+                {
+                    'noop_starts': 3,
+                    'action_repeat': 2,
+                    'step_limit': 9,
+                    'clip_reward': 1.5,
+                    'delayed_reward': 3,
+                    'hide_observation': (1,),
+                    'flatten_observation': True,
+                    'single_precision': True,
+                    'frame_stack': 4,
+                    'observation_action_reward': True,
+                },
+                _BOTH,
+            ),
+        )
+    ),
+)
+
+
+def rows() -> list[Any]:
+    """The rows as parameters of pytest; those whose packages are missing here are skipped."""
+    return [
+        pytest.param(
+            row,
+            id=row.id,
+            marks=pytest.mark.skipif(
+                any(importlib.util.find_spec(package) is None for package in row.packages),
+                reason=f'needs {", ".join(row.packages)}',
+            ),
+        )
+        for row in ROWS
+    ]

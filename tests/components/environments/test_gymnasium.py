@@ -1,0 +1,232 @@
+"""gymnasium as dm_env: the numbers are its own, the spaces have their specs."""
+
+import numpy as np
+import pytest
+from dm_env import specs
+
+from culmen.components import environments
+
+gymnasium = pytest.importorskip('gymnasium')
+from culmen.components.environments.families.gymnasium import GymnasiumEnvironment  # noqa: E402
+
+spaces = gymnasium.spaces
+
+
+class Fake(gymnasium.Env):
+    """Observes what it is told to, records actions, and ends as it is told to."""
+
+    def __init__(self, observation_space, action_space=None, ends=(), info=None):
+        self.observation_space = observation_space
+        self.action_space = spaces.Discrete(2) if action_space is None else action_space
+        self.ends = list(ends)
+        self.info = info or {}
+        self.actions = []
+        self.seeds = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        return self.observation_space.sample(), self.info
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.actions.append(action)
+        terminated, truncated = self.ends.pop(0) if self.ends else (False, False)
+        return self.observation_space.sample(), 1, terminated, truncated, self.info
+
+
+def adapt(*args, limit=None, legal_actions=False, **kwargs):
+    return GymnasiumEnvironment(lambda: Fake(*args, **kwargs), 0, limit, legal_actions)
+
+
+UNIT = spaces.Box(0, 1, (2,), np.float32)
+
+
+@pytest.mark.parametrize('name', ['CartPole-v1', 'Pendulum-v1', 'Taxi-v4', 'MountainCar-v0'])
+def test_the_numbers_are_those_of_gymnasium(name):
+    raw = gymnasium.make(name)
+    environment = environments.make(f'gymnasium/{name}', 11)
+    spec = environment.action_spec()
+    generator = np.random.default_rng(0)
+    observation, _ = raw.reset(seed=11)
+    timestep = environment.step(None)
+    for _ in range(450):
+        np.testing.assert_array_equal(timestep.observation, observation)
+        if timestep.last():
+            observation, _ = raw.reset()  # not seeded again
+            timestep = environment.step(None)
+            continue
+        if isinstance(spec, specs.DiscreteArray):
+            action = int(generator.integers(spec.num_values))
+        else:
+            action = generator.uniform(spec.minimum, spec.maximum, spec.shape).astype(spec.dtype)
+        observation, reward, terminated, truncated, _ = raw.step(action)
+        timestep = environment.step(action)
+        assert timestep.reward == reward
+        assert timestep.last() == (terminated or truncated)
+        assert timestep.discount == (0.0 if terminated else 1.0)
+
+
+@pytest.mark.parametrize(
+    ('end', 'discount'), [((True, False), 0.0), ((False, True), 1.0), ((True, True), 0.0)]
+)
+def test_terminations_and_truncations_are_kept_apart(end, discount):
+    environment = adapt(UNIT, ends=[(False, False), end])
+    environment.reset()
+    assert environment.step(0).mid()
+    last = environment.step(0)
+    assert last.last()
+    assert last.discount == discount
+    assert environment.step(0).first()
+
+
+def test_a_termination_at_the_time_limit_is_a_termination():
+    environment = adapt(UNIT, ends=[(False, False), (True, False)], limit=2)
+    environment.reset()
+    environment.step(0)
+    assert environment.step(0).discount == 0.0
+    environment = adapt(UNIT, limit=2)
+    environment.reset()
+    environment.step(0)
+    assert environment.step(0).discount == 1.0
+
+
+def test_it_is_seeded_once():
+    environment = adapt(UNIT)
+    for _ in range(3):
+        environment.reset()
+    assert environment.unwrapped.seeds == [0, None, None]
+
+
+@pytest.mark.parametrize(
+    ('space', 'spec'),
+    [
+        (spaces.Box(-1, 2, (3,), np.float32), specs.Array((3,), np.float32)),
+        (spaces.Box(0, 255, (4, 5), np.uint8), specs.BoundedArray((4, 5), np.uint8, 0, 255)),
+        (spaces.Discrete(4), specs.DiscreteArray(4, np.int32)),
+        (spaces.Discrete(4, start=-2), specs.DiscreteArray(4, np.int32)),
+        (spaces.MultiBinary(3), specs.BoundedArray((3,), np.int8, 0, 1)),
+        (spaces.MultiDiscrete([2, 5]), specs.BoundedArray((2,), np.int64, [0, 0], [1, 4])),
+        (
+            spaces.Dict(a=spaces.Discrete(2), b=spaces.Tuple((UNIT, spaces.MultiBinary(2)))),
+            {
+                'a': specs.DiscreteArray(2, np.int32),
+                'b': (specs.Array((2,), np.float32), specs.BoundedArray((2,), np.int8, 0, 1)),
+            },
+        ),
+    ],
+)
+def test_observation_spaces_have_their_specs(space, spec):
+    environment = adapt(space)
+    assert environment.observation_spec() == spec
+    report = environments.check_environment(lambda seed: adapt(space), num_steps=40)
+    assert report.restorable
+
+
+@pytest.mark.parametrize(
+    ('space', 'spec', 'action', 'taken'),
+    [
+        (spaces.Discrete(3), specs.DiscreteArray(3, np.int32), np.int32(2), 2),
+        (spaces.Discrete(3, start=5), specs.DiscreteArray(3, np.int32), np.array(0), 5),
+        (
+            spaces.Box(np.array([0, -1], np.float32), np.array([2, 1], np.float32)),
+            specs.BoundedArray((2,), np.float32, [0, -1], [2, 1]),
+            np.array([1.5, 0]),
+            np.array([1.5, 0], np.float32),
+        ),
+        (
+            spaces.MultiDiscrete([2, 3], start=[1, 1]),
+            specs.BoundedArray((2,), np.int64, [1, 1], [2, 3]),
+            [1, 3],
+            np.array([1, 3]),
+        ),
+        (
+            spaces.Dict(a=spaces.Discrete(2), b=UNIT),
+            {
+                'a': specs.DiscreteArray(2, np.int32),
+                'b': specs.BoundedArray((2,), np.float32, 0, 1),
+            },
+            {'a': np.int32(1), 'b': np.zeros(2, np.float32)},
+            {'a': 1, 'b': np.zeros(2, np.float32)},
+        ),
+        (
+            spaces.Tuple((spaces.Discrete(2), spaces.MultiBinary(1))),
+            (specs.DiscreteArray(2, np.int32), specs.BoundedArray((1,), np.int8, 0, 1)),
+            (1, [0]),
+            (1, np.zeros(1, np.int8)),
+        ),
+    ],
+)
+def test_action_spaces_have_their_specs_and_take_their_actions(space, spec, action, taken):
+    environment = adapt(UNIT, space)
+    assert environment.action_spec() == spec
+    environment.reset()
+    environment.step(action)  # the fake refuses what its space does not contain
+    np.testing.assert_equal(environment.unwrapped.actions[0], taken)
+
+
+def test_a_space_without_a_counterpart_is_refused():
+    with pytest.raises(ValueError, match=r'observation/text has the space Text.*accepted are Box'):
+        adapt(spaces.Dict(text=spaces.Text(3)))
+    with pytest.raises(ValueError, match='action has the space Text'):
+        adapt(UNIT, spaces.Text(3))
+
+
+def test_legal_actions_come_from_the_action_mask():
+    info = {'action_mask': np.array([0, 1], np.int8)}
+    environment = adapt(UNIT, info=info, legal_actions=True)
+    observation = environment.reset().observation
+    assert observation['legal_actions'].tolist() == [False, True]
+    assert observation['legal_actions'].dtype == bool
+    assert set(environment.observation_spec()) == {'observation', 'legal_actions'}
+    empty = {'action_mask': np.zeros(2, np.int8)}
+    assert adapt(UNIT, info=empty, legal_actions=True).reset().observation['legal_actions'].all()
+    with pytest.raises(ValueError, match=r"gives no info\['action_mask'\]"):
+        adapt(UNIT, legal_actions=True).reset()
+    with pytest.raises(ValueError, match='needs a discrete action space'):
+        adapt(UNIT, UNIT, legal_actions=True)
+
+
+def test_what_can_not_be_copied_is_not_restorable():
+    class Open(Fake):
+        def __init__(self):
+            super().__init__(UNIT)
+            self.handles = [lambda: 1]
+
+    environment = GymnasiumEnvironment(Open, 0, name='open')
+    assert not environments.is_restorable(environment)
+    with pytest.raises(ValueError, match='open can not be saved in mid-episode'):
+        environment.get_state()
+
+
+class Constructed(gymnasium.utils.EzPickle):
+    """A pickle of it is a call of its constructor: its count would be lost in silence."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+
+class Holder(Fake):
+    """Counts in an object of its own."""
+
+    def __init__(self, counter):
+        super().__init__(UNIT)
+        self.counter = counter
+
+
+class Plain:
+    """As `Constructed`, but pickled with its count."""
+
+    count = 0
+
+
+def test_what_pickles_as_a_new_object_is_not_restorable():
+    make = lambda cls: GymnasiumEnvironment(lambda: Holder(cls()), 0)
+    assert environments.is_restorable(make(Plain))
+    assert not environments.is_restorable(make(Constructed))
+
+
+def test_the_checkers_of_gymnasium_are_not_paid_for():
+    environment = environments.make('gymnasium/CartPole-v1', 0)
+    assert environment._environment is environment.unwrapped

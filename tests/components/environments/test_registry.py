@@ -1,0 +1,260 @@
+"""Names, arguments, what is listed, and what is said about what is wrong or missing."""
+
+import subprocess
+import sys
+
+import dm_env
+import numpy as np
+import pytest
+
+from culmen.components import environments
+from culmen.components.environments import arguments as arguments_module
+from tests.components.environments import fakes
+
+FAKE = 'tests.components.environments.fakes:make'
+_PACKAGES = ('gymnasium', 'bsuite', 'minatar', 'dm_control', 'mujoco', 'ale_py', 'cv2', 'imageio')
+
+
+def test_importing_and_reading_signatures_imports_no_environment_package():
+    program = (
+        'import sys\n'
+        'from culmen.components import environments\n'
+        'assert len(environments.families()) == 6\n'
+        '[family.as_dict() for family in environments.families()]\n'
+        f'print([name for name in {_PACKAGES} if name in sys.modules])\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize(
+    ('name', 'package', 'said'),
+    [
+        ('gymnasium/CartPole-v1', 'gymnasium', 'gymnasium'),
+        ('bsuite/catch/0', 'bsuite', 'bsuite'),
+        ('minatar/breakout', 'minatar', 'minatar'),
+        ('dm_control/cartpole/swingup', 'dm_control', 'dm-control'),
+        ('atari/pong', 'ale_py', 'ale-py'),
+        ('atari/pong', 'cv2', 'opencv-python-headless'),
+    ],
+)
+def test_a_missing_package_is_named_with_what_installs_it(name, package, said, monkeypatch):
+    if package == 'cv2':
+        pytest.importorskip('ale_py')
+    for module in [each for each in sys.modules if each.split('.')[0] == package]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(environments.MissingPackage) as caught:
+        environments.make(name, 0)
+    message = str(caught.value)
+    assert name in message
+    assert f'package {said}' in message
+    assert "pip install 'culmen[environments]'" in message
+    # Those who refuse a bad name refuse this too.
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, ImportError)
+    family = next(each for each in environments.families() if each.name == name.split('/')[0])
+    assert not family.installed
+    assert package in family.missing
+    assert not any(each.startswith(family.name) for each in environments.names())
+
+
+def test_families_are_what_make_takes():
+    families = environments.families()
+    assert [family.name for family in families] == [
+        'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'function',
+    ]  # fmt: skip
+    for family in families[:-1]:
+        if family.installed:
+            known = environments.names(family.name)
+            assert set(family.examples) <= set(known)
+            assert known == sorted(known)
+            environments.check(known[0], {})
+        assert family.restorable
+        assert set(family.as_dict()) >= {'name', 'examples', 'installed', 'restorable'}
+
+
+@pytest.mark.parametrize(
+    ('name', 'near'),
+    [
+        ('bsuite/cach/0', 'bsuite/catch/0'),
+        ('bsuite/catch', 'bsuite/catch/'),
+        ('gymnasium/CartPole-v9', 'gymnasium/CartPole-v1'),
+        ('gymnasium/CartPole', 'gymnasium/CartPole-v1'),
+        ('CartPole-v1', 'gymnasium/CartPole-v1'),
+        ('gym/CartPole-v1', 'gymnasium/CartPole-v1'),
+        ('minatar/brekout', 'minatar/breakout'),
+        ('dm_control/cheetah/walk', 'dm_control/cheetah/run'),
+        ('atari/SpaceInvaders', 'atari/space_invaders'),
+        ('atari', 'atari/<game>'),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name, near):
+    pytest.importorskip(name.split('/')[0] if name.split('/')[0] in _PACKAGES else 'gymnasium')
+    if name.startswith('atari'):
+        pytest.importorskip('ale_py')
+    for call in (environments.make, lambda name, seed: environments.check(name, {})):
+        with pytest.raises(ValueError, match='unknown environment') as caught:
+            call(name, 0)
+        assert repr(name) in str(caught.value)
+        assert near in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'match'),
+    [
+        ('no_such_module:make', 'module no_such_module can not be imported'),
+        ('tests.components.environments.fakes:mke', "unknown function 'mke'.*make"),
+        ('tests.components.environments.fakes:np.pi', 'must be callable'),
+        (':make', 'must read'),
+        ('tests.components.environments.fakes:', 'must read'),
+    ],
+)
+def test_a_function_that_is_not_there_is_refused(name, match):
+    with pytest.raises(ValueError, match=match):
+        environments.make(name, 0)
+
+
+def test_what_is_no_environment_is_refused():
+    with pytest.raises(TypeError, match=r'must return a dm_env.Environment, got int'):
+        environments.make('tests.components.environments.fakes:make_nothing', 0)
+    with pytest.raises(TypeError, match='must be a str, got 3'):
+        environments.make(3, 0)  # type: ignore[arg-type]
+
+
+def test_a_function_gets_its_arguments_and_the_wrappers_get_theirs():
+    environment = environments.make(FAKE, 0, length='3', scale=2, frame_stack=2)
+    assert environment.length == 6
+    assert environment.reset().observation.shape == (4,)
+    assert environments.check(FAKE, {'scale': '2'}) == {'scale': 2.0}
+    with pytest.raises(ValueError, match=r"unknown argument 'lengt'.*length"):
+        environments.make(FAKE, 0, lengt=3)
+    with pytest.raises(ValueError, match="unknown argument 'seed'"):
+        environments.check(FAKE, {'seed': 1})
+
+
+@pytest.mark.parametrize(
+    ('name', 'given', 'match'),
+    [
+        (FAKE, {'frame_stak': 4}, "unknown argument 'frame_stak'.*frame_stack"),
+        (FAKE, {'frame_stack': 0}, 'frame_stack must be at least 1, got 0'),
+        (FAKE, {'frame_stack': 'four'}, "frame_stack must be an int, got 'four'"),
+        (FAKE, {'frame_stack': True}, 'frame_stack must be an int, got True'),
+        (FAKE, {'single_precision': 'maybe'}, 'single_precision must be a bool'),
+        (FAKE, {'clip_reward': -1.0}, 'clip_reward must be above 0, got -1.0'),
+        (FAKE, {'step_limit': 0}, 'step_limit must be at least 1, got 0'),
+        (FAKE, {'noop_starts': -1}, 'noop_starts must be at least 0'),
+        (FAKE, {'canonical_actions': True}, f'{FAKE}: canonical_actions needs continuous'),
+        (FAKE, {'hide_observation': (2,)}, r'indices in \[0, 2\)'),
+        (FAKE, {'hide_observation': (0, 1)}, 'leave something'),
+        ('atari/pong', {'sticky_actions': '2'}, r'sticky_actions must be in \[0, 1\], got 2'),
+        ('atari/pong', {'frame_skp': 4}, "unknown argument 'frame_skp'.*frame_skip"),
+        ('atari/pong', {'mode': 77}, 'mode must be one of'),
+        ('gymnasium/CartPole-v1', {'sutton_barto_rewar': 1}, 'sutton_barto_reward'),
+        ('gymnasium/Hopper-v5', {'reset_noise_scal': 1.0}, 'reset_noise_scale'),
+        (
+            'gymnasium/CartPole-v1',
+            {'sutton_barto_reward': 'x'},
+            'sutton_barto_reward must be a bool',
+        ),
+        ('gymnasium/CartPole-v1', {'max_episode_steps': 0}, 'max_episode_steps must be at least 1'),
+        ('minatar/breakout-v0', {'minimal_actions': True}, 'minimal_actions must be False in v0'),
+        ('dm_control/cheetah/run', {'time_limit': -1}, 'time_limit must be above 0'),
+        ('bsuite/catch/0', {'rows': 4}, "unknown argument 'rows'"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(name, given, match):
+    package = {'atari': 'ale_py'}.get(name.split('/')[0], name.split('/')[0])
+    if package in _PACKAGES:
+        pytest.importorskip(package)
+    with pytest.raises(ValueError, match=match):
+        environments.make(name, 0, **given)
+
+
+def test_text_is_read_as_the_types_of_the_signature():
+    pytest.importorskip('gymnasium')
+    given = {
+        'frame_stack': '4',
+        'clip_reward': '1',
+        'single_precision': 'true',
+        'canonical_actions': 'False',
+        'step_limit': 'none',
+        'hide_observation': '1,3',
+        'sutton_barto_reward': 'true',
+        'max_episode_steps': '1e2',
+    }
+    read = environments.parse_arguments('gymnasium/CartPole-v1', given)
+    assert read == {
+        'frame_stack': 4,
+        'clip_reward': 1.0,
+        'single_precision': True,
+        'canonical_actions': False,
+        'step_limit': None,
+        'hide_observation': (1, 3),
+        'sutton_barto_reward': True,
+        'max_episode_steps': 100,
+    }
+    assert {name: type(value) for name, value in read.items()}['clip_reward'] is float
+    # As JSON gives it back.
+    assert environments.check(FAKE, {'hide_observation': [1]}) == {'hide_observation': (1,)}
+
+
+def test_check_builds_nothing(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('built')
+
+    monkeypatch.setattr(fakes, 'make_nothing', refuse)
+    assert environments.check('tests.components.environments.fakes:make_nothing', {}) == {}
+    gymnasium = pytest.importorskip('gymnasium')
+    monkeypatch.setattr(gymnasium, 'make', refuse)
+    assert environments.check('gymnasium/CartPole-v1', {'frame_stack': '2'}) == {'frame_stack': 2}
+
+
+@pytest.mark.parametrize('seed', [-1, 2**31, 1.5, '1', None, True])
+def test_a_bad_seed_is_refused(seed):
+    with pytest.raises((ValueError, TypeError), match=r'seed must be an int in \[0, 2\*\*31\)'):
+        environments.make(FAKE, seed)
+
+
+@pytest.mark.parametrize('seed', [0, 2**31 - 1, np.int64(7)])
+def test_every_seed_of_the_range_is_taken(seed):
+    for name in ('bsuite/catch/0', 'minatar/breakout', 'gymnasium/CartPole-v1', 'atari/pong'):
+        package = {'atari': 'ale_py'}.get(name.split('/')[0], name.split('/')[0])
+        pytest.importorskip(package)
+        assert environments.make(name, seed).reset().first()
+
+
+def test_defaults_of_a_family_can_be_switched_off():
+    pytest.importorskip('dm_control')
+    name = 'dm_control/cartpole/balance'
+    narrow, wide = environments.make(name, 0), environments.make(name, 0, single_precision=False)
+    assert {spec.dtype for spec in narrow.observation_spec().values()} == {np.dtype(np.float32)}
+    assert {spec.dtype for spec in wide.observation_spec().values()} == {np.dtype(np.float64)}
+    assert narrow.action_spec().dtype == np.float32
+    assert wide.action_spec().dtype == np.float64
+    assert isinstance(narrow, dm_env.Environment)
+
+
+def test_an_environment_whose_wrappers_are_refused_is_closed(monkeypatch):
+    built = []
+    monkeypatch.setattr(fakes, 'make', lambda seed: built.append(fakes.Counter()) or built[0])
+    with pytest.raises(ValueError, match='canonical_actions'):
+        environments.make(FAKE, 0, canonical_actions=True)
+    assert built[0].closed
+
+
+def test_unannotated_signatures_take_the_types_of_their_defaults():
+    def function(seed, count=3, rate=0.5, flag=False, word='a', thing=None):
+        pass
+
+    known, is_open = arguments_module.foreign_arguments(function)
+    assert not is_open
+    assert known['count'].read('e', '4') == 4
+    assert known['count'].read('e', '4.5') == 4.5
+    assert known['flag'].read('e', 'true') is True
+    assert known['word'].read('e', '4') == '4'
+    assert known['thing'].read('e', '4') == 4
+    with pytest.raises(ValueError, match='argument flag must be a bool'):
+        known['flag'].read('e', '4')

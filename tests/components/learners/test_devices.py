@@ -1,0 +1,198 @@
+"""The learner on several devices: as on one but for rounding, for every agent.
+
+A process has the devices that it starts with, so one process of four makes the updates of all rows
+and prints what it saw; the tests are about that.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from culmen.components.actors import Actor
+from culmen.components.keys import Contexts
+from culmen.components.learners import Learner
+from tests.agents import registry
+from tests.agents import streams
+
+ROOT = pathlib.Path(__file__).parents[3]
+DEVICES = 4
+UPDATES = 100
+NAMES = [row.name for row in registry.AGENTS]
+
+
+@pytest.fixture(scope='module')
+def seen() -> dict[str, Any]:
+    """What a process of four devices says, by the row's name."""
+    flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={DEVICES}'
+    run = subprocess.run(
+        [sys.executable, '-m', 'tests.components.learners.test_devices'],
+        cwd=ROOT,
+        env={**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_parameters_are_those_of_one_device(seen, name):
+    assert seen[name]['moved'] > 0.01  # of their norm: something was learned
+    assert seen[name]['difference'] <= 1e-5
+    assert seen[name]['difference_of_calls_of_two'] <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_every_device_holds_its_part(seen, name):
+    assert seen[name]['batch'] == [[2]] * DEVICES  # of 8 windows
+    assert seen[name]['sharded_leaves'] > 5
+    assert seen[name]['batch_of_calls_of_two'] == [[2, 2]] * DEVICES
+    assert seen[name]['state_devices'] == DEVICES
+    assert seen[name]['state_is_whole_everywhere']
+    assert seen[name]['all_reduces'] > 0  # gradients meet; nothing is computed four times over
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_nothing_compiles_twice(seen, name):
+    assert seen[name]['compilations'] == {'learner': 1, 'actor': 1, 'placed_actor': 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_a_restored_learner_goes_on_the_same(seen, name):
+    assert seen[name]['restored_is_equal']
+    assert seen[name]['restored_compilations'] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_a_batch_that_does_not_split_is_refused_before_any_compute(seen, name):
+    words = 'batch_size must be a multiple of the 4 devices, got 7 (steps/step_type of a sample).'
+    assert seen[name]['refused'] == {'metric_names': words, 'step': words, 'updates': 0}
+
+
+# In the process of several devices.
+
+
+def observe(row: registry.Row) -> dict[str, Any]:
+    """Makes the updates of one row on one device and on all."""
+    core = row.agent.build(row.spec).learner
+    drawn = streams.samples(row, UPDATES)
+
+    def trained(devices: Any, updates_per_call: int = 1) -> Learner:
+        learner = Learner(
+            core, streams.Samples(drawn), 0, devices=devices, updates_per_call=updates_per_call
+        )
+        for _ in range(UPDATES // updates_per_call):
+            learner.step(updates_per_call)
+        return learner
+
+    one, several = trained(None), trained(jax.devices())
+    by_two = trained(jax.devices(), 2)
+    initial = flat(Learner(core, streams.Samples(drawn), 0).newest_variables)
+    final = flat(one.newest_variables)
+
+    def relative(params: Any) -> float:
+        return float(np.linalg.norm(flat(params) - final) / np.linalg.norm(final))
+
+    sharded = several._shard(drawn[0], 1)
+    stacked = jax.tree_util.tree_map(lambda x: np.stack([x, x]), drawn[0])
+    compiled = several._update.lower(several._carry, sharded, streams.packed(0)).compile()
+    state = jax.tree_util.tree_leaves((several._carry, several.newest_variables))
+    return {
+        'moved': float(np.linalg.norm(final - initial) / np.linalg.norm(final)),
+        'difference': relative(several.newest_variables),
+        'difference_of_calls_of_two': relative(by_two.newest_variables),
+        'batch': [list(shard.data.shape) for shard in sharded.probability.addressable_shards],
+        'sharded_leaves': sum(
+            len(leaf.addressable_shards) == DEVICES and not leaf.sharding.is_fully_replicated
+            for leaf in jax.tree_util.tree_leaves(sharded)
+        ),
+        'batch_of_calls_of_two': [
+            list(shard.data.shape)
+            for shard in by_two._shard(stacked, 2).probability.addressable_shards
+        ],
+        'state_devices': min(len(leaf.sharding.device_set) for leaf in state),
+        'state_is_whole_everywhere': all(leaf.sharding.is_fully_replicated for leaf in state),
+        'all_reduces': compiled.as_text().count('all-reduce'),
+        'compilations': {
+            'learner': several.num_compilations,
+            'actor': act(row, several, None),
+            'placed_actor': act(row, several, jax.devices()[1]),
+        },
+        **restored(core, drawn, several),
+        'refused': refused(core, drawn[0]),
+    }
+
+
+def act(row: registry.Row, learner: Learner, device: Any) -> int:
+    """How often the policy compiles in three ticks, each with new variables."""
+    core = row.agent.build(row.spec).actor
+    lanes = streams.lanes(4)
+    actor = Actor(core, learner, lanes, Contexts(0, 'actor', 0), 0, device=device)
+    stream = streams.random_stream(row.spec, 4)
+    for _ in range(3):
+        actor.select_action(next(stream))
+        learner.step()
+    return actor.num_compilations
+
+
+def restored(core: Any, drawn: Any, several: Learner) -> dict[str, Any]:
+    """Whether a learner put into the state of another makes the same updates."""
+    other = Learner(core, streams.Samples(drawn), 0, devices=jax.devices())
+    other._table.draws = several._table.draws
+    other.set_state(several.get_state())
+    for learner in (several, other):
+        for _ in range(3):
+            learner.step()
+    return {
+        'restored_is_equal': bool(
+            (flat(several.newest_variables) == flat(other.newest_variables)).all()
+        ),
+        'restored_compilations': other.num_compilations,
+    }
+
+
+def refused(core: Any, sample: Any) -> dict[str, Any]:
+    """What is said of a batch of seven."""
+    seven = jax.tree_util.tree_map(lambda x: x[:7] if np.ndim(x) else x, sample)
+    learner = Learner(core, streams.Samples((seven,)), 0, devices=jax.devices())
+    said: dict[str, Any] = {}
+    spec = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), seven)
+    for name, call in (
+        ('metric_names', lambda: learner.metric_names(spec)),
+        ('step', learner.step),
+    ):
+        try:
+            call()
+        except ValueError as error:
+            said[name] = str(error)
+    return {**said, 'updates': learner.learner_steps}
+
+
+def flat(params: Any) -> np.ndarray:
+    """All parameters as one vector."""
+    leaves = jax.tree_util.tree_leaves(params)
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves])
+
+
+def main() -> None:
+    """Prints what was seen, as one line of JSON."""
+    assert jax.device_count() == DEVICES
+    jax.config.update('jax_numpy_rank_promotion', 'raise')
+    print(json.dumps({row.name: observe(row) for row in registry.AGENTS}))
+
+
+if __name__ == '__main__':
+    main()

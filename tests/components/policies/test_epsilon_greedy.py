@@ -1,0 +1,98 @@
+"""Acting by action values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from culmen.components import policies
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import TimeStep
+
+VALUES = jnp.array([1.0, 3.0, 2.0, 3.0])
+
+
+def action_values(params, observation):
+    board = observation['board'] if isinstance(observation, dict) else observation
+    return params + jnp.zeros((board.shape[0], 1))
+
+
+def act(core, lanes, observation, key=0, actor_steps=0, params=None, total=None):
+    index = jnp.asarray(lanes, jnp.int32)
+    state = core.init(jax.random.key(0), Lanes(index, total or len(lanes)))
+    timestep = TimeStep(jnp.ones(len(lanes), jnp.int32), None, None, observation)
+    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0))
+    action, after, extras = core.select_action(
+        VALUES[None] if params is None else params, timestep, state, context
+    )
+    assert jax.tree_util.tree_structure(after) == jax.tree_util.tree_structure(state)
+    assert extras == ()
+    assert action.dtype == jnp.int32
+    return np.asarray(action)
+
+
+def many(core, count=4000, **kwargs):
+    return act(core, range(count), jnp.zeros((count, 1)), **kwargs)
+
+
+def test_greedy_takes_the_first_of_the_best():
+    np.testing.assert_array_equal(many(policies.greedy(action_values), 3), [1, 1, 1])
+
+
+def test_epsilon_is_the_share_of_random_actions():
+    actions = many(policies.epsilon_greedy(action_values, 0.4))
+    shares = np.bincount(actions, minlength=4) / len(actions)
+    np.testing.assert_allclose(shares, [0.1, 0.7, 0.1, 0.1], atol=0.03)
+
+
+def test_epsilon_follows_a_schedule_over_actor_steps():
+    core = policies.epsilon_greedy(action_values, policies.linear_schedule(1.0, 0.0, 100))
+    for steps, share in ((0, 0.25), (50, 0.625), (100, 1.0), (1000, 1.0)):
+        assert np.mean(many(core, actor_steps=steps) == 1) == pytest.approx(share, abs=0.03)
+
+
+def test_lanes_explore_unequally():
+    # Horgan et al. 2018: epsilon ** (1 + 7 i / (N - 1)): 0.4 for lane 0, 0.4 ** 8 for the last.
+    lanes = Lanes(jnp.arange(3), 3)
+    np.testing.assert_allclose(policies.ape_x_exponents(7.0)(lanes), [1.0, 4.5, 8.0])
+    core = policies.epsilon_greedy(action_values, 0.9, policies.ape_x_exponents(7.0))
+    lane_share = [
+        np.mean(act(core, [lane], jnp.zeros((1, 1)), key=key, total=2) != 1)
+        for lane in (0, 1)
+        for key in range(300)
+    ]
+    first, last = np.mean(lane_share[:300]), np.mean(lane_share[300:])
+    assert first == pytest.approx(0.9 * 0.75, abs=0.1)
+    assert last == pytest.approx(0.9**8 * 0.75, abs=0.1)
+
+
+def test_a_lane_depends_on_itself_alone():
+    core = policies.epsilon_greedy(action_values, 0.5)
+    whole = many(core, 64)
+    assert len(set(whole.tolist())) > 1
+    for part in (range(0, 1), range(3, 20), range(20, 64)):
+        np.testing.assert_array_equal(act(core, part, jnp.zeros((len(part), 1))), whole[list(part)])
+
+
+def test_calls_differ_by_their_key():
+    core = policies.epsilon_greedy(action_values, 1.0)
+    assert (many(core, 64, key=0) != many(core, 64, key=1)).any()
+    np.testing.assert_array_equal(many(core, 64, key=0), many(core, 64, key=0))
+
+
+@pytest.mark.parametrize('epsilon', [0.0, 1.0])
+def test_illegal_actions_are_never_taken(epsilon):
+    legal = np.tile(np.array([True, False, True, False]), (2000, 1))
+    observation = {'board': jnp.zeros((2000, 1)), 'legal_actions': jnp.asarray(legal)}
+    cores = [policies.epsilon_greedy(action_values, epsilon)]
+    cores += [policies.greedy(action_values)] if epsilon == 0 else []
+    for core in cores:
+        shares = np.bincount(act(core, range(2000), observation), minlength=4) / 2000
+        # The best legal action is 2; at random both legal ones are equally likely.
+        np.testing.assert_allclose(shares, [epsilon / 2, 0, 1 - epsilon / 2, 0], atol=0.04)
+
+
+def test_masking_keeps_a_zero_discount_out():
+    observation = {'legal_actions': jnp.array([False, False])}
+    assert jnp.max(policies.mask_illegal(jnp.array([1.0, 2.0]), observation)) * 0.0 == 0.0

@@ -1,0 +1,45 @@
+"""Uniformly random actions: within the spec, all of it, of 32 bits whatever an environment counts in."""
+
+import jax
+import numpy as np
+import pytest
+from dm_env import specs
+
+from culmen.components.policies.uniform import uniform_actions
+from tests.agents import registry
+
+KEYS = jax.random.split(jax.random.key(0), 4_000)
+
+
+def draw(action, observation=None):
+    spec = registry.discrete_spec()._replace(action=action)
+    return uniform_actions('WarmedUp', spec, observation, KEYS)
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.int64])
+def test_several_actions(dtype):
+    drawn = draw(specs.DiscreteArray(4, dtype))
+    assert drawn.dtype == np.int32
+    assert np.abs(np.bincount(drawn, minlength=4) - 1_000).max() < 5 * 750**0.5
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_a_box(dtype):
+    drawn = np.asarray(draw(specs.BoundedArray((2,), dtype, [-1, 10], [1, 20])))
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(drawn.min(axis=0), [-1, 10], atol=0.02)
+    np.testing.assert_allclose(drawn.max(axis=0), [1, 20], atol=0.02)
+    np.testing.assert_allclose(drawn.mean(axis=0), [0, 15], atol=0.3)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.1
+
+
+def test_a_nest_with_integers_within_bounds():
+    box = specs.BoundedArray((3,), np.int64, 2, 4)
+    drawn = draw({'a': box, 'b': specs.DiscreteArray(3)})
+    assert np.unique(drawn['a']).tolist() == [2, 3, 4]
+    assert np.unique(drawn['b']).tolist() == [0, 1, 2]
+
+
+def test_no_bounds_are_refused_by_name():
+    with pytest.raises(ValueError, match='WarmedUp needs actions within finite bounds'):
+        draw(specs.Array((2,), np.float32))

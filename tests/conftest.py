@@ -1,0 +1,46 @@
+"""What holds for every test: strict shapes, repeatable examples, a word on what was left out."""
+
+import importlib.util
+
+import hypothesis
+import jax
+import pytest
+
+# Arrays of different rank never meet by accident: every broadcast over a new axis is written out.
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Examples are drawn from the test's name, not from a clock, so that a failure repeats.
+hypothesis.settings.register_profile(
+    'culmen', deadline=None, derandomize=True, max_examples=50, database=None
+)
+hypothesis.settings.load_profile('culmen')
+
+# What a test of Culmen may need beyond the base package: its module and where it comes from.
+OPTIONAL = {
+    'launchpad': 'launchpad (Python 3.10 on Linux x86-64)',
+    'reverb': 'launchpad (Python 3.10 on Linux x86-64)',
+    'gymnasium': 'environments',
+    'ale_py': 'environments',
+    'bsuite': 'environments',
+    'minatar': 'environments',
+    'dm_control': 'environments (below Python 3.13)',
+    'tensorboardX': 'logging',
+    'wandb': 'logging',
+    'mlflow': 'logging',
+}
+
+
+def is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # A test may hide it.
+        return False
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the packages that are missing here, since the tests that need them were skipped."""
+    missing = [name for name in OPTIONAL if not is_installed(name)]
+    if missing:
+        terminalreporter.section('not tested here')
+        for name in missing:
+            terminalreporter.line(f'{name} is not installed; it comes with extra {OPTIONAL[name]}')

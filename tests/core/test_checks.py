@@ -1,0 +1,132 @@
+"""Checks of settings: what passes, what is refused, and in what words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+import pytest
+
+from culmen.core import checks
+
+
+@dataclass(frozen=True)
+class Config:
+    """One field of each kind."""
+
+    integer: int = 1
+    number: float = 1.0
+    flag: bool = False
+    text: str = 'a'
+    maybe: float | None = None
+    sizes: tuple[int, ...] = (1, 2)
+    choice: Literal['a', 'b'] = 'a'
+    function: Callable[[int], int] | None = None
+
+    def __post_init__(self) -> None:
+        checks.check_types(self)
+        checks.check_range('number', self.number, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'accepted'),
+    [
+        ('integer', 1.5, 'an int'),
+        ('integer', True, 'an int'),
+        ('number', 'x', 'a float'),
+        ('number', True, 'a float'),
+        ('flag', 1, 'a bool'),
+        ('text', 1, 'a str'),
+        ('maybe', 'x', 'a float or None'),
+        ('sizes', (1, 'x'), r'a tuple of \(an int, \.\.\.\)'),
+        ('sizes', [1, 2], r'a tuple of \(an int, \.\.\.\)'),
+        ('choice', 'c', "one of 'a', 'b'"),
+        ('function', 3, 'a callable or None'),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name(field, value, accepted):
+    with pytest.raises(TypeError, match=rf'Config\.{field} must be {accepted}, got'):
+        Config(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('integer', np.int32(3)),
+        ('number', 2),
+        ('number', np.float32(0.5)),
+        ('maybe', 0.5),
+        ('sizes', ()),
+        ('choice', 'b'),
+        ('function', len),
+    ],
+)
+def test_what_fits_is_accepted(field, value):
+    assert getattr(Config(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'value', 'words'),
+    [
+        ({'low': 1}, 0, 'at least 1, got 0'),
+        ({'low': 0, 'open_low': True}, 0, 'above 0, got 0'),
+        ({'high': 1}, 2, 'at most 1, got 2'),
+        ({'low': 0, 'high': 1}, 2, r'in \[0, 1\], got 2'),
+        ({'low': 0, 'high': 1, 'open_high': True}, 1, r'in \[0, 1\), got 1'),
+        ({'low': 0, 'high': 1}, float('nan'), r'in \[0, 1\], got nan'),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(kwargs, value, words):
+    with pytest.raises(ValueError, match=f'rate must be {words}'):
+        checks.check_range('rate', value, **kwargs)
+
+
+def test_bounds_are_in_range_and_none_passes():
+    checks.check_range('rate', 0, 0, 1)
+    checks.check_range('rate', 1, 0, 1)
+    checks.check_range('rate', None, 0, 1)
+
+
+def test_traced_settings_pass_every_check():
+    def traced(number):
+        return Config(number=number).number * 2
+
+    # 5 is out of range: a tracer can't be known to be.
+    assert jax.jit(traced)(5.0) == 10.0
+
+
+@pytest.mark.parametrize(
+    ('annotation', 'text', 'value'),
+    [
+        (int, '4', 4),
+        (int, '1e4', 10_000),
+        (float, '1', 1.0),
+        (float, '1e-3', 1e-3),
+        (float | None, 'none', None),
+        (bool, 'True', True),
+        (bool, 'false', False),
+        (str, '4', '4'),
+        (tuple[int, ...], '64,32', (64, 32)),
+        (tuple[int, ...], '(64,)', (64,)),
+        (tuple[int, ...], '64', (64,)),
+        (tuple[int, ...], [64, 32], (64, 32)),
+        (Literal['adam', 'rmsprop'], 'rmsprop', 'rmsprop'),
+    ],
+)
+def test_text_is_read_as_its_annotation_asks(annotation, text, value):
+    parsed = checks.parse('field', annotation, text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ('annotation', 'text'), [(int, '1.5'), (int, 'x'), (bool, '1'), (float, 'a')]
+)
+def test_text_that_does_not_fit_is_refused_by_name(annotation, text):
+    with pytest.raises(ValueError, match=f'field must be .*, got {text!r}'):
+        checks.parse('field', annotation, text)
+
+
+def test_an_unknown_name_comes_with_the_nearest():
+    assert 'dqn' in checks.unknown_name('agent', 'dqm', ['ppo', 'dqn'])

@@ -1,0 +1,118 @@
+"""Experience: what can be said, and what is refused."""
+
+import pytest
+
+from culmen.core import experience
+from culmen.core.experience import Dataset
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import Window
+
+
+def replay(**changes):
+    settings = {
+        'window': Window(),
+        'capacity': 10,
+        'min_size': 2,
+        'batch_size': 4,
+        'samples_per_insert': 1.0,
+    }
+    return Replay(**{**settings, **changes})
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [
+        (lambda: Window(length=0), 'Window.length must be at least 1, got 0'),
+        (lambda: Window(period=0), 'Window.period must be at least 1, got 0'),
+        (lambda: Window(ends=('a',), first=('a',)), r"share fields, got \['a'\]"),
+        (lambda: replay(capacity=0), 'Replay.capacity must be at least 1'),
+        (lambda: replay(min_size=11), r'Replay.min_size must be in \[0, 10\], got 11'),
+        (lambda: replay(batch_size=0), 'Replay.batch_size must be at least 1, got 0'),
+        (lambda: replay(samples_per_insert=0.0), 'Replay.samples_per_insert must be above 0'),
+        (lambda: replay(priority_exponent=-1.0), 'Replay.priority_exponent must be at least 0'),
+        (lambda: replay(priority=len), 'Replay.priority needs priority_exponent above 0'),
+        (lambda: replay(draw='all'), "batch_size must be 1 where draw='all', got 4"),
+        (lambda: Queue(Window(), batch_size=0), 'Queue.batch_size must be at least 1'),
+        (lambda: Queue(Window(), max_staleness=-1), 'Queue.max_staleness must be at least 0'),
+        (lambda: Dataset(Window(), 'path', 0), 'Dataset.batch_size must be at least 1'),
+    ],
+)
+def test_impossible_values_are_refused_by_name(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ('queue', 'lanes', 'updates', 'words'),
+    [
+        (Queue(Window(4, 4), max_staleness=0), 2, 1, 'cross_episodes=True and period == length'),
+        (
+            Queue(Window(4, 2, True), max_staleness=0),
+            2,
+            1,
+            'cross_episodes=True and period == length',
+        ),
+        (
+            Queue(Window(4, 4, True), batch_size=3, max_staleness=0),
+            2,
+            1,
+            'multiple of the 2 lanes, got 3',
+        ),
+        (Queue(Window(4, 4, True), max_staleness=0), 2, 2, 'updates_per_call must be 1'),
+        (
+            Queue(Window(4, 4, True), max_staleness=1, max_size=3),
+            2,
+            3,
+            'at most one more than max_st',
+        ),
+        (Queue(Window(4, 4, True)), 2, 3, 'updates_per_call must be at most max_size 2'),
+    ],
+)
+def test_a_queue_that_can_not_be_run_is_refused(queue, lanes, updates, words):
+    with pytest.raises(ValueError, match=words):
+        experience.check_experience({'queue': queue, 'replay': replay()}, lanes, updates)
+
+
+def test_a_queue_that_can_be_run_passes():
+    experience.check_experience(Queue(Window(4, 4, True), batch_size=4, max_staleness=0), 2, 1)
+    experience.check_experience(Queue(Window(4), max_staleness=0), 1, 1)
+
+
+def test_anything_else_is_refused_as_experience():
+    with pytest.raises(ValueError, match="experience\\['a'\\] must be a Replay"):
+        experience.check_experience({'a': 3}, 1)
+
+
+@pytest.mark.parametrize(
+    ('staleness', 'lag', 'updates', 'effective'),
+    [
+        (0, 1, 1, 0),
+        (1, 2, 1, 0),
+        (2, 2, 1, 1),
+        (None, 2, 1, 2),
+        (3, 1, 1, 1),
+        (3, 5, 2, 0),
+        (5, 5, 2, 1),
+    ],
+)
+def test_a_bound_on_staleness_bounds_the_lag(staleness, lag, updates, effective):
+    queue = Queue(Window(4, 4, True), max_staleness=staleness)
+    assert experience.effective_lag({'a': queue, 'b': replay()}, lag, updates) == effective
+
+
+@pytest.mark.parametrize(('batch_size', 'effective'), [(None, 1), (4, 5)])
+def test_where_actors_wait_for_the_learner_the_size_of_a_queue_bounds_the_lag(
+    batch_size, effective
+):
+    queue = Queue(Window(4, 4, True), batch_size=batch_size, max_size=2)
+    assert experience.effective_lag(queue, 5, bounded=True) == effective
+    assert experience.effective_lag(queue, 5) == 5
+
+
+@pytest.mark.parametrize('lone', [True, False])
+def test_mirror_and_its_inverse(lone):
+    shape = replay() if lone else {'a': replay(), 'b': replay()}
+    values = {name: i for i, name in enumerate(experience.tables(shape))}
+    assert experience.unmirror(shape, experience.mirror(shape, values)) == values
+    assert set(experience.unmirror(shape, None).values()) == {None}

@@ -1,0 +1,88 @@
+"""Runs for tests: one small experiment an environment family, and what to compare of two runs."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from dm_env import specs
+
+import culmen
+from culmen.agents import dqn
+from culmen.components import environments
+from culmen.launchers import configs
+
+SMALL = {
+    'hidden_sizes': (16,), 'min_replay_size': 50, 'replay_capacity': 300, 'batch_size': 8, 'n_step': 2,
+    'samples_per_insert': 8.0, 'epsilon_decay_steps': 300, 'priority_exponent': 0.6,
+}  # fmt: skip
+
+
+def experiment(environment, steps=600, **changes):
+    """A small run with evaluations and checkpoints that fall on different steps."""
+    settings = {
+        'agent': dqn.DQN(**SMALL),
+        'environment': environment,
+        'max_actor_steps': steps,
+        'seed': 3,
+        'evaluation': culmen.Evaluation(every=steps // 4, episodes=2),
+        'checkpoint': culmen.Checkpoint(every=steps // 6),
+    }
+    return culmen.Experiment(**{**settings, **changes})
+
+
+def balance(seed):
+    """dm_control's cartpole with three actions, in episodes of 40 steps."""
+    inner = environments.make(
+        'dm_control/cartpole/balance', seed, flatten_observation=True, step_limit=40
+    )
+    return Discretised(inner)
+
+
+class Discretised(environments.Wrapper):
+    """Actions -1, 0 and 1 of a continuous environment with one."""
+
+    def step(self, action):
+        return super().step(np.full(1, float(action) - 1, self._environment.action_spec().dtype))
+
+    def action_spec(self):
+        return specs.DiscreteArray(3, np.int32, 'action')
+
+
+def numbers(result):
+    """All that must not differ between a run and the same run broken and resumed."""
+    logs = {
+        label: frame[[c for c in frame if 'time' not in c and 'second' not in c]]
+        for label, frame in result.logs.items()
+    }
+    summary = {
+        k: v
+        for k, v in result.summary.items()
+        if k not in ('steps_per_second', 'resumed_at', 'workdir')
+    }
+    return logs, summary, result.params
+
+
+def assert_same(a, b):
+    """Two results are equal, bit for bit."""
+    import jax
+
+    (logs_a, summary_a, params_a), (logs_b, summary_b, params_b) = numbers(a), numbers(b)
+    assert summary_a == summary_b
+    assert set(logs_a) == set(logs_b) == {'actor', 'learner', 'evaluator'}
+    for label in logs_a:
+        assert len(logs_a[label]) > 0, label
+        assert logs_a[label].equals(logs_b[label]), label
+    leaves_a, leaves_b = jax.tree_util.tree_leaves(params_a), jax.tree_util.tree_leaves(params_b)
+    assert leaves_a
+    for x, y in zip(leaves_a, leaves_b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def main(config, workdir):
+    """Runs a config to its end; in a process of its own."""
+    culmen.run(configs.from_json(json.loads(Path(config).read_text())), workdir, progress=False)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,129 @@
+"""Programs from Python: what `make_program` refuses, what `launch` returns, and who waits for whom."""
+
+import pickle
+import threading
+
+import pytest
+
+import culmen
+from culmen.launchers import launchpad
+from culmen.launchers.remote import Stop
+from culmen.launchers.results import Refused
+from tests.conftest import is_installed
+from tests.integration import runs
+from tests.launchers.on_policy import Witness
+from tests.launchers.slow import Slow
+from tests.launchers.toys import corridor
+
+pytestmark = [
+    pytest.mark.launchpad,
+    pytest.mark.skipif(
+        not (is_installed('launchpad') and is_installed('reverb')),
+        reason='Launchpad has wheels for Python 3.10 on Linux x86-64 alone',
+    ),
+]
+
+
+def experiment(agent=None, **changes):
+    settings = {'max_actor_steps': 300, 'evaluation': culmen.Evaluation(episodes=1), 'seed': 1}
+    return culmen.Experiment(agent or Slow(), corridor, **{**settings, **changes})
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'num_actors': 0}, 'num_actors'),
+        ({'actors_per_process': 0}, 'actors_per_process'),
+        ({'variables_every': 0}, 'variables_every'),
+        ({'lead': 7.0}, r'lead must be at least batch_size \+ samples_per_insert = 8'),
+        ({'on_non_finite': 'ignore'}, "on_non_finite must be one of \\['stop', 'log'\\]"),
+    ],
+)
+def test_what_can_not_be_run_is_refused_before_anything_is_written(tmp_path, options, words):
+    with pytest.raises(Refused, match=words):
+        launchpad.make_program(experiment(), tmp_path / 'run', **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lanes_of_all_actors_are_held_to_the_experience():
+    lone = Witness(max_staleness=0)
+    launchpad.make_program(experiment(lone), num_actors=3)
+    with pytest.raises(Refused, match='updates_per_call must be 1'):
+        launchpad.make_program(experiment(lone, updates_per_call=2), num_actors=3)
+
+
+def test_a_backend_that_is_none_is_refused(tmp_path):
+    program = launchpad.make_program(experiment(), tmp_path / 'run')
+    with pytest.raises(Refused, match="backend must be one of \\['threads', 'processes'\\]"):
+        launchpad.launch(program, 'hosts')
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_actors_wait_where_they_are_too_far_ahead_and_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ahead, before = {}, {thread.name for thread in threading.enumerate()}
+    for lead in (8.0, 1_000.0):  # the second launch of a process too
+        sink = Furthest()
+        program = launchpad.make_program(
+            experiment(), num_actors=2, lead=lead, loggers=[sink], variables_every=1
+        )
+        result = launchpad.launch(program, 'threads', progress=False)
+        assert result.summary['actor_steps'] == 300
+        assert result.summary['learner_steps'] == 300 - 10
+        ahead[lead] = sink.steps
+    # An update is a step here, so 8 samples are 2 steps. What is not flushed yet, up to 8 ticks of each
+    # actor, has not met the limiter, and an actor's parameters are a call old.
+    assert ahead[8.0] <= 10 + 2 + 2 * 8 + 2
+    assert ahead[1_000.0] > 100
+    assert list(tmp_path.iterdir()) == []
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not {name for name in left if name.startswith(('actor', 'learner', 'counter'))}
+    assert result.workdir is None
+    assert result.logs['evaluator']['actor_steps'].tolist() == [300]
+    assert result.policy()(corridor(0).reset()) == 0
+
+
+class Furthest:
+    """By how many steps the actors ever were ahead of the updates, at the ends of their episodes."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def write(self, label, row):
+        if label.startswith('actor'):
+            self.steps = max(self.steps, row['actor_steps'] - row['learner_steps'])
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.slow
+def test_several_actors_in_a_process_and_a_budget_of_updates(tmp_path):
+    program = launchpad.make_program(
+        experiment(
+            culmen.agents.dqn.DQN(**runs.SMALL), max_actor_steps=None, max_learner_steps=77,
+            num_environments=2,
+        ),
+        tmp_path / 'run',
+        num_actors=3,
+        actors_per_process=2,
+    )  # fmt: skip
+    result = launchpad.launch(program, 'threads', progress=False)
+    assert result.summary['learner_steps'] == 77
+    names = {path.stem for path in (tmp_path / 'run' / 'logs').glob('actor-*.csv')}
+    assert names == {'actor-0', 'actor-1', 'actor-2'}
+    again = launchpad.launch(program, 'threads', progress=False)
+    assert again.summary == {**result.summary, 'resumed_at': result.summary['actor_steps']}
+
+
+def test_a_node_answers_its_own_program_alone():
+    node = launchpad._Served(None, Stop(), 'a' * 32)
+    node._server.open({'x': 1})
+    payload = pickle.dumps(('x',))
+    assert pickle.loads(node.call('a' * 32, 'get', payload)) == (0, 1)
+    with pytest.raises(PermissionError, match='of another program'):
+        node.call('b' * 32, 'get', payload)

@@ -1,0 +1,298 @@
+"""Programs for real: threads and processes under Launchpad, their budgets, ends, kills and resumes.
+
+Each runs as a command of its own, so that signals, exit codes and what is left behind are those that a
+user meets.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import culmen
+from tests.conftest import is_installed
+
+ROOT = Path(__file__).parents[2]
+CORRIDOR = 'tests.launchers.toys:corridor'
+MIN_SIZE, BATCH, SAMPLES_PER_INSERT = 50, 8, 4.0
+DQN = (
+    *('dqn', '--environment', CORRIDOR, '--agent.hidden_sizes', '16', '--agent.n_step', 1),
+    *('--agent.min_replay_size', MIN_SIZE, '--agent.batch_size', BATCH),
+    *('--agent.samples_per_insert', SAMPLES_PER_INSERT, '--evaluation-episodes', 2),
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.launchpad,
+    pytest.mark.skipif(
+        not (is_installed('launchpad') and is_installed('reverb')),
+        reason='Launchpad has wheels for Python 3.10 on Linux x86-64 alone',
+    ),
+]
+
+
+class Command:
+    """`culmen train ... --json` in a process of its own; who belongs to it is known by a mark."""
+
+    def __init__(self, workdir, *arguments):
+        self.workdir = Path(workdir)
+        self.mark = f'CULMEN_TEST={uuid.uuid4().hex}'
+        name, _, value = self.mark.partition('=')
+        command = [
+            sys.executable,
+            '-m',
+            'culmen',
+            'train',
+            *arguments,
+            '--workdir',
+            workdir,
+            '--json',
+        ]
+        self.process = subprocess.Popen(
+            [str(argument) for argument in command],
+            cwd=ROOT,
+            env={**os.environ, name: value},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, timeout=150):
+        """(exit code, standard output, standard error), once it has ended by itself."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            left = self.left()
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            out, err = self.process.communicate()
+            pytest.fail(f'still running: {left}\n{out}\n{err[-5000:]}')
+        return self.process.returncode, out, err
+
+    def left(self):
+        """The processes of this command that run, by their process ids."""
+        found = {}
+        for path in Path('/proc').glob('[0-9]*'):
+            try:
+                if self.mark.encode() in (path / 'environ').read_bytes():
+                    found[int(path.name)] = (path / 'cmdline').read_bytes().decode()
+            except OSError:
+                continue
+        return found
+
+    def node(self, name):
+        """The process id of a node."""
+        return next(pid for pid, line in self.left().items() if line.endswith(f'={name}\0'))
+
+    def wait_for_steps(self, steps, timeout=120):
+        """Waits until the actors have written that they are so far."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                pytest.fail(f'ended early: {self.process.stderr.read()[-5000:]}')
+            for path in self.workdir.glob('logs/actor-*.csv'):
+                rows = path.read_text().splitlines()
+                if len(rows) > 2 and int(rows[-2].split(',')[0]) >= steps:
+                    return
+            time.sleep(0.02)
+        pytest.fail(f'{steps} steps were not reached: {self.process.kill()}')
+
+
+def updates_for(steps):
+    """What the rate allows, with an item for each step."""
+    return math.floor((steps - MIN_SIZE) * SAMPLES_PER_INSERT / BATCH)
+
+
+def log(workdir, label):
+    return pd.read_csv(Path(workdir) / 'logs' / f'{label}.csv')
+
+
+def check_finished(workdir, result, steps, actors):
+    """What holds of any finished run, wherever it was stopped on the way."""
+    assert result['actor_steps'] == steps
+    assert result['learner_steps'] == updates_for(steps)
+    assert result['evaluation']['episodes'] == 2
+    assert json.loads((workdir / 'result.json').read_text()) == {**result, 'workdir': str(workdir)}
+    rows = pd.concat([log(workdir, f'actor-{i}') for i in range(actors)])
+    assert list(rows) == [
+        'actor_steps', 'learner_steps', 'episode_return', 'episode_length', 'steps_per_second'
+    ]  # fmt: skip
+    assert len(rows) == result['episodes']
+    assert set(rows['episode_length']) == {4}
+    evaluator = log(workdir, 'evaluator')
+    assert list(evaluator) == [
+        'actor_steps', 'learner_steps', 'episode_return', 'episode_length', 'episode_return_std',
+        'episodes',
+    ]  # fmt: skip
+    last = evaluator.iloc[-1]
+    assert (last['actor_steps'], last['learner_steps']) == (steps, result['learner_steps'])
+    assert last['episode_return'] == pytest.approx(result['evaluation']['return_mean'])
+    learner = log(workdir, 'learner')
+    assert list(learner)[:3] == ['actor_steps', 'learner_steps', 'loss']
+    assert learner['learner_steps'].iloc[-1] == result['learner_steps']
+    assert learner['loss'].notna().all()
+
+
+@pytest.mark.parametrize('launcher', ['threads', 'processes'])
+def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(tmp_path, launcher):
+    workdir = tmp_path / 'run'
+    arguments = (*DQN, '--steps', 1_501, '--evaluate-every', 500, '--checkpoint-every', 600,
+                 '--launcher', launcher, '--actors', 2)  # fmt: skip
+    command = Command(workdir, *arguments)
+    code, out, err = command.finish()
+    assert code == 0, err
+    assert command.left() == {}
+    assert len(out.splitlines()) == 1
+    result = json.loads(out)
+    assert (result['agent'], result['launcher'], result['resumed_at']) == ('dqn', launcher, 0)
+    check_finished(workdir, result, 1_501, actors=2)
+    # Evaluations at the multiples of 500, by reports of at most 16 ticks of 2 actors and 20 ms, and the end.
+    steps = log(workdir, 'evaluator')['actor_steps'].tolist()
+    assert [n // 500 for n in steps[:-1]] == [1, 2, 3][: len(steps) - 1]
+    assert len(steps) in (3, 4)
+    assert 'listen on all interfaces' in err
+    config = json.loads((workdir / 'config.json').read_text())
+    assert (config['launcher'], config['replay'], config['num_actors']) == (launcher, 'reverb', 2)
+    # Checkpoints at the multiples, the last at the end.
+    assert sorted(path.name for path in (workdir / 'checkpoints').glob('0*'))[-1] == '000000001501'
+    timings = json.loads((workdir / 'logs' / 'nodes.json').read_text())
+    assert set(timings) == {'learner', 'actor-0', 'actor-1', 'evaluator'}
+    assert timings['actor-0']['actor_steps'] + timings['actor-1']['actor_steps'] == 1_501
+    assert all(each['seconds'] > 0 for each in timings.values())
+    if launcher == 'processes':
+        assert (workdir / 'logs' / 'actor-1.log').exists()
+    assert culmen.load(workdir).summary['learner_steps'] == result['learner_steps']
+
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob('*') if path.is_file()}
+    code, out, err = Command(workdir, *arguments).finish()
+    assert code == 0, err
+    assert json.loads(out) == {**result, 'resumed_at': 1_501}
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*') if p.is_file()} == before
+
+    code, out, err = Command(workdir, *arguments[:-1], 3).finish()
+    assert (code, out) == (2, '')
+    assert 'num_actors differ' in err
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'number', 'code'),
+    [('threads', signal.SIGINT, 130), ('processes', signal.SIGTERM, 143)],
+)
+def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on(
+    tmp_path, launcher, number, code
+):
+    workdir = tmp_path / 'run'
+    # Actors of several lanes, two of them in a process, which ends a program with an exact budget too.
+    steps = 4_000
+    arguments = (*DQN, '--steps', steps, '--launcher', launcher, '--actors', 2)
+    command = Command(workdir, *arguments)
+    command.wait_for_steps(300)
+    begin = time.monotonic()
+    command.process.send_signal(number)
+    found, out, err = command.finish()
+    assert time.monotonic() - begin < 15
+    assert found == code, err
+    assert command.left() == {}
+    stopped = json.loads(out)
+    assert 300 <= stopped['actor_steps'] < steps
+    assert not (workdir / 'result.json').exists()
+    assert culmen.load(workdir).summary['actor_steps'] == stopped['actor_steps']
+
+    found, out, err = Command(workdir, *arguments).finish()
+    assert found == 0, err
+    result = json.loads(out)
+    assert result['resumed_at'] == stopped['actor_steps']
+    check_finished(workdir, result, steps, actors=2)
+
+
+def test_a_node_that_is_killed_ends_the_program(tmp_path):
+    command = Command(tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes')  # fmt: skip
+    command.wait_for_steps(100)
+    begin = time.monotonic()
+    os.kill(command.node('learner'), signal.SIGKILL)
+    code, out, err = command.finish()
+    assert time.monotonic() - begin < 15
+    assert (code, out) == (1, '')
+    assert 'node learner failed: it was ended by SIGKILL' in err
+    assert command.left() == {}
+
+
+def test_a_launcher_that_is_killed_leaves_nobody(tmp_path):
+    command = Command(tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes')
+    command.wait_for_steps(20)
+    command.process.kill()
+    command.process.communicate()
+    deadline = time.monotonic() + 15
+    while command.left() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert command.left() == {}
+
+
+@pytest.mark.parametrize('launcher', ['threads', 'processes'])
+def test_an_environment_that_raises_ends_the_program_with_its_traceback(tmp_path, launcher):
+    command = Command(
+        tmp_path / 'run', *DQN[:1], *('--environment', 'tests.launchers.toys:broken_corridor'),
+        *DQN[3:], '--steps', 100_000, '--launcher', launcher, '--actors', 2,
+    )  # fmt: skip
+    code, out, err = command.finish()
+    assert (code, out) == (1, '')
+    assert 'in step' in err
+    assert 'RuntimeError: the floor gave way' in err
+    assert (
+        'the environment of lane 0 raised RuntimeError: the floor gave way' in err.splitlines()[-1]
+    )
+    assert command.left() == {}
+
+
+def on_policy(workdir, launcher, staleness, steps):
+    # Checkpoints too: an actor that waits for parameters has to hold still like any other.
+    return Command(
+        workdir, 'tests.launchers.on_policy:Witness', '--environment', CORRIDOR,
+        '--steps', steps, '--num-environments', 2, '--evaluation-episodes', 1,
+        '--checkpoint-every', 300, '--agent.max_staleness', staleness,
+        '--launcher', launcher, '--actors', 2,
+    )  # fmt: skip
+
+
+def check_on_policy(workdir, result, staleness, steps):
+    assert result['actor_steps'] in (steps, steps + 1)  # two lanes an actor
+    row = log(workdir, 'learner').iloc[-1]
+    assert row['learner_steps'] == result['learner_steps']
+    # Four lanes, windows of 8 transitions over rows, five of which are an episode of 4 steps.
+    most = (steps + 1) * 5 / 4 / 8 / 4 + 1
+    assert 0.85 * most <= result['learner_steps'] <= most
+    assert row['wrong_version'] == 0
+    assert row['least_stale'] >= 0
+    assert row['most_stale'] <= staleness
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'staleness'), [('processes', 0), ('threads', 0), ('threads', 1)]
+)
+def test_windows_are_of_the_parameters_that_the_order_asks_for(tmp_path, launcher, staleness):
+    command = on_policy(tmp_path / 'run', launcher, staleness, 1_201)
+    code, out, err = command.finish()
+    assert code == 0, err
+    check_on_policy(tmp_path / 'run', json.loads(out), staleness, 1_201)
+    assert command.left() == {}
+
+
+def test_the_order_holds_over_a_stop_and_a_resume(tmp_path):
+    command = on_policy(tmp_path / 'run', 'threads', 0, 3_001)
+    command.wait_for_steps(350)
+    command.process.send_signal(signal.SIGTERM)
+    code, out, err = command.finish()
+    assert code == 143, err
+    assert 0 < json.loads(out)['actor_steps'] < 3_001
+    code, out, err = on_policy(tmp_path / 'run', 'threads', 0, 3_001).finish()
+    assert code == 0, err
+    check_on_policy(tmp_path / 'run', json.loads(out), 0, 3_001)

@@ -1,0 +1,129 @@
+"""The counter of a program: budgets are exact whoever asks when, and checkpoints find nobody acting."""
+
+import random
+
+import numpy as np
+import pytest
+
+from culmen.launchers.nodes import CounterNode
+from culmen.launchers.nodes.counter import FINISHED
+from culmen.launchers.nodes.counter import HOLD
+from culmen.launchers.nodes.counter import OVER
+from culmen.launchers.nodes.counter import RUN
+from culmen.launchers.remote import Stop
+
+
+def counter(tmp_path, **changes):
+    settings = {'num_actors': 3, 'max_actor_steps': 100, 'logs': tmp_path}
+    return CounterNode(stop=Stop(), **{**settings, **changes})
+
+
+class FakeActor:
+    """Claims and takes steps as an actor does: a tick costs the lanes that are not at an end."""
+
+    def __init__(self, index, lanes, node, generator):
+        self.index, self.lanes, self.node, self.generator = index, lanes, node, generator
+        self.granted = self.taken = 0
+        self.over = False
+
+    def turn(self, gives_back=False):
+        need = self.generator.randint(1, self.lanes)
+        if self.granted - self.taken >= need and not gives_back:
+            self.taken += need
+            return
+        want = 0 if gives_back else self.generator.choice([1, 4, 16]) * self.lanes
+        grant = self.node.exchange(self.index, self.taken, 0, [], need, want)
+        self.granted, self.taken = grant.steps, 0
+        self.over = grant.phase == OVER
+
+
+@pytest.mark.parametrize('lanes', [1, 3])
+@pytest.mark.parametrize('seed', range(8))
+def test_budgets_are_exact_in_any_order(tmp_path, lanes, seed):
+    generator = random.Random(seed)
+    node = counter(tmp_path, max_actor_steps=1_000)
+    actors = [FakeActor(i, lanes, node, generator) for i in range(3)]
+    turns = 0
+    while not all(actor.over for actor in actors):
+        turns += 1
+        assert turns < 100_000, 'nobody can go on, and the budget is not used up'
+        actor = generator.choice([actor for actor in actors if not actor.over])
+        actor.turn(gives_back=generator.random() < 0.05)
+    steps = node.get_status()['actor_steps']
+    assert 1_000 <= steps <= 1_000 + lanes - 1
+
+
+def test_what_one_gives_back_another_takes(tmp_path):
+    node = counter(tmp_path, num_actors=2, max_actor_steps=10)
+    assert node.exchange(0, 0, 0, [], 1, 10).steps == 10
+    waiting = node.exchange(1, 0, 0, [], 1, 4)
+    assert (waiting.steps, waiting.phase) == (0, RUN)  # not over: it may come back
+    assert node.exchange(0, 3, 0, [], 1, 0).actor_steps == 3
+    assert node.exchange(1, 0, 0, [], 1, 16).steps == 7
+    assert node.exchange(1, 7, 0, [], 1, 1).phase == OVER
+
+
+def test_without_a_budget_of_steps_there_is_no_end(tmp_path):
+    node = counter(tmp_path, max_actor_steps=None)
+    assert [node.exchange(0, n, 0, [], 1, 8).steps for n in (0, 8, 8)] == [8, 8, 8]
+    node.finish()
+    assert node.exchange(0, 8, 0, [], 1, 8).phase == OVER
+
+
+def test_a_pause_is_quiet_when_every_actor_holds_or_has_left(tmp_path):
+    node = counter(tmp_path, num_actors=2)
+    node.exchange(0, 0, 0, [], 1, 4)
+    node.pause()
+    assert node.exchange(1, 0, 0, [], 1, 4) == (0, 0, HOLD)
+    node.hold(1, {'calls': 1})
+    assert not node.sync(0, None).quiet
+    assert node.exchange(0, 4, 0, [], 1, 4).phase == HOLD
+    node.hold(0, {'calls': 2})
+    assert node.sync(0, None).quiet
+    assert node.get_state()['actors'] == {'0': {'calls': 2}, '1': {'calls': 1}}
+    node.resume()
+    assert node.exchange(0, 0, 0, [], 1, 4).steps == 4
+    assert not node.sync(0, None).quiet
+    node.leave(0, {'calls': 3})
+    node.pause()
+    node.hold(1, {'calls': 1})
+    assert node.sync(0, None).quiet
+
+
+def test_rows_go_to_the_log_of_their_actor_and_are_cut_on_resume(tmp_path):
+    node = counter(tmp_path, num_actors=2, max_actor_steps=1_000)
+    node.open_logs(['actor_steps', 'learner_steps', 'loss', 'entropy'])
+    row = {'actor_steps': 9, 'learner_steps': 0, 'episode_return': -1.0, 'episode_length': 9,
+           'steps_per_second': 5.0}  # fmt: skip
+    node.exchange(1, 9, 1, [row], 1, 1)
+    node.sync(2, {'actor_steps': 9, 'learner_steps': 2, 'loss': 0.5, 'entropy': 1.0})
+    saved = node.get_state()
+    node.exchange(0, 9, 1, [row], 1, 1)
+    node.evaluated(
+        {'actor_steps': 18, 'learner_steps': 2, 'episode_return': 1.0, 'episode_length': 9.0,
+         'episode_return_std': 0.0, 'episodes': 2},
+        {'episodes': 2, 'return_mean': np.float64(1.0), 'return_std': 0.0},
+    )  # fmt: skip
+    node.complete(FINISHED)
+    assert node.get_status()['episodes'] == 2
+    assert len((tmp_path / 'actor-0.csv').read_text().splitlines()) == 2
+    assert len((tmp_path / 'evaluator.csv').read_text().splitlines()) == 2
+
+    resumed = counter(tmp_path, num_actors=2, max_actor_steps=1_000, state=saved)
+    resumed.open_logs(['actor_steps', 'learner_steps', 'loss', 'entropy'])
+    status = resumed.get_status()
+    assert (status['actor_steps'], status['learner_steps'], status['episodes']) == (9, 2, 1)
+    assert (tmp_path / 'actor-1.csv').read_text().splitlines()[1:] == ['9,0,-1.0,9,5.0']
+    assert (tmp_path / 'learner.csv').read_text().splitlines()[1:] == ['9,2,0.5,1.0']
+    for label in ('actor-0', 'evaluator'):
+        assert len((tmp_path / f'{label}.csv').read_text().splitlines()) == 1
+
+
+def test_a_return_that_was_asked_for_ends_the_run(tmp_path):
+    node = counter(tmp_path, until_return=0.5)
+    node.open_logs(['actor_steps', 'learner_steps', 'loss'])
+    row = dict.fromkeys(('actor_steps', 'learner_steps', 'episode_return'), 0)
+    node.evaluated(row, {'return_mean': 0.4})
+    assert node.get_phase() == RUN
+    node.evaluated(row, {'return_mean': 0.5})
+    assert node.get_phase() == OVER

@@ -1,0 +1,62 @@
+"""A small on-policy agent that learns nothing but who acted: for tests of the order of windows."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from culmen.core import ActorCore
+from culmen.core import LearnerCore
+from culmen.core import Parts
+from culmen.core import Queue
+from culmen.core import Window
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Its parameters are the number of updates that made them, and every step says which ones acted.
+
+    The metrics are over all updates so far: `most_stale` and `least_stale`, the number of an update
+    less the parameters that acted in its windows; `wrong_version`, whether a sample ever named another
+    version than the parameters that acted first.
+    """
+
+    length: int = 8
+    max_staleness: int | None = 0
+    max_size: int = 2
+
+    def build(self, spec):
+        def select_action(params, timestep, state, context):
+            lanes = timestep.step_type.shape
+            action = jax.random.randint(context.key, lanes, 0, spec.action.num_values)
+            return action.astype(spec.action.dtype), state, jnp.full(lanes, params)
+
+        def update(state, sample, context):
+            stale = context.learner_steps - sample.steps.extras
+            state = {
+                'updates': state['updates'] + 1,
+                'most_stale': jnp.maximum(state['most_stale'], jnp.max(stale)),
+                'least_stale': jnp.minimum(state['least_stale'], jnp.min(stale)),
+                'wrong_version': state['wrong_version']
+                | jnp.any(sample.version != sample.steps.extras[:, 0]),
+            }
+            metrics = {name: state[name] for name in ('most_stale', 'least_stale', 'wrong_version')}
+            return state, {'loss': jnp.mean(stale.astype(jnp.float32)), **metrics}, None
+
+        def init(key):
+            zero = jnp.zeros((), jnp.int32)
+            return {
+                'updates': zero,
+                'most_stale': zero,
+                'least_stale': zero,
+                'wrong_version': jnp.zeros((), bool),
+            }
+
+        actor = ActorCore(lambda key, lanes: jnp.zeros(len(lanes.index)), select_action)
+        window = Window(length=self.length, period=self.length, cross_episodes=True)
+        return Parts(
+            actor=actor,
+            evaluator=actor,
+            learner=LearnerCore(init, update, lambda state: state['updates']),
+            experience=Queue(window, max_staleness=self.max_staleness, max_size=self.max_size),
+        )

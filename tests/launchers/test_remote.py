@@ -1,0 +1,201 @@
+"""Calls between nodes: what they carry, nodes that come late, and that no wait outlives the end."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from culmen.components.packing import pack
+from culmen.launchers.remote import Asking
+from culmen.launchers.remote import Remote
+from culmen.launchers.remote import RemoteError
+from culmen.launchers.remote import Server
+from culmen.launchers.remote import Stop
+from culmen.launchers.remote import Stopped
+
+
+class Threads:
+    """An engine of threads."""
+
+    def __init__(self, server, listens=lambda: True):
+        self.pool = ThreadPoolExecutor(4)
+        self.server = server
+        self.listens = listens
+
+    def start(self, name, payload):
+        return self.pool.submit(self.server.call, name, payload)
+
+
+class Node:
+    def __init__(self):
+        self.calls = 0
+
+    def add(self, a, b):
+        self.calls += 1
+        return a + b
+
+    def fail(self):
+        raise KeyError('nothing of that name')
+
+    def _secret(self):
+        return 1
+
+
+def test_arrays_go_there_and_back_and_traffic_is_counted():
+    server = Server()
+    server.open(Node())
+    remote = Remote('adder', Threads(server), Stop())
+    result = remote.add(np.arange(3, dtype=np.int16), np.int16(1))
+    assert result.dtype == np.int16
+    assert result.tolist() == [1, 2, 3]
+    traffic = remote.traffic()
+    assert traffic['calls'] == 1
+    assert traffic['bytes'] > 100
+    assert traffic['seconds'] > 0
+
+
+def test_parameters_of_a_class_that_has_no_name_elsewhere_travel_too():
+    class Params(NamedTuple):
+        weights: object
+
+    server, node = Server(), Node()
+    node.get = lambda: pack(Params(jnp.ones(3)))
+    server.open(node)
+    result = Remote('learner', Threads(server), Stop()).get().unpack()
+    assert type(result).__name__ == 'Params'
+    assert result.weights.tolist() == [1, 1, 1]
+
+
+def test_an_error_of_the_other_node_is_told_with_its_traceback():
+    server = Server()
+    server.open(Node())
+    remote = Remote('adder', Threads(server), Stop())
+    with pytest.raises(
+        RemoteError, match=r'(?s)fail of node adder.*KeyError.*nothing of that name'
+    ):
+        remote.fail()
+    with pytest.raises(AttributeError):
+        remote._secret()
+    with pytest.raises(RemoteError, match='public methods'):
+        remote._call('_secret', ())
+
+
+def test_a_call_waits_for_a_node_that_is_made_later_and_is_made_once():
+    server, node, open_at = Server(), Node(), time.monotonic() + 0.4
+    listens = lambda: time.monotonic() > open_at - 0.3
+    threading.Timer(0.4, lambda: server.open(node)).start()
+    assert Remote('adder', Threads(server, listens), Stop()).add(1, 2) == 3
+    assert time.monotonic() >= open_at
+    assert node.calls == 1
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_no_wait_outlives_the_stop(there):
+    stop = Stop()
+    remote = Remote('nobody', Threads(Server(), lambda: there), stop)
+    threading.Timer(0.2, stop.set).start()
+    begin = time.monotonic()
+    with pytest.raises(Stopped):
+        remote.add(1, 2)
+    assert time.monotonic() - begin < 2
+
+
+def test_a_connection_that_breaks_is_no_error_where_the_program_ends():
+    class Broken(Threads):
+        def start(self, name, payload):
+            future = Future()
+            future.set_exception(OSError('socket closed'))
+            return future
+
+    stop = Stop()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(Stopped):
+        Remote('gone', Broken(Server()), stop).add(1, 2)
+
+
+def test_asking_never_waits():
+    server, node = Server(), Node()
+    node.get = lambda: {'calls': 5}
+    asking = Asking('get', Threads(server), 0.01)
+    begin = time.monotonic()
+    assert asking.poll() is None
+    assert asking.poll() is None
+    assert time.monotonic() - begin < 0.15
+    server.open(node)
+    deadline = time.monotonic() + 5
+    while asking.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert asking.answer == {'calls': 5}
+
+
+CHILD = """
+import pickle, sys, time
+stop = pickle.loads(bytes.fromhex(sys.argv[1]))
+assert stop is pickle.loads(bytes.fromhex(sys.argv[1]))
+stop.install()
+print('ready', flush=True)
+sys.exit(0 if stop.wait(30) else 3)
+"""
+
+
+def child():
+    process = subprocess.Popen(
+        [sys.executable, '-c', CHILD, pickle.dumps(Stop()).hex()], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == 'ready\n'
+    process.stdout.close()
+    return process
+
+
+def test_in_a_process_sigterm_stops_and_sigint_does_not():
+    process = child()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == 0
+
+
+def test_a_process_whose_launcher_is_gone_ends():
+    code = f"""
+import subprocess, sys, time
+command = [sys.executable, '-c', {CHILD!r}, {pickle.dumps(Stop()).hex()!r}]
+p = subprocess.Popen(command, stdout=subprocess.PIPE)
+p.stdout.readline()
+print(p.pid, flush=True)
+time.sleep(60)
+"""
+    launcher = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    node = int(launcher.stdout.readline())
+    launcher.kill()
+    launcher.wait()
+    launcher.stdout.close()
+    deadline = time.monotonic() + 5
+    while is_running(node) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(node)
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_in_this_process_a_stop_touches_no_signal():
+    before = signal.getsignal(signal.SIGTERM)
+    Stop().install()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert os.getpid()

@@ -1,0 +1,85 @@
+"""Result: its logs, its policy, its figure, and how it reads."""
+
+import pytest
+
+from culmen.components.loggers import Logs
+from culmen.launchers.results import Refused
+from culmen.launchers.results import Result
+from culmen.launchers.results import refusing
+
+SUMMARY = {
+    'agent': 'dqn',
+    'environment': 'bsuite/catch/0',
+    'actor_steps': 20_000,
+    'steps_per_second': 8431.25,
+    'evaluation': {'episodes': 20, 'return_mean': 0.95, 'return_std': 0.1},
+}
+
+
+def logs(directory=None):
+    logs = Logs(directory)
+    for step in (10, 20):
+        logs.write('evaluator', {'actor_steps': step, 'episode_return': step / 20})
+    logs.close()
+    return logs
+
+
+def test_the_logs_are_those_given_or_those_of_the_workdir(tmp_path):
+    written = logs(tmp_path / 'logs')
+    stored = Result(None, str(tmp_path), SUMMARY)
+    assert list(stored.logs) == ['actor', 'evaluator', 'learner']
+    assert stored.logs['evaluator']['episode_return'].tolist() == [0.5, 1.0]
+    assert Result(None, None, SUMMARY, logs=written).logs is written
+    assert dict(Result(None, None, SUMMARY).logs) == {}
+
+
+def test_the_policy_is_made_with_a_seed():
+    result = Result(None, None, SUMMARY, make_policy=lambda seed: ('policy', seed))
+    assert (result.policy(), result.policy(seed=3)) == (('policy', 0), ('policy', 3))
+    with pytest.raises(ValueError, match='no policy'):
+        Result(None, None, SUMMARY).policy()
+
+
+def test_it_reads_as_a_list_of_its_numbers():
+    text = repr(Result(None, None, SUMMARY, interrupted=True))
+    assert text.splitlines() == [
+        'Result',
+        '  agent: dqn',
+        '  environment: bsuite/catch/0',
+        '  actor_steps: 20,000',
+        '  steps_per_second: 8,431',
+        '  evaluation: episodes 20, return_mean 0.95, return_std 0.1',
+        '  interrupted: the same call with its workdir goes on',
+    ]
+
+
+def test_the_figure_shows_itself_and_is_written(tmp_path):
+    result = Result(None, None, SUMMARY, logs=logs())
+    figure = result.plot(tmp_path / 'curve.png')
+    assert (tmp_path / 'curve.png').read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'
+    assert figure._repr_png_()[:8] == b'\x89PNG\r\n\x1a\n'
+    line = figure.axes[0].lines[0]
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([10, 20], [0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [(TypeError('a'), 'a'), (KeyError('no run'), 'no run'), (ImportError(''), 'ImportError')],
+)
+def test_wrong_settings_are_a_refusal(error, message):
+    with pytest.raises(Refused) as caught, refusing():
+        raise error
+    assert str(caught.value) == message
+    assert caught.value.__cause__ is error
+
+
+def test_a_refusal_stays_the_one_it_is():
+    refusal = Refused('once')
+    with pytest.raises(Refused) as caught, refusing(), refusing():
+        raise refusal
+    assert caught.value is refusal
+
+
+def test_what_is_no_setting_passes_through():
+    with pytest.raises(ZeroDivisionError), refusing():
+        raise ZeroDivisionError
