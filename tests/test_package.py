@@ -54,6 +54,7 @@ OPTIONAL = {
     'gymnasium': ['gymnasium', 'gymnasium.wrappers', 'pygame', 'Box2D', 'ale_py', 'cv2'],
     'environments': ['bsuite', 'bsuite.sweep', 'minatar', 'imageio.v3', 'imageio_ffmpeg'],
     'dm_control': ['dm_control.suite', 'mujoco'],
+    'jax environments': ['gymnax', 'brax.envs'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
     'dev': [
         'hypothesis',

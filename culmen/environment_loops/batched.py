@@ -1,6 +1,6 @@
 """N environments as one: a batch of lanes that steps together, with one time step of all of them.
 
-The only place where Python environments are stepped. Every step is held to the spec; an environment
+The only place where environments are stepped from Python. Every step is held to the spec; an environment
 that breaks it, or raises, is named with its lane. A step after LAST gives FIRST, as in dm_env, so
 lanes end when they like.
 """
@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.environments.functional import DmEnvironment
+from culmen.components.environments.functional import compiled
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import validate_timestep
 from culmen.core.types import LAST
@@ -37,7 +39,7 @@ class EnvironmentFailure(RuntimeError):
 
 
 class BatchedEnvironment:
-    """Steps N environments together."""
+    """Steps N environments together, one after another."""
 
     def __init__(
         self,
@@ -51,8 +53,8 @@ class BatchedEnvironment:
         self.num_lanes = num_lanes or len(self.environments)
         self.episodes: list[Episode] = []  # ended in the last step
         self.new_steps = 0  # lanes whose last time step is not FIRST
-        self._returns: list[Any] = [0.0] * self.num_lanes
-        self._lengths = [0] * self.num_lanes
+        self._returns: Any = [0.0] * self.num_lanes
+        self._lengths: Any = [0] * self.num_lanes
         self._observations = _Stacker(spec.observation, self.num_lanes)
         self._scalar_reward = (
             not isinstance(spec.reward, (dict, tuple, list)) and spec.reward.shape == ()
@@ -165,7 +167,10 @@ class BatchedEnvironment:
 
     def get_state(self) -> dict[str, Any]:
         """The running sums of the lanes; the environments' own states are the checkpoint's."""
-        return {'returns': list(self._returns), 'lengths': list(self._lengths)}
+        return {
+            'returns': np.asarray(self._returns).tolist(),
+            'lengths': np.asarray(self._lengths).tolist(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
@@ -176,6 +181,84 @@ class BatchedEnvironment:
         """Closes every environment."""
         for environment in self.environments:
             environment.close()
+
+
+class FunctionalBatch(BatchedEnvironment):
+    """Lanes of one JAX environment: all are stepped in one compiled call."""
+
+    def __init__(self, environments: Sequence[DmEnvironment], spec: EnvironmentSpec) -> None:
+        """Args: environments: one a lane, around the same JaxEnvironment."""
+        self._lanes: Any = None  # of all, side by side; None: each environment has its own
+        super().__init__(environments, spec)
+        self._functions = compiled(environments[0].functions)
+
+    @property
+    def environments(self) -> list[Any]:
+        """One a lane, each as it stands now."""
+        if self._lanes is not None:
+            lanes = jax.tree_util.tree_map(np.asarray, self._lanes)
+            for i, environment in enumerate(self._environments):
+                environment.lane = jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], lanes)
+            self._lanes = None
+        return self._environments
+
+    @environments.setter
+    def environments(self, environments: list[Any]) -> None:
+        self._environments = environments
+
+    def reset(self) -> TimeStep:
+        """Begins an episode in every lane."""
+        self._frozen = [False] * self.num_lanes
+        keys = [
+            environment.first_key if environment.lane is None else environment.lane.key
+            for environment in self.environments
+        ]
+        self._lanes, timestep = self._functions.begin_all(np.stack(keys))
+        return self._hear(timestep)
+
+    def step(self, action: Nest) -> TimeStep:
+        """Steps every lane, one that is frozen too. Actions: NumPy leaves [B, ...]."""
+        if self._lanes is None:
+            if any(environment.lane is None for environment in self._environments):
+                return self.reset()  # fresh ones, whose state could not be restored
+            self._lanes = jax.tree_util.tree_map(
+                lambda *leaves: np.stack(leaves),
+                *[environment.lane for environment in self._environments],
+            )
+        self._lanes, timestep = self._functions.advance_all(
+            self._lanes, as_actions(self.spec.action, action)
+        )
+        return self._hear(timestep)
+
+    def _hear(self, timestep: TimeStep) -> TimeStep:
+        timestep = jax.tree_util.tree_map(np.asarray, timestep)
+        first, last = timestep.first(), timestep.last()
+        finite = np.isfinite(timestep.reward) & np.isfinite(timestep.discount)
+        if not finite.all():
+            lane = int(np.argmin(finite))
+            raise EnvironmentFailure(
+                f'the environment of lane {lane} gave a reward or a discount that is not finite: '
+                f'{timestep.reward[lane]}, {timestep.discount[lane]}.'
+            )
+        self.new_steps = self.num_lanes - int(first.sum())
+        self._returns = np.where(
+            first, 0.0, np.add(self._returns, timestep.reward, dtype=np.float64)
+        )
+        self._lengths = np.where(first, 0, np.add(self._lengths, 1))
+        self.episodes = [
+            Episode(int(lane), float(self._returns[lane]), int(self._lengths[lane]))
+            for lane in last.nonzero()[0]
+            if not self._frozen[lane]
+        ]
+        return timestep
+
+
+def batch(environments: Sequence[dm_env.Environment], spec: EnvironmentSpec) -> BatchedEnvironment:
+    """N environments as one; where they are lanes of one JAX environment, in one call a step."""
+    if len(environments) > 1 and all(isinstance(each, DmEnvironment) for each in environments):
+        if len({id(each.functions) for each in environments}) == 1:
+            return FunctionalBatch(environments, spec)
+    return BatchedEnvironment(environments, spec)
 
 
 def as_actions(spec: Any, action: Nest) -> Nest:

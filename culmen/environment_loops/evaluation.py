@@ -20,7 +20,7 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
-from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import batch as make_batch
 
 MAX_LANES = 16
 
@@ -95,7 +95,7 @@ class Evaluator:
             self._make_environment(fold_seed(self._seed, 'evaluator', lane, number))
             for lane in range(self._lanes.total)
         ]
-        batch = BatchedEnvironment(environments, self._spec)
+        batch = make_batch(environments, self._spec)
         played: list[list[tuple[float | list[float], int]]] = [[] for _ in environments]
         try:
             timestep = batch.reset()

@@ -47,8 +47,8 @@ from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
 from culmen.core.specs import zeros_like
 from culmen.core.types import TimeStep
-from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.batched import batch as make_batch
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
@@ -495,7 +495,7 @@ class Training(Run):
             writer=self._table if self._recorder is None else Writers(self._table, self._recorder),
             device=actor_device,
         )
-        self._environment = BatchedEnvironment(built.environments, spec)
+        self._environment = make_batch(built.environments, spec)
         self._loop = EnvironmentLoop(
             self._environment,
             self._actor,

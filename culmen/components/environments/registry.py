@@ -97,6 +97,21 @@ _FAMILIES = (
         {'frame_stack': 4},
     ),
     Family(
+        'gymnax',
+        'gymnax/<id>',
+        ('gymnax/CartPole-v1', 'gymnax/Pendulum-v1', 'gymnax/Breakout-MinAtar'),
+        ('gymnax', 'gymnasium'),
+        'all',
+    ),
+    Family(
+        'brax',
+        'brax/<environment>',
+        ('brax/ant', 'brax/halfcheetah', 'brax/inverted_pendulum'),
+        ('brax',),
+        'all',
+    ),
+    Family('jax', 'jax/<environment>', ('jax/catch',), (), 'all'),
+    Family(
         'function',
         '<module>:<function>',
         ('my_package.my_module:make_environment',),
@@ -136,8 +151,8 @@ def make(name: str, seed: int, **arguments: Any) -> dm_env.Environment:
 
     Args:
         name: 'bsuite/catch/0', 'gymnasium/CartPole-v1', 'minatar/breakout',
-            'dm_control/cartpole/swingup', 'atari/pong', or 'module:function' for a callable
-            seed -> dm_env.Environment.
+            'dm_control/cartpole/swingup', 'atari/pong', 'gymnax/CartPole-v1', 'brax/ant',
+            'jax/catch', or 'module:function' for a callable seed -> dm_env.Environment.
         seed: int in [0, 2**31).
         **arguments: of the family, and of `wrappers.wrap`, which every environment takes:
             make('atari/pong', 1, sticky_actions=0.0, frame_stack=2).
@@ -220,8 +235,8 @@ def _arguments(family: Family, identity: str) -> tuple[dict[str, Argument], dict
 
 
 def _foreign(family: Family, identity: str) -> tuple[dict[str, Argument], bool]:
-    if family.name == 'gymnasium':
-        options: Callable[[str], tuple[dict[str, Argument], bool]] = _module('gymnasium').options
+    if family.name in ('gymnasium', 'gymnax'):
+        options: Callable[[str], tuple[dict[str, Argument], bool]] = _module(family.name).options
         return options(identity)
     if family.name == 'function':
         known, is_open = foreign_arguments(function.resolve(identity))

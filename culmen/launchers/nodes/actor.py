@@ -18,8 +18,8 @@ from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experiment import Experiment
 from culmen.core.types import LAST
 from culmen.core.types import Params
-from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.batched import batch as make_batch
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import build
 from culmen.launchers.building import prepare
@@ -98,7 +98,7 @@ class ActorNode:
         if state is not None:
             self._actor.set_state(dict(state))
         self._taken = _Taken(resumed_at)
-        self._environment = BatchedEnvironment(built.environments, built.spec)
+        self._environment = make_batch(built.environments, built.spec)
         self._loop = EnvironmentLoop(
             self._environment,
             self._actor,

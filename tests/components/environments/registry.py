@@ -39,6 +39,8 @@ _MUJOCO = functools.partial(Row, packages=('gymnasium', 'mujoco'))
 _MINATAR = functools.partial(Row, packages=('minatar',))
 _CONTROL = functools.partial(Row, packages=('dm_control',))
 _ATARI = functools.partial(Row, packages=('ale_py', 'cv2'))
+_GYMNAX = functools.partial(Row, packages=('gymnax', 'gymnasium'))
+_BRAX = functools.partial(Row, packages=('brax',))
 _PROBE = functools.partial(Row, packages=())
 
 _TERMINATION = frozenset({'termination'})
@@ -104,6 +106,23 @@ ROWS = (
         arguments={'grayscale': False, 'screen_size': None, 'sticky_actions': 0.5},
         steps=60,
         ends=_NEITHER,
+    ),
+    Row('jax/catch'),
+    Row('jax/catch', arguments={'rows': 4, 'columns': 3}),
+    _GYMNAX('gymnax/CartPole-v1'),
+    _GYMNAX('gymnax/CartPole-v1', arguments={'max_episode_steps': 6}, ends=_TRUNCATION),
+    _GYMNAX('gymnax/CartPole-v1', arguments={'max_episode_steps': 15, 'gravity': 12.0}, ends=_BOTH),
+    _GYMNAX('gymnax/Pendulum-v1', steps=450, ends=_TRUNCATION),
+    _GYMNAX('gymnax/Acrobot-v1', ends=_NEITHER),
+    _GYMNAX('gymnax/MountainCarContinuous-v0', ends=_NEITHER),
+    _GYMNAX('gymnax/Breakout-MinAtar'),
+    _GYMNAX('gymnax/Asterix-MinAtar', arguments={'max_episode_steps': 60}, ends=_BOTH),
+    _GYMNAX('gymnax/DiscountingChain-bsuite', seeded=False),
+    _GYMNAX('gymnax/MemoryChain-bsuite', arguments={'memory_length': 3}),
+    _BRAX(
+        'brax/inverted_pendulum',
+        arguments={'backend': 'spring', 'max_episode_steps': 30},
+        ends=_BOTH,
     ),
     *(
         _PROBE(f'tests.probes:{probe}Probe', seeded=seeded, ends=ends)

@@ -19,7 +19,7 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
     program = (
         'import sys\n'
         'from culmen.components import environments\n'
-        'assert len(environments.families()) == 6\n'
+        'assert len(environments.families()) == 9\n'
         '[family.as_dict() for family in environments.families()]\n'
         f'print([name for name in {_PACKAGES} if name in sys.modules])\n'
     )
@@ -38,6 +38,8 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
         ('dm_control/cartpole/swingup', 'dm_control', 'dm-control'),
         ('atari/pong', 'ale_py', 'ale-py'),
         ('atari/pong', 'cv2', 'opencv-python-headless'),
+        ('gymnax/CartPole-v1', 'gymnax', 'gymnax'),
+        ('brax/ant', 'brax', 'brax'),
     ],
 )
 def test_a_missing_package_is_named_with_what_installs_it(name, package, said, monkeypatch):
@@ -64,7 +66,7 @@ def test_a_missing_package_is_named_with_what_installs_it(name, package, said, m
 def test_families_are_what_make_takes():
     families = environments.families()
     assert [family.name for family in families] == [
-        'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'function',
+        'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'gymnax', 'brax', 'jax', 'function',
     ]  # fmt: skip
     for family in families[:-1]:
         if family.installed:

@@ -1,0 +1,97 @@
+"""Environments of brax, physics written in JAX (https://github.com/google/brax): `brax/ant`."""
+
+from typing import Annotated
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dm_env import specs
+
+from culmen.components.environments import arguments
+from culmen.components.environments import functional
+from culmen.components.environments.arguments import Range
+from culmen.core import checks
+from culmen.core.specs import EnvironmentSpec
+
+_EPISODE = 1_000  # steps, in brax's own training
+
+Backend = Literal['generalized', 'positional', 'spring', 'mjx']
+
+
+def names() -> list[str]:
+    """brax's environments."""
+    return sorted(_brax('brax')._envs)
+
+
+def check(identity: str) -> None:
+    """Raises ValueError with the nearest names where there is no such environment."""
+    _brax(f'brax/{identity}')  # named where it is missing
+    if identity not in names():
+        known = [f'brax/{name}' for name in names()]
+        raise ValueError(checks.unknown_name('environment', f'brax/{identity}', known))
+
+
+_BUILT: dict[Any, functional.Functional] = {}
+
+
+def make(
+    identity: str,
+    seed: int,
+    *,
+    backend: Backend | None = None,
+    max_episode_steps: Annotated[int, Range(1)] = _EPISODE,
+) -> dm_env.Environment:
+    """Builds an environment.
+
+    Args:
+        backend: which physics; None: as brax has it.
+        max_episode_steps: steps after which an episode is truncated.
+    """
+    check(identity)
+    key = (identity, backend, max_episode_steps)
+    if key not in _BUILT:
+        _BUILT[key] = _build(identity, backend, max_episode_steps)
+    return functional.DmEnvironment(_BUILT[key], seed)
+
+
+class BraxState(NamedTuple):
+    """A state of brax, and where in the episode it is."""
+
+    state: Any
+    time: jax.Array  # int32[]
+
+
+def _build(identity: str, backend: Backend | None, limit: int) -> functional.Functional:
+    brax = _brax(f'brax/{identity}')
+    options = {} if backend is None else {'backend': backend}
+    environment = functional.foreign(brax.get_environment)(identity, **options)
+
+    def begin(key: jax.Array) -> tuple[BraxState, jax.Array]:
+        state = environment.reset(key)
+        return BraxState(state, jnp.int32(0)), jnp.asarray(state.obs, jnp.float32)
+
+    def advance(
+        key: jax.Array, state: BraxState, action: jax.Array
+    ) -> tuple[BraxState, functional.Outcome]:
+        del key  # brax draws at resets alone
+        after, time = environment.step(state.state, action), state.time + 1
+        outcome = functional.Outcome(
+            jnp.asarray(after.obs, jnp.float32), after.reward, after.done > 0, time >= limit
+        )
+        return BraxState(after, time), outcome
+
+    spec = EnvironmentSpec(
+        observation=specs.Array((environment.observation_size,), np.float32, 'observation'),
+        action=specs.BoundedArray((environment.action_size,), np.float32, -1.0, 1.0, 'action'),
+        reward=functional.REWARD,
+        discount=functional.DISCOUNT,
+    )
+    return functional.Functional(spec, functional.foreign(begin), functional.foreign(advance))
+
+
+def _brax(environment: str) -> Any:
+    return arguments.load('brax.envs', environment, 'brax')

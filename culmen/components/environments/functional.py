@@ -1,0 +1,297 @@
+"""Environments written in JAX: what an author writes, and the bridge to dm_env.
+
+An author writes the two functions of an episode, `begin(key)` and `advance(key, state, action)`, of one
+lane. `Functional` makes of them a `JaxEnvironment` (culmen.core.environments) that begins anew on the step
+after LAST, keeps the true last observation, and tells a termination from a truncation. The compiled loop
+runs it as it is, all lanes at once; `DmEnvironment` is the same environment for the loops of the host.
+
+A lane owns a key, split at every step, so what a lane sees depends on its seed and its actions alone,
+in whatever loop and among however many lanes.
+"""
+
+import functools
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dm_env import specs
+
+from culmen.core.environments import JaxEnvironment
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import leaf_paths
+from culmen.core.specs import shape_dtypes
+from culmen.core.specs import zeros_like
+from culmen.core.types import FIRST
+from culmen.core.types import LAST
+from culmen.core.types import MID
+from culmen.core.types import Nest
+from culmen.core.types import TimeStep
+
+REWARD = specs.Array((), np.float32, 'reward')
+DISCOUNT = specs.BoundedArray((), np.float32, 0.0, 1.0, 'discount')
+
+
+class Outcome(NamedTuple):
+    """What a step within an episode gave."""
+
+    observation: Nest  # leaves as the spec says
+    reward: Any  # float32[]
+    terminated: Any  # bool[]: the task is over: discount 0
+    truncated: Any = False  # bool[]: only the episode is: the discount stays 1
+
+
+class EpisodeState(NamedTuple):
+    """The state of a `Functional`."""
+
+    state: Any  # of the author's functions
+    last: jax.Array  # bool[]: the time step was LAST
+
+
+class Functional:
+    """A JaxEnvironment from the functions of an episode. Everything is of one lane, without a batch axis.
+
+    Example:
+        >>> box = specs.BoundedArray((), np.int32, 0, 2)
+        >>> count = Functional(
+        ...     EnvironmentSpec(box, specs.DiscreteArray(2), REWARD, DISCOUNT),
+        ...     begin=lambda key: (jnp.int32(0), jnp.int32(0)),
+        ...     advance=lambda key, n, action: (n + 1, Outcome(n + 1, 1.0, n == 1)),
+        ... )
+        >>> state, timestep = count.reset(jax.random.key(0))
+        >>> for _ in range(3):
+        ...     state, timestep = count.step(jax.random.key(0), state, 0)
+        ...     print(int(timestep.step_type), int(timestep.observation), float(timestep.discount))
+        1 1 1.0
+        2 2 0.0
+        0 0 1.0
+    """
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        begin: Callable[[jax.Array], tuple[Any, Nest]],
+        advance: Callable[[jax.Array, Any, Nest], tuple[Any, Outcome]],
+        render: Callable[[Any], np.ndarray[Any, Any]] | None = None,
+    ) -> None:
+        """Makes the environment; computes nothing.
+
+        Args:
+            spec: of one environment; a scalar reward and a scalar discount.
+            begin: key -> (state, observation).
+            advance: (key, state, action) -> (state, Outcome).
+            render: state -> uint8[height, width, 3]; None: it can't be drawn.
+        Raises: ValueError that names the leaf of an observation that does not fit the spec.
+        """
+        self._spec = spec
+        self._begin, self._advance = begin, advance
+        self.render = None if render is None else lambda state: render(state.state)
+        self._check()
+
+    def _check(self) -> None:
+        key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+        state, observation = jax.eval_shape(self._begin, key)
+        action = shape_dtypes(self._spec.action)
+        state, outcome = jax.eval_shape(self._advance, key, state, action)
+        # Both may be Python's numbers: the states that a loop carries are all as `advance` gives them.
+        self._state = state
+        for given in (observation, outcome.observation):
+            wanted = leaf_paths(self._spec.observation, 'observation')
+            paths = [path for path, _ in leaf_paths(given, 'observation')]
+            if paths != [path for path, _ in wanted]:
+                raise ValueError(
+                    f'observation must have the leaves {[path for path, _ in wanted]} of its spec, '
+                    f'got {paths}.'
+                )
+            for (path, leaf), (_, value) in zip(wanted, leaf_paths(given), strict=True):
+                if value.shape != leaf.shape or value.dtype != leaf.dtype:
+                    raise ValueError(
+                        f'{path} must be {leaf.dtype}{list(leaf.shape)} as in its spec, '
+                        f'got {value.dtype}{list(value.shape)}.'
+                    )
+
+    def spec(self) -> EnvironmentSpec:
+        """The specs of one environment."""
+        return self._spec
+
+    def reset(self, key: jax.Array) -> tuple[EpisodeState, TimeStep]:
+        """Begins: (state, FIRST)."""
+        state, observation = self._begin(key)
+        timestep = TimeStep(
+            jnp.int32(FIRST),
+            jnp.float32(0),
+            jnp.float32(1),
+            _like(self._spec.observation, observation),
+        )
+        return EpisodeState(_like(self._state, state), jnp.bool_(False)), timestep
+
+    def step(
+        self, key: jax.Array, state: EpisodeState, action: Nest
+    ) -> tuple[EpisodeState, TimeStep]:
+        """Takes a step. From a state at LAST it ignores the action and gives FIRST."""
+        after, outcome = self._advance(key, state.state, action)
+        terminated = jnp.asarray(outcome.terminated, bool)
+        last = terminated | jnp.asarray(outcome.truncated, bool)
+        going_on = (
+            EpisodeState(after, last),
+            TimeStep(
+                jnp.where(last, LAST, MID).astype(jnp.int32),
+                jnp.asarray(outcome.reward, jnp.float32),
+                jnp.where(terminated, 0.0, 1.0).astype(jnp.float32),
+                outcome.observation,
+            ),
+        )
+        # Only one of the two is used, and so the key serves once.
+        return jax.tree_util.tree_map(
+            lambda new, old: jnp.where(state.last, new, old), self.reset(key), going_on
+        )
+
+
+def foreign(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Somebody else's function, spared this process's strictness: warnings as errors, equal ranks."""
+
+    @functools.wraps(function)
+    def spared(*args: Any, **options: Any) -> Any:
+        with warnings.catch_warnings(), jax.numpy_rank_promotion('allow'):
+            for category in (DeprecationWarning, FutureWarning, UserWarning):
+                warnings.simplefilter('ignore', category)
+            return function(*args, **options)
+
+    return spared
+
+
+class Lane(NamedTuple):
+    """All that a lane of a JAX environment carries."""
+
+    key: jax.Array  # uint32[2]
+    state: Any
+
+
+def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[Lane, TimeStep]:
+    """Begins an episode with the key of a lane: (lane, FIRST). To be vmapped over keys uint32[B, 2]."""
+    key, of_step = _split(key)
+    state, timestep = environment.reset(of_step)
+    return Lane(key, state), timestep
+
+
+def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane, TimeStep]:
+    """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
+    key, of_step = _split(lane.key)
+    state, timestep = environment.step(of_step, lane.state, action)
+    return Lane(key, state), timestep
+
+
+def lane_keys(seeds: Any) -> jax.Array:
+    """The keys uint32[B, 2] that lanes begin with, from their seeds int[B]."""
+    return jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(
+        jnp.asarray(seeds, jnp.uint32)
+    )
+
+
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(the key to keep, uint32[2]; the key to use, typed)."""
+    keep, use = jax.random.split(jax.random.wrap_key_data(key))
+    return jax.random.key_data(keep), use
+
+
+class DmEnvironment(dm_env.Environment):
+    """A JaxEnvironment as a dm_env environment, saved exactly in the middle of an episode.
+
+    One compiled call a step. N of them around the same JaxEnvironment object step together in the
+    batched loop, in one call (`culmen.environment_loops.batched`).
+    """
+
+    def __init__(self, environment: JaxEnvironment, seed: int) -> None:
+        """Args: environment: what to step; arrays alone in its state. seed: of all that it draws."""
+        self.functions = environment
+        self.first_key = lane_keys([seed])[0]
+        self.lane: Lane | None = None  # None: not begun
+        self._spec = environment.spec()
+        self._compiled = compiled(environment)
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode."""
+        key = self.first_key if self.lane is None else self.lane.key
+        self.lane, timestep = self._compiled.begin(key)
+        return _to_dm_env(timestep)
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        """Takes a step; from LAST, and where nothing has begun, FIRST."""
+        if self.lane is None:
+            return self.reset()
+        if action is None:  # at LAST, where it is ignored
+            action = zeros_like(self._spec.action)
+        self.lane, timestep = self._compiled.advance(self.lane, action)
+        return _to_dm_env(timestep)
+
+    def observation_spec(self) -> Any:
+        return self._spec.observation
+
+    def action_spec(self) -> Any:
+        return self._spec.action
+
+    def reward_spec(self) -> Any:
+        return self._spec.reward
+
+    def discount_spec(self) -> Any:
+        return self._spec.discount
+
+    def render(self) -> np.ndarray[Any, Any]:
+        """uint8[height, width, 3]. Raises: ValueError where it can't be drawn."""
+        draw = getattr(self.functions, 'render', None)
+        if draw is None:
+            raise ValueError('this environment can not be drawn: it has no render function.')
+        lane = self._compiled.begin(self.first_key)[0] if self.lane is None else self.lane
+        return np.asarray(draw(lane.state))
+
+    def get_state(self) -> Any:
+        if self.lane is None:
+            return None
+        return [np.array(leaf) for leaf in jax.tree_util.tree_leaves(self.lane)]
+
+    def set_state(self, state: Any) -> None:
+        self.lane = None
+        if state is not None:
+            template = jax.eval_shape(self._compiled.begin, self.first_key)[0]
+            structure = jax.tree_util.tree_structure(template)
+            self.lane = structure.unflatten([jnp.asarray(leaf) for leaf in state])
+
+
+class Compiled(NamedTuple):
+    """The functions of a JaxEnvironment, compiled: for one lane, and for lanes side by side."""
+
+    begin: Any
+    advance: Any
+    begin_all: Any
+    advance_all: Any
+
+
+_COMPILED: 'weakref.WeakKeyDictionary[Any, Compiled]' = weakref.WeakKeyDictionary()
+
+
+def compiled(environment: JaxEnvironment) -> Compiled:
+    """Compiles the functions of an environment, once for all its lanes."""
+    if environment not in _COMPILED:
+        first = functools.partial(begin, weakref.proxy(environment))
+        then = functools.partial(advance, weakref.proxy(environment))
+        _COMPILED[environment] = Compiled(
+            jax.jit(first), jax.jit(then), jax.jit(jax.vmap(first)), jax.jit(jax.vmap(then))
+        )
+    return _COMPILED[environment]
+
+
+def _like(template: Any, values: Any) -> Any:
+    """Values as arrays of the template's dtypes, strongly typed."""
+    return jax.tree_util.tree_map(lambda leaf, x: jnp.asarray(x, leaf.dtype), template, values)
+
+
+def _to_dm_env(timestep: TimeStep) -> dm_env.TimeStep:
+    step_type, reward, discount, observation = jax.tree_util.tree_map(np.asarray, timestep)
+    if int(step_type) == FIRST:
+        return dm_env.restart(observation)
+    return dm_env.TimeStep(dm_env.StepType(int(step_type)), reward[()], discount[()], observation)

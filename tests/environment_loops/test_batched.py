@@ -1,0 +1,76 @@
+"""Lanes of a JAX environment, stepped in one call, are the lanes stepped one after another."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from culmen.components import environments
+from culmen.components.environments import functional
+from culmen.core.specs import make_environment_spec
+from culmen.environment_loops.batched import BatchedEnvironment
+from culmen.environment_loops.batched import EnvironmentFailure
+from culmen.environment_loops.batched import FunctionalBatch
+from culmen.environment_loops.batched import batch
+from tests.components.environments.test_functional import SPEC
+from tests.components.environments.test_functional import begin
+
+
+def lanes(num, **arguments):
+    return [environments.make('jax/catch', seed, **arguments) for seed in range(num)]
+
+
+def test_only_lanes_of_one_jax_environment_step_together():
+    spec = make_environment_spec(lanes(1)[0])
+    assert isinstance(batch(lanes(3), spec), FunctionalBatch)
+    assert type(batch(lanes(1), spec)) is BatchedEnvironment
+    assert type(batch([*lanes(1), *lanes(1, rows=4)], spec)) is BatchedEnvironment
+    wrapped = [environments.make('jax/catch', 0, step_limit=3) for _ in range(2)]
+    assert type(batch(wrapped, spec)) is BatchedEnvironment
+
+
+def test_the_lanes_are_those_of_environments_stepped_one_by_one():
+    spec = make_environment_spec(lanes(1)[0])
+    together, apart = batch(lanes(4), spec), BatchedEnvironment(lanes(4), spec)
+    rng = np.random.default_rng(0)
+    a, b = together.reset(), apart.reset()
+    episodes = 0
+    for tick in range(45):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+            assert x.dtype == y.dtype
+        assert together.new_steps == apart.new_steps
+        assert together.episodes == apart.episodes
+        assert together.get_state() == apart.get_state()
+        episodes += len(apart.episodes)
+        action = rng.integers(0, 3, 4).astype(np.int32)
+        if tick == 30:  # saved, and restored in fresh ones
+            saved = [each.get_state() for each in together.environments], together.get_state()
+            together = batch(lanes(4), spec)
+            for each, state in zip(together.environments, saved[0], strict=True):
+                each.set_state(state)
+            together.set_state(saved[1])
+        a, b = together.step(action), apart.step(action)
+    assert episodes == 16
+
+
+def test_a_frozen_lane_ends_no_more_episodes():
+    spec = make_environment_spec(lanes(1)[0])
+    environment = batch(lanes(3), spec)
+    environment.reset()
+    environment.freeze(1)
+    ended = set()
+    for _ in range(12):
+        environment.step(np.zeros(3, np.int32))
+        ended |= {episode.lane for episode in environment.episodes}
+    assert ended == {0, 2}
+
+
+def test_a_reward_that_is_not_finite_is_refused_with_its_lane():
+    def advance(key, n, action):
+        return n + 1, functional.Outcome(n + 1, jnp.where(action, jnp.inf, 0.0), False)
+
+    environment = functional.Functional(SPEC, begin, advance)
+    lanes = batch([functional.DmEnvironment(environment, seed) for seed in range(3)], SPEC)
+    lanes.reset()
+    with pytest.raises(EnvironmentFailure, match='lane 2 gave a reward .* inf'):
+        lanes.step(np.array([0, 0, 1], np.int32))
