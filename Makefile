@@ -20,11 +20,11 @@ train:
 
 test:
 	@.ci/setup test
-	$(PYTHON) -m pytest -n $(JOBS) $(ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 quick:
 	@.ci/setup test
-	$(PYTHON) -m pytest -n $(JOBS) -m 'not slow and not learning and not launchpad' $(ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m 'not slow and not learning and not launchpad' $(ARGS)
 
 lint:
 	@.ci/setup test

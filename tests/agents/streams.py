@@ -61,7 +61,7 @@ def random_observation(spec: Any, batch: tuple[int, ...], generator: np.random.G
             return drawn
         low, high = getattr(leaf, 'minimum', -1.0), getattr(leaf, 'maximum', 1.0)
         if np.issubdtype(leaf.dtype, np.integer):
-            return generator.integers(low, high + 1, shape).astype(leaf.dtype)
+            return generator.integers(low, high, shape, dtype=leaf.dtype, endpoint=True)
         return generator.uniform(low, high, shape).astype(leaf.dtype)
 
     return jax.tree_util.tree_map(draw, spec)

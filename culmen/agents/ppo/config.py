@@ -41,7 +41,7 @@ class PPOConfig:
     max_gradient_norm: float | None = 0.5  # global norm; None: not clipped
 
     # Experience.
-    unroll_length: int = 32  # steps a window
+    unroll_length: int = 64  # steps a window
     batch_size: int | None = (
         8  # windows an update, a multiple of the lanes; None: one of every lane
     )

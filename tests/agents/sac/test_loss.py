@@ -203,7 +203,7 @@ def test_target_entropy():
         assert np.sign(after.log_temperature - before.log_temperature) == sign
     # None is minus the numbers of an action: -1, above the entropy of a narrow policy.
     assert entropy > -1
-    narrow = continuous.make_networks(policy, {**POLICY, 'log_scale': jnp.float32(-4.0)})
+    narrow = continuous.make_networks(policy, {**POLICY, 'log_scale': jnp.float32(-9.0)})
     (before, after), metrics = update(networks=narrow)
     assert metrics['entropy'] < -1
     assert after.log_temperature > before.log_temperature

@@ -1,7 +1,7 @@
 """The learner on several devices: as on one but for rounding, for every agent.
 
-A process has the devices that it starts with, so one process of four makes the updates of all rows
-and prints what it saw; the tests are about that.
+A process has the devices that it starts with, so one process of four makes the updates of the rows
+that it is asked for and prints what it saw; the tests are about that.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import pytest
 from culmen.components.actors import Actor
 from culmen.components.keys import Contexts
 from culmen.components.learners import Learner
+from culmen.core.specs import leaf_paths
 from tests.agents import registry
 from tests.agents import streams
 
@@ -25,60 +27,88 @@ ROOT = pathlib.Path(__file__).parents[3]
 DEVICES = 4
 UPDATES = 100
 NAMES = [row.name for row in registry.AGENTS]
+# What is the worker's own and not the agent's is seen once for each kind of Experience.
+KINDS = ('dqn', 'impala', 'demonstrated')
+
+# One worker of the test run asks the process of several devices.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('devices')]
+
+
+class Devices:
+    """A process of four devices that says what it sees of a row, once for all the row's tests."""
+
+    def __init__(self, errors: Any) -> None:
+        flags = (
+            f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={DEVICES}'
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'tests.components.learners.test_devices'],
+            cwd=ROOT,
+            env={**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        self._errors = errors
+        self._seen: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._seen:
+            print(name, file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+            assert answer, pathlib.Path(self._errors.name).read_text()
+            self._seen[name] = json.loads(answer)
+        return self._seen[name]
 
 
 @pytest.fixture(scope='module')
-def seen() -> dict[str, Any]:
+def seen(tmp_path_factory) -> Iterator[Devices]:
     """What a process of four devices says, by the row's name."""
-    flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={DEVICES}'
-    run = subprocess.run(
-        [sys.executable, '-m', 'tests.components.learners.test_devices'],
-        cwd=ROOT,
-        env={**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
+    with open(tmp_path_factory.mktemp('devices') / 'errors', 'w') as errors:
+        devices = Devices(errors)
+        yield devices
+        devices.process.communicate()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_parameters_are_those_of_one_device(seen, name):
     assert seen[name]['moved'] > 0.01  # of their norm: something was learned
     assert seen[name]['difference'] <= 1e-5
-    assert seen[name]['difference_of_calls_of_two'] <= 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_every_device_holds_its_part(seen, name):
-    assert seen[name]['batch'] == [[2]] * DEVICES  # of 8 windows
+    assert seen[name]['batch'] == [[seen[name]['windows'] // DEVICES]] * DEVICES
+    assert seen[name]['windows'] in (4, 8)  # from all tables
     assert seen[name]['sharded_leaves'] > 5
-    assert seen[name]['batch_of_calls_of_two'] == [[2, 2]] * DEVICES
     assert seen[name]['state_devices'] == DEVICES
     assert seen[name]['state_is_whole_everywhere']
     assert seen[name]['all_reduces'] > 0  # gradients meet; nothing is computed four times over
+    assert seen[name]['compilations'] == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
-def test_nothing_compiles_twice(seen, name):
-    assert seen[name]['compilations'] == {'learner': 1, 'actor': 1, 'placed_actor': 1}
+@pytest.mark.parametrize('name', KINDS)
+def test_calls_of_two_updates(seen, name):
+    assert seen[name]['batch_of_calls_of_two'] == [[2, 2]] * DEVICES
+    assert seen[name]['difference_of_calls_of_two'] <= 1e-5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', KINDS)
+def test_an_actor_compiles_once_wherever_it_is_placed(seen, name):
+    assert seen[name]['actor_compilations'] == seen[name]['placed_actor_compilations'] == 1
+
+
+@pytest.mark.parametrize('name', KINDS)
 def test_a_restored_learner_goes_on_the_same(seen, name):
     assert seen[name]['restored_is_equal']
     assert seen[name]['restored_compilations'] == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', KINDS)
 def test_a_batch_that_does_not_split_is_refused_before_any_compute(seen, name):
-    words = 'batch_size must be a multiple of the 4 devices, got 7 (steps/step_type of a sample).'
+    size, path = seen[name]['first_batch']
+    words = f'batch_size must be a multiple of the 4 devices, got {size - 1} ({path} of a sample).'
     assert seen[name]['refused'] == {'metric_names': words, 'step': words, 'updates': 0}
 
 
@@ -99,39 +129,42 @@ def observe(row: registry.Row) -> dict[str, Any]:
         return learner
 
     one, several = trained(None), trained(jax.devices())
-    by_two = trained(jax.devices(), 2)
     initial = flat(Learner(core, streams.Samples(drawn), 0).newest_variables)
     final = flat(one.newest_variables)
 
-    def relative(params: Any) -> float:
-        return float(np.linalg.norm(flat(params) - final) / np.linalg.norm(final))
+    def relative(learner: Learner) -> float:
+        return float(np.linalg.norm(flat(learner.newest_variables) - final) / np.linalg.norm(final))
 
     sharded = several._shard(drawn[0], 1)
-    stacked = jax.tree_util.tree_map(lambda x: np.stack([x, x]), drawn[0])
     compiled = several._update.lower(several._carry, sharded, streams.packed(0)).compile()
     state = jax.tree_util.tree_leaves((several._carry, several.newest_variables))
-    return {
+    seen = {
         'moved': float(np.linalg.norm(final - initial) / np.linalg.norm(final)),
-        'difference': relative(several.newest_variables),
-        'difference_of_calls_of_two': relative(by_two.newest_variables),
-        'batch': [list(shard.data.shape) for shard in sharded.probability.addressable_shards],
+        'difference': relative(several),
+        'windows': sum(len(part.probability) for part in streams.of_tables(drawn[0])),
+        'batch': shares(sharded),
         'sharded_leaves': sum(
             len(leaf.addressable_shards) == DEVICES and not leaf.sharding.is_fully_replicated
             for leaf in jax.tree_util.tree_leaves(sharded)
         ),
-        'batch_of_calls_of_two': [
-            list(shard.data.shape)
-            for shard in by_two._shard(stacked, 2).probability.addressable_shards
-        ],
         'state_devices': min(len(leaf.sharding.device_set) for leaf in state),
         'state_is_whole_everywhere': all(leaf.sharding.is_fully_replicated for leaf in state),
         'all_reduces': compiled.as_text().count('all-reduce'),
-        'compilations': {
-            'learner': several.num_compilations,
-            'actor': act(row, several, None),
-            'placed_actor': act(row, several, jax.devices()[1]),
-        },
+        'compilations': several.num_compilations,
+    }
+    if row.name not in KINDS:
+        return seen
+    by_two = trained(jax.devices(), 2)
+    two = jax.tree_util.tree_map(lambda x: np.stack([x, x]), drawn[0])
+    path, first = leaf_paths(drawn[0])[0]
+    return {
+        **seen,
+        'batch_of_calls_of_two': shares(by_two._shard(two, 2)),
+        'difference_of_calls_of_two': relative(by_two),
+        'actor_compilations': act(row, several, None),
+        'placed_actor_compilations': act(row, several, jax.devices()[1]),
         **restored(core, drawn, several),
+        'first_batch': (len(first), path),
         'refused': refused(core, drawn[0]),
     }
 
@@ -164,12 +197,19 @@ def restored(core: Any, drawn: Any, several: Learner) -> dict[str, Any]:
     }
 
 
+def shares(sample: Any) -> list[list[int]]:
+    """What each device holds of a batch, of all tables together: the axes of its probabilities."""
+    probabilities = [part.probability.addressable_shards for part in streams.of_tables(sample)]
+    shapes = [[shard.data.shape for shard in shards] for shards in zip(*probabilities, strict=True)]
+    return [[*held[0][:-1], sum(shape[-1] for shape in held)] for held in shapes]
+
+
 def refused(core: Any, sample: Any) -> dict[str, Any]:
-    """What is said of a batch of seven."""
-    seven = jax.tree_util.tree_map(lambda x: x[:7] if np.ndim(x) else x, sample)
-    learner = Learner(core, streams.Samples((seven,)), 0, devices=jax.devices())
+    """What is said of a batch that is one too short."""
+    short = jax.tree_util.tree_map(lambda x: x[:-1] if np.ndim(x) else x, sample)
+    learner = Learner(core, streams.Samples((short,)), 0, devices=jax.devices())
     said: dict[str, Any] = {}
-    spec = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), seven)
+    spec = jax.tree_util.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), short)
     for name, call in (
         ('metric_names', lambda: learner.metric_names(spec)),
         ('step', learner.step),
@@ -188,10 +228,12 @@ def flat(params: Any) -> np.ndarray:
 
 
 def main() -> None:
-    """Prints what was seen, as one line of JSON."""
+    """Reads names of rows, and prints what was seen of each as one line of JSON."""
     assert jax.device_count() == DEVICES
     jax.config.update('jax_numpy_rank_promotion', 'raise')
-    print(json.dumps({row.name: observe(row) for row in registry.AGENTS}))
+    rows = {row.name: row for row in registry.AGENTS}
+    for line in sys.stdin:
+        print(json.dumps(observe(rows[line.strip()])), flush=True)
 
 
 if __name__ == '__main__':
