@@ -73,6 +73,30 @@ FIGURES = {
             'greedy policy that is evaluated, and there is one update for every four frames.'
         ),
     ),
+    'r2d2-memory': Figure(
+        'R2D2 on bsuite/memory_len/9, a memory of 10 steps: the return of 100 episodes after 200,000 steps',
+        'r2d2', 'bsuite/memory_len/9', 200_000, (1, 2, 3), 20_000, 100, bar=0.9,
+        bar_of='the mean over seeds', checkpoint_every=50_000,
+    ),
+    'dqn-memory': Figure(
+        'DQN on bsuite/memory_len/9, without memory: the return of 100 episodes after 200,000 steps',
+        'dqn', 'bsuite/memory_len/9', 200_000, (1, 2, 3), 20_000, 100, checkpoint_every=50_000,
+        published=(
+            'What is asked is less than 0.2 for the mean over seeds: nothing but chance is left to a '
+            'network without memory. [R2D2 with the same budget](r2d2-memory.md) has it.'
+        ),
+    ),
+    'r2d2-cartpole': Figure(
+        'R2D2 on gymnasium/CartPole-v1 with velocities hidden: the last evaluation of 200,000 steps',
+        'r2d2', 'gymnasium/CartPole-v1', 200_000, (1, 2, 3), 20_000,
+        options=('--environment.hide_observation', '1,3'), bar=400.0,
+        bar_of='the mean over seeds', checkpoint_every=50_000,
+    ),
+    'r2d2-catch': Figure(
+        'R2D2 on bsuite/catch/0: the return of 100 episodes after 60,000 steps',
+        'r2d2', 'bsuite/catch/0', 60_000, (1, 2, 3), 5_000, 100, bar=0.8,
+        bar_of='the mean over seeds', checkpoint_every=20_000,
+    ),
     'a2c-catch': Figure(
         'A2C on bsuite/catch/0: the return of 100 episodes after 60,000 steps',
         'a2c', 'bsuite/catch/0', 60_000, (1, 2, 3, 4, 5), 5_000, 100, bar=0.95,

@@ -11,6 +11,7 @@ AGENTS: dict[str, str] = {
     'reward_scaled': 'culmen.agents.wrappers:RewardScaled',
     'warmed_up': 'culmen.agents.wrappers:WarmedUp',
     'dqn': 'culmen.agents.dqn:DQN',
+    'r2d2': 'culmen.agents.r2d2:R2D2',
     'sac': 'culmen.agents.sac:SAC',
     'impala': 'culmen.agents.impala:IMPALA',
     'a2c': 'culmen.agents.impala:A2C',
@@ -20,7 +21,7 @@ AGENTS: dict[str, str] = {
     'd4pg': 'culmen.agents.d4pg:D4PG',
 }
 
-__all__ = ['AGENTS', 'bc', 'd4pg', 'dqn', 'impala', 'ppo', 'sac', 'td3', 'wrappers']
+__all__ = ['AGENTS', 'bc', 'd4pg', 'dqn', 'impala', 'ppo', 'r2d2', 'sac', 'td3', 'wrappers']
 
 
 def __getattr__(name: str) -> Any:

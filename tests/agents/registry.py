@@ -16,6 +16,7 @@ from culmen.agents import d4pg
 from culmen.agents import dqn
 from culmen.agents import impala
 from culmen.agents import ppo
+from culmen.agents import r2d2
 from culmen.agents import sac
 from culmen.agents import td3
 from culmen.agents import wrappers
@@ -114,6 +115,19 @@ REFUSED = (
     ),
 )
 
+# Agents with memory: sequences with a burn-in.
+SEQUENCE = {
+    **{name: value for name, value in SMALL.items() if name not in ('double', 'huber_delta')},
+    'core_size': 5, 'burn_in_length': 2, 'sequence_length': 4, 'sequence_period': 2, 'n_step': 2,
+    'epsilon_lane_alpha': 0.0,
+}  # fmt: skip
+
+SEQUENCE_TRACED = MappingProxyType({
+    **{name: values for name, values in TRACED.items() if name != 'huber_delta'},
+    'epsilon_lane_alpha': (0.0, 7.0), 'max_gradient_norm': (10.0, 0.01), 'priority_eta': (0.9, 0.1),
+    'importance_exponent': (0.6, 1.0),
+})  # fmt: skip
+
 # On-policy agents: windows with the ends of episodes within.
 UNROLL = {
     'hidden_sizes': (16,), 'discount': 0.9, 'lambda_': 0.9, 'value_cost': 0.5, 'entropy_cost': 0.01,
@@ -169,19 +183,22 @@ CLONE = {'hidden_sizes': (16,), 'batch_size': 8, 'learning_rate': 1e-3}
 # Agents made of agents: around one with a Replay, and around one with a Queue.
 BASE = dqn.DQN(**SMALL, n_step=2)
 ON_POLICY = impala.IMPALA(**UNROLL, batch_size=8, core='lstm', core_size=5)
+RECURRENT = r2d2.R2D2(**SEQUENCE, priority_exponent=0.9)
 AROUND = [
     Row('normalised', wrappers.Normalised(BASE), legal_spec(),
         traced={'max_deviation': (10.0, 0.5), 'epsilon': (1e-8, 1.0)}),
     Row('normalised_impala', wrappers.Normalised(ON_POLICY), discrete_spec(), replaced=False),
+    Row('normalised_r2d2', wrappers.Normalised(RECURRENT), legal_spec()),
     Row('normalised_sac', wrappers.Normalised(sac.SAC(**CONTINUOUS, random_steps=0)), box_spec()),
     Row('reward_scaled', wrappers.RewardScaled(dataclasses.replace(BASE, priority_exponent=0.6)),
         discrete_spec(), traced={'max_reward': (10.0, 0.1), 'discount': (0.99, 0.5), 'epsilon': (1e-8, 1.0)}),
     Row('reward_scaled_impala', wrappers.RewardScaled(ON_POLICY), legal_spec(), replaced=False),
+    Row('reward_scaled_r2d2', wrappers.RewardScaled(RECURRENT), discrete_spec()),
     Row('reward_scaled_td3', wrappers.RewardScaled(td3.TD3(**TD3)), continuous_spec()),
     Row('warmed_up', wrappers.WarmedUp(BASE, steps=20), legal_spec(), traced={'steps': (20, 0)}),
     Row('warmed_up_impala', wrappers.WarmedUp(ON_POLICY, steps=3), legal_spec(), replaced=False),
     Row('warmed_up_td3', wrappers.WarmedUp(td3.TD3(**TD3), steps=20), box_spec()),
-    Row('demonstrated', wrappers.Demonstrated(BASE, recorded.discrete), discrete_spec()),
+    Row('demonstrated', wrappers.Demonstrated(BASE, recorded.discrete, ratio=0.5), discrete_spec()),
     Row('all_around', wrappers.Normalised(wrappers.WarmedUp(wrappers.RewardScaled(BASE), steps=20)),
         discrete_spec()),
 ]  # fmt: skip
@@ -204,6 +221,16 @@ AGENTS = [
         traced={**TRACED, 'importance_exponent': (0.4, 1.0), 'epsilon_lane_alpha': (0.0, 7.0),
                 'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}),
     Row('dqn_legal_actions', dqn.DQN(**SMALL, n_step=2), legal_spec()),
+    Row('r2d2',
+        r2d2.R2D2(**SEQUENCE, core='lstm', dueling=True, rescale=True, previous_action=True,
+                  previous_reward=True, priority_exponent=0.9),
+        discrete_spec(), traced=SEQUENCE_TRACED,
+        refused=((continuous_spec(), 'R2D2 needs a discrete action'),)),
+    Row('r2d2_all_options',
+        r2d2.R2D2(**{**SEQUENCE, 'burn_in_length': 0}, core='gru', dueling=False, rescale=False,
+                  previous_action=False, previous_reward=False, priority_exponent=0.0,
+                  max_gradient_norm=None, evaluation_epsilon=0.1),
+        legal_spec()),
     Row('sac', sac.SAC(**CONTINUOUS, random_steps=0), continuous_spec(),
         traced={**CONTINUOUS_TRACED, 'initial_temperature': (1.0, 0.1), 'target_entropy': (-2.0, 1.0)},
         refused=tuple((spec, r'SAC needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),

@@ -2,7 +2,8 @@
 
 Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients" (2005.12729), appendix A.1: each lane
 sums its rewards, discounted, as they come, and rewards are divided by the running deviation of that sum. The
-actor keeps the sum and puts it into the extras; the statistics are the learner's, part of the training state.
+actor keeps the sum and puts it into the extras; the statistics are the learner's, part of the training state,
+and reach actors with the parameters: a base may observe rewards.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ from culmen.core.types import Params
 from culmen.core.types import Parts
 from culmen.core.types import Samples
 from culmen.core.types import State
-from culmen.core.types import Steps
 from culmen.core.types import TimeStep
 from culmen.core.types import where_first
 
@@ -43,7 +43,7 @@ RETURN = 'return'
 
 
 class RewardScaledState(NamedTuple):
-    """The training state."""
+    """The training state, and in the same places the parameters that actors read."""
 
     base: State
     moments: Moments  # of the discounted sum of each leaf of the reward
@@ -81,6 +81,25 @@ class RewardScaled:
             sums = [jnp.zeros((num_lanes, *leaf.shape)) for leaf in rewards]
             return SummingState(base.actor.init(key, lanes), structure.unflatten(sums))
 
+        def scale(reward: Nest, moments: Moments) -> Nest:
+            leaves = structure.flatten_up_to(reward)
+            deviations = [jnp.sqrt(variance + self.epsilon) for variance in moments.variance]
+            return structure.unflatten([
+                jnp.clip(leaf / against(deviation, leaf), -self.max_reward, self.max_reward)
+                for leaf, deviation in zip(leaves, deviations, strict=True)
+            ])  # fmt: skip
+
+        def around(core: ActorCore) -> Any:
+            def select_action(
+                params: Params, timestep: TimeStep, state: State, context: Context
+            ) -> tuple[Nest, State, Nest]:
+                scaled = timestep._replace(reward=scale(timestep.reward, params.moments))
+                return core.select_action(params.base, scaled, state, context)
+
+            return select_action
+
+        act = around(base.actor)
+
         def select_action(
             params: Params, timestep: TimeStep, state: SummingState, context: Context
         ) -> tuple[Nest, SummingState, Nest]:
@@ -90,7 +109,7 @@ class RewardScaled:
                 timestep.reward,
                 where_first(timestep, zeros, state.sums),
             )
-            action, after, extras = base.actor.select_action(params, timestep, state.base, context)
+            action, after, extras = act(params, timestep, state.base, context)
             return action, SummingState(after, sums), {BASE: extras, RETURN: sums}
 
         def init(key: jax.Array) -> RewardScaledState:
@@ -100,20 +119,13 @@ class RewardScaled:
         def update(
             state: RewardScaledState, samples: Samples, context: Context
         ) -> tuple[RewardScaledState, Metrics, Any]:
-            def scale(steps: Steps) -> Steps:
-                scaled = [
-                    jnp.clip(
-                        reward / against(jnp.sqrt(variance + self.epsilon), reward),
-                        -self.max_reward,
-                        self.max_reward,
-                    )
-                    for reward, variance in zip(
-                        structure.flatten_up_to(steps.reward), state.moments.variance, strict=True
-                    )
-                ]
-                return base_extras(steps)._replace(reward=structure.unflatten(scaled))
-
-            scaled = map_steps(scale, base.experience, samples)
+            scaled = map_steps(
+                lambda steps: base_extras(steps)._replace(
+                    reward=scale(steps.reward, state.moments)
+                ),
+                base.experience,
+                samples,
+            )
             trained, metrics, priorities = base.learner.update(state.base, scaled, context)
             moments = state.moments
             for steps in all_steps(base.experience, samples):
@@ -131,9 +143,12 @@ class RewardScaled:
             metrics = {**metrics, 'return_deviation': jnp.mean(jnp.concatenate(deviations))}
             return RewardScaledState(trained, moments), metrics, priorities
 
+        def variables(state: RewardScaledState) -> RewardScaledState:
+            return RewardScaledState(base.learner.variables(state.base), state.moments)
+
         return Parts(
             ActorCore(init_actor, select_action),
-            base.evaluator,
-            LearnerCore(init, update, lambda state: base.learner.variables(state.base)),
+            ActorCore(base.evaluator.init, around(base.evaluator)),
+            LearnerCore(init, update, variables),
             around_extras(base.experience),
         )

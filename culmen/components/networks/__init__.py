@@ -19,10 +19,15 @@ from culmen.components.networks.torsos import MinAtarTorso
 from culmen.components.networks.torsos import MLPTorso
 from culmen.components.networks.torsos import NatureTorso
 from culmen.components.networks.torsos import make_torso
+from culmen.components.networks.values import NO_ACTION
+from culmen.components.networks.values import RecurrentInputs
+from culmen.components.networks.values import RecurrentNetwork
 from culmen.components.networks.values import make_action_value_network
+from culmen.components.networks.values import make_recurrent_action_value_network
 from culmen.components.networks.values import num_discrete_actions
 
 __all__ = [
+    'NO_ACTION',
     'ActorCriticNetwork',
     'Categorical',
     'CategoricalHead',
@@ -35,12 +40,15 @@ __all__ = [
     'NatureTorso',
     'Network',
     'PolicyAndValue',
+    'RecurrentInputs',
+    'RecurrentNetwork',
     'ResNetTorso',
     'ValueHead',
     'is_discrete',
     'make_action_value_network',
     'make_actor_critic_network',
     'make_network',
+    'make_recurrent_action_value_network',
     'make_torso',
     'num_discrete_actions',
     'to_action',

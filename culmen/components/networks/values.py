@@ -1,10 +1,16 @@
-"""Networks of action values."""
+"""Networks of action values, with memory or without."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
 
+import haiku as hk
 import jax
+import jax.numpy as jnp
 from dm_env import specs
 
+from culmen.components.networks import recurrent
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.heads import DuelingHead
@@ -12,7 +18,33 @@ from culmen.components.networks.heads import ValueHead
 from culmen.components.networks.torsos import make_torso
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import without_legal_actions
+from culmen.core.specs import zeros_like
+from culmen.core.types import FIRST
+from culmen.core.types import Array
 from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import State
+
+NO_ACTION = -1  # before the first step of an episode
+
+
+class RecurrentInputs(NamedTuple):
+    """What a network with memory may see at a time step; leaves [B, ...], of windows [B, T, ...]."""
+
+    step_type: Array  # int32
+    observation: Nest
+    previous_action: Array  # int32: that led here; NO_ACTION where an episode begins
+    reward: Array  # float32: that came with the observation
+
+
+class RecurrentNetwork(NamedTuple):
+    """Pure functions that give action values [..., num_actions] and the state after."""
+
+    init: Callable[[jax.Array], Params]
+    initial_state: Callable[[int], State]  # batch size -> state of a new episode
+    step: Callable[[Params, RecurrentInputs, State], tuple[jax.Array, State]]
+    # Of windows, from the state that entered them, which starts anew where an episode begins.
+    unroll: Callable[[Params, RecurrentInputs, State], tuple[jax.Array, State]]
 
 
 def num_discrete_actions(agent: str, spec: EnvironmentSpec) -> int:
@@ -44,8 +76,85 @@ def make_action_value_network(
     def forward(observation: Nest) -> jax.Array:
         torso = make_torso(without_legal_actions(spec.observation), hidden_sizes)
         features = torso(without_legal_actions(observation))
-        if dueling:
-            return DuelingHead(num_actions, features.shape[-1])(features)
-        return ValueHead(num_actions)(features)
+        return _make_head(num_actions, features.shape[-1], dueling)(features)
 
     return make_network(forward, spec)
+
+
+def make_recurrent_action_value_network(
+    spec: EnvironmentSpec,
+    num_actions: int,
+    hidden_sizes: Sequence[int] = (64,),
+    dueling: bool = False,
+    *,
+    core: recurrent.Kind = 'lstm',
+    core_size: int = 64,
+    previous_action: bool = True,
+    previous_reward: bool = True,
+) -> RecurrentNetwork:
+    """A network of action values with memory between the torso and the head.
+
+    Args:
+        spec: of the environment.
+        num_actions: of the discrete action.
+        hidden_sizes: of the MLP, where the observation is no image.
+        dueling: whether the head splits state value and advantages.
+        core, core_size: the memory and its units.
+        previous_action: whether the core sees the action that led here, one-hot; zeros where an
+            episode begins.
+        previous_reward: whether it sees the reward that came with the observation, through a tanh.
+    """
+
+    def make() -> Any:
+        torso = make_torso(without_legal_actions(spec.observation), hidden_sizes)
+        memory = recurrent.make_core(core, core_size)
+        head = _make_head(num_actions, core_size, dueling)
+
+        def see(inputs: RecurrentInputs) -> jax.Array:
+            seen = [torso(without_legal_actions(inputs.observation))]
+            if previous_action:
+                seen.append(jax.nn.one_hot(inputs.previous_action, num_actions))
+            if previous_reward:
+                seen.append(jnp.tanh(jnp.asarray(inputs.reward, jnp.float32))[:, None])
+            return jnp.concatenate(seen, axis=-1)
+
+        def step(inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
+            output, state = memory(see(inputs), state)
+            return head(output), state
+
+        def unroll(inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
+            windows = jnp.shape(inputs.step_type)  # [B, T]
+            begins = jnp.asarray(inputs.step_type) == FIRST
+            inputs = inputs._replace(
+                previous_action=jnp.where(begins, NO_ACTION, inputs.previous_action)
+            )
+            flat = jax.tree_util.tree_map(
+                lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), inputs
+            )
+            seen = jnp.reshape(see(flat), (*windows, -1))
+            output, state = recurrent.unroll(memory, seen, inputs.step_type, state)
+            values = head(jnp.reshape(output, (-1, core_size)))
+            return jnp.reshape(values, (*windows, num_actions)), state
+
+        return step, (step, unroll)
+
+    transformed = hk.without_apply_rng(hk.multi_transform(make))
+    step, unroll = transformed.apply
+
+    def initial_state(batch_size: int) -> State:
+        return recurrent.initial_state(core, core_size, batch_size)
+
+    def init(key: jax.Array) -> Params:
+        inputs = RecurrentInputs(
+            jnp.full(1, FIRST),
+            zeros_like(spec.observation, (1,)),
+            jnp.full(1, NO_ACTION),
+            jnp.zeros(1),
+        )
+        return transformed.init(key, inputs, initial_state(1))
+
+    return RecurrentNetwork(init, initial_state, step, unroll)
+
+
+def _make_head(num_actions: int, hidden_size: int, dueling: bool) -> hk.Module:
+    return DuelingHead(num_actions, hidden_size) if dueling else ValueHead(num_actions)

@@ -9,6 +9,7 @@ from culmen.components.policies.actor_critic import sampling
 from culmen.components.policies.epsilon_greedy import ape_x_exponents
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.epsilon_greedy import greedy
+from culmen.components.policies.epsilon_greedy import recurrent_epsilon_greedy
 from culmen.components.policies.legal import mask_illegal
 from culmen.components.policies.schedules import Schedule
 from culmen.components.policies.schedules import linear_schedule
@@ -25,5 +26,6 @@ __all__ = [
     'likeliest',
     'linear_schedule',
     'mask_illegal',
+    'recurrent_epsilon_greedy',
     'sampling',
 ]

@@ -1,4 +1,4 @@
-"""Acting by action values: greedily, or at random with a small probability.
+"""Acting by action values: greedily, or at random with a small probability; with memory or without.
 
 Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
 does depends on that lane alone, however lanes are batched.
@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from culmen.components.networks import NO_ACTION
+from culmen.components.networks import RecurrentInputs
+from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies.legal import mask_illegal
 from culmen.components.policies.schedules import Schedule
 from culmen.core.specs import legal_actions
@@ -20,12 +23,16 @@ from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
+from culmen.core.types import State
 from culmen.core.types import TimeStep
+from culmen.core.types import where_first
 
 ActionValues = Callable[
     [Params, Nest], jax.Array
 ]  # (params, observation [B, ...]) -> float32[B, num_actions]
 LaneExponents = Callable[[Lanes], jax.Array]  # lanes -> float32[B]
+# (action values float32[B, num_actions], the best legal action, the action taken) -> what is kept, by name
+ValueExtras = Callable[[jax.Array, jax.Array, jax.Array], dict[str, Nest]]
 
 
 class EpsilonGreedyState(NamedTuple):
@@ -33,6 +40,14 @@ class EpsilonGreedyState(NamedTuple):
 
     lane: Array  # int32[B]
     exponent: Array  # float32[B]: the lane's epsilon is the schedule's to this power
+
+
+class RecurrentState(NamedTuple):
+    """What a lane keeps where the network has memory."""
+
+    exploration: EpsilonGreedyState
+    core_state: State  # within an episode
+    previous_action: Array  # int32[B], within an episode
 
 
 def greedy(action_values: ActionValues) -> ActorCore:
@@ -46,7 +61,8 @@ def greedy(action_values: ActionValues) -> ActorCore:
         params: Params, timestep: TimeStep, state: Any, context: Context
     ) -> tuple[Nest, Any, Nest]:
         del context
-        return _best_action(action_values, params, timestep), state, ()
+        values = action_values(params, timestep.observation)
+        return _best_action(values, timestep), state, ()
 
     return ActorCore(init, select_action)
 
@@ -67,29 +83,61 @@ def epsilon_greedy(
 
     def init(key: jax.Array, lanes: Lanes) -> EpsilonGreedyState:
         del key
-        index = jnp.asarray(lanes.index, jnp.int32)
-        exponent = (
-            jnp.ones(index.shape, jnp.float32) if lane_exponents is None else lane_exponents(lanes)
-        )
-        return EpsilonGreedyState(index, exponent)
+        return _exploration(lanes, lane_exponents)
 
     def select_action(
         params: Params, timestep: TimeStep, state: EpsilonGreedyState, context: Context
     ) -> tuple[Nest, EpsilonGreedyState, Nest]:
-        best = _best_action(action_values, params, timestep)
-        num_actions = jax.eval_shape(action_values, params, timestep.observation).shape[-1]
-        scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
-        draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,)))(keys)
-        # The largest of independent uniforms is each legal action with the same probability.
-        legal = legal_actions(timestep.observation)
-        chances = (
-            draws[:, 1:]
-            if legal is None
-            else jnp.where(jnp.asarray(legal, bool), draws[:, 1:], -1.0)
+        values = action_values(params, timestep.observation)
+        best = _best_action(values, timestep)
+        return _explore(best, values.shape[-1], epsilon, timestep, state, context), state, ()
+
+    return ActorCore(init, select_action)
+
+
+def recurrent_epsilon_greedy(
+    network: RecurrentNetwork,
+    epsilon: float | Array | Schedule,
+    lane_exponents: LaneExponents | None = None,
+    extras: ValueExtras | None = None,
+) -> ActorCore:
+    """`epsilon_greedy` with memory, which starts anew at FIRST.
+
+    The extras are what `extras` says, and what entered the step: `core_state` and `previous_action`.
+
+    Args:
+        network: of action values.
+        epsilon, lane_exponents: as in `epsilon_greedy`.
+        extras: what a learner will want to know of the values that acted; None: there are no extras.
+    """
+
+    def new_episode(num_lanes: int) -> tuple[State, jax.Array]:
+        return network.initial_state(num_lanes), jnp.full(num_lanes, NO_ACTION, jnp.int32)
+
+    def init(key: jax.Array, lanes: Lanes) -> RecurrentState:
+        del key
+        exploration = _exploration(lanes, lane_exponents)
+        return RecurrentState(exploration, *new_episode(exploration.lane.shape[0]))
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: RecurrentState, context: Context
+    ) -> tuple[Nest, RecurrentState, Nest]:
+        core_state, previous_action = where_first(
+            timestep,
+            new_episode(state.previous_action.shape[0]),
+            (state.core_state, state.previous_action),
         )
-        explore = draws[:, 0] < scheduled**state.exponent
-        return jnp.where(explore, jnp.argmax(chances, axis=-1).astype(jnp.int32), best), state, ()
+        inputs = RecurrentInputs(
+            timestep.step_type, timestep.observation, previous_action, timestep.reward
+        )
+        values, after = network.step(params, inputs, core_state)
+        best = _best_action(values, timestep)
+        action = _explore(best, values.shape[-1], epsilon, timestep, state.exploration, context)
+        kept: Nest = ()
+        if extras is not None:
+            entered = {'core_state': core_state, 'previous_action': previous_action}
+            kept = {**entered, **extras(values, best, action)}
+        return action, RecurrentState(state.exploration, after, action), kept
 
     return ActorCore(init, select_action)
 
@@ -104,6 +152,34 @@ def ape_x_exponents(alpha: float = 7.0) -> LaneExponents:
     return exponents
 
 
-def _best_action(action_values: ActionValues, params: Params, timestep: TimeStep) -> jax.Array:
-    values = mask_illegal(action_values(params, timestep.observation), timestep.observation)
-    return jnp.argmax(values, axis=-1).astype(jnp.int32)
+def _exploration(lanes: Lanes, lane_exponents: LaneExponents | None) -> EpsilonGreedyState:
+    index = jnp.asarray(lanes.index, jnp.int32)
+    exponent = (
+        jnp.ones(index.shape, jnp.float32) if lane_exponents is None else lane_exponents(lanes)
+    )
+    return EpsilonGreedyState(index, exponent)
+
+
+def _best_action(values: jax.Array, timestep: TimeStep) -> jax.Array:
+    return jnp.argmax(mask_illegal(values, timestep.observation), axis=-1).astype(jnp.int32)
+
+
+def _explore(
+    best: jax.Array,
+    num_actions: int,
+    epsilon: float | Array | Schedule,
+    timestep: TimeStep,
+    state: EpsilonGreedyState,
+    context: Context,
+) -> jax.Array:
+    """The best action, or with the lane's probability any legal one."""
+    scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,)))(keys)
+    # The largest of independent uniforms is each legal action with the same probability.
+    legal = legal_actions(timestep.observation)
+    chances = (
+        draws[:, 1:] if legal is None else jnp.where(jnp.asarray(legal, bool), draws[:, 1:], -1.0)
+    )
+    explore = draws[:, 0] < scheduled**state.exponent
+    return jnp.where(explore, jnp.argmax(chances, axis=-1).astype(jnp.int32), best)

@@ -35,7 +35,7 @@ class Mirror:
     def build(self, spec):
         def select_action(params, timestep, state, context):
             action = jnp.zeros(timestep.step_type.shape, jnp.int32)
-            return action, state, {'saw': timestep.observation}
+            return action, state, {'saw': timestep.observation, 'paid': timestep.reward}
 
         def update(state, sample, context):
             priorities = jnp.arange(4.0) if self.prioritised else None
@@ -162,16 +162,29 @@ def test_what_is_no_float_is_passed_on():
 
 def test_the_actor_keeps_the_discounted_sum_of_an_episode():
     parts = wrappers.RewardScaled(Mirror(), discount=0.5).build(SPEC)
+    params = parts.learner.variables(parts.learner.init(jax.random.key(0)))
     state = parts.actor.init(jax.random.key(0), streams.lanes(1))
     sums = []
     for kind, reward in ((0, 0.0), (1, 1.0), (1, 2.0), (LAST, 4.0), (0, 0.0), (1, 8.0)):
         timestep = streams.first_timestep(SPEC, 1)._replace(
             step_type=np.array([kind], np.int32), reward=np.array([reward], np.float32)
         )
-        _, state, extras = parts.actor.select_action((), timestep, state, streams.context(0))
+        _, state, extras = parts.actor.select_action(params, timestep, state, streams.context(0))
         sums.append(float(extras['return'][0]))
         assert set(extras) == {'base', 'return'}
     assert sums == [0.0, 1.0, 2.5, 5.25, 0.0, 8.0]
+
+
+def test_who_acts_sees_rewards_as_the_learner_does():
+    parts = wrappers.RewardScaled(Mirror(), epsilon=1.0, max_reward=5.0).build(SPEC)
+    variables = parts.learner.variables(parts.learner.init(jax.random.key(0)))
+    variables = variables._replace(moments=variables.moments._replace(variance=(jnp.array(3.0),)))
+    for core in (parts.actor, parts.evaluator):
+        state = core.init(jax.random.key(0), streams.lanes(3))
+        timestep = streams.first_timestep(SPEC, 3)._replace(reward=np.float32([0, 4, -40]))
+        _, _, extras = core.select_action(variables, timestep, state, streams.context(0))
+        # Divided by sqrt(3 + 1), and clipped.
+        np.testing.assert_allclose(extras.get('base', extras)['paid'], [0, 2, -5])
 
 
 def test_rewards_are_divided_by_the_deviation_so_far_and_the_last_of_an_episode_counts():

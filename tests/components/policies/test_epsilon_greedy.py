@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from culmen.components import policies
+from culmen.components.networks import NO_ACTION
+from culmen.components.networks import RecurrentNetwork
+from culmen.core.types import FIRST
+from culmen.core.types import LAST
+from culmen.core.types import MID
 from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import TimeStep
@@ -96,3 +101,86 @@ def test_illegal_actions_are_never_taken(epsilon):
 def test_masking_keeps_a_zero_discount_out():
     observation = {'legal_actions': jnp.array([False, False])}
     assert jnp.max(policies.mask_illegal(jnp.array([1.0, 2.0]), observation)) * 0.0 == 0.0
+
+
+# With memory: the state counts the steps of an episode and adds up what was done and what was paid.
+
+
+def step(params, inputs, state):
+    seen = jnp.stack([inputs.previous_action.astype(jnp.float32), inputs.reward], axis=-1)
+    return VALUES[None] + jnp.zeros((len(state), 1)), jnp.concatenate([state[:, :1] + 1, seen], -1)
+
+
+COUNTING = RecurrentNetwork(
+    init=None, initial_state=lambda batch_size: jnp.zeros((batch_size, 3)), step=step, unroll=None
+)
+
+
+def recurrent_ticks(core, step_types, rewards, epsilon_key=0):
+    """Actions, extras and states of one lane, a tick after another."""
+    state = core.init(jax.random.key(0), Lanes(jnp.arange(1), 1))
+    given = []
+    for tick, (step_type, reward) in enumerate(zip(step_types, rewards, strict=True)):
+        timestep = TimeStep(
+            jnp.array([step_type]), jnp.array([reward]), jnp.ones(1), jnp.zeros((1, 1))
+        )
+        key = jax.random.fold_in(jax.random.key(epsilon_key), tick)
+        context = Context(key, jnp.int32(0), jnp.int32(0))
+        action, state, extras = core.select_action((), timestep, state, context)
+        given.append((int(action[0]), extras, state))
+    return given
+
+
+def test_memory_starts_anew_at_first_and_knows_the_action_before():
+    core = policies.recurrent_epsilon_greedy(COUNTING, 1.0, extras=lambda *given: {})
+    ticks = recurrent_ticks(core, [FIRST, MID, LAST, FIRST, MID], [0.0, 2.0, 3.0, 0.0, 5.0])
+    actions = [action for action, _, _ in ticks]
+    assert len(set(actions)) > 1
+    before = [NO_ACTION, *actions[:2], NO_ACTION, actions[3]]
+    assert [int(extras['previous_action'][0]) for _, extras, _ in ticks] == before
+    entered = [extras['core_state'][0].tolist() for _, extras, _ in ticks]
+    after = [state.core_state[0].tolist() for _, _, state in ticks]
+    assert after == [
+        [1, before[0], 0],
+        [2, before[1], 2],
+        [3, before[2], 3],
+        [1, -1, 0],
+        [2, before[4], 5],
+    ]
+    assert entered == [[0, 0, 0], after[0], after[1], [0, 0, 0], after[3]]
+
+
+def test_extras_of_values_know_the_best_legal_and_the_taken_action():
+    kept = []
+    core = policies.recurrent_epsilon_greedy(
+        COUNTING, 0.5, extras=lambda *given: kept.append(given) or {'mine': given[0]}
+    )
+    state = core.init(jax.random.key(0), Lanes(jnp.arange(64), 64))
+    legal = jnp.tile(jnp.array([True, False, True, False]), (64, 1))
+    zeros = jnp.zeros(64)
+    timestep = TimeStep(jnp.ones(64, jnp.int32), zeros, zeros, {'legal_actions': legal})
+    context = Context(jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    action, after, extras = core.select_action((), timestep, state, context)
+    assert set(extras) == {'core_state', 'previous_action', 'mine'}
+    values, best, taken = kept[0]
+    np.testing.assert_array_equal(values, np.tile(VALUES, (64, 1)))  # as they are, illegal ones too
+    assert (best == 2).all()
+    np.testing.assert_array_equal(taken, action)
+    np.testing.assert_array_equal(after.previous_action, action)
+    assert set(action.tolist()) == {0, 2}
+    assert core.select_action((), timestep, state, context)[0].tolist() == action.tolist()
+
+
+def test_with_memory_lanes_explore_as_without():
+    lanes = Lanes(jnp.arange(64), 64)
+    exponents = policies.ape_x_exponents(3.0)
+    plain = policies.epsilon_greedy(action_values, 0.7, exponents)
+    recurrent = policies.recurrent_epsilon_greedy(COUNTING, 0.7, exponents)
+    timestep = TimeStep(jnp.ones(64, jnp.int32), jnp.zeros(64), jnp.ones(64), jnp.zeros((64, 1)))
+    context = Context(jax.random.key(5), jnp.int32(0), jnp.int32(0))
+    given = [
+        core.select_action(VALUES[None], timestep, core.init(jax.random.key(0), lanes), context)
+        for core in (plain, recurrent)
+    ]
+    np.testing.assert_array_equal(given[0][0], given[1][0])
+    assert given[1][2] == ()  # nothing is kept where nobody asks
