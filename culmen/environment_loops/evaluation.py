@@ -25,6 +25,11 @@ from culmen.environment_loops.batched import batch as make_batch
 MAX_LANES = 16
 
 
+def shares(episodes: int, num_lanes: int) -> list[int]:
+    """How many of the episodes each lane plays."""
+    return [episodes // num_lanes + (lane < episodes % num_lanes) for lane in range(num_lanes)]
+
+
 class EvaluationResult(NamedTuple):
     """Returns and lengths of the episodes of an evaluation, by lane, then in order."""
 
@@ -75,9 +80,7 @@ class Evaluator:
         self._stop = stop
         num_lanes = min(episodes, MAX_LANES)
         self._lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
-        self._shares = [
-            episodes // num_lanes + (lane < episodes % num_lanes) for lane in range(num_lanes)
-        ]
+        self._shares = shares(episodes, num_lanes)
         self._core = core
         self._actor: Actor | None = None
 

@@ -168,9 +168,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option('--replay', type=click.Choice(['in_process', 'reverb']), help='[default: in_process]')
 @click.option(
     '--launcher',
-    type=click.Choice(['local', 'threads', 'processes', 'offline']),
-    help='One process, a program of nodes under Launchpad, or one process without actors, which '
-    'learns from a recording.  [default: local]',
+    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'offline']),
+    help='One process, one compiled program with an environment written in JAX, a program of nodes '
+    'under Launchpad, or one process without actors, which learns from a recording.  '
+    '[default: local]',
 )
 @click.option('--actors', type=Count(), help='Of a program, each with its own environments.')
 @click.option(
@@ -246,6 +247,7 @@ def train(
         _check_local(launcher, devices, record)
         sinks = {seed: _sinks(folders[seed], tensorboard) for seed in experiments}
         options = {'on_non_finite': on_non_finite, 'until_return': until_return}
+        program: Any = None  # of all seeds
         runs: dict[int, Callable[[], Result]] = {}
         for seed, experiment in experiments.items():
             if launcher == 'local':
@@ -264,6 +266,18 @@ def train(
                     else record,
                     **options,
                     **devices,
+                )
+            elif launcher == 'compiled':
+                from culmen.launchers import compiled
+
+                program = compiled.make_program(experiment) if program is None else program
+                runs[seed] = functools.partial(
+                    compiled.run,
+                    experiment,
+                    folders[seed],
+                    program=program,
+                    loggers=sinks[seed],
+                    **options,
                 )
             elif launcher == 'offline':
                 from culmen.launchers import offline
@@ -361,13 +375,21 @@ def _apply(
 
 def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
     """A launcher that was typed brings what goes with it, whatever the config was for."""
-    if config.get('launcher', 'local') in ('local', 'offline'):
+    if config.get('launcher', 'local') in ('local', 'compiled', 'offline'):
         if options['actors'] is not None:
             raise Refused('--actors is for --launcher threads or processes.')
         config.pop('num_actors', None)
         if config.get('launcher') == 'offline':
             if options['replay'] == 'reverb':
                 raise Refused('--replay must be in_process with --launcher offline.')
+            config['replay'] = 'in_process'
+        elif config.get('launcher') == 'compiled':
+            if options['replay'] is not None:
+                raise Refused(
+                    '--replay is not for --launcher compiled, which has tables of its own.'
+                )
+            config['replay'] = 'device'
+        elif config.get('replay') == 'device':
             config['replay'] = 'in_process'
         return
     if options['replay'] == 'in_process':
@@ -404,10 +426,11 @@ def _check_complete(config: Mapping[str, Any]) -> None:
         raise Refused('--environment is needed: see culmen list environments.')
     if config.get('max_actor_steps') is None and config.get('max_learner_steps') is None:
         raise Refused('--steps or --learner-steps is needed.')
-    if config.get('launcher', 'local') not in ('local', 'threads', 'processes', 'offline'):
-        raise Refused("the config must have launcher 'local', 'threads', 'processes' or 'offline'.")
-    if config.get('replay', 'in_process') not in ('in_process', 'reverb'):
-        raise Refused("the config must have replay 'in_process' or 'reverb'.")
+    launchers = ('local', 'compiled', 'threads', 'processes', 'offline')
+    if config.get('launcher', 'local') not in launchers:
+        raise Refused(f'the config must have a launcher of {", ".join(launchers)}.')
+    if config.get('replay', 'in_process') not in ('in_process', 'reverb', 'device'):
+        raise Refused("the config must have replay 'in_process', 'reverb' or 'device'.")
     if not isinstance(config['seed'], int) or isinstance(config['seed'], bool):
         raise Refused(f'seed must be an int, got {config["seed"]!r}.')
 

@@ -160,6 +160,9 @@ class Run:
         """What only pickle can hold."""
         return None
 
+    def _set_learner_state(self, saved: Any) -> None:
+        self._learner.set_state(saved.state['learner'])
+
     def _set_worker_state(self, saved: Any) -> None:
         """Goes on from a checkpoint; the learner has already."""
 
@@ -403,7 +406,7 @@ class Run:
 
     def _set_state(self, saved: Any) -> None:
         state = saved.state
-        self._learner.set_state(state['learner'])
+        self._set_learner_state(saved)
         self._set_worker_state(saved)
         self._counter.set_state(state['counter'])
         self._logs.set_state(state['logs'])

@@ -175,15 +175,20 @@ class Lane(NamedTuple):
 def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[Lane, TimeStep]:
     """Begins an episode with the key of a lane: (lane, FIRST). To be vmapped over keys uint32[B, 2]."""
     key, of_step = _split(key)
-    state, timestep = environment.reset(of_step)
+    state, timestep = _strong(environment.reset(of_step))
     return Lane(key, state), timestep
 
 
 def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane, TimeStep]:
     """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
     key, of_step = _split(lane.key)
-    state, timestep = environment.step(of_step, lane.state, action)
+    state, timestep = _strong(environment.step(of_step, lane.state, action))
     return Lane(key, state), timestep
+
+
+def _strong(tree: Any) -> Any:
+    """Arrays whose dtypes are their own: a loop that carries weak ones is compiled twice."""
+    return jax.tree_util.tree_map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
 
 
 def lane_keys(seeds: Any) -> jax.Array:

@@ -127,7 +127,7 @@ class Learner:
             state, metrics, priorities = self._core.update(old, unpacked(sample), context)
             if 'loss' not in metrics:
                 raise ValueError(f"an update's metrics must hold 'loss', got {sorted(metrics)}.")
-            state = pack(_like(old, state), by_child=True)
+            state = pack(keep_like('training_state', old, state), by_child=True)
             bad = (carry.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
             non_finite = jnp.where(bad, context.learner_steps + 1, carry.non_finite)
             return _Carry(state, non_finite), (metrics, priorities)
@@ -365,14 +365,17 @@ def _distinct(tree: Any) -> Any:
     return jax.tree_util.tree_map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)
 
 
-def _like(old: Any, new: Any) -> Any:
-    """The new training state, held to the structure, shapes and dtypes of the old."""
+def keep_like(what: str, old: Any, new: Any) -> Any:
+    """What a core gave for `what` that it carries, held to the structure, shapes and dtypes of the old.
+
+    Raises: ValueError that names the leaf that differs.
+    """
     if jax.tree_util.tree_structure(old) != jax.tree_util.tree_structure(new):
         raise ValueError(
-            f'an update must keep the structure of the training state {jax.tree_util.tree_structure(old)}, '
-            f'got {jax.tree_util.tree_structure(new)}.'
+            f'an update must keep the structure of the {what.replace("_", " ")} '
+            f'{jax.tree_util.tree_structure(old)}, got {jax.tree_util.tree_structure(new)}.'
         )
-    for (path, a), (_, b) in zip(leaf_paths(old, 'training_state'), leaf_paths(new), strict=True):
+    for (path, a), (_, b) in zip(leaf_paths(old, what), leaf_paths(new), strict=True):
         if a.shape != jnp.shape(b) or a.dtype != jnp.result_type(b):
             raise ValueError(
                 f'an update must keep {path} as {a.dtype}{list(a.shape)}, '

@@ -1,5 +1,6 @@
 """The rate at which a table allows updates: one formula for every table."""
 
+import math
 from fractions import Fraction
 
 from culmen.core.experience import Replay
@@ -33,6 +34,12 @@ class Rate:
     def of(cls, replay: Replay) -> 'Rate':
         """The rate that an experience asks for."""
         return cls(replay.min_size, float(replay.samples_per_insert), replay.batch_size)
+
+    def gain_and_cost(self) -> tuple[int, int]:
+        """The formula in the smallest whole numbers: what an item gives, what an update takes."""
+        cost = self._batch_size * self._inserts
+        common = math.gcd(self._samples, cost)
+        return self._samples // common, cost // common
 
     def due(self, items: int, updates: int) -> bool:
         """Whether so many items allow so many updates, counted from the beginning."""

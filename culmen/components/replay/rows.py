@@ -79,11 +79,11 @@ class Rows:
         self._decision_tree: Any = jax.tree_util.tree_structure(decision)
         self.tree: Any = jax.tree_util.tree_structure(timestep + decision)
         self._timestep_leaves = (
-            _leaves('reward', spec.reward, np.float32)
-            + _leaves('discount', spec.discount, np.float32)
-            + _leaves('observation', spec.observation)
+            row_leaves('reward', spec.reward, np.float32)
+            + row_leaves('discount', spec.discount, np.float32)
+            + row_leaves('observation', spec.observation)
         )
-        self._decision_leaves = _leaves('action', action) + _leaves('extras', extras)
+        self._decision_leaves = row_leaves('action', action) + row_leaves('extras', extras)
         self.leaves = {leaf.path: leaf for leaf in self._timestep_leaves + self._decision_leaves}
         self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
 
@@ -96,7 +96,7 @@ class Rows:
             # Rows since FIRST, as far as a stack can reach back.
             fields['age'] = (word, ())
         for leaf in self.leaves.values():
-            if _is_small(leaf):
+            if is_small(leaf):
                 fields[leaf.path] = (leaf.dtype, leaf.shape)
         self._record_dtype, self.fields = record_type(fields)
         self._age = np.zeros(num_lanes, np.int32)
@@ -110,13 +110,13 @@ class Rows:
         size = self._record_dtype.itemsize + sum(
             int(np.prod(leaf.stored_shape)) * leaf.dtype.itemsize
             for leaf in self.leaves.values()
-            if not _is_small(leaf)
+            if not is_small(leaf)
         )
         try:
             record = np.zeros((num_ticks, lanes), self._record_dtype)  # what pads a word is defined
             views = {name: record[name] for name in self._record_dtype.names or ()}
             for leaf in self.leaves.values():
-                if not _is_small(leaf):
+                if not is_small(leaf):
                     views[leaf.path] = np.empty((num_ticks, lanes, *leaf.stored_shape), leaf.dtype)
         except MemoryError as error:
             gib = size * num_ticks * lanes / 2**30
@@ -131,7 +131,7 @@ class Rows:
         self.flat = {
             leaf.path: views[leaf.path].reshape(-1, *leaf.stored_shape)
             for leaf in self.leaves.values()
-            if not _is_small(leaf)
+            if not is_small(leaf)
         }
         self._step_type, self._version = views['step_type'], views['version']
         self._timestep_views = [views[leaf.path] for leaf in self._timestep_leaves]
@@ -144,7 +144,9 @@ class Rows:
         """
         if not self._checked:
             nests = (timestep.reward, timestep.discount, timestep.observation)
-            self._check(('reward', 'discount', 'observation'), nests, self._timestep_leaves)
+            check_leaves(
+                ('reward', 'discount', 'observation'), nests, self._timestep_leaves, self.num_lanes
+            )
             self._checked = True
         slot = self.next_tick % self.num_ticks
         leaves = self._timestep_tree.flatten_up_to(timestep[1:])
@@ -196,7 +198,9 @@ class Rows:
         Raises: ValueError that names the leaf that does not fit its spec.
         """
         if not self._decision_checked:
-            self._check(('action', 'extras'), (action, extras), self._decision_leaves)
+            check_leaves(
+                ('action', 'extras'), (action, extras), self._decision_leaves, self.num_lanes
+            )
             self._decision_checked = True
         slot = self.next_tick % self.num_ticks
         leaves = self._decision_tree.flatten_up_to((action, extras))
@@ -205,20 +209,6 @@ class Rows:
         self._version[slot] = version
         self.is_open = False
         self.next_tick += 1
-
-    def _check(self, names: tuple[str, ...], nests: tuple[Nest, ...], leaves: list[Leaf]) -> None:
-        given = [item for name, nest in zip(names, nests) for item in leaf_paths(nest, name)]
-        wanted = [leaf.path for leaf in leaves]
-        if [path for path, _ in given] != wanted:
-            got = [path for path, _ in given]
-            raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
-        for leaf, (path, value) in zip(leaves, given):
-            shape, dtype = np.shape(value), np.asarray(value).dtype
-            wanted_shape = (self.num_lanes, *leaf.shape)
-            if shape != wanted_shape:
-                raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
-            if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
-                raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
 
     def grow(self, first: int) -> None:
         """Doubles the rings, keeping the rows from tick `first` on."""
@@ -313,7 +303,8 @@ class Gather:
         self._offsets = self._steps * rows.num_lanes
         ends, first = kept_times(window, list(rows.leaves))
         plans = [
-            _plan(leaf, window.length, ends, first, rows.fields) for leaf in rows.leaves.values()
+            plan_leaf(leaf, window.length, ends, first, rows.fields)
+            for leaf in rows.leaves.values()
         ]
         self._large = [
             (plan.path, plan.times, rows.leaves[plan.path].num_frames)
@@ -383,9 +374,10 @@ class Gather:
         return frames.reshape(*frames.shape[:-2], -1)
 
 
-def _plan(
+def plan_leaf(
     leaf: Leaf, length: int, ends: list[str], first: list[str], fields: dict[str, Field]
 ) -> LeafPlan:
+    """How a leaf of a window of that length is read, from the record where it has a field there."""
     nest = leaf.path.split('/')[0]
     after = nest in ('action', 'extras')  # none was taken at the window's end
     zero_padding = nest != 'observation'
@@ -398,7 +390,8 @@ def _plan(
     return LeafPlan(leaf.path, fields.get(leaf.path), times, zero_padding)
 
 
-def _leaves(name: str, nest: Nest, dtype: Any = None) -> list[Leaf]:
+def row_leaves(name: str, nest: Nest, dtype: Any = None) -> list[Leaf]:
+    """The leaves of a part of a row, from its specs or shapes; `dtype` in place of theirs."""
     return [
         Leaf(
             path,
@@ -410,7 +403,30 @@ def _leaves(name: str, nest: Nest, dtype: Any = None) -> list[Leaf]:
     ]
 
 
-def _is_small(leaf: Leaf) -> bool:
+def check_leaves(
+    names: tuple[str, ...], nests: tuple[Nest, ...], leaves: list[Leaf], num_lanes: int
+) -> None:
+    """Holds parts of a row of all lanes, arrays traced or not, to what a table stores.
+
+    Raises: ValueError that names the leaf that does not fit.
+    """
+    given = [item for name, nest in zip(names, nests) for item in leaf_paths(nest, name)]
+    wanted = [leaf.path for leaf in leaves]
+    if [path for path, _ in given] != wanted:
+        got = [path for path, _ in given]
+        raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
+    for leaf, (path, value) in zip(leaves, given):
+        shape = np.shape(value)
+        dtype = value.dtype if hasattr(value, 'dtype') else np.asarray(value).dtype
+        wanted_shape = (num_lanes, *leaf.shape)
+        if shape != wanted_shape:
+            raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
+        if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
+            raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
+
+
+def is_small(leaf: Leaf) -> bool:
+    """Whether a leaf has its place in the record."""
     size = int(np.prod(leaf.shape)) * leaf.dtype.itemsize
     return (
         leaf.num_frames == 1

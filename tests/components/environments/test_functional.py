@@ -12,10 +12,18 @@ from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import TimeStep
 
 SPEC = EnvironmentSpec(
     specs.Array((), np.int32), specs.DiscreteArray(2), functional.REWARD, functional.DISCOUNT
 )
+
+
+def timestep(step_type, reward):
+    """Of one lane, with a batch axis."""
+    return TimeStep(
+        np.array([step_type], np.int32), np.array([reward], np.float32), np.ones(1, np.float32), ()
+    )
 
 
 def begin(key):

@@ -9,6 +9,7 @@ import pytest
 
 from culmen.components.replay import InProcessTable
 from culmen.components.replay.reverb import ReverbTable
+from tests.components.replay.device import DeviceTable
 
 
 class Row(NamedTuple):
@@ -16,6 +17,9 @@ class Row(NamedTuple):
 
     make: Callable[..., Any]  # (experience, spec, action, extras, num_lanes, seed) -> Table
     seeded: bool  # whether the same seed draws the same items
+    compiled: bool = (
+        False  # whether it is pure functions of static shapes, which can't look and refuse
+    )
 
 
 def make_reverb(
@@ -36,6 +40,7 @@ def has_reverb() -> bool:
 TABLES = {
     'in_process': Row(InProcessTable, seeded=True),
     'reverb': Row(make_reverb, seeded=False),
+    'device': Row(DeviceTable, seeded=True, compiled=True),
 }
 
 # The names, as parameters of a test: a table whose package is missing is skipped.
@@ -48,4 +53,5 @@ NAMES = [
             pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
         ],
     ),
+    pytest.param('device', marks=pytest.mark.slow),
 ]

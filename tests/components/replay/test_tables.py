@@ -122,7 +122,10 @@ lengths = st.lists(st.integers(-6, 12).filter(bool), min_size=1, max_size=4)
 def test_any_stream_gives_the_newest_items_of_the_definition(
     name: str, episodes: Any, length: int, period: int, cross: bool, capacity: int
 ) -> None:
-    # Negative lengths are interruptions: FIRST follows a row that is not LAST.
+    # Negative lengths are interruptions: FIRST follows a row that is not LAST. An environment of a
+    # compiled program has none, and the rings there count on it.
+    if TABLES[name].compiled:
+        episodes = [[abs(length) for length in lane] for lane in episodes]
     window = Window(length, period, cross)
     types = streams.step_types(episodes, 40)
     stream = streams.make_stream(types)
@@ -189,7 +192,7 @@ def test_samples_have_the_shapes_and_dtypes_known_before(table_row: Row, window:
     stream = streams.make_stream(streams.step_types(streams.EPISODES, 70))
     experience = {
         'a': Replay(window, 500, 1, 7, 1.0),
-        'b': Queue(window, max_size=1000),
+        'b': Queue(window, 5 if table_row.compiled else None, max_size=1000),
         'c': Queue(window, batch_size=3),
         'd': replay_all(window, 600),
     }
@@ -203,6 +206,8 @@ def test_samples_have_the_shapes_and_dtypes_known_before(table_row: Row, window:
 
 
 def test_draws_that_are_not_due_are_refused(table_row: Row) -> None:
+    if table_row.compiled:
+        pytest.skip('pure functions can not look whether a draw is due')
     for experience in (Replay(Window(), 10, 1, 2, 1.0), Queue(Window())):
         table = make(table_row, experience, 1)
         assert not table.due()
@@ -413,6 +418,8 @@ def test_updates_of_items_that_are_gone_are_passed_over(table_row: Row) -> None:
 
 
 def test_a_priority_function_sees_the_new_items_of_a_tick(table_row: Row) -> None:
+    if table_row.compiled:
+        pytest.skip('a traced function sees no values; test_device.py has its own')
     window = Window(length=2)
     types = streams.step_types(streams.EPISODES, 40)
     stream = streams.make_stream(types)
@@ -451,6 +458,11 @@ def test_priorities_out_of_range_are_refused(table_row: Row, bad: float) -> None
     keys, _ = table.draw()
     priorities = np.ones(64, np.float32)
     priorities[5] = bad
+    if table_row.compiled:  # it can't raise, and tells of it when it is asked
+        assert not table.faults()
+        table.update_priorities(keys, priorities)
+        assert 'priorities of experience must be finite and at least 0' in table.faults()[0]
+        return
     with pytest.raises(ValueError, match='priorities of experience must be finite and at least 0'):
         table.update_priorities(keys, priorities)
     with pytest.raises(ValueError, match=r'priorities of experience must have shape \(64,\)'):
@@ -527,6 +539,10 @@ def test_a_queue_gives_each_window_once_in_order(
     'window', [Window(length=3), Window(length=4, period=4, cross_episodes=True)]
 )
 def test_a_queue_of_every_lane_gives_element_i_of_lane_i(table_row: Row, window: Window) -> None:
+    if table_row.compiled and not window.cross_episodes:
+        with pytest.raises(ValueError, match='experience must have a batch_size in a compiled'):
+            make(table_row, Queue(window), 5)
+        return
     types = streams.step_types(streams.EPISODES, 80)
     stream = streams.make_stream(types)
     table = make(table_row, Queue(window, max_size=1000), 5)
@@ -572,7 +588,7 @@ def test_a_dict_of_tables_gives_what_each_alone_would(table_row: Row) -> None:
     feed(together, stream, 0, 60)
     assert together.due()
     keys, samples = together.draw()
-    assert list(samples) == list(experience) == list(keys)
+    assert set(samples) == set(experience) == set(keys)
     samples = unpacked(samples)
     for name in ('recent', 'all'):
         alone = make(table_row, experience[name], 5)
@@ -647,7 +663,7 @@ def test_rows_that_do_not_fit_the_spec_are_refused_by_name(table_row: Row) -> No
     with pytest.raises(ValueError, match=r'observation/image must have shape \(1, 3, 2\), got'):
         table.observe(timestep._replace(observation=observation))
     observation = {**timestep.observation, 'image': timestep.observation['image'] / 255}
-    with pytest.raises(ValueError, match=r'observation/image must have dtype uint8, got float64'):
+    with pytest.raises(ValueError, match=r'observation/image must have dtype uint8, got float'):
         table.observe(timestep._replace(observation=observation))
     with pytest.raises(ValueError, match='must have the leaves'):
         table.observe(timestep._replace(observation=timestep.observation['image']))
@@ -658,6 +674,8 @@ def test_rows_that_do_not_fit_the_spec_are_refused_by_name(table_row: Row) -> No
 
 
 def test_observations_that_are_no_stacks_are_refused(table_row: Row) -> None:
+    if table_row.compiled:
+        pytest.skip('stacks are stored whole, whatever they are')
     stream = streams.stacked_stream(4, 1)
     image = stream.timestep.observation['image']
     spec = streams.stacked_spec(4, 1, stacked=True)

@@ -1,0 +1,258 @@
+"""Which windows wait in a table on the device, and which of them are drawn: those kept, and those drawn once.
+
+An item is the row that it begins with, and its transitions where an episode can cut it short.
+"""
+
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.replay.device import sum_tree
+from culmen.components.replay.rate import Rate
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+
+_LARGEST_CREDIT = 2**30
+
+
+class New(NamedTuple):
+    """Windows of a tick, in order; places where there is none are passed over."""
+
+    rows: jax.Array  # int32[M]
+    lengths: jax.Array  # int32[M]
+    real: jax.Array  # bool[M]
+
+
+class Drawn(NamedTuple):
+    """Items of a draw."""
+
+    keys: Any
+    rows: jax.Array  # int32[N]
+    lengths: jax.Array  # int32[N]; 0: padding
+    probability: jax.Array  # float32[N]
+    size: jax.Array  # int32[]: items before the draw
+
+
+class ItemStore(Protocol):
+    """What a table asks of its items. States are pytrees."""
+
+    capacity: int
+
+    def init(self) -> Any:
+        """Empty."""
+        ...
+
+    def insert(self, state: Any, new: New, priorities: jax.Array | None) -> Any:
+        """Adds windows, with raw priorities float[M] or as the table has it."""
+        ...
+
+    def due(self, state: Any) -> jax.Array:
+        """bool[]: whether an update is due."""
+        ...
+
+    def draw(self, state: Any, key: jax.Array) -> tuple[Any, Drawn]:
+        """Draws items for one update, which must be due."""
+        ...
+
+    def update_priorities(self, state: Any, keys: Any, priorities: jax.Array) -> Any:
+        """Takes raw priorities float[N] of drawn items; those that are gone are passed over."""
+        ...
+
+    def fault(self, state: Any) -> jax.Array:
+        """bool[]: something was asked that a table refuses (`complaint`)."""
+        ...
+
+    complaint: str
+
+
+class ReplayState(NamedTuple):
+    """Items in a ring, the oldest leave first."""
+
+    rows: jax.Array  # int32[capacity]
+    lengths: jax.Array  # int32[capacity]
+    next: jax.Array  # int32[]: the place of the next item
+    size: jax.Array  # int32[]
+    inserted: jax.Array  # uint32[]: items ever, modulo 2^32
+    missing: jax.Array  # int32[]: items before the first draw
+    credit: jax.Array  # int32[]: what is left of the rate formula
+    levels: sum_tree.Levels  # of weights; () where draws are uniform
+    largest: jax.Array  # float32[]: the largest raw priority ever given
+    bad: jax.Array  # bool[]: a priority was out of range
+
+
+class ReplayItems:
+    """Items that are kept and drawn many times. Priorities are as in a process of the host."""
+
+    def __init__(self, where: str, replay: Replay, max_new: int) -> None:
+        """Args: max_new: windows of a tick at most. Raises: ValueError for a rate of too long fractions."""
+        self.capacity = replay.capacity
+        self._replay = replay
+        # One item gives `gain`, one update takes `cost`: the formula of `Rate` in whole numbers.
+        self._gain, self._cost = Rate.of(replay).gain_and_cost()
+        if max_new * self._gain + self._cost >= _LARGEST_CREDIT:
+            raise ValueError(
+                f'samples_per_insert of {where} must be a simpler fraction on the device, '
+                f'got {replay.samples_per_insert}.'
+            )
+        self._largest_allowed = np.float32(
+            10.0 ** min(30.0 / max(replay.priority_exponent, 1e-6), 30)
+        )
+        self.complaint = (
+            f'priorities of {where} must be finite and at least 0, and so must their powers '
+            f'(priority_exponent {replay.priority_exponent}).'
+        )
+
+    def init(self) -> ReplayState:
+        zero = jnp.int32(0)
+        return ReplayState(
+            rows=jnp.zeros(self.capacity, jnp.int32),
+            lengths=jnp.zeros(self.capacity, jnp.int32),
+            next=zero,
+            size=zero,
+            inserted=jnp.uint32(0),
+            missing=jnp.int32(self._replay.min_size),
+            credit=zero,
+            levels=sum_tree.make(self.capacity) if self._replay.prioritised else (),
+            largest=jnp.float32(1.0),
+            bad=jnp.bool_(False),
+        )
+
+    def insert(self, state: ReplayState, new: New, priorities: jax.Array | None) -> ReplayState:
+        num = jnp.sum(new.real, dtype=jnp.int32)
+        rank = jnp.cumsum(new.real, dtype=jnp.int32) - 1
+        kept = new.real & (rank >= num - self.capacity)
+        slots = jnp.where(kept, (state.next + rank) % self.capacity, self.capacity)
+        used = jnp.maximum(num - state.missing, 0)
+        state = state._replace(
+            rows=state.rows.at[slots].set(new.rows, mode='drop'),
+            lengths=state.lengths.at[slots].set(new.lengths, mode='drop'),
+            next=(state.next + num) % self.capacity,
+            size=jnp.minimum(state.size + num, self.capacity),
+            inserted=state.inserted + num.astype(jnp.uint32),
+            missing=jnp.maximum(state.missing - num, 0),
+            credit=jnp.minimum(state.credit + used * self._gain, _LARGEST_CREDIT),
+        )
+        if not self._replay.prioritised:
+            return state
+        if priorities is None:
+            priorities = jnp.full(new.rows.shape, state.largest)
+        return self._weigh(state, slots, priorities, kept)
+
+    def due(self, state: ReplayState) -> jax.Array:
+        return (state.credit >= self._cost) & (state.size > 0)
+
+    def draw(self, state: ReplayState, key: jax.Array) -> tuple[ReplayState, Drawn]:
+        size, num = state.size, self._replay.batch_size
+        state = state._replace(credit=state.credit - self._cost)
+        if self._replay.draw == 'all':
+            age = jnp.arange(self.capacity, dtype=jnp.int32)
+            real = age < size
+            slots = (state.next - size + age) % self.capacity
+            probability = jnp.where(real, 1.0 / size, 0.0).astype(jnp.float32)
+            lengths = jnp.where(real, state.lengths[slots], 0)
+            return state, Drawn((), state.rows[slots], lengths, probability, size)
+        of_slot, of_place = jax.random.split(key)
+        place = jax.random.randint(of_place, (num,), 0, size, jnp.int32)
+        slots = (state.next - size + place) % self.capacity
+        probability = jnp.full(num, 1.0 / size, jnp.float32)
+        keys: Any = ()
+        if self._replay.prioritised:
+            by_weight = sum_tree.draw(state.levels, of_slot, num)
+            some = sum_tree.total(state.levels) > 0
+            slots = jnp.where(some, by_weight[0], slots)
+            probability = jnp.where(some, by_weight[1], probability)
+            keys = slots, state.next, state.inserted
+        return state, Drawn(keys, state.rows[slots], state.lengths[slots], probability, size)
+
+    def update_priorities(
+        self, state: ReplayState, keys: Any, priorities: jax.Array
+    ) -> ReplayState:
+        slots, then, inserted = keys
+        age = (then - 1 - slots) % self.capacity  # at the draw
+        since = jnp.minimum(state.inserted - inserted, self.capacity).astype(jnp.int32)
+        here = age + since < self.capacity
+        slots = jnp.where(here, slots, self.capacity)
+        return self._weigh(state, slots, priorities, jnp.ones_like(here))
+
+    def _weigh(
+        self, state: ReplayState, slots: jax.Array, raw: jax.Array, real: jax.Array
+    ) -> ReplayState:
+        raw = jnp.asarray(raw, jnp.float32)
+        good = (raw >= 0) & (raw <= self._largest_allowed)  # a NaN fails both
+        raw = jnp.where(good & real, raw, 0.0)
+        slots = jnp.where(slots < self.capacity, slots, len(state.levels[0]))
+        return state._replace(
+            levels=sum_tree.write(state.levels, slots, raw**self._replay.priority_exponent),
+            largest=jnp.maximum(state.largest, jnp.max(raw)),
+            bad=state.bad | jnp.any(~good & real),
+        )
+
+    def fault(self, state: ReplayState) -> jax.Array:
+        return state.bad
+
+
+class QueueState(NamedTuple):
+    """Items in a ring, in order."""
+
+    rows: jax.Array  # int32[capacity]
+    lengths: jax.Array  # int32[capacity]
+    first: jax.Array  # int32[]: the place of the first
+    size: jax.Array  # int32[]
+    bad: jax.Array  # bool[]: an item found no room
+
+
+class QueueItems:
+    """Items that are drawn once, by (tick of the last step, lane, start)."""
+
+    def __init__(self, where: str, queue: Queue, num_lanes: int, max_new: int) -> None:
+        """Args: max_new: windows of a tick at most."""
+        self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
+        self.capacity = queue.max_size * self._batch_size + max_new
+        self.complaint = (
+            f'{where} has more than max_size {queue.max_size} batches waiting, and its actors can not '
+            f'wait in one program.'
+        )
+
+    def init(self) -> QueueState:
+        zero = jnp.int32(0)
+        items = jnp.zeros(self.capacity, jnp.int32)
+        return QueueState(items, items, zero, zero, jnp.bool_(False))
+
+    def insert(self, state: QueueState, new: New, priorities: jax.Array | None) -> QueueState:
+        del priorities
+        num = jnp.sum(new.real, dtype=jnp.int32)
+        rank = jnp.cumsum(new.real, dtype=jnp.int32) - 1
+        places = (state.first + state.size + rank) % self.capacity
+        places = jnp.where(new.real, places, self.capacity)
+        size = state.size + num
+        return state._replace(
+            rows=state.rows.at[places].set(new.rows, mode='drop'),
+            lengths=state.lengths.at[places].set(new.lengths, mode='drop'),
+            size=size,
+            bad=state.bad | (size > self.capacity),
+        )
+
+    def take_back(self, state: QueueState, num: jax.Array) -> QueueState:
+        """Without its last `num` items."""
+        return state._replace(size=state.size - num)
+
+    def due(self, state: QueueState) -> jax.Array:
+        return state.size >= self._batch_size
+
+    def draw(self, state: QueueState, key: jax.Array) -> tuple[QueueState, Drawn]:
+        del key
+        num = self._batch_size
+        places = (state.first + jnp.arange(num, dtype=jnp.int32)) % self.capacity
+        after = state._replace(first=(state.first + num) % self.capacity, size=state.size - num)
+        ones = jnp.ones(num, jnp.float32)
+        return after, Drawn((), state.rows[places], state.lengths[places], ones, state.size)
+
+    def update_priorities(self, state: QueueState, keys: Any, priorities: jax.Array) -> QueueState:
+        raise ValueError('a Queue takes no priorities.')
+
+    def fault(self, state: QueueState) -> jax.Array:
+        return state.bad

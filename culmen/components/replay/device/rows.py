@@ -1,0 +1,207 @@
+"""Rows in device memory: rings of a static size, and windows gathered from them.
+
+As in a process of the host, small leaves of a row share one record of words (`culmen.components.replay.batch`
+says how a batch of records becomes a Sample), large ones have a ring of their own. Stacks of frames
+are stored whole. Knows nothing of items.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.replay.batch import WORD
+from culmen.components.replay.batch import BatchLayout
+from culmen.components.replay.batch import Field
+from culmen.components.replay.batch import record_type
+from culmen.components.replay.rows import check_leaves
+from culmen.components.replay.rows import is_small
+from culmen.components.replay.rows import plan_leaf
+from culmen.components.replay.rows import row_leaves
+from culmen.components.replay.windows import kept_times
+from culmen.core.experience import Window
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Nest
+from culmen.core.types import Sample
+from culmen.core.types import TimeStep
+
+
+class RowLeaves:
+    """What a row of all lanes is made of; holds what is written to it."""
+
+    def __init__(self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int) -> None:
+        """Args: spec: of one environment; action, extras: shapes and dtypes of one lane's."""
+        self.num_lanes = num_lanes
+        timestep, decision = (spec.reward, spec.discount, spec.observation), (action, extras)
+        self.tree: Any = jax.tree_util.tree_structure(timestep + decision)
+        self.timestep = (
+            row_leaves('reward', spec.reward, np.float32)
+            + row_leaves('discount', spec.discount, np.float32)
+            + row_leaves('observation', spec.observation)
+        )
+        self.decision = row_leaves('action', action) + row_leaves('extras', extras)
+        # A stack of frames is an array like any other here.
+        self.timestep, self.decision = (
+            [leaf._replace(num_frames=1) for leaf in leaves]
+            for leaves in (self.timestep, self.decision)
+        )
+        self.all = {leaf.path: leaf for leaf in self.timestep + self.decision}
+
+    def of_timestep(self, timestep: TimeStep) -> dict[str, jax.Array]:
+        """[B, ...] by path, step_type among them. Raises: ValueError that names a leaf that does not fit."""
+        nests = (timestep.reward, timestep.discount, timestep.observation)
+        check_leaves(('reward', 'discount', 'observation'), nests, self.timestep, self.num_lanes)
+        values = jax.tree_util.tree_leaves(nests)
+        return {
+            'step_type': jnp.asarray(timestep.step_type, jnp.int32),
+            **{leaf.path: jnp.asarray(x, leaf.dtype) for leaf, x in zip(self.timestep, values)},
+        }
+
+    def of_decision(self, action: Nest, extras: Nest, version: Any) -> dict[str, jax.Array]:
+        """[B, ...] by path, version among them. Raises: ValueError that names a leaf that does not fit."""
+        check_leaves(('action', 'extras'), (action, extras), self.decision, self.num_lanes)
+        values = jax.tree_util.tree_leaves((action, extras))
+        return {
+            'version': jnp.full(self.num_lanes, version, jnp.int32),
+            **{leaf.path: jnp.asarray(x, leaf.dtype) for leaf, x in zip(self.decision, values)},
+        }
+
+
+class RingState(NamedTuple):
+    """Rings of rows; slots are written round and round."""
+
+    words: jax.Array  # int32[num_ticks, B, words of a record]
+    large: dict[str, jax.Array]  # [num_ticks, B, ...] by path
+    slot: jax.Array  # int32[]: of the newest tick
+
+
+class Ring:
+    """Rings for the rows of so many ticks. A row is named by `slot * B + lane`."""
+
+    def __init__(self, leaves: RowLeaves, num_ticks: int) -> None:
+        """Raises: ValueError where rows can't be counted in 32 bits."""
+        self._leaves = leaves
+        self.num_ticks = num_ticks
+        self.num_rows = num_ticks * leaves.num_lanes
+        if self.num_rows >= 2**31:
+            raise ValueError(
+                f'a table on the device must have fewer than 2^31 rows, got {self.num_rows}: '
+                f'lower capacity, or use the local launcher.'
+            )
+        word = np.dtype(np.int32)
+        small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {'step_type': (word, ())}
+        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.timestep if is_small(leaf)}
+        num_timestep = len(small)
+        small |= {'version': (word, ())}
+        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.decision if is_small(leaf)}
+        record, self.fields = record_type(small)
+        self._num_words = record.itemsize // WORD
+        self._parts = list(self.fields)[:num_timestep], list(self.fields)[num_timestep:]
+
+    def init(self) -> RingState:
+        """Empty; the first tick opens slot 0."""
+        shape = (self.num_ticks, self._leaves.num_lanes)
+        return RingState(
+            jnp.zeros((*shape, self._num_words), jnp.int32),
+            {
+                leaf.path: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
+                for leaf in self._leaves.all.values()
+                if not is_small(leaf)
+            },
+            jnp.int32(self.num_ticks - 1),
+        )
+
+    def open(self, state: RingState, timestep: TimeStep) -> RingState:
+        """Opens the row of every lane, over the oldest tick."""
+        state = state._replace(slot=(state.slot + 1) % self.num_ticks)
+        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0])
+
+    def close(self, state: RingState, action: Nest, extras: Nest, version: Any) -> RingState:
+        """Closes the rows."""
+        values = self._leaves.of_decision(action, extras, version)
+        return self._write(state, values, self._parts[1])
+
+    def _write(self, state: RingState, values: dict[str, jax.Array], small: list[str]) -> RingState:
+        words = jnp.concatenate([_to_words(values[p], self.fields[p]) for p in small], axis=1)
+        begin = (state.slot, 0, self.fields[small[0]].begin)
+        large = {
+            path: jax.lax.dynamic_update_index_in_dim(state.large[path], value, state.slot, 0)
+            for path, value in values.items()
+            if path not in self.fields
+        }
+        return state._replace(
+            words=jax.lax.dynamic_update_slice(state.words, words[None], begin),
+            large={**state.large, **large},
+        )
+
+
+class Gather:
+    """Windows of one kind, gathered from a ring."""
+
+    def __init__(self, ring: Ring, leaves: RowLeaves, window: Window, with_lengths: bool) -> None:
+        """Args: with_lengths: whether windows may be short, or padding."""
+        self._ring = ring
+        self._num_lanes = leaves.num_lanes
+        self._length = window.length
+        self._with_lengths = with_lengths
+        ends, first = kept_times(window, list(leaves.all))
+        plans = [
+            plan_leaf(leaf, window.length, ends, first, ring.fields) for leaf in leaves.all.values()
+        ]
+        self._large = [(plan.path, plan.times) for plan in plans if plan.field is None]
+        self._layout = BatchLayout(
+            leaves.tree,
+            tuple(plans),
+            ring.fields['step_type'],
+            ring.fields['version'],
+            window.length,
+            cross_episodes=window.cross_episodes,
+            with_lengths=with_lengths,
+            with_probability=True,
+        )
+
+    def __call__(
+        self,
+        state: RingState,
+        rows: jax.Array,
+        lengths: jax.Array | None,
+        probability: jax.Array,
+        size: jax.Array,
+    ) -> Sample:
+        """Gathers windows.
+
+        Args:
+            rows: int32[N], of their first rows.
+            lengths: int32[N], transitions; None: all are whole.
+            probability: float32[N].
+            size: int32[], items in the table.
+        """
+        steps = jnp.arange(self._length + 1, dtype=jnp.int32)[None]
+        if lengths is None:
+            lengths = jnp.full(rows.shape, self._length, jnp.int32)
+        # Past its end a short window repeats its last row.
+        at = rows[:, None] + jnp.minimum(steps, lengths[:, None]) * self._num_lanes
+        at = jnp.where(at >= self._ring.num_rows, at - self._ring.num_rows, at)
+        take = lambda ring, at: ring.reshape(-1, *ring.shape[2:]).at[at].get(mode='clip')
+        arrays = [take(state.words, at), size]
+        arrays += [lengths] if self._with_lengths else []
+        arrays.append(probability)
+        for path, times in self._large:
+            arrays.append(take(state.large[path], at if times is None else at[:, times]))
+        sample: Sample = self._layout.unpack(arrays)
+        mask = jnp.broadcast_to(sample.steps.mask, (len(rows), self._length))
+        return sample._replace(steps=sample.steps._replace(mask=mask))
+
+
+def _to_words(leaf: jax.Array, field: Field) -> jax.Array:
+    """int32[B, words] of a leaf [B, ...]; the bits are never changed, whatever they mean."""
+    leaf = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
+    flat = leaf.reshape(len(leaf), -1)
+    share = WORD // flat.dtype.itemsize
+    if share == 1:
+        return jax.lax.bitcast_convert_type(flat, jnp.int32)
+    missing = field.num_words * share - flat.shape[1]
+    flat = jnp.pad(flat, ((0, 0), (0, missing))).reshape(len(leaf), -1, share)
+    return jax.lax.bitcast_convert_type(flat, jnp.int32)

@@ -1,0 +1,118 @@
+"""The rows of device tables in checkpoints: those since the last one, as for any table.
+
+Closed rows never change, so a checkpoint takes the new ones alone (`live_ticks` and `read_rows`, which the
+Checkpointer asks for), and beside them the state of the tables with the open row in place of the rings.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.replay.device.rows import RingState
+from culmen.components.replay.device.tables import TablesState
+
+_CHUNK = 256  # ticks that one compiled call reads
+
+
+def is_ring(state: Any) -> bool:
+    """Whether the rows of a table are a ring; others are small, and saved whole."""
+    return isinstance(state, RingState)
+
+
+@jax.jit
+def open_rows(state: TablesState) -> TablesState:
+    """The state with the open row, [B, ...], in place of each ring."""
+    return state._replace(rows=jax.tree_util.tree_map(_newest, state.rows, is_leaf=is_ring))
+
+
+def _newest(rows: Any) -> Any:
+    if not is_ring(rows):
+        return rows
+    words, large = jax.tree_util.tree_map(lambda ring: ring[rows.slot], (rows.words, rows.large))
+    return RingState(words, large, rows.slot)
+
+
+@jax.jit
+def _read(state: dict[str, Any], first: dict[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
+    """A chunk of ticks of each ring from a slot on, by name of the table and path."""
+    out = {}
+    for name, rows in state.items():
+        at = (first[name] + jnp.arange(_CHUNK)) % len(rows.words)
+        out[name] = {'words': rows.words[at], **{p: ring[at] for p, ring in rows.large.items()}}
+    return out
+
+
+class SavedRows:
+    """The closed rows of a state, as the Checkpointer reads them: arrays [ticks, B, ...] by 'table/path'."""
+
+    def __init__(self, state: TablesState, ticks: int) -> None:
+        """Args: state: of the tables; ticks: whose rows are closed."""
+        self._rings = {name: rows for name, rows in state.rows.items() if is_ring(rows)}
+        self._ticks = ticks
+
+    def live_ticks(self) -> tuple[int, int]:
+        """(first tick that a ring still has, first tick not closed yet)."""
+        longest = max((len(rows.words) for rows in self._rings.values()), default=1)
+        # A ring has the open row too.
+        return max(self._ticks + 1 - longest, 0), self._ticks
+
+    def read_rows(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Copies of closed rows; where a ring is shorter, its own newest in the place of others."""
+        chunks = []
+        for begin in range(start, stop, _CHUNK):
+            first = {name: np.int32(begin % len(rows.words)) for name, rows in self._rings.items()}
+            chunk = jax.tree_util.tree_map(np.asarray, _read(self._rings, first))
+            chunks.append(
+                {
+                    f'{name}/{path}': array[: stop - begin]
+                    for name, arrays in chunk.items()
+                    for path, array in arrays.items()
+                }
+            )
+        return {path: np.concatenate([chunk[path] for chunk in chunks]) for path in chunks[0]}
+
+
+def with_rows(
+    empty: TablesState,
+    opened: TablesState,
+    ticks: int,
+    saved: Iterable[tuple[int, dict[str, NDArray[Any]]]],
+) -> TablesState:
+    """The inverse: a state from that of `open_rows` and the rows that were saved.
+
+    Args:
+        empty: of the tables, or its shapes and dtypes.
+        opened: as `open_rows` gave it.
+        ticks: whose rows are closed.
+        saved: (first tick, arrays of `read_rows`), in order.
+    """
+    rows = dict(opened.rows)
+    rings = {name: state for name, state in empty.rows.items() if is_ring(state)}
+    arrays = {
+        name: {
+            'words': np.zeros(state.words.shape, np.int32),
+            **{path: np.zeros(ring.shape, ring.dtype) for path, ring in state.large.items()},
+        }
+        for name, state in rings.items()
+    }
+    for start, chunk in saved if rings else ():
+        for name, of_table in arrays.items():
+            size = len(of_table['words'])
+            for path, ring in of_table.items():
+                new = chunk[f'{name}/{path}'][: max(ticks - start, 0)]
+                at = np.arange(start, start + len(new))
+                kept = at > ticks - size  # what a shorter ring has no more is left out
+                ring[at[kept] % size] = new[kept]
+    for name, of_table in arrays.items():
+        newest = opened.rows[name]
+        slot = int(newest.slot)
+        of_table['words'][slot] = newest.words
+        for path, leaf in newest.large.items():
+            of_table[path][slot] = leaf
+        words = of_table.pop('words')
+        rows[name] = RingState(words, of_table, newest.slot)  # type: ignore[arg-type]
+    return opened._replace(rows=rows)

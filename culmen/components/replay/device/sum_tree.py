@@ -1,0 +1,75 @@
+"""Weights on the device, and draws in proportion to them: a tree of sums with many children a node.
+
+A draw takes a fresh random number at every level, so that a leaf's chance is the product of exact
+shares, however many leaves there are; one number of 23 bits could not even name each of a million.
+"""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+_CHILDREN = 16
+
+# The leaves first, then sums of 16, of 256 ...; each padded to whole nodes with zeros.
+Levels: TypeAlias = tuple[jax.Array, ...]
+
+
+def make(num_leaves: int) -> Levels:
+    """Zeros. Returns: float32[16 k] for each level, the last of one node."""
+    levels = []
+    while True:
+        num_nodes = -(-num_leaves // _CHILDREN)
+        levels.append(jnp.zeros(num_nodes * _CHILDREN, jnp.float32))
+        if num_nodes == 1:
+            return tuple(levels)
+        num_leaves = num_nodes
+
+
+def total(levels: Levels) -> jax.Array:
+    """float32[]: the sum of all weights."""
+    return jnp.sum(levels[-1])
+
+
+def write(levels: Levels, leaves: jax.Array, weights: jax.Array) -> Levels:
+    """Sets weights.
+
+    Args:
+        leaves: int32[N]; one past the last is passed over. Where some are equal the largest weight stays.
+        weights: float32[N], finite and at least 0.
+    """
+    # Equal leaves in one scatter have no order on every device: a maximum needs none.
+    levels = (
+        levels[0].at[leaves].set(0.0, mode='drop').at[leaves].max(weights, mode='drop'),
+        *levels[1:],
+    )
+    return update_sums(levels, leaves)
+
+
+def update_sums(levels: Levels, leaves: jax.Array) -> Levels:
+    """Makes the sums above some leaves anew: int32[N]; what is past the last is passed over."""
+    out = [levels[0]]
+    node = leaves
+    for above in levels[1:]:
+        below = out[-1].reshape(-1, _CHILDREN)
+        # A leaf that is passed over stays past the end of every level.
+        node = jnp.where(node < below.size, node // _CHILDREN, above.size)
+        sums = jnp.sum(below.at[node].get(mode='clip'), axis=1)
+        out.append(above.at[node].set(sums, mode='drop'))
+    return tuple(out)
+
+
+def draw(levels: Levels, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
+    """Draws leaves in proportion to their weights, of which one at least must be above 0.
+
+    Returns: (leaves int32[num], their probabilities float32[num]).
+    """
+    fractions = jax.random.uniform(key, (len(levels), num))
+    node = jnp.zeros(num, jnp.int32)
+    for fraction, level in zip(fractions, reversed(levels), strict=True):
+        children = level.reshape(-1, _CHILDREN)[node]
+        sums = jnp.cumsum(children, axis=1)
+        # The first child whose running sum is above; its own weight is then above 0.
+        child = jnp.sum(sums <= fraction[:, None] * sums[:, -1:], axis=1)
+        node = node * _CHILDREN + jnp.minimum(child, _CHILDREN - 1).astype(jnp.int32)
+    return node, levels[0][node] / total(levels)

@@ -1,0 +1,296 @@
+"""The tables of an experience on the device, and what the compiled loop does with them.
+
+A table's state has two parts: rows, which a tick writes once, and items, which every update may change. The
+loop over the updates of a tick carries the items alone, so rows are never copied for it.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.replay.device.cutting import Cut
+from culmen.components.replay.device.cutting import CutState
+from culmen.components.replay.device.items import New
+from culmen.components.replay.device.items import QueueItems
+from culmen.components.replay.device.items import ReplayItems
+from culmen.components.replay.device.rows import Gather
+from culmen.components.replay.device.rows import Ring
+from culmen.components.replay.device.rows import RingState
+from culmen.components.replay.device.rows import RowLeaves
+from culmen.components.replay.device.unrolls import Unrolls
+from culmen.core.experience import Dataset
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import mirror
+from culmen.core.experience import tables
+from culmen.core.experience import unmirror
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import LAST
+from culmen.core.types import Nest
+from culmen.core.types import Sample
+from culmen.core.types import TimeStep
+
+
+class TablesState(NamedTuple):
+    """States by name of a table."""
+
+    rows: dict[str, Any]
+    items: dict[str, Any]
+
+
+class DeviceTables:
+    """The stream of B lanes, and batches of its windows, as pure functions. One for a dict of tables too."""
+
+    def __init__(
+        self,
+        experience: Experience,
+        spec: EnvironmentSpec,
+        action: Nest,
+        extras: Nest,
+        num_lanes: int,
+    ) -> None:
+        """Plans; allocates nothing.
+
+        Args:
+            experience: a Replay, a Queue, or a dict of them over one stream.
+            spec: of one environment; scalars of reward and discount are stored as float32.
+            action, extras: shapes and dtypes of one lane's.
+            num_lanes: B.
+        Raises: ValueError that names the table for what has no static size, and for an unknown path in
+            `Window.ends` or `first`.
+        """
+        self._experience = experience
+        leaves = RowLeaves(spec, action, extras, num_lanes)
+        self._tables: dict[str, Any] = {}
+        specs = tables(experience)
+        for name, table in specs.items():
+            where = f'experience[{name!r}]' if name else 'experience'
+            if isinstance(table, Dataset):
+                raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
+            # Beside another table, which may not be due yet, batches have to wait.
+            lone = len(specs) == 1
+            if isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
+                self._tables[name] = Unrolls(where, table, leaves)
+            else:
+                self._tables[name] = RingTable(where, table, leaves)
+
+    def init(self) -> TablesState:
+        """Empty tables."""
+        states = {name: table.init() for name, table in self._tables.items()}
+        return TablesState(
+            {name: rows for name, (rows, _) in states.items()},
+            {name: items for name, (_, items) in states.items()},
+        )
+
+    def observe(self, state: TablesState, timestep: TimeStep) -> TablesState:
+        """Opens a row in every lane; windows that end here become items, by lane and by start.
+
+        Args: timestep: of B lanes, leaves [B, ...].
+        Raises: ValueError that names a leaf that does not fit, while it is traced.
+        """
+        return self._each(
+            lambda name, table: table.observe(state.rows[name], state.items[name], timestep)
+        )
+
+    def act(self, state: TablesState, action: Nest, extras: Nest, version: Any) -> TablesState:
+        """Closes the rows; windows that LAST cuts short become items.
+
+        Args:
+            action, extras: of B lanes, leaves [B, ...].
+            version: int32[], updates that made the parameters that acted.
+        Raises: ValueError that names a leaf that does not fit, while it is traced.
+        """
+        return self._each(
+            lambda name, table: table.act(
+                state.rows[name], state.items[name], action, extras, version
+            )
+        )
+
+    def _each(self, function: Any) -> TablesState:
+        states = {name: function(name, table) for name, table in self._tables.items()}
+        return TablesState(
+            {name: rows for name, (rows, _) in states.items()},
+            {name: items for name, (_, items) in states.items()},
+        )
+
+    def due(self, items: dict[str, Any]) -> jax.Array:
+        """bool[]: whether an update is due in every table."""
+        return jnp.stack([table.due(items[name]) for name, table in self._tables.items()]).all()
+
+    def draw(
+        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array
+    ) -> tuple[dict[str, Any], Any, Any]:
+        """Draws a batch for one update, which must be due, from every table.
+
+        Returns: (items, keys, samples); keys and samples mirror the experience.
+        """
+        after, keys, samples = {}, {}, {}
+        for i, (name, table) in enumerate(self._tables.items()):
+            of_table = jax.random.fold_in(key, i)
+            after[name], keys[name], samples[name] = table.draw(rows[name], items[name], of_table)
+        return after, mirror(self._experience, keys), mirror(self._experience, samples)
+
+    def update_priorities(
+        self, items: dict[str, Any], keys: Any, priorities: Any
+    ) -> dict[str, Any]:
+        """Writes raw priorities float[B] of drawn items, or None; those that are gone are passed over.
+
+        Raises: ValueError that names the table, for priorities of one that takes none, while it is traced.
+        """
+        if priorities is None:
+            return items
+        drawn = unmirror(self._experience, keys)
+        after = dict(items)
+        for name, raw in unmirror(self._experience, priorities).items():
+            if raw is not None:
+                after[name] = self._tables[name].update_priorities(items[name], drawn[name], raw)
+        return after
+
+    def faults(self, items: dict[str, Any]) -> jax.Array:
+        """bool[tables]: where one was given what a table refuses; `complaints` say what."""
+        return jnp.stack([table.fault(items[name]) for name, table in self._tables.items()])
+
+    @property
+    def complaints(self) -> list[str]:
+        """What a fault of each table means."""
+        return [table.complaint for table in self._tables.values()]
+
+
+class RingItems(NamedTuple):
+    """What changes with updates, and the counts of the cut."""
+
+    items: Any
+    cut: CutState
+    whole: jax.Array  # bool[B]: a whole window ended in the lane at this tick
+    inserted: jax.Array  # int32[]: items of this tick that have not been drawn
+
+
+class RingTable:
+    """A Replay or a Queue over a ring of rows."""
+
+    def __init__(self, where: str, table: Replay | Queue, leaves: RowLeaves) -> None:
+        window, num_lanes = table.window, leaves.num_lanes
+        self._where = where
+        self._length, self._num_lanes = window.length, num_lanes
+        self._cut = Cut(window, num_lanes)
+        max_new = num_lanes * (1 + self._cut.num_short)
+        self._items: ReplayItems | QueueItems
+        self._priority = None
+        self._all = False
+        if isinstance(table, Queue):
+            if table.batch_size is None and num_lanes > 1 and not window.cross_episodes:
+                raise ValueError(
+                    f'{where} must have a batch_size in a compiled program, got None: with one window '
+                    f'of every lane, a lane of short episodes would have no bound. The local '
+                    f'launcher has none to keep.'
+                )
+            self._items = QueueItems(where, table, num_lanes, max_new)
+        else:
+            self._items = ReplayItems(where, table, max_new)
+            self._all = table.draw == 'all'
+            self._priority = table.priority if table.prioritised else None
+        self.complaint = self._items.complaint
+        self._takes_priorities = isinstance(table, Replay) and table.prioritised
+        # How far back an item may begin: every lane gives one for each so many rows, a little late.
+        apart = window.period + (not window.cross_episodes)
+        reach = (-(-self._items.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
+        self._ring = Ring(leaves, reach)
+        self._gather = Gather(self._ring, leaves, window, self._cut.may_be_short or self._all)
+
+    def init(self) -> tuple[RingState, RingItems]:
+        no_lane = jnp.zeros(self._num_lanes, bool)
+        items = RingItems(self._items.init(), self._cut.init(), no_lane, jnp.int32(0))
+        return self._ring.init(), items
+
+    def observe(
+        self, rows: RingState, items: RingItems, timestep: TimeStep
+    ) -> tuple[RingState, RingItems]:
+        rows = self._ring.open(rows, timestep)
+        cut, whole = self._cut.observe(items.cut, jnp.asarray(timestep.step_type))
+        back = jnp.full(self._num_lanes, self._length, jnp.int32)
+        new = New(self._rows_back(rows, back), back, whole)
+        num = jnp.sum(whole, dtype=jnp.int32)
+        return rows, RingItems(self._insert(rows, items.items, new), cut, whole, num)
+
+    def act(
+        self, rows: RingState, items: RingItems, action: Nest, extras: Nest, version: Any
+    ) -> tuple[RingState, RingItems]:
+        rows = self._ring.close(rows, action, extras, version)
+        if not self._cut.num_short:
+            return rows, items
+        back, real = self._cut.short(items.cut)
+        store = items.items
+        if isinstance(self._items, QueueItems):
+            # Whole windows came before those cut short: what is left of them comes again, in one order.
+            left = jnp.minimum(items.inserted, store.size)
+            store = self._items.take_back(store, left)
+            rank = jnp.cumsum(items.whole, dtype=jnp.int32)
+            again = items.whole & (rank > items.inserted - left)
+            whole = jnp.full((self._num_lanes, 1), self._length, jnp.int32)
+            back = jnp.concatenate([whole, back], axis=1)
+            real = jnp.concatenate([again[:, None], real], axis=1)
+        new = New(self._rows_back(rows, back).ravel(), back.ravel(), real.ravel())
+        return rows, items._replace(items=self._insert(rows, store, new))
+
+    def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
+        """The rows so many ticks before the newest: int32[B, ...]."""
+        lane = jnp.arange(self._num_lanes, dtype=jnp.int32)
+        lane = lane.reshape(-1, *[1] * (back.ndim - 1))
+        return (rows.slot - back) % self._ring.num_ticks * self._num_lanes + lane
+
+    def _insert(self, rows: RingState, store: Any, new: New) -> Any:
+        priorities = None
+        if self._priority is not None:
+            lengths = jnp.where(new.real, new.lengths, 0)
+            ones = jnp.ones(len(lengths), jnp.float32)
+            sample = self._gather(rows, new.rows, lengths, ones, store.size)
+            priorities = jnp.asarray(self._priority(sample.steps))
+        return self._items.insert(store, new, priorities)
+
+    def due(self, items: RingItems) -> jax.Array:
+        return self._items.due(items.items)
+
+    def draw(
+        self, rows: RingState, items: RingItems, key: jax.Array
+    ) -> tuple[RingItems, Any, Sample]:
+        store, drawn = self._items.draw(items.items, key)
+        lengths = drawn.lengths if self._cut.may_be_short or self._all else None
+        sample = self._gather(rows, drawn.rows, lengths, drawn.probability, drawn.size)
+        if self._all:
+            sample = _without(sample, drawn.lengths == 0)
+        return items._replace(items=store), drawn.keys, sample
+
+    def update_priorities(self, items: RingItems, keys: Any, raw: Any) -> RingItems:
+        if not self._takes_priorities:
+            kind = 'is uniform (priority_exponent 0)'
+            kind = 'is a Queue' if isinstance(self._items, QueueItems) else kind
+            raise ValueError(
+                f'{self._where} {kind} and takes no priorities: the update must return None for it.'
+            )
+        raw = jnp.asarray(raw)
+        if raw.shape != keys[0].shape:
+            raise ValueError(
+                f'priorities of {self._where} must have shape {keys[0].shape}, got {raw.shape}.'
+            )
+        return items._replace(items=self._items.update_priorities(items.items, keys, raw))
+
+    def fault(self, items: RingItems) -> jax.Array:
+        return self._items.fault(items.items)
+
+
+def _without(sample: Sample, padding: jax.Array) -> Sample:
+    """A sample whose padding, bool[B], is zero but for its step type, LAST."""
+
+    def clear(leaf: jax.Array) -> jax.Array:
+        if leaf.ndim == 0:
+            return leaf
+        return jnp.where(
+            padding.reshape(-1, *[1] * (leaf.ndim - 1)), jnp.zeros((), leaf.dtype), leaf
+        )
+
+    cleared: Sample = jax.tree_util.tree_map(clear, sample)
+    step_type = jnp.where(padding[:, None], LAST, cleared.steps.step_type)
+    return cleared._replace(steps=cleared.steps._replace(step_type=step_type))

@@ -1,0 +1,131 @@
+"""A Queue of unrolls side by side, the windows of on-policy agents: all lanes fill one at the same ticks.
+
+Nothing has to be found: a batch is what was written since the last, and the time step that ended it.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.replay.device.rows import RowLeaves
+from culmen.components.replay.rows import plan_leaf
+from culmen.components.replay.windows import kept_times
+from culmen.core.experience import Queue
+from culmen.core.types import LAST
+from culmen.core.types import Nest
+from culmen.core.types import Sample
+from culmen.core.types import Steps
+from culmen.core.types import TimeStep
+
+
+class UnrollRows(NamedTuple):
+    """The rows since the last batch."""
+
+    leaves: dict[str, jax.Array]  # [ticks of a batch, B, ...] by path, of closed rows
+    newest: dict[str, jax.Array]  # [B, ...] by path: the time step of the open row
+
+
+class UnrollItems(NamedTuple):
+    """How far the batch is."""
+
+    closed: jax.Array  # int32[]: ticks whose rows are closed
+    is_open: jax.Array  # bool[]: the row after them is open
+
+
+class Unrolls:
+    """A Queue with `cross_episodes`, `period == length`, and batches of whole rounds of the lanes."""
+
+    complaint = ''
+
+    @staticmethod
+    def fit(queue: Queue, num_lanes: int) -> bool:
+        """Whether a Queue is such a one."""
+        window = queue.window
+        side_by_side = window.cross_episodes and window.period == window.length
+        return side_by_side and (queue.batch_size or num_lanes) % num_lanes == 0
+
+    def __init__(self, where: str, queue: Queue, leaves: RowLeaves) -> None:
+        """Args: where: names the table in errors. leaves: of a row."""
+        self._where = where
+        self._leaves = leaves
+        self._num_lanes = leaves.num_lanes
+        self._length = queue.window.length
+        self._rounds = (queue.batch_size or self._num_lanes) // self._num_lanes
+        self._num_ticks = self._rounds * self._length
+        ends, first = kept_times(queue.window, list(leaves.all))
+        self._times = {
+            leaf.path: plan_leaf(leaf, self._length, ends, first, {}).times
+            for leaf in leaves.all.values()
+        }
+
+    def init(self) -> tuple[UnrollRows, UnrollItems]:
+        def zeros(*shape: int) -> dict[str, jax.Array]:
+            arrays = {
+                leaf.path: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
+                for leaf in self._leaves.all.values()
+            }
+            return {name: jnp.zeros(shape, jnp.int32) for name in ('step_type', 'version')} | arrays
+
+        newest = zeros(self._num_lanes)
+        timestep = {'step_type', *(leaf.path for leaf in self._leaves.timestep)}
+        newest = {path: leaf for path, leaf in newest.items() if path in timestep}
+        rows = UnrollRows(zeros(self._num_ticks, self._num_lanes), newest)
+        return rows, UnrollItems(jnp.int32(0), jnp.bool_(False))
+
+    def observe(
+        self, rows: UnrollRows, items: UnrollItems, timestep: TimeStep
+    ) -> tuple[UnrollRows, UnrollItems]:
+        rows = rows._replace(newest=self._leaves.of_timestep(timestep))
+        return rows, items._replace(is_open=jnp.bool_(True))
+
+    def act(
+        self, rows: UnrollRows, items: UnrollItems, action: Nest, extras: Nest, version: Any
+    ) -> tuple[UnrollRows, UnrollItems]:
+        row = {**rows.newest, **self._leaves.of_decision(action, extras, version)}
+        write = jax.lax.dynamic_update_index_in_dim
+        leaves = {path: write(rows.leaves[path], row[path], items.closed, 0) for path in row}
+        return rows._replace(leaves=leaves), UnrollItems(items.closed + 1, jnp.bool_(False))
+
+    def due(self, items: UnrollItems) -> jax.Array:
+        return items.is_open & (items.closed == self._num_ticks)
+
+    def draw(
+        self, rows: UnrollRows, items: UnrollItems, key: jax.Array
+    ) -> tuple[UnrollItems, Any, Sample]:
+        del key
+        nests = [self._window(rows, leaf.path) for leaf in self._leaves.all.values()]
+        reward, discount, observation, action, extras = self._leaves.tree.unflatten(nests)
+        step_type = self._batch(rows, 'step_type', self._length + 1)
+        mask = step_type[:, :-1] != LAST
+        num = self._rounds * self._num_lanes
+        sample = Sample(
+            Steps(step_type, reward, discount, observation, action, extras, mask),
+            jnp.ones(num, jnp.float32),
+            jnp.int32(num),
+            self._batch(rows, 'version', 1)[:, 0],
+        )
+        return items._replace(closed=jnp.int32(0)), (), sample
+
+    def _window(self, rows: UnrollRows, path: str) -> jax.Array:
+        times = self._times[path]
+        leaf = self._batch(rows, path, self._length + (path in rows.newest))
+        return leaf if times is None else leaf[:, times]
+
+    def _batch(self, rows: UnrollRows, path: str, length: int) -> jax.Array:
+        """The windows of a leaf, batch-major: [rounds * B, length, ...]."""
+        leaf = rows.leaves[path]
+        if path in rows.newest:
+            leaf = jnp.concatenate([leaf, rows.newest[path][None]])
+        begins = range(0, self._num_ticks, self._length)
+        rounds = [jnp.swapaxes(leaf[begin : begin + length], 0, 1) for begin in begins]
+        return rounds[0] if len(rounds) == 1 else jnp.concatenate(rounds)
+
+    def update_priorities(self, items: UnrollItems, keys: Any, raw: Any) -> UnrollItems:
+        raise ValueError(
+            f'{self._where} is a Queue and takes no priorities: the update must return None for it.'
+        )
+
+    def fault(self, items: UnrollItems) -> jax.Array:
+        return jnp.bool_(False)

@@ -1,0 +1,334 @@
+"""The compiled launcher: environments written in JAX, acting, replay and learning as one program.
+
+The host starts the program again and again, some tenths of a second at a time, and hears then what happened
+at each tick; rows of the logs, evaluations and checkpoints fall on the same counted steps as in one process.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from culmen.components import wide
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
+from culmen.components.environments.functional import DmEnvironment
+from culmen.components.learners import NonFiniteLossError
+from culmen.components.loggers import Sink
+from culmen.components.replay.device import saving
+from culmen.core.experience import recorded
+from culmen.core.experiment import Experiment
+from culmen.environment_loops.compiled import Carry
+from culmen.environment_loops.compiled import CompiledEvaluator
+from culmen.environment_loops.compiled import CompiledLoop
+from culmen.environment_loops.compiled import Heard
+from culmen.environment_loops.compiled import distinct
+from culmen.launchers import configs
+from culmen.launchers.building import Built
+from culmen.launchers.building import build
+from culmen.launchers.local import check_choice
+from culmen.launchers.local import check_workdir
+from culmen.launchers.results import Result
+from culmen.launchers.results import refusing
+from culmen.launchers.training import LEARNER_LOG_PERIOD
+from culmen.launchers.training import Run
+from culmen.launchers.training import next_multiple
+
+_CALL_SECONDS = 0.2  # after which the host wants to hear
+
+
+class Program(NamedTuple):
+    """What is compiled of an experiment, for any of its seeds."""
+
+    built: Built
+    loop: CompiledLoop
+    evaluator: CompiledEvaluator
+
+
+def make_program(experiment: Experiment) -> Program:
+    """Checks an experiment and plans its program; nothing is compiled or computed yet.
+
+    Raises: Refused (a ValueError) that names what can't be compiled and what to use instead.
+    """
+    with refusing():
+        for name, accepted in (('lag', (0, 1)), ('updates_per_call', (1,))):
+            if getattr(experiment, name) not in accepted:
+                raise ValueError(
+                    f'{name} must be {" or ".join(map(str, accepted))} in a compiled program, where '
+                    f'every update is handed on at once, got {getattr(experiment, name)}.'
+                )
+        built = build(experiment)
+        environment = built.environments[0]
+        for each in built.environments:
+            each.close()
+        if not isinstance(environment, DmEnvironment):
+            raise ValueError(
+                f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
+                f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
+                f'{_name(experiment)}; use the local launcher, which takes any.'
+            )
+        for name in recorded(built.parts.experience):
+            where = f'experience[{name!r}]' if name else 'experience'
+            raise ValueError(
+                f'{where} is a Dataset, which the host reads and no program can; use the local '
+                f'launcher, or the offline one where there is nothing else.'
+            )
+        loop = CompiledLoop(environment.functions, built.parts, built.lanes)
+        evaluator = CompiledEvaluator(
+            built.parts.evaluator, environment.functions, experiment.evaluation.episodes
+        )
+        return Program(built, loop, evaluator)
+
+
+def _name(experiment: Experiment) -> str:
+    config = configs.to_json(experiment, launcher='compiled', replay='device')['environment']
+    arguments = ', '.join(f'{key}={value!r}' for key, value in config.items() if key != 'name')
+    return f'{config["name"]!r}{f" with {arguments}" if arguments else ""}'
+
+
+def run(
+    experiment: Experiment,
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    program: Program | None = None,
+    loggers: Sequence[Sink] = (),
+    progress: bool | None = None,
+    on_non_finite: Literal['stop', 'log'] = 'stop',
+    until_return: float | None = None,
+) -> Result:
+    """Trains in one compiled program, and evaluates the final variables.
+
+    The agent is the same as in every launcher. The environment has to be written in JAX, and hand-offs are
+    those of lag 0. The same experiment on the same workdir goes on where it stopped, to the bit. SIGINT and
+    SIGTERM end a run after a checkpoint; the Result so far is returned.
+
+    Args:
+        experiment: what to run.
+        workdir: of config, logs, checkpoints and the result; None: nothing is written.
+        program: of `make_program`, of an experiment that differs in its seed, its budgets and when it is
+            evaluated and saved at most: seeds one after another are compiled once. None: made here.
+        loggers: take every row of the logs too.
+        progress: whether to show it; None: by what standard error is.
+        on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
+            apart, or 'log' it and go on.
+        until_return: an evaluation with this mean return ends the run.
+    Returns: the Result.
+    Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
+        OSError that names a file.
+    """
+    with refusing():
+        check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        folder = None if workdir is None else Path(workdir)
+        config = configs.to_json(experiment, launcher='compiled', replay='device')
+        stored = None if folder is None else check_workdir(folder, experiment, config)
+        if stored is not None:
+            return stored
+        training = CompiledTraining(
+            experiment,
+            make_program(experiment) if program is None else program,
+            folder,
+            config,
+            sinks=loggers,
+            progress=progress,
+            stop_on_non_finite=on_non_finite == 'stop',
+            until_return=until_return,
+        )
+    return training.run()
+
+
+class CompiledLearner:
+    """The state of a run on the device, and what a run asks of its learner."""
+
+    def __init__(self, loop: CompiledLoop, seed: int, stop_on_non_finite: bool) -> None:
+        """Begins a run: its first time step is observed."""
+        self._loop = loop
+        self._stop_on_non_finite = stop_on_non_finite
+        self.carry: Carry = loop.begin(seed)
+        self.actor_steps = 0
+        self.learner_steps = 0
+
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+        """Runs the program up to a limit, and counts."""
+        self.carry, heard = self._loop.run(self.carry, ticks, actor_steps, updates)
+        self.actor_steps += heard.actor_steps
+        self.learner_steps += heard.updates
+        return heard
+
+    def run_rest(self) -> None:
+        """Nothing: no update that is due is left out at a tick."""
+
+    @property
+    def newest_variables(self) -> Any:
+        """What evaluators read."""
+        return self._loop.variables(self.carry)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last update's metrics; empty before the first."""
+        if not self.learner_steps:
+            return {}
+        return {name: float(np.asarray(value)) for name, value in self.carry.metrics.items()}
+
+    def metric_names(self, sample_spec: Any) -> tuple[str, ...]:
+        """The names of the metrics; 'loss' first."""
+        del sample_spec
+        return self._loop.metric_names
+
+    def check_finite(self) -> None:
+        """Looks for a loss that was not finite, and for what a table refuses.
+
+        Raises: NonFiniteLossError that names the first such update, unless told to go on; ValueError.
+        """
+        update = int(np.asarray(self.carry.non_finite))
+        if update and self._stop_on_non_finite:
+            raise NonFiniteLossError(
+                f'the loss of update {update} was not finite (metrics: {self.metrics}).'
+            )
+        faults = np.asarray(self._loop.tables.faults(self.carry.tables.items))
+        for complaint, fault in zip(self._loop.tables.complaints, faults, strict=True):
+            if fault:
+                raise ValueError(complaint)
+
+    def get_state(self) -> dict[str, Any]:
+        """The variables and the count of updates, where every launcher has them, and all but closed rows."""
+        carry = self.carry._replace(tables=saving.open_rows(self.carry.tables))
+        return {
+            'newest': to_paths(self.newest_variables),
+            'updates': self.learner_steps,
+            'carry': to_paths(carry),
+        }
+
+    def set_state(self, state: Mapping[str, Any], rows: Any) -> None:
+        """Goes on from `get_state` and the closed rows.
+
+        Raises: ValueError that names a leaf that does not fit.
+        """
+        empty = jax.eval_shape(lambda carry: carry, self.carry)
+        template = empty._replace(tables=jax.eval_shape(saving.open_rows, empty.tables))
+        carry = from_paths('carry', template, state['carry'])
+        ticks = wide.as_int(carry.ticks)
+        tables = saving.with_rows(empty.tables, carry.tables, ticks, rows)
+        self.carry = distinct(carry._replace(tables=tables))
+        self.actor_steps = wide.as_int(self.carry.actor_steps)
+        self.learner_steps = wide.as_int(self.carry.learner_steps)
+
+    @property
+    def rows(self) -> saving.SavedRows:
+        """The closed rows, for a checkpoint."""
+        return saving.SavedRows(self.carry.tables, wide.as_int(self.carry.ticks))
+
+
+class CompiledTraining(Run):
+    """A run whose ticks are calls of a compiled program."""
+
+    _evaluator: Any
+    _learner: Any
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        program: Program,
+        folder: Path | None,
+        config: Mapping[str, Any],
+        *,
+        sinks: Sequence[Sink],
+        progress: bool | None,
+        stop_on_non_finite: bool,
+        until_return: float | None,
+    ) -> None:
+        super().__init__(
+            experiment,
+            program.built,
+            folder,
+            config,
+            sinks=sinks,
+            progress=progress,
+            until_return=until_return,
+        )
+        self._loop = program.loop
+        self._sample_spec = None
+        self._evaluator = program.evaluator.of(experiment.seed, lambda: self._stop_asked)
+        self._learner = CompiledLearner(self._loop, experiment.seed, stop_on_non_finite)
+
+    @property
+    def actor_steps(self) -> int:
+        """Steps of the environments so far."""
+        return int(self._learner.actor_steps)
+
+    @property
+    def steps(self) -> int:
+        """Actor steps: events fall between two ticks."""
+        return self.actor_steps
+
+    @property
+    def _budget(self) -> int | None:
+        return self._experiment.max_actor_steps
+
+    @property
+    def _table_to_save(self) -> saving.SavedRows:
+        rows: saving.SavedRows = self._learner.rows
+        return rows
+
+    def _train(self) -> None:
+        ticks, timed = 16, False
+        while not self._is_over():
+            begin = time.perf_counter()
+            self._hear(self._learner.run(ticks, *self._left()))
+            seconds = time.perf_counter() - begin
+            # The first call compiles, and tells nothing of the next.
+            if timed:
+                factor = min(max(_CALL_SECONDS / max(seconds, 1e-3), 0.5), 4.0)
+                ticks = min(max(int(ticks * factor), 1), self._loop.max_ticks)
+            timed = True
+
+    def _left(self) -> tuple[int | None, int | None]:
+        """Actor steps and updates until something falls due."""
+        saved = None if self._checkpointer is None else self._next_checkpoint
+        events = (self._experiment.max_actor_steps, self._next_evaluation, saved)
+        due = [event - self.steps for event in events if event is not None]
+        updates = self._experiment.max_learner_steps
+        return min(
+            due, default=None
+        ), None if updates is None else updates - self._learner.learner_steps
+
+    def _hear(self, heard: Heard) -> None:
+        """Writes the rows of the ticks of a call."""
+        self._learner.check_finite()
+        new_steps, new_updates = heard.actor_steps_by_tick(), heard.updates_by_tick()
+        actor_steps = self._learner.actor_steps - heard.actor_steps
+        learner_steps = self._learner.learner_steps - heard.updates
+        episodes = 0
+        for tick, episode in heard.episodes():
+            episodes += 1
+            self._episode_return = float(np.sum(episode.episode_return))
+            self._logs.write(
+                'actor',
+                {
+                    'actor_steps': actor_steps + int(new_steps[tick]),
+                    'learner_steps': learner_steps + int(new_updates[tick]),
+                    'episode_return': self._episode_return,
+                    'episode_length': episode.episode_length,
+                    'steps_per_second': self._rate,
+                },
+            )
+        self._counter.increment(actor_steps=heard.actor_steps, episodes=episodes)
+        while self._next_learner_row <= self._learner.actor_steps:
+            tick = int(np.searchsorted(new_steps, self._next_learner_row - actor_steps))
+            at, updates = actor_steps + int(new_steps[tick]), learner_steps + int(new_updates[tick])
+            if updates > self._logged_updates:
+                self._logged_updates = updates
+                values = dict(
+                    zip(self._loop.metric_names, heard.metrics(tick).tolist(), strict=True)
+                )
+                self._logs.write('learner', {'actor_steps': at, 'learner_steps': updates, **values})
+            self._next_learner_row = next_multiple(at, LEARNER_LOG_PERIOD)
+
+    def _set_learner_state(self, saved: Any) -> None:
+        self._learner.set_state(saved.state['learner'], saved.rows)

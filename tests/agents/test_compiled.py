@@ -1,0 +1,58 @@
+"""Every agent that learns from its own steps runs in the compiled loop, as it is."""
+
+import jax
+import numpy as np
+import pytest
+
+from culmen.components import wide
+from culmen.core.experience import recorded
+from culmen.core.types import Lanes
+from culmen.environment_loops.compiled import CompiledEvaluator
+from culmen.environment_loops.compiled import CompiledLoop
+from tests.agents import registry
+from tests.agents.test_scan import RandomEnvironment
+
+ROWS = pytest.mark.parametrize(
+    'row',
+    [row for row in registry.AGENTS if not recorded(row.experience)],
+    ids=lambda row: row.name,
+)
+
+
+class Environment(RandomEnvironment):
+    """Episodes of three steps with observations of any spec; the reward is the time in them."""
+
+    def spec(self):
+        return self._spec
+
+
+@ROWS
+def test_an_agent_runs_compiled(row):
+    environment = Environment(row.spec)
+    parts = row.agent.build(row.spec)
+    loop = CompiledLoop(environment, parts, Lanes(np.arange(2, dtype=np.int32), 2))
+    carry = loop.begin(0)
+    before = jax.tree_util.tree_map(np.array, loop.variables(carry))
+    ticks = 0
+    for _ in range(3):
+        carry, heard = loop.run(carry, 20)
+        ticks += heard.ticks
+    assert ticks == 60
+    assert wide.as_int(carry.learner_steps) >= 2
+    assert loop.num_compilations == 1
+    assert int(carry.non_finite) == 0
+    assert not np.asarray(loop.tables.faults(carry.tables.items)).any()
+    assert all(np.isfinite(value) for value in carry.metrics.values())
+    assert [episode.episode_return for _, episode in heard.episodes()] == [6.0] * 10
+    after = loop.variables(carry)
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (before, after)), strict=True):
+        assert a.shape == b.shape
+        assert np.isfinite(b).all()
+    assert not all(
+        np.array_equal(a, b)
+        for a, b in zip(*map(jax.tree_util.tree_leaves, (before, after)), strict=True)
+    )
+    evaluator = CompiledEvaluator(parts.evaluator, environment, episodes=3)
+    result = evaluator.evaluate(after, 0)
+    assert result.returns.tolist() == [6.0] * 3
+    assert result.lengths.tolist() == [3] * 3

@@ -1,0 +1,185 @@
+"""The tables of the compiled loop: what the shared suite (test_tables.py) does not see."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
+from culmen.components.replay.device import DeviceTables
+from culmen.components.replay.device import saving
+from culmen.components.replay.device import sum_tree
+from culmen.components.replay.rate import Rate
+from culmen.core import Dataset
+from culmen.core import Queue
+from culmen.core import Replay
+from culmen.core import Window
+from tests.components.replay import streams
+from tests.components.replay.device import DeviceTable
+
+UNROLL = Window(length=4, period=4, cross_episodes=True)
+
+
+def make(experience, num_lanes=5):
+    return DeviceTable(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, num_lanes, 0)
+
+
+def feed(table, stream, start, stop):
+    for tick in range(start, stop):
+        timestep, action, extras, version = stream.at(tick)
+        table.observe(timestep)
+        table.act(action, extras, version)
+
+
+@pytest.mark.parametrize('num_leaves', [1, 16, 17, 300])
+def test_a_tree_draws_by_weight(num_leaves):
+    rng = np.random.default_rng(0)
+    weights = np.where(rng.random(num_leaves) < 0.3, 0, rng.random(num_leaves)).astype(np.float32)
+    weights[-1] = 2.0
+    levels = sum_tree.make(num_leaves)
+    for leaves in np.array_split(rng.permutation(num_leaves), 3):
+        levels = sum_tree.write(levels, jnp.asarray(leaves, jnp.int32), weights[leaves])
+    np.testing.assert_array_equal(levels[0][:num_leaves], weights)
+    np.testing.assert_allclose(sum_tree.total(levels), weights.sum(), rtol=1e-6)
+    drawn, probability = sum_tree.draw(levels, jax.random.key(1), 20_000)
+    expected = weights / weights.sum()
+    np.testing.assert_allclose(probability, expected[drawn], rtol=1e-5)
+    counts = np.bincount(drawn, minlength=num_leaves)
+    assert not counts[expected == 0].any()
+    some = expected > 0
+    if some.sum() > 1:
+        share = expected[some].astype(np.float64)
+        chi = scipy.stats.chisquare(counts[some], share * counts.sum() / share.sum())
+        assert chi.pvalue > 1e-3
+
+
+def test_of_equal_leaves_the_largest_weight_stays_and_others_are_passed_over():
+    levels = sum_tree.make(20)
+    end = len(levels[0])
+    levels = sum_tree.write(levels, jnp.array([3, 3, 3, end]), jnp.array([1.0, 5.0, 2.0, 9.0]))
+    assert levels[0].tolist() == [0] * 3 + [5.0] + [0] * (end - 4)
+    assert float(sum_tree.total(levels)) == 5.0
+    levels = sum_tree.write(levels, jnp.array([3]), jnp.array([0.5]))
+    assert float(sum_tree.total(levels)) == 0.5
+
+
+@pytest.mark.parametrize('rate', [(10, 0.3, 1), (1, 64.0, 128), (0, 1 / 3, 32), (5, 2.5, 2)])
+def test_gain_and_cost_are_the_rate_formula(rate):
+    gain, cost = Rate(*rate).gain_and_cost()
+    for items, updates in itertools.product(range(0, 60, 7), range(1, 30)):
+        due = (items - rate[0]) * gain >= updates * cost
+        assert due == Rate(*rate).due(items, updates)
+
+
+@pytest.mark.slow
+def test_a_priority_function_sees_the_windows_of_new_items():
+    def priority(steps):
+        real = jnp.sum(steps.mask, axis=1)
+        return real + steps.observation['where'][:, 0, 0] % 3
+
+    types = streams.step_types(streams.EPISODES, 30)
+    stream = streams.make_stream(types)
+    window = Window(length=3)
+    table = make(Replay(window, 500, 1, 64, 1e4, priority_exponent=1.0, priority=priority))
+    feed(table, stream, 0, 30)
+    weights = {(i.lane, i.start): i.length + i.start % 3 for i in streams.cut(types, window)}
+    sample = table.draw().samples
+    expected = [weights[place] / sum(weights.values()) for place, _, _ in streams.rows_of(sample)]
+    np.testing.assert_allclose(sample.probability, expected, rtol=1e-5)
+    assert not table.faults()
+
+
+def test_a_queue_that_overflows_says_so():
+    table = make({'a': Queue(Window(), 5, max_size=2), 'b': Replay(Window(), 500, 400, 1, 1.0)})
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 12))
+    feed(table, stream, 0, 4)  # three windows of five lanes: ten may wait, and those of a tick
+    assert not table.faults()
+    feed(table, stream, 4, 12)
+    assert table.faults() == [
+        "experience['a'] has more than max_size 2 batches waiting, and its actors can not wait in "
+        'one program.'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('experience', 'said'),
+    [
+        (
+            Queue(Window(length=3)),
+            'experience must have a batch_size in a compiled program, got None',
+        ),
+        ({'a': Dataset(Window(), 'folder', 2)}, r"experience\['a'\] is a Dataset"),
+        (Replay(Window(), 2**31, 1, 1, 1.0), 'must have fewer than 2.31 rows'),
+        (
+            Replay(Window(), 9, 1, 1, float(np.pi * 1e4)),
+            'samples_per_insert of experience must be a',
+        ),
+    ],
+)
+def test_what_has_no_static_size_is_refused(experience, said):
+    with pytest.raises(ValueError, match=said):
+        DeviceTables(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'experience',
+    [
+        Replay(Window(length=3), 40, 1, 7, 8.0, priority_exponent=0.6),
+        Queue(UNROLL),
+        {'a': Replay(Window(), 13, 1, 3, 1.0), 'b': Replay(Window(length=4), 300, 9, 2, 1.0)},
+    ],
+)
+def test_saved_in_pieces_a_table_goes_on_with_the_same_bits(experience):
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 90))
+    whole = make(experience)
+    rows, saved, reached = [], None, 0
+    for tick in range(90):
+        timestep, action, extras, version = stream.at(tick)
+        whole.observe(timestep)
+        while whole.due():
+            whole.draw()
+        if tick in (20, 50):  # between observe and act, as a loop is saved
+            pieces = saving.SavedRows(whole.state, tick)
+            first, after = pieces.live_ticks()
+            assert after == tick
+            if isinstance(experience, Queue):
+                assert first == tick
+            else:
+                begin = max(first, reached)
+                rows.append((begin, pieces.read_rows(begin, after)))
+                reached = after
+            saved = to_paths(saving.open_rows(whole.state))
+        if tick == 50:
+            shapes = jax.eval_shape(saving.open_rows, whole.state)
+            opened = from_paths('tables', shapes, saved)
+            again = make(experience)
+            restored = saving.with_rows(again.state, opened, 50, rows)
+            again.state = jax.tree_util.tree_map(jnp.asarray, restored)
+            again._draws = whole._draws
+        whole.act(action, extras, version)
+    resumed = []
+    for table in (whole, again):
+        if table is again:
+            timestep, action, extras, version = stream.at(50)
+            table.act(action, extras, version)
+            for tick in range(51, 90):
+                timestep, action, extras, version = stream.at(tick)
+                table.observe(timestep)
+                while table.due():
+                    resumed.append(table.draw())
+                table.act(action, extras, version)
+    assert resumed
+    for a, b in zip(
+        *(jax.tree_util.tree_leaves(t.state.items) for t in (whole, again)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    if not isinstance(experience, Queue):
+        key = jax.random.key(3)
+        draws = [t._draw(t.state.rows, t.state.items, key)[2] for t in (whole, again)]
+        for a, b in zip(*map(jax.tree_util.tree_leaves, draws), strict=True):
+            np.testing.assert_array_equal(a, b)
