@@ -30,6 +30,15 @@ OPTIONAL = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick tests know some rows of a registry; all tests know all of them."""
+    for item in items:
+        callspec = getattr(item, 'callspec', None)
+        if callspec is not None and not getattr(callspec.params.get('row'), 'quick', True):
+            item.add_marker(pytest.mark.slow)
+
+
 def is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None

@@ -56,6 +56,9 @@ def box_spec() -> EnvironmentSpec:
     return spec._replace(action=box, observation={'vector': spec.observation, 'number': number})
 
 
+QUICK = 'dqn'
+
+
 @dataclass(frozen=True)
 class Row:
     """An agent for the shared suites."""
@@ -68,6 +71,11 @@ class Row:
     traced: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     refused: tuple[tuple[EnvironmentSpec, str], ...] = ()  # what build can't do, and its words
     lane_keys: bool = True  # whether what a lane explores depends on that lane alone
+
+    @property
+    def quick(self) -> bool:
+        """Whether the quick tests know it."""
+        return self.name == QUICK
 
     @property
     def experience(self) -> Any:

@@ -11,6 +11,9 @@ import pytest
 from culmen.components import environments
 
 
+QUICK = ('gymnasium/CartPole-v1', 'gymnasium/Pendulum-v1', 'minatar/freeway-v1')
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """An environment by name, and what the shared tests need to know of it."""
@@ -21,6 +24,11 @@ class Row:
     steps: int = 200  # enough for an end of an episode, unless `ends` is empty
     ends: frozenset[str] = frozenset({'termination'})  # which ends come in that many steps
     seeded: bool = True  # False: nothing is drawn, seeds make no difference
+
+    @property
+    def quick(self) -> bool:
+        """Whether the quick tests know it."""
+        return self.name.startswith('bsuite/') or self.name in QUICK
 
     @property
     def id(self) -> str:
