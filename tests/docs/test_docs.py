@@ -14,6 +14,7 @@ import culmen
 from culmen.agents import dqn
 from culmen.components import environments
 from culmen.launchers import command_line
+from culmen.launchers import compiled
 from culmen.launchers import configs
 from culmen.launchers import launchpad
 from culmen.launchers import local
@@ -209,6 +210,7 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
 
     monkeypatch.setattr(local, 'run', run)
     monkeypatch.setattr(offline, 'run', run)
+    monkeypatch.setattr(compiled, 'run', run)
     monkeypatch.setattr(launchpad, 'make_program', lambda experiment, *_, **__: experiment)
     monkeypatch.setattr(launchpad, 'launch', launch)
     result = CliRunner().invoke(command_line.cli, words[1:], catch_exceptions=False)
