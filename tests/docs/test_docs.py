@@ -178,6 +178,7 @@ def test_commands_are_found():
     assert sum(error is not None for error in COMMANDS.values()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', COMMANDS)
 def test_every_command_is_accepted(command, tmp_path, monkeypatch):
     """`train` up to the launcher, every name and field checked; of the others the options."""

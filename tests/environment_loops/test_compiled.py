@@ -20,6 +20,8 @@ from culmen.launchers import compiled
 from tests.components.environments import test_functional
 from tests.environment_loops import telling
 
+pytestmark = pytest.mark.slow
+
 SMALL = dqn.DQN(
     hidden_sizes=(8,), n_step=2, min_replay_size=20, replay_capacity=60, batch_size=4,
     samples_per_insert=2.0, priority_exponent=0.6,

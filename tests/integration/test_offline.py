@@ -18,6 +18,8 @@ from culmen.components.replay.recorder import shards
 from culmen.launchers import offline
 from tests.integration import runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -20,6 +20,8 @@ from culmen.launchers.results import Refused
 from tests.agents import recorded
 from tests.environment_loops import telling
 
+pytestmark = pytest.mark.slow
+
 CATCH = culmen.environment('jax/catch', rows=4, columns=3)
 SMALL = dqn.DQN(
     hidden_sizes=(8,), n_step=2, min_replay_size=20, replay_capacity=60, batch_size=4,

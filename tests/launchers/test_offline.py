@@ -20,6 +20,8 @@ from culmen.launchers import local
 from culmen.launchers import offline
 from culmen.launchers import plots
 
+pytestmark = pytest.mark.slow
+
 
 def pushes():
     """One episode of Catch after another in which the paddle is moved left at every step."""

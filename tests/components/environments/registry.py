@@ -10,7 +10,6 @@ import pytest
 
 from culmen.components import environments
 
-
 QUICK = ('gymnasium/CartPole-v1', 'gymnasium/Pendulum-v1', 'minatar/freeway-v1')
 
 

@@ -16,6 +16,8 @@ from culmen.core.types import MID
 from tests.agents import registry
 from tests.agents import streams
 
+pytestmark = pytest.mark.slow
+
 STEP_TYPE = np.array([[MID, LAST, FIRST, MID], [FIRST, MID, MID, MID]], np.int32)
 
 

@@ -13,6 +13,8 @@ from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from tests.agents import registry
 
+pytestmark = pytest.mark.slow
+
 
 def box_of(minimum, maximum, shape, dtype=np.float32):
     spec = registry.continuous_spec()

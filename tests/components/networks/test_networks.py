@@ -25,6 +25,7 @@ def board(shape, dtype=np.float32):
     return specs.Array(shape, dtype, 'board')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('observation', 'module'),
     [

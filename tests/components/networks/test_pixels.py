@@ -13,6 +13,8 @@ from culmen.components.networks.pixels import random_shift
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from tests.agents import registry
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 9, 10, 2)).astype(np.uint8)
 
 

@@ -14,6 +14,8 @@ from culmen.core.types import MID
 from tests.agents import registry
 from tests.agents import streams
 
+pytestmark = pytest.mark.slow
+
 # The second window goes on, ends, and another episode begins in it.
 STEP_TYPE = np.array([[FIRST, MID, MID, MID, LAST], [MID, LAST, FIRST, MID, MID]], np.int32)
 BATCH, LENGTH = STEP_TYPE.shape

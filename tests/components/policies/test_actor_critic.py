@@ -14,6 +14,8 @@ from culmen.core.types import TimeStep
 from tests.agents import registry
 from tests.agents import streams
 
+pytestmark = pytest.mark.slow
+
 LANES = 2_000
 
 
