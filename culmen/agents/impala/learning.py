@@ -100,6 +100,10 @@ def loss(
 def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     """Builds the update of IMPALA or A2C."""
     optimizer = make_optimizer(config)
+    # Constant, or on its way to 0.
+    learning_rate = policies.linear_schedule(
+        config.learning_rate, 0.0, config.learning_rate_decay_steps
+    )
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -110,22 +114,13 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     ) -> tuple[TrainingState, Metrics, None]:
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, sample, network, config)
         updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-        rate = learning_rate(config, context)
+        rate = learning_rate(context)
         params = jax.tree_util.tree_map(lambda p, u: p - rate * u, state.params, updates)
         # The policy lag: updates since those that made the parameters that began each unroll.
         staleness = jnp.mean((context.learner_steps - sample.version).astype(jnp.float32))
         return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)
-
-
-def learning_rate(config: A2CConfig, context: Context) -> jax.Array:
-    """The rate of an update: constant, or on its way to 0."""
-    if config.learning_rate_decay_steps is None:
-        return jnp.asarray(config.learning_rate, jnp.float32)
-    return policies.linear_schedule(config.learning_rate, 0.0, config.learning_rate_decay_steps)(
-        context
-    )
 
 
 def make_optimizer(config: A2CConfig) -> optax.GradientTransformation:

@@ -101,6 +101,10 @@ def loss(
 def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     """Builds the update of PPO."""
     optimizer = make_optimizer(config)
+    # Constant, or on its way to 0.
+    learning_rate = policies.linear_schedule(
+        config.learning_rate, 0.0, config.learning_rate_decay_steps
+    )
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -118,7 +122,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
                 f'num_minibatches must divide the {num} {kind} of a batch, '
                 f'got {config.num_minibatches}.'
             )
-        rate = learning_rate(config, context)
+        rate = learning_rate(context)
 
         def descend(carry: Any, indices: Array) -> tuple[Any, Metrics]:
             state, stopped = carry
@@ -185,15 +189,6 @@ def summary(each: Metrics) -> Metrics:
     metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / jnp.sum(seen) for name, x in each.items()}
     first = each['log_ratio'][0]  # before any descent: nothing but rounding
     return {**metrics, 'log_ratio': first, 'descents': descents}
-
-
-def learning_rate(config: PPOConfig, context: Context) -> jax.Array:
-    """The rate of an update: constant, or on its way to 0."""
-    if config.learning_rate_decay_steps is None:
-        return jnp.asarray(config.learning_rate, jnp.float32)
-    return policies.linear_schedule(config.learning_rate, 0.0, config.learning_rate_decay_steps)(
-        context
-    )
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:

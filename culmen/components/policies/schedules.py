@@ -13,11 +13,13 @@ Schedule: TypeAlias = Callable[[Context], jax.Array]
 
 
 def linear_schedule(
-    initial: float | Array, final: float | Array, actor_steps: float | Array
+    initial: float | Array, final: float | Array, actor_steps: float | Array | None
 ) -> Schedule:
-    """From initial to final in equal steps over the first `actor_steps` environment steps."""
+    """From initial to final in equal steps over the first `actor_steps` environment steps; None: never."""
 
     def schedule(context: Context) -> jax.Array:
+        if actor_steps is None:
+            return jnp.asarray(initial, jnp.float32)
         steps = jnp.asarray(context.actor_steps, jnp.float32)
         fraction = jnp.clip(
             steps / jnp.maximum(jnp.asarray(actor_steps, jnp.float32), 1.0), 0.0, 1.0
