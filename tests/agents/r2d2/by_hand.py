@@ -206,7 +206,7 @@ def reference(
             best = int(np.argmax(values(fixed, online[k])))
             total += weight * inverse(values(target_numbers, target[k])[best])
             errors.append(transform(total) - values(numbers, moving[t])[int(steps.action[row, t])])
-        losses += weights[row] * sum(error**2 / 2 for error in errors)
+        losses += float(weights[row]) * sum(error**2 / 2 for error in errors)
         count += len(errors)
         absolute = np.abs(errors) if errors else np.zeros(1)
         priorities.append(float(eta * absolute.max() + (1 - eta) * absolute.mean()))
