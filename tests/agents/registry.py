@@ -191,7 +191,7 @@ CLONE = {'hidden_sizes': (16,), 'batch_size': 8, 'learning_rate': 1e-3}
 # Agents made of agents: around one with a Replay, and around one with a Queue.
 BASE = dqn.DQN(**SMALL, n_step=2)
 ON_POLICY = impala.IMPALA(**UNROLL, batch_size=8, core='lstm', core_size=5)
-RECURRENT = r2d2.R2D2(**SEQUENCE, priority_exponent=0.9)
+RECURRENT = r2d2.R2D2(**SEQUENCE, dueling=False, rescale=True, priority_exponent=0.9)
 AROUND = [
     Row('normalised', wrappers.Normalised(BASE), legal_spec(),
         traced={'max_deviation': (10.0, 0.5), 'epsilon': (1e-8, 1.0)}),
