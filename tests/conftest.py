@@ -1,6 +1,7 @@
 """What holds for every test: strict shapes, repeatable examples, a word on what was left out."""
 
 import importlib.util
+import tempfile
 
 import hypothesis
 import jax
@@ -8,6 +9,12 @@ import pytest
 
 # Arrays of different rank never meet by accident: every broadcast over a new axis is written out.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Many tests compile the same programs: a worker compiles each of them once.
+COMPILED = tempfile.TemporaryDirectory(prefix='culmen-tests-')
+jax.config.update('jax_compilation_cache_dir', COMPILED.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 # Examples are drawn from the test's name, not from a clock, so that a failure repeats.
 hypothesis.settings.register_profile(
