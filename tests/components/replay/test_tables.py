@@ -578,7 +578,7 @@ def test_a_queue_in_one_process_is_on_policy(
 
 def test_a_dict_of_tables_gives_what_each_alone_would(table_row: Row) -> None:
     experience = {
-        'recent': Queue(Window(length=2, period=2, cross_episodes=True), max_size=1000),
+        'recent': Queue(Window(length=3, period=2, cross_episodes=True), max_size=1000),
         'long': Replay(Window(length=5, period=2, first=('extras',)), 40, 1, 4, 0.5),
         'all': Replay(Window(length=3), 25, 1, 1, 1.0, draw='all'),
     }
