@@ -121,7 +121,6 @@ FIGURES = {
     'ppo-cartpole': Figure(
         'PPO on gymnasium/CartPole-v1: the last evaluation of 100,000 steps',
         'ppo', 'gymnasium/CartPole-v1', 100_000, (1, 2, 3, 4, 5), 25_000,
-        options=('--agent.unroll_length', '32'),
         bar=475.0, bar_of='the mean over seeds', checkpoint_every=25_000,
         published='Stable-baselines3 zoo: PPO 500.0 +- 0.0 after 100,000 steps, of one run, tuned.',
     ),
