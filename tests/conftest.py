@@ -1,6 +1,7 @@
 """What holds for every test: strict shapes, repeatable examples, a word on what was left out."""
 
 import importlib.util
+import pathlib
 import tempfile
 
 import hypothesis
@@ -37,12 +38,34 @@ OPTIONAL = {
 }
 
 
+# What the quick tests know of folders that grow with every agent and every loss; all tests know all.
+HERE = pathlib.Path(__file__).parent
+QUICK_AGENT = 'dqn'
+LOSSES = HERE / 'components' / 'losses'
+QUICK_LOSSES = (  # those that DQN stands on
+    'test_clipping',
+    'test_exploration',
+    'test_faults',
+    'test_regression',
+    'test_value_learning',
+)
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Whether the quick tests know what a test is about: its folder, its file, its row of a registry."""
+    folder = item.path.parent
+    if folder.parent == HERE / 'agents' and folder.name != QUICK_AGENT:
+        return False
+    if folder == LOSSES and item.path.stem not in QUICK_LOSSES:
+        return False
+    callspec = getattr(item, 'callspec', None)
+    return callspec is None or getattr(callspec.params.get('row'), 'quick', True)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick tests know some rows of a registry; all tests know all of them."""
     for item in items:
-        callspec = getattr(item, 'callspec', None)
-        if callspec is not None and not getattr(callspec.params.get('row'), 'quick', True):
+        if not is_quick(item):
             item.add_marker(pytest.mark.slow)
 
 

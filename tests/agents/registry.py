@@ -56,9 +56,6 @@ def box_spec() -> EnvironmentSpec:
     return spec._replace(action=box, observation={'vector': spec.observation, 'number': number})
 
 
-QUICK = 'dqn'
-
-
 @dataclass(frozen=True)
 class Row:
     """An agent for the shared suites."""
@@ -75,7 +72,7 @@ class Row:
     @property
     def quick(self) -> bool:
         """Whether the quick tests know it."""
-        return self.name == QUICK
+        return self.name == 'dqn'
 
     @property
     def experience(self) -> Any:
