@@ -123,7 +123,7 @@ ROWS = (
     _GYMNAX('gymnax/Acrobot-v1', ends=_NEITHER),
     _GYMNAX('gymnax/MountainCarContinuous-v0', ends=_NEITHER),
     _GYMNAX('gymnax/Breakout-MinAtar'),
-    _GYMNAX('gymnax/Asterix-MinAtar', arguments={'max_episode_steps': 60}, ends=_BOTH),
+    _GYMNAX('gymnax/Asterix-MinAtar', arguments={'max_episode_steps': 60}, steps=600, ends=_BOTH),
     _GYMNAX('gymnax/DiscountingChain-bsuite', seeded=False),
     _GYMNAX('gymnax/MemoryChain-bsuite', arguments={'memory_length': 3}),
     _BRAX(
