@@ -11,10 +11,14 @@ variables. The host is told of every tick of a call at its end.
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +33,9 @@ from culmen.components.keys import fold_seed
 from culmen.components.learners.learner import keep_like
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables
+from culmen.components.replay.device.masking import On
+from culmen.components.replay.device.masking import counted
+from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.tables import TablesState
 from culmen.components.wide import Wide
 from culmen.core.environments import JaxEnvironment
@@ -50,6 +57,10 @@ from culmen.environment_loops.evaluation import shares
 
 _REPORTED = 2**16  # time steps of all lanes that one call can tell of
 _UNLIMITED = 2**31 - 1
+
+
+Settings: TypeAlias = dict[str, Any]  # numbers of the agent's that a run is traced with, by name
+Each: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Sums(NamedTuple):
@@ -83,6 +94,7 @@ class Carry(NamedTuple):
     actor_steps: Wide
     learner_steps: Wide
     keys: Keys
+    settings: Settings
 
 
 class Learning(NamedTuple):
@@ -97,7 +109,7 @@ class Learning(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Where a call ends, at the first that is reached: int32[] each."""
+    """Where a call ends, at the first that is reached: int32[], or int32[K] of many runs, each."""
 
     ticks: Any
     actor_steps: Any
@@ -122,13 +134,18 @@ class Report(NamedTuple):
 
 
 class CompiledLoop:
-    """The program of an experiment: made once, and run by any number of seeds one after another."""
+    """The program of an experiment: made once, and run by any number of seeds.
+
+    One run, or many side by side (`run_all`), whose carries are stacked: leaves [K, ...]. Runs may differ
+    in their seeds and in settings, numbers of the agent's that are traced.
+    """
 
     def __init__(
         self,
         environment: JaxEnvironment,
         parts: Parts,
         lanes: Lanes,
+        rebuild: Callable[[Settings], Parts] | None = None,
     ) -> None:
         """Plans; computes nothing.
 
@@ -136,11 +153,13 @@ class CompiledLoop:
             environment: of a scalar reward and a scalar discount.
             parts: the agent, built.
             lanes: of its one actor.
+            rebuild: the agent built with a run's settings; None: no run has any.
         Raises: ValueError that names what of the environment or of the experience can't be compiled.
         """
         self._environment = environment
         self._parts = parts
         self._lanes = lanes
+        self._rebuild = rebuild
         self.num_lanes = len(lanes.index)
         spec = environment.spec()
         if getattr(spec.reward, 'shape', None) != ():
@@ -149,13 +168,29 @@ class CompiledLoop:
                 f'launcher takes nests of them.'
             )
         action, extras = self._shapes(spec)
-        self.tables = DeviceTables(parts.experience, spec, action, extras, self.num_lanes)
+        self._make_tables = lambda experience: DeviceTables(
+            experience, spec, action, extras, self.num_lanes
+        )
+        self.tables = self._make_tables(parts.experience)
         samples = sample_spec(parts.experience, spec, action, extras, self.num_lanes)
         self.metric_names = self._metric_names(samples)
-        self.max_ticks = max(_REPORTED // self.num_lanes, 16)
         self._begin = jax.jit(self._begin_run)
-        self._run = compile_lazily(self._run_ticks, donate_argnums=0)
-        self._variables = jax.jit(lambda state: self._parts.learner.variables(state))
+        self._run = compile_lazily(functools.partial(self._run_ticks, _alone), donate_argnums=0)
+        self._run_all = compile_lazily(
+            functools.partial(self._run_ticks, jax.vmap), donate_argnums=0
+        )
+        self._variables = jax.jit(lambda carry: self._variables_of(carry.settings, carry))
+
+    def max_ticks(self, num_runs: int = 1) -> int:
+        """Ticks that one call can tell of."""
+        return max(_REPORTED // (self.num_lanes * num_runs), 16)
+
+    def _of(self, settings: Settings) -> tuple[Parts, DeviceTables]:
+        """The agent and the tables of a run."""
+        if self._rebuild is None:
+            return self._parts, self.tables
+        parts = self._rebuild(settings)
+        return parts, self._make_tables(parts.experience)
 
     def _shapes(self, spec: EnvironmentSpec) -> tuple[Nest, Nest]:
         """Shapes and dtypes of one lane's (action, extras)."""
@@ -182,10 +217,13 @@ class CompiledLoop:
             raise ValueError(f"an update's metrics must hold 'loss', got {sorted(metrics)}.")
         return ('loss', *sorted(set(metrics) - {'loss'}))
 
-    # The program.
+    # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
+    # outside, so that a run that waits for the others costs no copy of its tables.
 
-    def _begin_run(self, init_key: Any, actor_key: Any, lane_keys: Any, keys: Keys) -> Carry:
-        learner, actor = self._parts.learner, self._parts.actor
+    def _begin_run(
+        self, init_key: Any, actor_key: Any, lane_keys: Any, keys: Keys, settings: Settings
+    ) -> Carry:
+        parts, tables = self._of(settings)
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(lane_keys)
         index = Lanes(jnp.asarray(self._lanes.index), self._lanes.total)
         zeros = jnp.zeros(self.num_lanes, jnp.float32)
@@ -193,9 +231,9 @@ class CompiledLoop:
         carry = Carry(
             lanes,
             timestep,
-            actor.init(jax.random.wrap_key_data(actor_key), index),
-            learner.init(jax.random.wrap_key_data(init_key)),
-            self.tables.init(),
+            parts.actor.init(jax.random.wrap_key_data(actor_key), index),
+            parts.learner.init(jax.random.wrap_key_data(init_key)),
+            tables.init(),
             Sums(zeros, zeros, jnp.zeros(self.num_lanes, jnp.int32)),
             {name: jnp.float32(0) for name in self.metric_names},
             jnp.int32(0),
@@ -203,107 +241,118 @@ class CompiledLoop:
             zero,
             zero,
             keys,
+            settings,
         )
-        return carry._replace(tables=self.tables.observe(carry.tables, timestep))
+        return carry._replace(tables=tables.observe(carry.tables, timestep))
 
-    def _run_ticks(self, carry: Carry, limits: Limits) -> tuple[Carry, Report, jax.Array]:
-        """Ticks up to a limit: (carry, report, int32[3]: ticks, actor steps and updates of this call)."""
+    def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Report, Limits]:
+        """Ticks up to the limits of every run: (carry, report, what of the limits each run used)."""
+        num_runs = max(limits.ticks.size, 1)
+        waiting = None if each is _alone else limits.ticks > 0
+        row = jax.eval_shape(lambda: self._tick(each, carry, limits, waiting)[1])
         report = jax.tree_util.tree_map(
-            lambda leaf: jnp.zeros((self.max_ticks, *leaf.shape), leaf.dtype),
-            jax.eval_shape(lambda carry: self._tick(carry, jnp.int32(0))[1], carry),
+            lambda leaf: jnp.zeros((self.max_ticks(num_runs), *leaf.shape), leaf.dtype), row
         )
 
-        def goes_on(state: tuple[Carry, Report, jax.Array]) -> jax.Array:
-            ticks, actor_steps, updates = state[2]
-            return (
-                (ticks < limits.ticks)
-                & (actor_steps < limits.actor_steps)
-                & (updates < limits.updates)
-            )
+        def going_on(done: Limits) -> jax.Array:
+            reached = [a < b for a, b in zip(done, limits, strict=True)]
+            return reached[0] & reached[1] & reached[2]
 
-        def tick(state: tuple[Carry, Report, jax.Array]) -> tuple[Carry, Report, jax.Array]:
-            carry, report, done = state
-            carry, row = self._tick(carry, limits.updates - done[2])
-            row = row._replace(actor_steps=done[1] + row.actor_steps, updates=done[2] + row.updates)
+        def tick(
+            state: tuple[jax.Array, Carry, Report, Limits],
+        ) -> tuple[jax.Array, Carry, Report, Limits]:
+            ticks, carry, report, done = state
+            on = None if each is _alone else going_on(done)
+            left = limits._replace(updates=limits.updates - done.updates)
+            carry, row = self._tick(each, carry, left, on)
+            done = Limits(
+                done.ticks + counted(on, 1),
+                done.actor_steps + row.actor_steps,
+                done.updates + row.updates,
+            )
+            row = row._replace(actor_steps=done.actor_steps, updates=done.updates)
             report = jax.tree_util.tree_map(
-                lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, done[0], 0),
+                lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, ticks, 0),
                 report,
                 row,
             )
-            return carry, report, jnp.stack([done[0] + 1, row.actor_steps, row.updates])
+            return ticks + 1, carry, report, done
 
-        return jax.lax.while_loop(goes_on, tick, (carry, report, jnp.zeros(3, jnp.int32)))
+        none = Limits(*(jnp.zeros_like(limit) for limit in limits))
+        _, carry, report, done = jax.lax.while_loop(
+            lambda state: jnp.any(going_on(state[3])), tick, (jnp.int32(0), carry, report, none)
+        )
+        return carry, report, done
 
-    def _tick(self, carry: Carry, updates_left: jax.Array) -> tuple[Carry, Report]:
+    def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
         """Act, step, observe, learn."""
-        params = self._parts.learner.variables(carry.training_state)
+        carry, ended, new_steps = each(self._play)(carry, on)
+        learning = self._learn(each, carry, counted(on, left.updates))
+        metrics = [learning.metrics[name] for name in self.metric_names]
+        updates = counted(on, left.updates) - learning.left
+        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1))
+        return carry._replace(
+            training_state=learning.training_state,
+            tables=TablesState(carry.tables.rows, learning.items),
+            metrics=learning.metrics,
+            non_finite=learning.non_finite,
+            learner_steps=learning.learner_steps,
+        ), row
+
+    def _play(self, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array]:
+        """Act, step, observe: (carry, episodes that ended, int32[]: steps)."""
+        parts, tables = self._of(carry.settings)
+        params = parts.learner.variables(carry.training_state)
         version = wide.saturated(carry.learner_steps)
         context = Context(
             _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), version
         )
-        action, actor, extras = self._parts.actor.select_action(
+        action, actor, extras = parts.actor.select_action(
             params, carry.timestep, carry.actor, context
         )
         actor = keep_like('actor_state', carry.actor, actor)
-        tables = self.tables.act(carry.tables, action, extras, version)
+        rows = tables.act(carry.tables, action, extras, version, on)
         lanes, timestep = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
         )(carry.lanes, action)
-        tables = self.tables.observe(tables, timestep)
         sums, ended = _sum(carry.sums, timestep)
-        new_steps = jnp.sum(~timestep.first(), dtype=jnp.int32)
-        actor_steps = wide.add(carry.actor_steps, new_steps)
-        learning = self._learn(
-            carry._replace(tables=tables), wide.saturated(actor_steps), updates_left
+        new_steps = counted(on, jnp.sum(~timestep.first(), dtype=jnp.int32))
+        small = (
+            lanes, timestep, actor, sums,
+            wide.add(carry.ticks, 1), wide.add(carry.actor_steps, new_steps),
+        )  # fmt: skip
+        before = (
+            carry.lanes, carry.timestep, carry.actor, carry.sums, carry.ticks, carry.actor_steps
+        )  # fmt: skip
+        lanes, timestep, actor, sums, ticks, actor_steps = keep(on, small, before)
+        carry = carry._replace(
+            lanes=lanes,
+            timestep=timestep,
+            actor=actor,
+            tables=tables.observe(rows, timestep, on),
+            sums=sums,
+            ticks=ticks,
+            actor_steps=actor_steps,
         )
-        metrics = [learning.metrics[name] for name in self.metric_names]
-        row = Report(ended, new_steps, updates_left - learning.left, jnp.stack(metrics))
-        return Carry(
-            lanes,
-            timestep,
-            actor,
-            learning.training_state,
-            TablesState(tables.rows, learning.items),
-            sums,
-            learning.metrics,
-            learning.non_finite,
-            wide.add(carry.ticks, 1),
-            actor_steps,
-            learning.learner_steps,
-            carry.keys,
-        ), row
+        return carry, ended._replace(length=counted(on, ended.length)), new_steps
 
-    def _learn(self, carry: Carry, actor_steps: jax.Array, updates_left: jax.Array) -> Learning:
+    def _learn(self, each: Each, carry: Carry, left: jax.Array) -> Learning:
         """Makes the updates that are due."""
-        rows = carry.tables.rows
 
-        def is_due(state: Learning) -> jax.Array:
-            return self.tables.due(state.items) & (state.left > 0)
+        def due(state: Learning) -> jax.Array:
+            is_due: jax.Array = each(self.tables.due)(state.items)
+            return is_due & (state.left > 0)
 
         def update(state: Learning) -> Learning:
-            of_draw = _key(carry.keys.table, state.learner_steps)
-            items, keys, samples = self.tables.draw(rows, state.items, of_draw)
-            context = Context(
-                _key(carry.keys.learner, state.learner_steps),
-                actor_steps,
-                wide.saturated(state.learner_steps),
+            updated: Learning = each(self._update)(
+                carry._replace(training_state=(), tables=carry.tables._replace(items={})),
+                state,
+                None if each is _alone else due(state),
             )
-            training_state, metrics, priorities = self._parts.learner.update(
-                state.training_state, samples, context
-            )
-            bad = (state.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
-            learner_steps = wide.add(state.learner_steps, 1)
-            return Learning(
-                keep_like('training_state', state.training_state, training_state),
-                self.tables.update_priorities(items, keys, priorities),
-                {name: jnp.asarray(metrics[name], jnp.float32) for name in self.metric_names},
-                jnp.where(bad, wide.saturated(learner_steps), state.non_finite),
-                learner_steps,
-                state.left - 1,
-            )
+            return updated
 
         return jax.lax.while_loop(
-            is_due,
+            lambda state: jnp.any(due(state)),
             update,
             Learning(
                 carry.training_state,
@@ -311,14 +360,47 @@ class CompiledLoop:
                 carry.metrics,
                 carry.non_finite,
                 carry.learner_steps,
-                updates_left,
+                left,
             ),
         )
 
+    def _update(self, carry: Carry, state: Learning, on: On) -> Learning:
+        """One update, where it is due."""
+        parts, tables = self._of(carry.settings)
+        of_draw = _key(carry.keys.table, state.learner_steps)
+        items, keys, samples = tables.draw(carry.tables.rows, state.items, of_draw, on)
+        context = Context(
+            _key(carry.keys.learner, state.learner_steps),
+            wide.saturated(carry.actor_steps),
+            wide.saturated(state.learner_steps),
+        )
+        training_state, metrics, priorities = parts.learner.update(
+            state.training_state, samples, context
+        )
+        training_state = keep_like('training_state', state.training_state, training_state)
+        metrics = {name: jnp.asarray(metrics[name], jnp.float32) for name in self.metric_names}
+        bad = (state.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
+        learner_steps = wide.add(state.learner_steps, 1)
+        non_finite = jnp.where(bad, wide.saturated(learner_steps), state.non_finite)
+        items = tables.update_priorities(items, keys, priorities, on)
+        small = training_state, metrics, non_finite, learner_steps, state.left - 1
+        before = (
+            state.training_state,
+            state.metrics,
+            state.non_finite,
+            state.learner_steps,
+            state.left,
+        )
+        training_state, *rest = keep(on, small, before)
+        return Learning(training_state, items, *rest)
+
+    def _variables_of(self, settings: Settings, carry: Carry) -> Params:
+        return self._of(settings)[0].learner.variables(carry.training_state)
+
     # The host's side.
 
-    def begin(self, seed: int) -> Carry:
-        """The first tick of a run, observed."""
+    def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
+        """The first tick of a run, observed. Args: settings: of the run, by name; numbers."""
         lanes = [fold_seed(seed, 'environment', int(lane)) for lane in self._lanes.index]
         keys = Keys(
             actor=_seed_key(fold_seed(seed, 'actor')),
@@ -327,7 +409,8 @@ class CompiledLoop:
         )
         init = _seed_key(fold_seed(seed, 'init', 0))
         actor = _seed_key(fold_seed(fold_seed(seed, 'actor', 0), 'init', 1))
-        carry: Carry = distinct(self._begin(init, actor, functional.lane_keys(lanes), keys))
+        arrays = as_arrays(settings or {})
+        carry: Carry = distinct(self._begin(init, actor, functional.lane_keys(lanes), keys, arrays))
         return carry
 
     def run(
@@ -340,46 +423,93 @@ class CompiledLoop:
             actor_steps, updates: of this call; with several lanes at most B - 1 steps over; None: no limit.
         Returns: (carry, what happened).
         """
-        limits = Limits(
-            *(
-                np.int32(_UNLIMITED if limit is None else min(limit, _UNLIMITED))
-                for limit in (min(ticks, self.max_ticks), actor_steps, updates)
-            )
-        )
-        carry, report, done = self._run(carry, limits)
+        limits = _limits(min(ticks, self.max_ticks()), actor_steps, updates)
+        carry, report, done = self._run(carry, Limits(*map(np.int32, limits)))
         return carry, Heard(report, done)
+
+    def run_all(
+        self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
+    ) -> tuple[Carry, list['Heard']]:
+        """Many runs side by side, each until a limit of its own; the carry that is given is used up.
+
+        Args:
+            carry: of K runs, leaves [K, ...].
+            ticks: at most `max_ticks(K)`.
+            limits: (actor steps, updates) of this call for each run; (0, 0): it waits.
+        Returns: (carry, what happened in each run).
+        """
+        ticks = min(ticks, self.max_ticks(len(limits)))
+        of_each = np.asarray([_limits(ticks, *limit) for limit in limits], np.int32)
+        carry, report, done = self._run_all(carry, Limits(*of_each.T))
+        told = Told(report, done)
+        return carry, [Heard(*told.of(run)) for run in range(len(limits))]
 
     def variables(self, carry: Carry) -> Params:
         """What actors and evaluators read, in memory of its own."""
-        return distinct(self._variables(carry.training_state))
+        return distinct(self._variables(carry._replace(tables=TablesState({}, {}))))
+
+    def glance(self, carry: Carry) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+        """(metrics of the last update, the first update whose loss was not finite, faults of the tables)."""
+        return carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items)
+
+    def compile(self, settings: Mapping[str, Any] | None = None) -> None:
+        """Compiles before runs begin at once in several threads. Args: settings: of any run."""
+        self.run(self.begin(0, settings), 0)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Traces the program with settings; what that raises, they can't be. Computes nothing."""
+        keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+        lanes = jax.ShapeDtypeStruct((self.num_lanes, *keys.shape), keys.dtype)
+        shapes = jax.eval_shape(lambda: as_arrays(settings))
+        carry = jax.eval_shape(self._begin_run, keys, keys, lanes, Keys(keys, keys, keys), shapes)
+        limits = jax.eval_shape(lambda: Limits(*[jnp.int32(1)] * 3))
+        jax.eval_shape(functools.partial(self._run_ticks, _alone), carry, limits)
 
     @property
     def num_compilations(self) -> int:
         """How often the program was compiled: 1 for any number of runs."""
-        return int(self._run._cache_size())
+        return int(self._run._cache_size() + self._run_all._cache_size())
+
+
+class Told:
+    """What a call told of many runs: waits for the device when one is first asked for."""
+
+    def __init__(self, report: Report, done: Limits) -> None:
+        self._device = report, done
+        self._host: tuple[Report, Limits] | None = None
+
+    def of(self, run: int) -> tuple[Report, Limits]:
+        """The report and the counts of a run, on the host."""
+        if self._host is None:
+            self._host = jax.tree_util.tree_map(np.asarray, self._device)
+        report, done = self._host
+        return (
+            jax.tree_util.tree_map(lambda leaf: leaf[:, run], report),
+            Limits(*(int(count[run]) for count in done)),
+        )
 
 
 class Heard:
     """What a call told: waits for the device when it is first asked."""
 
-    def __init__(self, report: Report, done: jax.Array) -> None:
+    def __init__(self, report: Report, done: Limits) -> None:
         self._report = report
         self._done = done
 
     @property
     def ticks(self) -> int:
         """Ticks of the call."""
-        return int(np.asarray(self._done)[0])
+        return int(np.asarray(self._done.ticks))
 
     @property
     def actor_steps(self) -> int:
         """Steps of the environments in the call."""
-        return int(np.asarray(self._done)[1])
+        return int(np.asarray(self._done.actor_steps))
 
     @property
     def updates(self) -> int:
         """Updates of the call."""
-        return int(np.asarray(self._done)[2])
+        return int(np.asarray(self._done.updates))
 
     def actor_steps_by_tick(self) -> NDArray[Any]:
         """int32[ticks]: since the call began."""
@@ -398,6 +528,16 @@ class Heard:
         return _episodes(self._report.ended, self.ticks)
 
 
+class Evaluation(NamedTuple):
+    """One evaluation of one run."""
+
+    params: Params
+    number: int  # what its environments and keys are folded from, beside the seed
+    actor_steps: int = 0
+    seed: int = 0
+    settings: Mapping[str, Any] = {}
+
+
 class CompiledEvaluator:
     """Evaluates variables with an ActorCore, in one program. Lanes and seeds are the `Evaluator`'s."""
 
@@ -406,91 +546,176 @@ class CompiledEvaluator:
         core: ActorCore,
         environment: JaxEnvironment,
         episodes: int,
+        rebuild: Callable[[Settings], ActorCore] | None = None,
     ) -> None:
-        """Args: core: an agent's evaluator. episodes: of one evaluation."""
+        """Plans; computes nothing.
+
+        Args:
+            core: an agent's evaluator.
+            episodes: of one evaluation.
+            rebuild: the core built with a run's settings; None: no run has any.
+        """
         self._core = core
+        self._rebuild = rebuild
         self._environment = environment
         self._seed = 0
+        self._settings: Mapping[str, Any] = {}
         self._stop: Callable[[], bool] = lambda: False
         self._num_lanes = min(episodes, MAX_LANES)
         self._shares = shares(episodes, self._num_lanes)
         self._max_ticks = 1024
         self._begin = jax.jit(self._begin_lanes)
-        self._play = compile_lazily(self._play_ticks)
+        self._play = compile_lazily(functools.partial(self._play_ticks, _alone))
+        self._play_all = compile_lazily(functools.partial(self._play_ticks, jax.vmap))
 
-    def of(self, seed: int, stop: Callable[[], bool] = lambda: False) -> 'CompiledEvaluator':
+    def of(
+        self,
+        seed: int,
+        stop: Callable[[], bool] = lambda: False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> 'CompiledEvaluator':
         """The evaluator of a run, of the same program.
 
         Args:
             seed: of the experiment.
             stop: asked between calls of the program; True raises `Interrupted`.
+            settings: of the run.
         """
         evaluator = copy.copy(self)
-        evaluator._seed, evaluator._stop = seed, stop
+        evaluator._seed, evaluator._stop, evaluator._settings = seed, stop, settings or {}
         return evaluator
 
-    def _begin_lanes(self, actor_key: Any, lane_keys: Any) -> Any:
+    def _core_of(self, settings: Settings) -> ActorCore:
+        return self._core if self._rebuild is None else self._rebuild(settings)
+
+    def _begin_lanes(self, actor_key: Any, lane_keys: Any, settings: Settings) -> Any:
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(lane_keys)
-        index = jnp.arange(self._num_lanes, dtype=jnp.int32)
-        actor = self._core.init(jax.random.wrap_key_data(actor_key), Lanes(index, self._num_lanes))
+        index = Lanes(jnp.arange(self._num_lanes, dtype=jnp.int32), self._num_lanes)
+        actor = self._core_of(settings).init(jax.random.wrap_key_data(actor_key), index)
         zeros = jnp.zeros(self._num_lanes, jnp.float32)
         sums = Sums(zeros, zeros, jnp.zeros(self._num_lanes, jnp.int32))
         left = jnp.asarray(self._shares, jnp.int32)
         return lanes, timestep, actor, sums, left, jnp.int32(0)
 
-    def _play_ticks(self, state: Any, params: Params, key: Any, actor_steps: Any) -> Any:
-        none = jnp.zeros((self._max_ticks, self._num_lanes), jnp.float32)
-        record = Ended(none, none, none.astype(jnp.int32))
+    def _play_ticks(self, each: Each, state: Any, given: Any) -> Any:
+        """Ticks until all lanes have played their shares: (ticks, state, record)."""
 
         def goes_on(carry: Any) -> jax.Array:
             return (carry[0] < self._max_ticks) & jnp.any(carry[1][4] > 0)
 
         def tick(carry: Any) -> Any:
-            done, (lanes, timestep, actor, sums, left, ticks), record = carry
-            of_call = jax.random.fold_in(jax.random.wrap_key_data(key), ticks)
-            context = Context(of_call, actor_steps, jnp.int32(0))
-            action, after, _ = self._core.select_action(params, timestep, actor, context)
-            actor = keep_like('actor_state', actor, after)
-            lanes, timestep = jax.vmap(
-                lambda lane, action: functional.advance(self._environment, lane, action)
-            )(lanes, action)
-            sums, ended = _sum(sums, timestep)
+            done, state, record = carry
+            state, ended = each(self._play_tick)(state, given)
             record = jax.tree_util.tree_map(
                 lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, done, 0),
                 record,
                 ended,
             )
-            left = left - timestep.last()
-            return done + 1, (lanes, timestep, actor, sums, left, ticks + 1), record
+            return done + 1, state, record
 
+        none = jnp.zeros((self._max_ticks, *state[4].shape), jnp.float32)
+        record = Ended(none, none, none.astype(jnp.int32))
         return jax.lax.while_loop(goes_on, tick, (jnp.int32(0), state, record))
+
+    def _play_tick(self, state: Any, given: Any) -> Any:
+        lanes, timestep, actor, sums, left, ticks = state
+        params, key, actor_steps, settings = given
+        of_call = jax.random.fold_in(jax.random.wrap_key_data(key), ticks)
+        context = Context(of_call, actor_steps, jnp.int32(0))
+        core = self._core_of(settings)
+        action, after, _ = core.select_action(params, timestep, actor, context)
+        actor = keep_like('actor_state', actor, after)
+        lanes, timestep = jax.vmap(
+            lambda lane, action: functional.advance(self._environment, lane, action)
+        )(lanes, action)
+        sums, ended = _sum(sums, timestep)
+        return (lanes, timestep, actor, sums, left - timestep.last(), ticks + 1), ended
 
     def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
         """Plays the episodes. Args and Raises: as of `Evaluator.evaluate`."""
-        seed = self._seed
+        state, given = self._prepared(
+            Evaluation(params, number, actor_steps, self._seed, self._settings)
+        )
+        results = [_Played(self._shares)]
+        while not results[0].is_over:
+            if self._stop():
+                raise Interrupted
+            ticks, state, record = self._play(state, given)
+            results[0].add(record, int(ticks))
+        return results[0].result()
+
+    def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[EvaluationResult]:
+        """Plays the episodes of many runs side by side. Raises: Interrupted."""
+        prepared = [self._prepared(evaluation) for evaluation in evaluations]
+        state, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
+        results = [_Played(self._shares) for _ in evaluations]
+        while not all(played.is_over for played in results):
+            if self._stop():
+                raise Interrupted
+            ticks, state, record = self._play_all(state, given)
+            record = jax.tree_util.tree_map(np.asarray, record)
+            for run, played in enumerate(results):
+                played.add(jax.tree_util.tree_map(lambda leaf: leaf[:, run], record), int(ticks))  # noqa: B023
+        return [played.result() for played in results]
+
+    def _prepared(self, evaluation: Evaluation) -> tuple[Any, Any]:
+        seed, number = evaluation.seed, evaluation.number
         lanes = [fold_seed(seed, 'evaluator', lane, number) for lane in range(self._num_lanes)]
         actor_key = _seed_key(fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1))
         key = _seed_key(fold_seed(seed, 'evaluator', number))
-        state = distinct(self._begin(actor_key, functional.lane_keys(lanes)))
-        played: list[list[Episode]] = [[] for _ in lanes]
-        steps = np.int32(min(actor_steps, _UNLIMITED))
-        while any(len(p) < share for p, share in zip(played, self._shares, strict=True)):
-            if self._stop():
-                raise Interrupted
-            ticks, state, record = self._play(state, params, key, steps)
-            for _, episode in _episodes(record, int(ticks)):
-                if len(played[episode.lane]) < self._shares[episode.lane]:
-                    played[episode.lane].append(episode)
-        flat = [episode for lane in played for episode in lane]
+        settings = as_arrays(evaluation.settings)
+        state = distinct(self._begin(actor_key, functional.lane_keys(lanes), settings))
+        steps = np.int32(min(evaluation.actor_steps, _UNLIMITED))
+        return state, (evaluation.params, key, steps, settings)
+
+    @property
+    def num_compilations(self) -> int:
+        """How often the program was compiled: 1 for any number of evaluations."""
+        return int(self._play._cache_size() + self._play_all._cache_size())
+
+
+class _Played:
+    """Episodes of an evaluation, each lane's share of them."""
+
+    def __init__(self, of_lanes: Sequence[int]) -> None:
+        self._shares = of_lanes
+        self._episodes: list[list[Episode]] = [[] for _ in of_lanes]
+
+    @property
+    def is_over(self) -> bool:
+        return all(
+            len(played) >= share for played, share in zip(self._episodes, self._shares, strict=True)
+        )
+
+    def add(self, record: Ended, ticks: int) -> None:
+        for _, episode in _episodes(record, ticks):
+            if len(self._episodes[episode.lane]) < self._shares[episode.lane]:
+                self._episodes[episode.lane].append(episode)
+
+    def result(self) -> EvaluationResult:
+        flat = [episode for lane in self._episodes for episode in lane]
         return EvaluationResult(
             np.asarray([episode.episode_return for episode in flat], np.float64),
             np.asarray([episode.episode_length for episode in flat], np.int64),
         )
 
-    @property
-    def num_compilations(self) -> int:
-        """How often the program was compiled: 1 for any number of evaluations."""
-        return int(self._play._cache_size())
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One run: its function as it is."""
+    return function
+
+
+def _limits(ticks: int, actor_steps: int | None, updates: int | None) -> list[int]:
+    limits = (ticks, actor_steps, updates)
+    return [_UNLIMITED if limit is None else min(limit, _UNLIMITED) for limit in limits]
+
+
+def as_arrays(settings: Mapping[str, Any]) -> Settings:
+    """Settings as they are traced: int32[] or float32[]."""
+    return {
+        name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
+        for name, value in settings.items()
+    }
 
 
 def _sum(sums: Sums, timestep: TimeStep) -> tuple[Sums, Ended]:

@@ -6,8 +6,10 @@ is run as from Python. JAX is imported once a command knows that it needs it.
 
 import ast
 import contextlib
+import copy
 import functools
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -22,6 +24,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from typing import TypeAlias
 
 import click
 
@@ -152,7 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option('--steps', type=Count(), help='Environment steps of the whole run.')
 @click.option('--learner-steps', type=Count(), help='Updates of the whole run.')
 @click.option('--seed', type=Count(0), help='Of all that is drawn.  [default: 0]')
-@click.option('--seeds', type=Count(), help='Runs of as many seeds, from --seed on, one by one.')
+@click.option('--seeds', type=Count(), help='Runs of as many seeds, from --seed on.')
+@click.option(
+    '--sweep',
+    multiple=True,
+    metavar='FIELD=V1,V2,...',
+    help='A run for each value of agent.FIELD or environment.FIELD; of several, for all combinations.',
+)
 @click.option(
     '--workdir',
     type=click.Path(path_type=Path),
@@ -177,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option(
     '--record',
     type=click.Path(path_type=Path),
-    help='Write the streams of the run to this folder; with --seeds to a folder in it each.',
+    help='Write the streams of the run to this folder; with --seeds or --sweep to folders in it.',
 )
 @click.option('--preset', metavar='NAME', help="Settings of the agent's paper.")
 @click.option('--until-return', type=float, help='End when an evaluation reaches this mean.')
@@ -205,6 +214,7 @@ def train(
     as_json: bool,
     workdir: Path | None,
     seeds: int | None,
+    sweep: Sequence[str],
     config_file: Path | None,
     tensorboard: bool,
     device: str | None,
@@ -230,14 +240,16 @@ def train(
         from culmen.launchers import configs
 
         experiments = {
-            seed: configs.from_json({**config, 'seed': seed})
+            (values, seed): configs.from_json({**variant, 'seed': seed})
+            for values, variant in _variants(config, sweep).items()
             for seed in range(config['seed'], config['seed'] + (seeds or 1))
         }
-        folders = _folders(config, workdir, seeds, list(experiments))
+        many = seeds is not None or bool(sweep)
+        folders = _folders(config, workdir, many, list(experiments))
         launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
         num_actors = config.get('num_actors')
-        for seed, experiment in experiments.items():
-            _check_folder(folders[seed], configs.to_json(experiment, launcher, replay, num_actors))
+        for key, experiment in experiments.items():
+            _check_folder(folders[key], configs.to_json(experiment, launcher, replay, num_actors))
         devices: dict[str, Any] = {
             'device': None if device is None else _devices('--device', device),
             'actor_device': None
@@ -245,48 +257,49 @@ def train(
             else _devices('--actor-device', actor_device)[0],
         }
         _check_local(launcher, devices, record)
-        sinks = {seed: _sinks(folders[seed], tensorboard) for seed in experiments}
+        sinks = {key: _sinks(folders[key], tensorboard) for key in experiments}
         options = {'on_non_finite': on_non_finite, 'until_return': until_return}
-        program: Any = None  # of all seeds
-        runs: dict[int, Callable[[], Result]] = {}
-        for seed, experiment in experiments.items():
+        runs: list[Callable[[], list[Result]]] = []
+        if launcher == 'compiled' and many:
+            from culmen.launchers import compiled_many
+
+            all_runs = list(experiments.values()), list(folders.values())
+            loggers = list(sinks.values())
+            runs.append(
+                functools.partial(compiled_many.run_many, *all_runs, loggers=loggers, **options)
+            )
+            experiments = {}
+        for key, experiment in experiments.items():
             if launcher == 'local':
                 from culmen.launchers import local
 
-                runs[seed] = functools.partial(
+                of_run = record
+                if record is not None and many:
+                    of_run = record.joinpath(*_folder_names(key))
+                run = functools.partial(
                     local.run,
                     experiment,
-                    folders[seed],
+                    folders[key],
                     replay=replay,
-                    loggers=sinks[seed],
-                    record=None
-                    if record is None
-                    else record / folders[seed].name
-                    if seeds
-                    else record,
+                    loggers=sinks[key],
+                    record=of_run,
                     **options,
                     **devices,
                 )
             elif launcher == 'compiled':
                 from culmen.launchers import compiled
 
-                program = compiled.make_program(experiment) if program is None else program
-                runs[seed] = functools.partial(
-                    compiled.run,
-                    experiment,
-                    folders[seed],
-                    program=program,
-                    loggers=sinks[seed],
-                    **options,
+                run = functools.partial(
+                    compiled.run, experiment, folders[key], loggers=sinks[key], **options
                 )
             elif launcher == 'offline':
                 from culmen.launchers import offline
 
-                runs[seed] = functools.partial(
+                run = functools.partial(
                     offline.run,
                     experiment,
-                    folders[seed],
-                    loggers=sinks[seed],
+                    folders[key],
+                    loggers=sinks[key],
                     device=devices['device'],
                     **options,
                 )
@@ -295,28 +308,31 @@ def train(
 
                 program = launchpad.make_program(
                     experiment,
-                    folders[seed],
+                    folders[key],
                     num_actors=num_actors or 1,
-                    loggers=sinks[seed],
+                    loggers=sinks[key],
                     **options,
                 )
-                runs[seed] = functools.partial(launchpad.launch, program, launcher)
+                run = functools.partial(launchpad.launch, program, launcher)
+            runs.append(functools.partial(_as_list, run))
     if workdir is None:
         click.echo(f'culmen: the workdir is {", ".join(map(str, folders.values()))}', err=True)
 
     results: list[Result] = []
     with _stdout_to_stderr(as_json):
-        for run in runs.values():
-            results.append(run())
-            if not as_json:
-                click.echo(str(results[-1]).partition('\n')[2])
-            if results[-1].interrupted:
+        for run_some in runs:
+            for result in run_some():
+                results.append(result)
+                if not as_json:
+                    click.echo(str(result).partition('\n')[2])
+            if not results or results[-1].interrupted:
                 break
     summaries = [dict(result.summary) for result in results]
     if as_json:
-        _print_json(summaries[0] if seeds is None else {'runs': summaries})
-    if results[-1].interrupted:
-        sys.exit(128 + (results[-1].signal or signal.SIGINT))
+        _print_json({'runs': summaries} if many else summaries[0])
+    stopped = [result for result in results if result.interrupted]
+    if stopped:
+        sys.exit(128 + (stopped[0].signal or signal.SIGINT))
 
 
 def _read_config(file: Path | None) -> dict[str, Any]:
@@ -435,18 +451,59 @@ def _check_complete(config: Mapping[str, Any]) -> None:
         raise Refused(f'seed must be an int, got {config["seed"]!r}.')
 
 
+# A run among others: the values of swept fields, and the seed.
+_Key: TypeAlias = tuple[tuple[str, ...], int]
+
+
+def _as_list(run: Callable[[], Result]) -> list[Result]:
+    return [run()]
+
+
+def _variants(
+    config: dict[str, Any], sweep: Sequence[str]
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """A config for each combination of swept values, by what it is called: ('learning_rate=0.001', ...)."""
+    fields: dict[str, list[str]] = {}
+    for text in sweep:
+        match = re.fullmatch(r'((?:agent|environment)\.[^=]+)=(.+)', text)
+        if match is None:
+            raise Refused(
+                f'--sweep must be agent.FIELD=V1,V2 or environment.FIELD=V1,V2, got {text}.'
+            )
+        field, values = match[1].replace('-', '_'), match[2].split(',')
+        if field in fields or field.endswith('.name') or len(set(values)) != len(values):
+            raise Refused(f'--sweep takes a field once, and each value once, got {text}.')
+        fields[field] = values
+    variants = {}
+    for values in itertools.product(*fields.values()):
+        variant = copy.deepcopy(config)
+        for field, value in zip(fields, values, strict=True):
+            _put(variant, field, value)
+        names = [field.partition('.')[2] for field in fields]
+        variants[tuple(map('='.join, zip(names, values, strict=True)))] = variant
+    return variants
+
+
+def _folder_names(key: _Key) -> list[str]:
+    values, seed = key
+    names = [','.join(values)] if values else []
+    return [*(re.sub(r'[^\w.,=+-]+', '-', name) for name in names), f'seed-{seed}']
+
+
 def _folders(
-    config: Mapping[str, Any], workdir: Path | None, seeds: int | None, numbers: Sequence[int]
-) -> dict[int, Path]:
-    """The workdir of each seed: with --seeds a folder in the workdir, which then holds no run."""
-    if workdir is not None and seeds is None:
-        return {numbers[0]: workdir}
+    config: Mapping[str, Any], workdir: Path | None, many: bool, runs: Sequence[_Key]
+) -> dict[_Key, Path]:
+    """The workdir of each run: of many a folder in the workdir, which then holds no run."""
+    if workdir is not None and not many:
+        return {runs[0]: workdir}
     if workdir is None:
         names = [config[kind]['name'] for kind in ('agent', 'environment')]
         workdir = Path('runs', *[re.sub(r'[^\w.]+', '-', name) for name in names])
     if (workdir / 'config.json').exists():
-        raise Refused(f'{workdir} holds a run; with --seeds it must be a folder of runs.')
-    return {number: workdir / f'seed-{number}' for number in numbers}
+        raise Refused(
+            f'{workdir} holds a run; with --seeds or --sweep it must be a folder of runs.'
+        )
+    return {run: workdir.joinpath(*_folder_names(run)) for run in runs}
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:

@@ -4,14 +4,17 @@ The host starts the program again and again, some tenths of a second at a time, 
 at each tick; rows of the logs, evaluations and checkpoints fall on the same counted steps as in one process.
 """
 
+import dataclasses
 import os
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -25,10 +28,13 @@ from culmen.components.loggers import Sink
 from culmen.components.replay.device import saving
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
+from culmen.core.types import Params
+from culmen.core.types import Parts
 from culmen.environment_loops.compiled import Carry
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Heard
+from culmen.environment_loops.compiled import Settings
 from culmen.environment_loops.compiled import distinct
 from culmen.launchers import configs
 from culmen.launchers.building import Built
@@ -45,17 +51,28 @@ _CALL_SECONDS = 0.2  # after which the host wants to hear
 
 
 class Program(NamedTuple):
-    """What is compiled of an experiment, for any of its seeds."""
+    """What is compiled of an experiment, for any of its seeds and values of its swept settings."""
 
     built: Built
     loop: CompiledLoop
     evaluator: CompiledEvaluator
+    swept: tuple[
+        str, ...
+    ] = ()  # fields of the agent that are traced: 'learning_rate', 'base.discount'
+
+    def settings_of(self, experiment: Experiment) -> dict[str, Any]:
+        """The values of the swept fields, by name."""
+        return {name: get_field(experiment.agent, name) for name in self.swept}
 
 
-def make_program(experiment: Experiment) -> Program:
+def make_program(experiment: Experiment, swept: Sequence[str] = ()) -> Program:
     """Checks an experiment and plans its program; nothing is compiled or computed yet.
 
-    Raises: Refused (a ValueError) that names what can't be compiled and what to use instead.
+    Args:
+        experiment: what is run.
+        swept: numbers in the agent's config, by name, that are traced and not compiled in, so that the
+            program is that of any of their values.
+    Raises: Refused (a ValueError) that names what can't be compiled and what to use instead, or swept.
     """
     with refusing():
         for name, accepted in (('lag', (0, 1)), ('updates_per_call', (1,))):
@@ -80,11 +97,56 @@ def make_program(experiment: Experiment) -> Program:
                 f'{where} is a Dataset, which the host reads and no program can; use the local '
                 f'launcher, or the offline one where there is nothing else.'
             )
-        loop = CompiledLoop(environment.functions, built.parts, built.lanes)
-        evaluator = CompiledEvaluator(
-            built.parts.evaluator, environment.functions, experiment.evaluation.episodes
+
+        def rebuild(settings: Settings) -> Parts:
+            return with_fields(experiment.agent, settings).build(built.spec)
+
+        loop = CompiledLoop(
+            environment.functions, built.parts, built.lanes, rebuild if swept else None
         )
-        return Program(built, loop, evaluator)
+        evaluator = CompiledEvaluator(
+            built.parts.evaluator,
+            environment.functions,
+            experiment.evaluation.episodes,
+            (lambda settings: rebuild(settings).evaluator) if swept else None,
+        )
+        program = Program(built, loop, evaluator, tuple(swept))
+        for name in swept:
+            _check_traceable(program, experiment, name)
+        return program
+
+
+def _check_traceable(program: Program, experiment: Experiment, name: str) -> None:
+    value = get_field(experiment.agent, name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'agent.{name} must be a number to be swept, got {value!r}.')
+    try:
+        program.loop.check(program.settings_of(experiment))
+    except (jax.errors.JAXTypeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'agent.{name} can not be swept in one program: a shape, a size or a choice depends on it.'
+        ) from error
+
+
+def get_field(agent: Any, name: str) -> Any:
+    """A field of an agent, or of the agent within ('base.learning_rate'). Raises: ValueError."""
+    head, _, rest = name.partition('.')
+    if not dataclasses.is_dataclass(agent) or head not in {
+        f.name for f in dataclasses.fields(agent)
+    }:
+        raise ValueError(f'agent has no field {name!r} to sweep.')
+    value = getattr(agent, head)
+    return get_field(value, rest) if rest else value
+
+
+def with_fields(agent: Any, values: Mapping[str, Any]) -> Any:
+    """An agent with other values of some fields, by name as of `get_field`."""
+    for name, value in values.items():
+        head, _, rest = name.partition('.')
+        if rest:
+            value = with_fields(getattr(agent, head), {rest: value})
+        agent = dataclasses.replace(agent, **{head: value})
+    return agent
 
 
 def _name(experiment: Experiment) -> str:
@@ -112,8 +174,9 @@ def run(
     Args:
         experiment: what to run.
         workdir: of config, logs, checkpoints and the result; None: nothing is written.
-        program: of `make_program`, of an experiment that differs in its seed, its budgets and when it is
-            evaluated and saved at most: seeds one after another are compiled once. None: made here.
+        program: of `make_program`, of an experiment that differs in its seed, its swept settings, its
+            budgets and when it is evaluated and saved at most: such runs are compiled once. None: made
+            here.
         loggers: take every row of the logs too.
         progress: whether to show it; None: by what standard error is.
         on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
@@ -130,9 +193,11 @@ def run(
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
             return stored
+        program = make_program(experiment) if program is None else program
         training = CompiledTraining(
             experiment,
-            make_program(experiment) if program is None else program,
+            program,
+            Alone(program, experiment),
             folder,
             config,
             sinks=loggers,
@@ -143,20 +208,97 @@ def run(
     return training.run()
 
 
+class Glance(NamedTuple):
+    """What of a run the host looks at after every call."""
+
+    metrics: dict[str, float]  # of the last update
+    non_finite: int  # the first update whose loss was not finite; 0: none
+    faults: list[bool]  # as of `DeviceTables.faults`
+
+
+class Seat(Protocol):
+    """Where a run sits: on the device alone, or among others in one program."""
+
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+        """Runs the program up to a limit."""
+        ...
+
+    @property
+    def carry(self) -> Carry:
+        """All of the run."""
+        ...
+
+    @carry.setter
+    def carry(self, carry: Carry) -> None: ...
+
+    @property
+    def variables(self) -> Params:
+        """What evaluators read; after `close` too."""
+        ...
+
+    def glance(self) -> Glance:
+        """What is looked at after every call."""
+        ...
+
+    def evaluator(self, stop: Callable[[], bool]) -> Any:
+        """What evaluates the run; `stop` is asked, True raises Interrupted."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
+
+class Alone:
+    """A run that has the device for itself."""
+
+    def __init__(self, program: Program, experiment: Experiment) -> None:
+        """Begins the run: its first time step is observed."""
+        self._program = program
+        self._seed, self._settings = experiment.seed, program.settings_of(experiment)
+        self.carry: Carry = program.loop.begin(self._seed, self._settings)
+
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+        """Runs the program up to a limit."""
+        self.carry, heard = self._program.loop.run(self.carry, ticks, actor_steps, updates)
+        return heard
+
+    @property
+    def variables(self) -> Params:
+        """What evaluators read."""
+        return self._program.loop.variables(self.carry)
+
+    def glance(self) -> Glance:
+        """What is looked at after every call."""
+        metrics, non_finite, faults = jax.device_get(self._program.loop.glance(self.carry))
+        return Glance(
+            {name: float(value) for name, value in metrics.items()},
+            int(non_finite),
+            faults.tolist(),
+        )
+
+    def evaluator(self, stop: Callable[[], bool]) -> CompiledEvaluator:
+        """What evaluates the run."""
+        return self._program.evaluator.of(self._seed, stop, self._settings)
+
+    def close(self) -> None:
+        """Nothing: the state goes with the run."""
+
+
 class CompiledLearner:
     """The state of a run on the device, and what a run asks of its learner."""
 
-    def __init__(self, loop: CompiledLoop, seed: int, stop_on_non_finite: bool) -> None:
-        """Begins a run: its first time step is observed."""
+    def __init__(self, loop: CompiledLoop, seat: Seat, stop_on_non_finite: bool) -> None:
+        """Args: seat: of a run that has begun."""
         self._loop = loop
+        self._seat = seat
         self._stop_on_non_finite = stop_on_non_finite
-        self.carry: Carry = loop.begin(seed)
         self.actor_steps = 0
         self.learner_steps = 0
 
     def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
         """Runs the program up to a limit, and counts."""
-        self.carry, heard = self._loop.run(self.carry, ticks, actor_steps, updates)
+        heard = self._seat.run(ticks, actor_steps, updates)
         self.actor_steps += heard.actor_steps
         self.learner_steps += heard.updates
         return heard
@@ -167,14 +309,14 @@ class CompiledLearner:
     @property
     def newest_variables(self) -> Any:
         """What evaluators read."""
-        return self._loop.variables(self.carry)
+        return self._seat.variables
 
     @property
     def metrics(self) -> dict[str, float]:
         """The last update's metrics; empty before the first."""
         if not self.learner_steps:
             return {}
-        return {name: float(np.asarray(value)) for name, value in self.carry.metrics.items()}
+        return self._seat.glance().metrics
 
     def metric_names(self, sample_spec: Any) -> tuple[str, ...]:
         """The names of the metrics; 'loss' first."""
@@ -186,19 +328,19 @@ class CompiledLearner:
 
         Raises: NonFiniteLossError that names the first such update, unless told to go on; ValueError.
         """
-        update = int(np.asarray(self.carry.non_finite))
+        metrics, update, faults = self._seat.glance()
         if update and self._stop_on_non_finite:
             raise NonFiniteLossError(
-                f'the loss of update {update} was not finite (metrics: {self.metrics}).'
+                f'the loss of update {update} was not finite (metrics: {metrics}).'
             )
-        faults = np.asarray(self._loop.tables.faults(self.carry.tables.items))
         for complaint, fault in zip(self._loop.tables.complaints, faults, strict=True):
             if fault:
                 raise ValueError(complaint)
 
     def get_state(self) -> dict[str, Any]:
         """The variables and the count of updates, where every launcher has them, and all but closed rows."""
-        carry = self.carry._replace(tables=saving.open_rows(self.carry.tables))
+        carry = self._seat.carry
+        carry = carry._replace(tables=saving.open_rows(carry.tables), settings={})
         return {
             'newest': to_paths(self.newest_variables),
             'updates': self.learner_steps,
@@ -210,19 +352,23 @@ class CompiledLearner:
 
         Raises: ValueError that names a leaf that does not fit.
         """
-        empty = jax.eval_shape(lambda carry: carry, self.carry)
-        template = empty._replace(tables=jax.eval_shape(saving.open_rows, empty.tables))
+        begun = self._seat.carry
+        empty = jax.eval_shape(lambda carry: carry, begun)
+        template = empty._replace(
+            tables=jax.eval_shape(saving.open_rows, empty.tables), settings={}
+        )
         carry = from_paths('carry', template, state['carry'])
         ticks = wide.as_int(carry.ticks)
         tables = saving.with_rows(empty.tables, carry.tables, ticks, rows)
-        self.carry = distinct(carry._replace(tables=tables))
-        self.actor_steps = wide.as_int(self.carry.actor_steps)
-        self.learner_steps = wide.as_int(self.carry.learner_steps)
+        self._seat.carry = distinct(carry._replace(tables=tables, settings=begun.settings))
+        self.actor_steps = wide.as_int(carry.actor_steps)
+        self.learner_steps = wide.as_int(carry.learner_steps)
 
     @property
     def rows(self) -> saving.SavedRows:
         """The closed rows, for a checkpoint."""
-        return saving.SavedRows(self.carry.tables, wide.as_int(self.carry.ticks))
+        carry = self._seat.carry
+        return saving.SavedRows(carry.tables, wide.as_int(carry.ticks))
 
 
 class CompiledTraining(Run):
@@ -235,6 +381,7 @@ class CompiledTraining(Run):
         self,
         experiment: Experiment,
         program: Program,
+        seat: Seat,
         folder: Path | None,
         config: Mapping[str, Any],
         *,
@@ -253,9 +400,13 @@ class CompiledTraining(Run):
             until_return=until_return,
         )
         self._loop = program.loop
+        self._seat = seat
         self._sample_spec = None
-        self._evaluator = program.evaluator.of(experiment.seed, lambda: self._stop_asked)
-        self._learner = CompiledLearner(self._loop, experiment.seed, stop_on_non_finite)
+        self._evaluator = seat.evaluator(lambda: self._stop_asked)
+        self._learner = CompiledLearner(self._loop, seat, stop_on_non_finite)
+
+    def _close(self) -> None:
+        self._seat.close()
 
     @property
     def actor_steps(self) -> int:
@@ -266,6 +417,21 @@ class CompiledTraining(Run):
     def steps(self) -> int:
         """Actor steps: events fall between two ticks."""
         return self.actor_steps
+
+    @property
+    def learner_steps(self) -> int:
+        """Updates so far."""
+        return int(self._learner.learner_steps)
+
+    @property
+    def rate(self) -> float:
+        """Actor steps per second, of late."""
+        return self._rate
+
+    @property
+    def last_return(self) -> float | None:
+        """The mean return of the last evaluation."""
+        return None if self._last_evaluation is None else self._last_evaluation['return_mean']
 
     @property
     def _budget(self) -> int | None:
@@ -285,7 +451,7 @@ class CompiledTraining(Run):
             # The first call compiles, and tells nothing of the next.
             if timed:
                 factor = min(max(_CALL_SECONDS / max(seconds, 1e-3), 0.5), 4.0)
-                ticks = min(max(int(ticks * factor), 1), self._loop.max_ticks)
+                ticks = min(max(int(ticks * factor), 1), self._loop.max_ticks())
             timed = True
 
     def _left(self) -> tuple[int | None, int | None]:

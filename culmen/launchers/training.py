@@ -344,6 +344,11 @@ class Run:
             and self._last_evaluation['return_mean'] >= self._until_return
         )
 
+    def ask_to_stop(self, number: int) -> None:
+        """Ends the run after a checkpoint, for the signal of this number."""
+        self._stop_asked = True
+        self._signal = number
+
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """The first SIGINT or SIGTERM asks for a stop, a second SIGINT interrupts at once."""
@@ -351,8 +356,7 @@ class Run:
         def ask(number: int, frame: Any) -> None:
             if self._stop_asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._stop_asked = True
-            self._signal = number
+            self.ask_to_stop(number)
 
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,6 +1,9 @@
 """The compiled loop: the host's loop at lag 0, in one program."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +16,9 @@ from culmen.core import Lanes
 from culmen.core import Replay
 from culmen.core import Window
 from culmen.core.specs import make_environment_spec
+from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
+from culmen.environment_loops.compiled import Evaluation
 from culmen.environment_loops.compiled import Sums
 from culmen.environment_loops.compiled import _sum
 from culmen.launchers import compiled
@@ -102,6 +107,82 @@ def test_where_it_is_cut_changes_no_bit_and_nothing_compiles_twice(loop):
     assert loop.num_compilations == 1
 
 
+def stack(carries):
+    return jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *carries)
+
+
+def close(a, b):
+    for x, y in zip(*map(jax.tree_util.tree_leaves, (a, b)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+
+
+# A run that has reached its limit waits for the others, with a window or an update half done.
+LIMITS = [
+    [(13, None), (29, None), (0, 0)],
+    [(2, None), (None, 3), (40, None)],
+    [(0, 0), (31, 2), (17, None)],
+]
+
+
+@pytest.mark.parametrize('name', [*telling.EXPERIENCES, 'prioritised'])
+def test_runs_side_by_side_are_those_alone(name):
+    agent = SMALL if name == 'prioritised' else telling.Telling(telling.EXPERIENCES[name])
+    loop = make(agent)
+    alone = [loop.begin(seed) for seed in range(3)]
+    together = stack(alone)
+    for limits in LIMITS:
+        together, heard = loop.run_all(together, 50, limits)
+        for run, limit in enumerate(limits):
+            if limit == (0, 0):
+                assert (heard[run].ticks, heard[run].actor_steps, heard[run].updates) == (0, 0, 0)
+                continue
+            alone[run], told = loop.run(alone[run], 50, *limit)
+            assert heard[run].ticks == told.ticks > 0
+            assert list(heard[run].episodes()) == list(told.episodes())
+            np.testing.assert_array_equal(
+                heard[run].actor_steps_by_tick(), told.actor_steps_by_tick()
+            )
+            np.testing.assert_array_equal(heard[run].updates_by_tick(), told.updates_by_tick())
+            close(heard[run].metrics(told.ticks - 1), told.metrics(told.ticks - 1))
+        for run in range(3):
+            close(jax.tree_util.tree_map(lambda leaf: leaf[run], together), alone[run])  # noqa: B023
+    assert max(wide.as_int(carry.learner_steps) for carry in alone) > 3
+    assert loop.num_compilations == 2
+
+
+def test_runs_side_by_side_have_settings_of_their_own():
+    rates = (1e-4, 1e-2, 1e-3)
+    environment = environments.make('jax/catch', 0, rows=4, columns=3)
+    spec = make_environment_spec(environment)
+    rebuild = lambda settings: dataclasses.replace(SMALL, **settings).build(spec)
+    lanes = Lanes(np.arange(3, dtype=np.int32), 3)
+    loop = CompiledLoop(environment.functions, SMALL.build(spec), lanes, rebuild)
+    begun = [loop.begin(5, {'learning_rate': rate}) for rate in rates]
+    together, _ = loop.run_all(stack(begun), 40, [(None, None)] * 3)
+    for run, rate in enumerate(rates):
+        swept = jax.tree_util.tree_map(lambda leaf: leaf[run], together)  # noqa: B023
+        alone = make(dataclasses.replace(SMALL, learning_rate=rate))
+        carry, _ = alone.run(alone.begin(5), 40)
+        close(swept._replace(settings={}), carry)
+
+
+def test_evaluations_side_by_side_are_those_alone():
+    environment = environments.make('jax/catch', 0, rows=4, columns=3)
+    parts = SMALL.build(make_environment_spec(environment))
+    evaluator = CompiledEvaluator(parts.evaluator, environment.functions, 7)
+    params = [
+        parts.learner.variables(parts.learner.init(jax.random.key(seed))) for seed in range(3)
+    ]
+    together = evaluator.evaluate_all(
+        [Evaluation(each, number=4, actor_steps=9, seed=seed) for seed, each in enumerate(params)]
+    )
+    for seed, (each, result) in enumerate(zip(params, together, strict=True)):
+        alone = evaluator.of(seed).evaluate(each, 4, 9)
+        assert result.returns.tolist() == alone.returns.tolist()
+        assert result.lengths.tolist() == alone.lengths.tolist()
+    assert evaluator.num_compilations == 2
+
+
 def test_counts_are_steps_and_not_ticks(loop):
     carry, heard = loop.run(loop.begin(0), 40)
     # Episodes of three steps: of each four ticks after the first one is FIRST.
@@ -132,8 +213,8 @@ def test_a_call_ends_at_the_first_limit(loop, limits, ticks, actor_steps, update
 
 
 def test_more_than_a_report_holds_is_not_run(loop):
-    _, heard = loop.run(loop.begin(0), loop.max_ticks + 5, 10**12)
-    assert heard.ticks == loop.max_ticks
+    _, heard = loop.run(loop.begin(0), loop.max_ticks() + 5, 10**12)
+    assert heard.ticks == loop.max_ticks()
 
 
 def test_counts_that_32_bits_can_not_hold_go_on(loop):

@@ -16,6 +16,7 @@ from culmen.core import Queue
 from culmen.core import Window
 from culmen.launchers import command_line
 from culmen.launchers import compiled
+from culmen.launchers import compiled_many
 from culmen.launchers.results import Refused
 from tests.agents import recorded
 from tests.environment_loops import telling
@@ -201,13 +202,13 @@ def train(*arguments):
 @pytest.mark.slow
 def test_the_command_line_runs_seeds_of_one_program(tmp_path, capfd, monkeypatch):
     made = []
-    make = compiled.make_program
+    make = compiled_many.make_program
 
-    def remember(experiment):
-        made.append(make(experiment))
+    def remember(*arguments):
+        made.append(make(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(compiled, 'make_program', remember)
+    monkeypatch.setattr(compiled_many, 'make_program', remember)
     assert train('--workdir', tmp_path / 'runs', '--seeds', 3, '--json') == 0
     runs = json.loads(capfd.readouterr().out.splitlines()[-1])['runs']
     assert [each['seed'] for each in runs] == [0, 1, 2]

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from culmen.components.replay.device import sum_tree
+from culmen.components.replay.device.masking import On
+from culmen.components.replay.device.masking import both
+from culmen.components.replay.device.masking import counted
 from culmen.components.replay.rate import Rate
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -54,11 +57,11 @@ class ItemStore(Protocol):
         """bool[]: whether an update is due."""
         ...
 
-    def draw(self, state: Any, key: jax.Array) -> tuple[Any, Drawn]:
+    def draw(self, state: Any, key: jax.Array, on: On = None) -> tuple[Any, Drawn]:
         """Draws items for one update, which must be due."""
         ...
 
-    def update_priorities(self, state: Any, keys: Any, priorities: jax.Array) -> Any:
+    def update_priorities(self, state: Any, keys: Any, priorities: jax.Array, on: On = None) -> Any:
         """Takes raw priorities float[N] of drawn items; those that are gone are passed over."""
         ...
 
@@ -145,9 +148,9 @@ class ReplayItems:
     def due(self, state: ReplayState) -> jax.Array:
         return (state.credit >= self._cost) & (state.size > 0)
 
-    def draw(self, state: ReplayState, key: jax.Array) -> tuple[ReplayState, Drawn]:
+    def draw(self, state: ReplayState, key: jax.Array, on: On = None) -> tuple[ReplayState, Drawn]:
         size, num = state.size, self._replay.batch_size
-        state = state._replace(credit=state.credit - self._cost)
+        state = state._replace(credit=state.credit - counted(on, self._cost))
         if self._replay.draw == 'all':
             age = jnp.arange(self.capacity, dtype=jnp.int32)
             real = age < size
@@ -169,14 +172,14 @@ class ReplayItems:
         return state, Drawn(keys, state.rows[slots], state.lengths[slots], probability, size)
 
     def update_priorities(
-        self, state: ReplayState, keys: Any, priorities: jax.Array
+        self, state: ReplayState, keys: Any, priorities: jax.Array, on: On = None
     ) -> ReplayState:
         slots, then, inserted = keys
         age = (then - 1 - slots) % self.capacity  # at the draw
         since = jnp.minimum(state.inserted - inserted, self.capacity).astype(jnp.int32)
         here = age + since < self.capacity
-        slots = jnp.where(here, slots, self.capacity)
-        return self._weigh(state, slots, priorities, jnp.ones_like(here))
+        slots = jnp.where(both(on, here), slots, self.capacity)
+        return self._weigh(state, slots, priorities, both(on, jnp.ones_like(here)))
 
     def _weigh(
         self, state: ReplayState, slots: jax.Array, raw: jax.Array, real: jax.Array
@@ -243,15 +246,18 @@ class QueueItems:
     def due(self, state: QueueState) -> jax.Array:
         return state.size >= self._batch_size
 
-    def draw(self, state: QueueState, key: jax.Array) -> tuple[QueueState, Drawn]:
+    def draw(self, state: QueueState, key: jax.Array, on: On = None) -> tuple[QueueState, Drawn]:
         del key
         num = self._batch_size
         places = (state.first + jnp.arange(num, dtype=jnp.int32)) % self.capacity
-        after = state._replace(first=(state.first + num) % self.capacity, size=state.size - num)
+        taken = counted(on, num)
+        after = state._replace(first=(state.first + taken) % self.capacity, size=state.size - taken)
         ones = jnp.ones(num, jnp.float32)
         return after, Drawn((), state.rows[places], state.lengths[places], ones, state.size)
 
-    def update_priorities(self, state: QueueState, keys: Any, priorities: jax.Array) -> QueueState:
+    def update_priorities(
+        self, state: QueueState, keys: Any, priorities: jax.Array, on: On = None
+    ) -> QueueState:
         raise ValueError('a Queue takes no priorities.')
 
     def fault(self, state: QueueState) -> jax.Array:

@@ -16,6 +16,9 @@ from culmen.components.replay.batch import WORD
 from culmen.components.replay.batch import BatchLayout
 from culmen.components.replay.batch import Field
 from culmen.components.replay.batch import record_type
+from culmen.components.replay.device.masking import On
+from culmen.components.replay.device.masking import counted
+from culmen.components.replay.device.masking import write_at
 from culmen.components.replay.rows import check_leaves
 from culmen.components.replay.rows import is_small
 from culmen.components.replay.rows import plan_leaf
@@ -113,26 +116,32 @@ class Ring:
             jnp.int32(self.num_ticks - 1),
         )
 
-    def open(self, state: RingState, timestep: TimeStep) -> RingState:
+    def open(self, state: RingState, timestep: TimeStep, on: On = None) -> RingState:
         """Opens the row of every lane, over the oldest tick."""
-        state = state._replace(slot=(state.slot + 1) % self.num_ticks)
-        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0])
+        state = state._replace(slot=(state.slot + counted(on, 1)) % self.num_ticks)
+        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0], on)
 
-    def close(self, state: RingState, action: Nest, extras: Nest, version: Any) -> RingState:
+    def close(
+        self, state: RingState, action: Nest, extras: Nest, version: Any, on: On = None
+    ) -> RingState:
         """Closes the rows."""
         values = self._leaves.of_decision(action, extras, version)
-        return self._write(state, values, self._parts[1])
+        return self._write(state, values, self._parts[1], on)
 
-    def _write(self, state: RingState, values: dict[str, jax.Array], small: list[str]) -> RingState:
-        words = jnp.concatenate([_to_words(values[p], self.fields[p]) for p in small], axis=1)
+    def _write(
+        self, state: RingState, values: dict[str, jax.Array], small: list[str], on: On
+    ) -> RingState:
+        words = jnp.concatenate([_to_words(values[p], self.fields[p]) for p in small], axis=1)[None]
         begin = (state.slot, 0, self.fields[small[0]].begin)
+        if on is not None:
+            words = jnp.where(on, words, jax.lax.dynamic_slice(state.words, begin, words.shape))
         large = {
-            path: jax.lax.dynamic_update_index_in_dim(state.large[path], value, state.slot, 0)
+            path: write_at(on, state.large[path], value, state.slot)
             for path, value in values.items()
             if path not in self.fields
         }
         return state._replace(
-            words=jax.lax.dynamic_update_slice(state.words, words[None], begin),
+            words=jax.lax.dynamic_update_slice(state.words, words, begin),
             large={**state.large, **large},
         )
 

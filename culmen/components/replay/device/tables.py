@@ -15,6 +15,10 @@ from culmen.components.replay.device.cutting import CutState
 from culmen.components.replay.device.items import New
 from culmen.components.replay.device.items import QueueItems
 from culmen.components.replay.device.items import ReplayItems
+from culmen.components.replay.device.masking import On
+from culmen.components.replay.device.masking import both
+from culmen.components.replay.device.masking import counted
+from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.rows import Gather
 from culmen.components.replay.device.rows import Ring
 from culmen.components.replay.device.rows import RingState
@@ -85,17 +89,19 @@ class DeviceTables:
             {name: items for name, (_, items) in states.items()},
         )
 
-    def observe(self, state: TablesState, timestep: TimeStep) -> TablesState:
+    def observe(self, state: TablesState, timestep: TimeStep, on: On = None) -> TablesState:
         """Opens a row in every lane; windows that end here become items, by lane and by start.
 
-        Args: timestep: of B lanes, leaves [B, ...].
+        Args: timestep: of B lanes, leaves [B, ...]. on: see `masking`, here and below.
         Raises: ValueError that names a leaf that does not fit, while it is traced.
         """
         return self._each(
-            lambda name, table: table.observe(state.rows[name], state.items[name], timestep)
+            lambda name, table: table.observe(state.rows[name], state.items[name], timestep, on)
         )
 
-    def act(self, state: TablesState, action: Nest, extras: Nest, version: Any) -> TablesState:
+    def act(
+        self, state: TablesState, action: Nest, extras: Nest, version: Any, on: On = None
+    ) -> TablesState:
         """Closes the rows; windows that LAST cuts short become items.
 
         Args:
@@ -105,7 +111,7 @@ class DeviceTables:
         """
         return self._each(
             lambda name, table: table.act(
-                state.rows[name], state.items[name], action, extras, version
+                state.rows[name], state.items[name], action, extras, version, on
             )
         )
 
@@ -121,7 +127,7 @@ class DeviceTables:
         return jnp.stack([table.due(items[name]) for name, table in self._tables.items()]).all()
 
     def draw(
-        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array
+        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array, on: On = None
     ) -> tuple[dict[str, Any], Any, Any]:
         """Draws a batch for one update, which must be due, from every table.
 
@@ -130,11 +136,12 @@ class DeviceTables:
         after, keys, samples = {}, {}, {}
         for i, (name, table) in enumerate(self._tables.items()):
             of_table = jax.random.fold_in(key, i)
-            after[name], keys[name], samples[name] = table.draw(rows[name], items[name], of_table)
+            drawn = table.draw(rows[name], items[name], of_table, on)
+            after[name], keys[name], samples[name] = drawn
         return after, mirror(self._experience, keys), mirror(self._experience, samples)
 
     def update_priorities(
-        self, items: dict[str, Any], keys: Any, priorities: Any
+        self, items: dict[str, Any], keys: Any, priorities: Any, on: On = None
     ) -> dict[str, Any]:
         """Writes raw priorities float[B] of drawn items, or None; those that are gone are passed over.
 
@@ -146,7 +153,8 @@ class DeviceTables:
         after = dict(items)
         for name, raw in unmirror(self._experience, priorities).items():
             if raw is not None:
-                after[name] = self._tables[name].update_priorities(items[name], drawn[name], raw)
+                table = self._tables[name]
+                after[name] = table.update_priorities(items[name], drawn[name], raw, on)
         return after
 
     def faults(self, items: dict[str, Any]) -> jax.Array:
@@ -206,33 +214,41 @@ class RingTable:
         return self._ring.init(), items
 
     def observe(
-        self, rows: RingState, items: RingItems, timestep: TimeStep
+        self, rows: RingState, items: RingItems, timestep: TimeStep, on: On = None
     ) -> tuple[RingState, RingItems]:
-        rows = self._ring.open(rows, timestep)
+        rows = self._ring.open(rows, timestep, on)
         cut, whole = self._cut.observe(items.cut, jnp.asarray(timestep.step_type))
+        whole = both(on, whole)
         back = jnp.full(self._num_lanes, self._length, jnp.int32)
         new = New(self._rows_back(rows, back), back, whole)
         num = jnp.sum(whole, dtype=jnp.int32)
-        return rows, RingItems(self._insert(rows, items.items, new), cut, whole, num)
+        of_tick = keep(on, (cut, whole, num), items[1:])
+        return rows, RingItems(self._insert(rows, items.items, new), *of_tick)
 
     def act(
-        self, rows: RingState, items: RingItems, action: Nest, extras: Nest, version: Any
+        self,
+        rows: RingState,
+        items: RingItems,
+        action: Nest,
+        extras: Nest,
+        version: Any,
+        on: On = None,
     ) -> tuple[RingState, RingItems]:
-        rows = self._ring.close(rows, action, extras, version)
+        rows = self._ring.close(rows, action, extras, version, on)
         if not self._cut.num_short:
             return rows, items
         back, real = self._cut.short(items.cut)
         store = items.items
         if isinstance(self._items, QueueItems):
             # Whole windows came before those cut short: what is left of them comes again, in one order.
-            left = jnp.minimum(items.inserted, store.size)
+            left = counted(on, jnp.minimum(items.inserted, store.size))
             store = self._items.take_back(store, left)
             rank = jnp.cumsum(items.whole, dtype=jnp.int32)
             again = items.whole & (rank > items.inserted - left)
             whole = jnp.full((self._num_lanes, 1), self._length, jnp.int32)
             back = jnp.concatenate([whole, back], axis=1)
             real = jnp.concatenate([again[:, None], real], axis=1)
-        new = New(self._rows_back(rows, back).ravel(), back.ravel(), real.ravel())
+        new = New(self._rows_back(rows, back).ravel(), back.ravel(), both(on, real.ravel()))
         return rows, items._replace(items=self._insert(rows, store, new))
 
     def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
@@ -254,16 +270,16 @@ class RingTable:
         return self._items.due(items.items)
 
     def draw(
-        self, rows: RingState, items: RingItems, key: jax.Array
+        self, rows: RingState, items: RingItems, key: jax.Array, on: On = None
     ) -> tuple[RingItems, Any, Sample]:
-        store, drawn = self._items.draw(items.items, key)
+        store, drawn = self._items.draw(items.items, key, on)
         lengths = drawn.lengths if self._cut.may_be_short or self._all else None
         sample = self._gather(rows, drawn.rows, lengths, drawn.probability, drawn.size)
         if self._all:
             sample = _without(sample, drawn.lengths == 0)
         return items._replace(items=store), drawn.keys, sample
 
-    def update_priorities(self, items: RingItems, keys: Any, raw: Any) -> RingItems:
+    def update_priorities(self, items: RingItems, keys: Any, raw: Any, on: On = None) -> RingItems:
         if not self._takes_priorities:
             kind = 'is uniform (priority_exponent 0)'
             kind = 'is a Queue' if isinstance(self._items, QueueItems) else kind
@@ -275,7 +291,7 @@ class RingTable:
             raise ValueError(
                 f'priorities of {self._where} must have shape {keys[0].shape}, got {raw.shape}.'
             )
-        return items._replace(items=self._items.update_priorities(items.items, keys, raw))
+        return items._replace(items=self._items.update_priorities(items.items, keys, raw, on))
 
     def fault(self, items: RingItems) -> jax.Array:
         return self._items.fault(items.items)

@@ -9,6 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from culmen.components.replay.device.masking import On
+from culmen.components.replay.device.masking import counted
+from culmen.components.replay.device.masking import keep
+from culmen.components.replay.device.masking import write_at
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.rows import plan_leaf
 from culmen.components.replay.windows import kept_times
@@ -75,24 +79,31 @@ class Unrolls:
         return rows, UnrollItems(jnp.int32(0), jnp.bool_(False))
 
     def observe(
-        self, rows: UnrollRows, items: UnrollItems, timestep: TimeStep
+        self, rows: UnrollRows, items: UnrollItems, timestep: TimeStep, on: On = None
     ) -> tuple[UnrollRows, UnrollItems]:
-        rows = rows._replace(newest=self._leaves.of_timestep(timestep))
-        return rows, items._replace(is_open=jnp.bool_(True))
+        newest = keep(on, self._leaves.of_timestep(timestep), rows.newest)
+        is_open = keep(on, jnp.bool_(True), items.is_open)
+        return rows._replace(newest=newest), items._replace(is_open=is_open)
 
     def act(
-        self, rows: UnrollRows, items: UnrollItems, action: Nest, extras: Nest, version: Any
+        self,
+        rows: UnrollRows,
+        items: UnrollItems,
+        action: Nest,
+        extras: Nest,
+        version: Any,
+        on: On = None,
     ) -> tuple[UnrollRows, UnrollItems]:
         row = {**rows.newest, **self._leaves.of_decision(action, extras, version)}
-        write = jax.lax.dynamic_update_index_in_dim
-        leaves = {path: write(rows.leaves[path], row[path], items.closed, 0) for path in row}
-        return rows._replace(leaves=leaves), UnrollItems(items.closed + 1, jnp.bool_(False))
+        leaves = {path: write_at(on, rows.leaves[path], row[path], items.closed) for path in row}
+        is_open = keep(on, jnp.bool_(False), items.is_open)
+        return rows._replace(leaves=leaves), UnrollItems(items.closed + counted(on, 1), is_open)
 
     def due(self, items: UnrollItems) -> jax.Array:
         return items.is_open & (items.closed == self._num_ticks)
 
     def draw(
-        self, rows: UnrollRows, items: UnrollItems, key: jax.Array
+        self, rows: UnrollRows, items: UnrollItems, key: jax.Array, on: On = None
     ) -> tuple[UnrollItems, Any, Sample]:
         del key
         nests = [self._window(rows, leaf.path) for leaf in self._leaves.all.values()]
@@ -106,7 +117,7 @@ class Unrolls:
             jnp.int32(num),
             self._batch(rows, 'version', 1)[:, 0],
         )
-        return items._replace(closed=jnp.int32(0)), (), sample
+        return items._replace(closed=keep(on, jnp.int32(0), items.closed)), (), sample
 
     def _window(self, rows: UnrollRows, path: str) -> jax.Array:
         times = self._times[path]
@@ -122,7 +133,9 @@ class Unrolls:
         rounds = [jnp.swapaxes(leaf[begin : begin + length], 0, 1) for begin in begins]
         return rounds[0] if len(rounds) == 1 else jnp.concatenate(rounds)
 
-    def update_priorities(self, items: UnrollItems, keys: Any, raw: Any) -> UnrollItems:
+    def update_priorities(
+        self, items: UnrollItems, keys: Any, raw: Any, on: On = None
+    ) -> UnrollItems:
         raise ValueError(
             f'{self._where} is a Queue and takes no priorities: the update must return None for it.'
         )

@@ -1,0 +1,501 @@
+"""Many runs of one compiled program: seeds of an experiment, and values of the numbers in its agent's config.
+
+All of them side by side in one program (`jax.vmap` over the runs), or one after another with one
+compilation, as many at once as there are cores: whichever is faster where they run. A run is the same run
+either way, with its own workdir, logs, evaluations and checkpoints.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.loggers import Sink
+from culmen.components.loggers import make_progress
+from culmen.core.experiment import Experiment
+from culmen.core.types import Params
+from culmen.environment_loops.compiled import Carry
+from culmen.environment_loops.compiled import Evaluation
+from culmen.environment_loops.compiled import Heard
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.launchers import configs
+from culmen.launchers.compiled import Alone
+from culmen.launchers.compiled import CompiledTraining
+from culmen.launchers.compiled import Glance
+from culmen.launchers.compiled import Program
+from culmen.launchers.compiled import Seat
+from culmen.launchers.compiled import get_field
+from culmen.launchers.compiled import make_program
+from culmen.launchers.compiled import with_fields
+from culmen.launchers.local import check_choice
+from culmen.launchers.local import check_workdir
+from culmen.launchers.results import Refused
+from culmen.launchers.results import Result
+from culmen.launchers.results import refusing
+
+_POLL_SECONDS = 0.1
+
+
+class Group(NamedTuple):
+    """Runs of one program."""
+
+    program: Program
+    runs: list[int]  # their places among all
+
+
+def run_many(
+    experiments: Sequence[Experiment],
+    workdirs: Sequence[str | os.PathLike[str] | None] | None = None,
+    *,
+    as_one: bool | None = None,
+    loggers: Sequence[Sequence[Sink]] = (),
+    progress: bool | None = None,
+    on_non_finite: Literal['stop', 'log'] = 'stop',
+    until_return: float | None = None,
+) -> list[Result]:
+    """Trains many runs, each as `compiled.run` does. Where one fails the others go on to their ends.
+
+    Runs that differ in their seeds and in numbers of their agents' configs, but for shapes and the like,
+    share a program; what else differs is compiled for itself.
+
+    Args:
+        experiments: what to run.
+        workdirs: one each; None: nothing is written.
+        as_one: whether runs of a program are one, side by side, or go one after another, as many at once as
+            there are cores; None: one on an accelerator, and not on a CPU, whose time it does not save
+            (docs/results/compiled.md).
+        loggers: of each run.
+        progress, on_non_finite, until_return: as of `compiled.run`.
+    Returns: the Results, in order; where it is interrupted, of the runs that had begun.
+    Raises: as `compiled.run`, for all runs before any compute; the first failure, once all have ended.
+    """
+    with refusing():
+        check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        if not experiments:
+            raise ValueError('experiments must hold one at least, got none.')
+        folders = [
+            None if each is None else Path(each) for each in workdirs or [None] * len(experiments)
+        ]
+        written = [folder for folder in folders if folder is not None]
+        if len(folders) != len(experiments) or len(set(written)) != len(written):
+            raise ValueError(
+                f'workdirs must be one of its own for each of {len(experiments)} experiments, '
+                f'got {[str(folder) for folder in folders]}.'
+            )
+        all_configs = [
+            configs.to_json(each, launcher='compiled', replay='device') for each in experiments
+        ]
+        results: dict[int, Result] = {}
+        for i, folder in enumerate(folders):
+            if folder is not None:
+                stored = check_workdir(folder, experiments[i], all_configs[i])
+                if stored is not None:
+                    results[i] = stored
+        groups = plan(experiments)
+    crew = _Crew(progress, experiments)
+    with crew.signals():
+        for group in groups:
+            todo = [i for i in group.runs if i not in results]
+            if not todo or crew.stopped:
+                continue
+            one = jax.default_backend() != 'cpu' if as_one is None else as_one
+            at_once = len(todo) if one else _at_once(len(todo))
+            crew.say(len(todo), one, at_once, as_one is None)
+            party = Party(group.program, [experiments[i] for i in group.runs]) if one else None
+
+            def make(
+                i: int, group: Group = group, party: 'Party | None' = party
+            ) -> CompiledTraining:
+                program = group.program
+                seat: Seat = Alone(program, experiments[i])
+                if party is not None:
+                    seat = party.seat(group.runs.index(i), seat.carry)
+                return CompiledTraining(
+                    experiments[i],
+                    program,
+                    seat,
+                    folders[i],
+                    all_configs[i],
+                    sinks=loggers[i] if loggers else (),
+                    progress=False,
+                    stop_on_non_finite=on_non_finite == 'stop',
+                    until_return=until_return,
+                )
+
+            if party is None:
+                group.program.loop.compile(group.program.settings_of(experiments[todo[0]]))
+                results |= crew.run({i: functools.partial(make, i) for i in todo}, at_once)
+            else:
+                # All are seated before one asks: the program is that of all.
+                made = {i: make(i) for i in todo}
+                results |= crew.run({i: functools.partial(_itself, made[i]) for i in todo}, at_once)
+    if crew.failures:
+        raise crew.failures[0]
+    return [results[i] for i in sorted(results)]
+
+
+def _itself(training: CompiledTraining) -> CompiledTraining:
+    return training
+
+
+def _at_once(runs: int) -> int:
+    """Runs that go at the same time where each is a program of its own."""
+    if jax.default_backend() != 'cpu':
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return min(runs, cores or 1)
+
+
+def plan(experiments: Sequence[Experiment]) -> list[Group]:
+    """The fewest programs for some runs, and which runs are of each.
+
+    Raises: Refused, as `make_program`.
+    """
+    first = experiments[0]
+    names = dict.fromkeys(
+        name for each in experiments for name in differing_numbers(first.agent, each.agent)
+    )
+    swept = [name for name in names if _can_be_swept(first, name)]
+    groups: list[tuple[Experiment, Group]] = []
+    for i, each in enumerate(experiments):
+        shape = dataclasses.replace(
+            each,
+            seed=0,
+            max_actor_steps=1,
+            max_learner_steps=None,
+            evaluation=dataclasses.replace(each.evaluation, every=None),
+            checkpoint=first.checkpoint,
+        )
+        ours = [name for name in swept if _has_number(each.agent, name)]
+        values = {name: get_field(first.agent, name) for name in ours}
+        shape = dataclasses.replace(shape, agent=with_fields(each.agent, values))
+        for other, group in groups:
+            if shape == other:
+                group.runs.append(i)
+                break
+        else:
+            groups.append((shape, Group(make_program(each, ours), [i])))
+    return [group for _, group in groups]
+
+
+def differing_numbers(a: Any, b: Any) -> list[str]:
+    """The fields in which two agents' configs hold different numbers, by name; of agents within too."""
+    if type(a) is not type(b) or not dataclasses.is_dataclass(a):
+        return []
+    names = []
+    for field in dataclasses.fields(a):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        names += [f'{field.name}.{name}' for name in differing_numbers(x, y)]
+        if _is_number(x) and _is_number(y) and x != y:
+            names.append(field.name)
+    return names
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _has_number(agent: Any, name: str) -> bool:
+    try:
+        return _is_number(get_field(agent, name))
+    except ValueError:
+        return False
+
+
+def _can_be_swept(experiment: Experiment, name: str) -> bool:
+    """Whether a number can be traced: no shape, size or choice of the program depends on it."""
+    make_program(experiment)  # what is wrong without it is said as it is
+    try:
+        make_program(experiment, [name])
+    except Refused:
+        return False
+    return True
+
+
+class _Crew:
+    """Runs in threads: what is shown of all, what stops them all, and what failed."""
+
+    def __init__(self, progress: bool | None, experiments: Sequence[Experiment]) -> None:
+        self._show = progress
+        self._experiments = experiments
+        self._trainings: list[CompiledTraining] = []
+        self._making = threading.Lock()
+        self.failures: list[BaseException] = []
+        self.stopped: int | None = None
+
+    def say(self, runs: int, one: bool, at_once: int, chosen: bool) -> None:
+        """Tells how runs of a program go, and why where that was not asked for."""
+        if self._show is False or runs == 1:
+            return
+        how = 'side by side in one program' if one else 'one after another'
+        if not one and at_once > 1:
+            how += f', {at_once} at once'
+        why = f', which is faster on a {jax.default_backend()}' if chosen else ''
+        print(f'culmen: {runs} runs of one compilation, {how}{why}', file=sys.stderr)
+
+    def run(
+        self, make: dict[int, Callable[[], CompiledTraining]], at_once: int
+    ) -> dict[int, Result]:
+        """Runs them, so many at once; a failure is kept and the others go on."""
+        budgets = [self._experiments[i].max_actor_steps for i in make]
+        total = sum(budget or 0 for budget in budgets) if all(budgets) else None
+        shown = make_progress(self._show, total)
+        results = {}
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            futures = {pool.submit(self._run_one, each): i for i, each in make.items()}
+            left = set(futures)
+            while left:
+                _, left = concurrent.futures.wait(left, _POLL_SECONDS)
+                trainings = list(self._trainings)
+                returns = [each.last_return for each in trainings if each.last_return is not None]
+                shown.update(
+                    sum(each.actor_steps for each in trainings),
+                    sum(each.learner_steps for each in trainings),
+                    sum(each.rate for each in trainings),
+                    None,
+                    float(np.mean(returns)) if returns else None,
+                )
+            shown.close()
+        for future, i in futures.items():
+            error = future.exception()
+            if error is not None:
+                self.failures.append(error)
+                continue
+            result = future.result()
+            if result is not None:
+                results[i] = result
+        self._trainings.clear()
+        return results
+
+    def _run_one(self, make: Callable[[], CompiledTraining]) -> Result | None:
+        if self._is_stopped():
+            return None
+        with self._making:
+            training = make()
+            self._trainings.append(training)
+        number = self.stopped
+        if number is not None:
+            training.ask_to_stop(number)
+        return training.run()
+
+    def _is_stopped(self) -> bool:
+        return self.stopped is not None
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask all runs for a stop."""
+
+        def ask(number: int, frame: Any) -> None:
+            del frame
+            self.stopped = number
+            for training in list(self._trainings):
+                training.ask_to_stop(number)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+class RunRequest(NamedTuple):
+    """A run asks for ticks."""
+
+    ticks: int
+    actor_steps: int | None
+    updates: int | None
+
+
+class Party:
+    """Runs that meet at every call of the one program of all: it is called when all of them wait for it.
+
+    Where some wait to be evaluated, the others go on to their own next evaluation first.
+    """
+
+    def __init__(self, program: Program, experiments: Sequence[Experiment]) -> None:
+        """Args: experiments: of the runs, also of those that have ended before: the program is of so many."""
+        self.program = program
+        self._experiments = experiments
+        self._changed = threading.Condition()
+        self._waiting: dict[int, Any] = {}
+        self._answers: dict[int, Any] = {}
+        self._seated: dict[int, Member] = {}
+        self._begun: dict[int, Carry] = {}
+        self._carry: Carry | None = None
+        self._glance: Any = None
+        self._look = jax.jit(jax.vmap(program.loop.glance))
+
+    def seat(self, run: int, begun: Carry) -> 'Member':
+        """Seats a run that has begun."""
+        self._begun[run] = begun
+        self._seated[run] = Member(self, run, self._experiments[run])
+        return self._seated[run]
+
+    def leave(self, run: int) -> None:
+        """A run that asks no more."""
+        with self._changed:
+            del self._seated[run]
+            self._serve()
+
+    def ask(self, run: int, request: Any) -> Any:
+        """Waits for the answer to a request; raises what the program raised."""
+        with self._changed:
+            self._waiting[run] = request
+            self._serve()
+            while run not in self._answers:
+                self._changed.wait()
+            answer = self._answers.pop(run)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _serve(self) -> None:
+        if not self._seated or set(self._seated) != set(self._waiting):
+            return
+        runs = {run for run, asked in self._waiting.items() if isinstance(asked, RunRequest)}
+        served = runs or set(self._waiting)
+        try:
+            answers = self._call(runs) if runs else self._evaluate()
+        except BaseException as error:
+            answers = dict.fromkeys(served, error)
+        for run in served:
+            del self._waiting[run]
+        self._answers |= answers
+        self._changed.notify_all()
+
+    def _call(self, runs: set[int]) -> dict[int, Any]:
+        requests = {run: self._waiting[run] for run in runs}
+        limits = [
+            requests[run][1:] if run in runs else (0, 0) for run in range(len(self._experiments))
+        ]
+        ticks = min(request.ticks for request in requests.values())
+        carry, self._carry, self._glance = self._stacked(), None, None
+        self._carry, heard = self.program.loop.run_all(carry, ticks, limits)
+        return {run: heard[run] for run in runs}
+
+    def _stacked(self) -> Carry:
+        if self._carry is not None:
+            return self._carry
+        some = next(iter(self._begun.values()))
+        # Whoever has ended before still has a place: the bits of the others may hang on how many there are.
+        begun = [self._begun.get(run, some) for run in range(len(self._experiments))]
+        self._begun = {}
+        stacked: Carry = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *begun)
+        return stacked
+
+    def _evaluate(self) -> dict[int, Any]:
+        some = next(iter(self._waiting.values()))
+        evaluations = [self._waiting.get(run, some) for run in range(len(self._experiments))]
+        stops = [member.stop for member in self._seated.values()]
+        evaluator = self.program.evaluator.of(0, lambda: any(stop() for stop in stops))
+        results = evaluator.evaluate_all(evaluations)
+        return {run: results[run] for run in self._waiting}
+
+    def carry_of(self, run: int) -> Carry:
+        """All of a run, in memory of its own."""
+        if self._carry is None:
+            return self._begun[run]
+        return jax.tree_util.tree_map(lambda leaf: leaf[run], self._carry)
+
+    def put(self, run: int, carry: Carry) -> None:
+        """Another state for a run that has not run yet."""
+        self._begun[run] = carry
+
+    def small_carry_of(self, run: int) -> Carry:
+        """A run without its tables."""
+        if self._carry is None:
+            return self._begun[run]
+        without = self._carry._replace(tables=None)  # type: ignore[arg-type]
+        return jax.tree_util.tree_map(lambda leaf: leaf[run], without)
+
+    def glance_of(self, run: int) -> Glance:
+        """What a run's host looks at, fetched once for all."""
+        with self._changed:
+            if self._glance is None:
+                if self._carry is None:
+                    metrics, non_finite, faults = jax.device_get(
+                        self.program.loop.glance(self._begun[run])
+                    )
+                    return Glance(_floats(metrics), int(non_finite), faults.tolist())
+                self._glance = jax.device_get(self._look(self._carry))
+            metrics, non_finite, faults = jax.tree_util.tree_map(
+                lambda leaf: leaf[run], self._glance
+            )
+        return Glance(_floats(metrics), int(non_finite), faults.tolist())
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+class Member:
+    """A run's seat in a Party (culmen.launchers.compiled.Seat)."""
+
+    def __init__(self, party: Party, run: int, experiment: Experiment) -> None:
+        self._party = party
+        self._run = run
+        self._experiment = experiment
+        self._last: Params = None
+        self.stop: Callable[[], bool] = lambda: False
+
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+        """Runs the program of all up to a limit of this run."""
+        heard: Heard = self._party.ask(self._run, RunRequest(ticks, actor_steps, updates))
+        return heard
+
+    @property
+    def carry(self) -> Carry:
+        """All of the run."""
+        return self._party.carry_of(self._run)
+
+    @carry.setter
+    def carry(self, carry: Carry) -> None:
+        self._party.put(self._run, carry)
+
+    @property
+    def variables(self) -> Params:
+        """What evaluators read; after `close` too."""
+        if self._last is not None:
+            return self._last
+        return self._party.program.loop.variables(self._party.small_carry_of(self._run))
+
+    def glance(self) -> Glance:
+        """What is looked at after every call."""
+        return self._party.glance_of(self._run)
+
+    def evaluator(self, stop: Callable[[], bool]) -> 'Member':
+        """What evaluates the run."""
+        self.stop = stop
+        return self
+
+    def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
+        """Plays the episodes, with the others'."""
+        settings = self._party.program.settings_of(self._experiment)
+        seed = self._experiment.seed
+        asked = Evaluation(params, number, actor_steps, seed, settings)
+        result: EvaluationResult = self._party.ask(self._run, asked)
+        return result
+
+    def close(self) -> None:
+        """Leaves, with the last variables."""
+        self._last = self.variables
+        self._party.leave(self._run)
