@@ -133,6 +133,45 @@ class Report(NamedTuple):
     metrics: jax.Array  # float32[metrics]: of the last update, by name
 
 
+class Shards:
+    """How several devices share a program."""
+
+    def __init__(self, devices: Sequence[jax.Device]) -> None:
+        """Args: devices: at least one."""
+        self.devices = list(devices)
+        self._mesh = jax.sharding.Mesh(np.asarray(self.devices), ('devices',))
+        self.whole = self.on(None)
+
+    def on(self, axis: int | None) -> jax.sharding.NamedSharding:
+        """Shares of an axis; None: every device has the whole."""
+        names = [] if axis is None else [None] * axis + ['devices']
+        return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*names))
+
+    def share(self, batch: Any) -> Any:
+        """Shares of the first axis of all leaves that can be shared."""
+        return jax.tree_util.tree_map(
+            lambda leaf: (
+                jax.lax.with_sharding_constraint(leaf, self.on(0))
+                if leaf.ndim and leaf.shape[0] % len(self.devices) == 0
+                else leaf
+            ),
+            batch,
+        )
+
+    def of_lanes(self, tables: DeviceTables) -> Any:
+        """Of a Carry: each device has its lanes, and all that is no lane's."""
+        whole, shared = self.whole, self.on(0)
+        empty = jax.eval_shape(tables.init)
+        rows = jax.tree_util.tree_map(self.on, tables.lane_axes(empty.rows), is_leaf=_is_axis)
+        of_lanes = {'lanes': shared, 'timestep': shared, 'sums': shared}
+        fields: dict[str, Any] = dict.fromkeys(Carry._fields, whole) | of_lanes
+        return Carry(**fields | {'tables': TablesState(rows, whole)})  # type: ignore[arg-type]
+
+
+def _is_axis(value: Any) -> bool:
+    return value is None or isinstance(value, int)
+
+
 class CompiledLoop:
     """The program of an experiment: made once, and run by any number of seeds.
 
@@ -146,6 +185,7 @@ class CompiledLoop:
         parts: Parts,
         lanes: Lanes,
         rebuild: Callable[[Settings], Parts] | None = None,
+        devices: Sequence[jax.Device] = (),
     ) -> None:
         """Plans; computes nothing.
 
@@ -154,8 +194,11 @@ class CompiledLoop:
             parts: the agent, built.
             lanes: of its one actor.
             rebuild: the agent built with a run's settings; None: no run has any.
+            devices: to run on; of several each takes its share of the lanes, of which there must be a
+                multiple, and of every batch; of many runs its share of them. (): JAX's default.
         Raises: ValueError that names what of the environment or of the experience can't be compiled.
         """
+        self._shards = Shards(devices) if devices else None
         self._environment = environment
         self._parts = parts
         self._lanes = lanes
@@ -175,11 +218,31 @@ class CompiledLoop:
         samples = sample_spec(parts.experience, spec, action, extras, self.num_lanes)
         self.metric_names = self._metric_names(samples)
         self._begin = jax.jit(self._begin_run)
-        self._run = compile_lazily(functools.partial(self._run_ticks, _alone), donate_argnums=0)
-        self._run_all = compile_lazily(
-            functools.partial(self._run_ticks, jax.vmap), donate_argnums=0
-        )
+        self._run, self._place = self._compiled(_alone)
+        self._run_all, self._place_all = self._compiled(jax.vmap)
         self._variables = jax.jit(lambda carry: self._variables_of(carry.settings, carry))
+
+    def _compiled(self, each: Each) -> tuple[Any, Callable[[Carry], Carry]]:
+        """(the program, what puts a carry where the program has it)."""
+        function = functools.partial(self._run_ticks, each)
+        if self._shards is None:
+            return compile_lazily(function, donate_argnums=0), lambda carry: carry
+        whole, shared = self._shards.whole, self._shards.on(0)
+        carry = shared if each is jax.vmap else self._shards.of_lanes(self.tables)
+        counts = shared if each is jax.vmap else whole
+        program = compile_lazily(
+            function,
+            donate_argnums=0,
+            in_shardings=(carry, whole),
+            out_shardings=(carry, whole, counts),
+        )
+        return program, lambda given: jax.device_put(given, carry)
+
+    def _share(self, each: Each, batch: Any) -> Any:
+        """A batch whose rows the devices share, where one run has them all."""
+        if self._shards is None or each is not _alone:
+            return batch
+        return self._shards.share(batch)
 
     def max_ticks(self, num_runs: int = 1) -> int:
         """Ticks that one call can tell of."""
@@ -286,7 +349,7 @@ class CompiledLoop:
 
     def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
         """Act, step, observe, learn."""
-        carry, ended, new_steps = each(self._play)(carry, on)
+        carry, ended, new_steps = each(functools.partial(self._play, each))(carry, on)
         learning = self._learn(each, carry, counted(on, left.updates))
         metrics = [learning.metrics[name] for name in self.metric_names]
         updates = counted(on, left.updates) - learning.left
@@ -299,7 +362,7 @@ class CompiledLoop:
             learner_steps=learning.learner_steps,
         ), row
 
-    def _play(self, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array]:
+    def _play(self, each: Each, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array]:
         """Act, step, observe: (carry, episodes that ended, int32[]: steps)."""
         parts, tables = self._of(carry.settings)
         params = parts.learner.variables(carry.training_state)
@@ -314,7 +377,7 @@ class CompiledLoop:
         rows = tables.act(carry.tables, action, extras, version, on)
         lanes, timestep = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
-        )(carry.lanes, action)
+        )(carry.lanes, self._share(each, action))
         sums, ended = _sum(carry.sums, timestep)
         new_steps = counted(on, jnp.sum(~timestep.first(), dtype=jnp.int32))
         small = (
@@ -344,7 +407,7 @@ class CompiledLoop:
             return is_due & (state.left > 0)
 
         def update(state: Learning) -> Learning:
-            updated: Learning = each(self._update)(
+            updated: Learning = each(functools.partial(self._update, each))(
                 carry._replace(training_state=(), tables=carry.tables._replace(items={})),
                 state,
                 None if each is _alone else due(state),
@@ -364,7 +427,7 @@ class CompiledLoop:
             ),
         )
 
-    def _update(self, carry: Carry, state: Learning, on: On) -> Learning:
+    def _update(self, each: Each, carry: Carry, state: Learning, on: On) -> Learning:
         """One update, where it is due."""
         parts, tables = self._of(carry.settings)
         of_draw = _key(carry.keys.table, state.learner_steps)
@@ -375,7 +438,7 @@ class CompiledLoop:
             wide.saturated(state.learner_steps),
         )
         training_state, metrics, priorities = parts.learner.update(
-            state.training_state, samples, context
+            state.training_state, self._share(each, samples), context
         )
         training_state = keep_like('training_state', state.training_state, training_state)
         metrics = {name: jnp.asarray(metrics[name], jnp.float32) for name in self.metric_names}
@@ -424,7 +487,7 @@ class CompiledLoop:
         Returns: (carry, what happened).
         """
         limits = _limits(min(ticks, self.max_ticks()), actor_steps, updates)
-        carry, report, done = self._run(carry, Limits(*map(np.int32, limits)))
+        carry, report, done = self._run(self._place(carry), Limits(*map(np.int32, limits)))
         return carry, Heard(report, done)
 
     def run_all(
@@ -433,20 +496,23 @@ class CompiledLoop:
         """Many runs side by side, each until a limit of its own; the carry that is given is used up.
 
         Args:
-            carry: of K runs, leaves [K, ...].
+            carry: of K runs, leaves [K, ...]; with several devices K must be a multiple of them.
             ticks: at most `max_ticks(K)`.
             limits: (actor steps, updates) of this call for each run; (0, 0): it waits.
         Returns: (carry, what happened in each run).
         """
         ticks = min(ticks, self.max_ticks(len(limits)))
         of_each = np.asarray([_limits(ticks, *limit) for limit in limits], np.int32)
-        carry, report, done = self._run_all(carry, Limits(*of_each.T))
+        carry, report, done = self._run_all(self._place_all(carry), Limits(*of_each.T))
         told = Told(report, done)
         return carry, [Heard(*told.of(run)) for run in range(len(limits))]
 
     def variables(self, carry: Carry) -> Params:
-        """What actors and evaluators read, in memory of its own."""
-        return distinct(self._variables(carry._replace(tables=TablesState({}, {}))))
+        """What actors and evaluators read, in memory of its own, on one device."""
+        variables = distinct(self._variables(carry._replace(tables=TablesState({}, {}))))
+        if self._shards is None:
+            return variables
+        return jax.device_put(variables, self._shards.devices[0])
 
     def glance(self, carry: Carry) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
         """(metrics of the last update, the first update whose loss was not finite, faults of the tables)."""

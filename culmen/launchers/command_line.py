@@ -266,7 +266,13 @@ def train(
             all_runs = list(experiments.values()), list(folders.values())
             loggers = list(sinks.values())
             runs.append(
-                functools.partial(compiled_many.run_many, *all_runs, loggers=loggers, **options)
+                functools.partial(
+                    compiled_many.run_many,
+                    *all_runs,
+                    loggers=loggers,
+                    device=devices['device'],
+                    **options,
+                )
             )
             experiments = {}
         for key, experiment in experiments.items():
@@ -290,7 +296,12 @@ def train(
                 from culmen.launchers import compiled
 
                 run = functools.partial(
-                    compiled.run, experiment, folders[key], loggers=sinks[key], **options
+                    compiled.run,
+                    experiment,
+                    folders[key],
+                    loggers=sinks[key],
+                    device=devices['device'],
+                    **options,
                 )
             elif launcher == 'offline':
                 from culmen.launchers import offline
@@ -425,8 +436,8 @@ def _put(config: dict[str, Any], path: str, value: Any) -> None:
 
 def _check_local(launcher: str, devices: Mapping[str, Any], record: Path | None) -> None:
     """Refuses what goes with some launchers alone."""
-    if launcher not in ('local', 'offline') and devices['device'] is not None:
-        raise Refused(f'--device is for --launcher local or offline, got {launcher}.')
+    if launcher not in ('local', 'compiled', 'offline') and devices['device'] is not None:
+        raise Refused(f'--device is for --launcher local, compiled or offline, got {launcher}.')
     if launcher != 'local' and devices['actor_device'] is not None:
         raise Refused(f'--actor-device is for --launcher local, got {launcher}.')
     if launcher != 'local' and record is not None:

@@ -65,13 +65,16 @@ class Program(NamedTuple):
         return {name: get_field(experiment.agent, name) for name in self.swept}
 
 
-def make_program(experiment: Experiment, swept: Sequence[str] = ()) -> Program:
+def make_program(
+    experiment: Experiment, swept: Sequence[str] = (), devices: Sequence[jax.Device] = ()
+) -> Program:
     """Checks an experiment and plans its program; nothing is compiled or computed yet.
 
     Args:
         experiment: what is run.
         swept: numbers in the agent's config, by name, that are traced and not compiled in, so that the
             program is that of any of their values.
+        devices: to run on; (): JAX's default.
     Raises: Refused (a ValueError) that names what can't be compiled and what to use instead, or swept.
     """
     with refusing():
@@ -102,7 +105,7 @@ def make_program(experiment: Experiment, swept: Sequence[str] = ()) -> Program:
             return with_fields(experiment.agent, settings).build(built.spec)
 
         loop = CompiledLoop(
-            environment.functions, built.parts, built.lanes, rebuild if swept else None
+            environment.functions, built.parts, built.lanes, rebuild if swept else None, devices
         )
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
@@ -114,6 +117,22 @@ def make_program(experiment: Experiment, swept: Sequence[str] = ()) -> Program:
         for name in swept:
             _check_traceable(program, experiment, name)
         return program
+
+
+def as_devices(device: jax.Device | Sequence[jax.Device] | None) -> list[jax.Device]:
+    """Devices as they are given to a run."""
+    if device is None:
+        return []
+    return list(device) if isinstance(device, Sequence) else [device]
+
+
+def check_shares(experiment: Experiment, devices: Sequence[jax.Device]) -> None:
+    """Refuses environments that devices can't share. Raises: ValueError."""
+    if experiment.num_environments % max(len(devices), 1):
+        raise ValueError(
+            f'num_environments must be a multiple of the {len(devices)} devices, '
+            f'got {experiment.num_environments}.'
+        )
 
 
 def _check_traceable(program: Program, experiment: Experiment, name: str) -> None:
@@ -161,6 +180,7 @@ def run(
     *,
     program: Program | None = None,
     loggers: Sequence[Sink] = (),
+    device: jax.Device | Sequence[jax.Device] | None = None,
     progress: bool | None = None,
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
@@ -178,6 +198,8 @@ def run(
             budgets and when it is evaluated and saved at most: such runs are compiled once. None: made
             here.
         loggers: take every row of the logs too.
+        device: where to run; of several each takes its share of the environments and of every batch.
+            None: JAX's default. Not with `program`, which has its own.
         progress: whether to show it; None: by what standard error is.
         on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
             apart, or 'log' it and go on.
@@ -193,7 +215,10 @@ def run(
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
             return stored
-        program = make_program(experiment) if program is None else program
+        if program is None:
+            devices = as_devices(device)
+            check_shares(experiment, devices)
+            program = make_program(experiment, devices=devices)
         training = CompiledTraining(
             experiment,
             program,

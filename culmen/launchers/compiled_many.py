@@ -39,6 +39,8 @@ from culmen.launchers.compiled import CompiledTraining
 from culmen.launchers.compiled import Glance
 from culmen.launchers.compiled import Program
 from culmen.launchers.compiled import Seat
+from culmen.launchers.compiled import as_devices
+from culmen.launchers.compiled import check_shares
 from culmen.launchers.compiled import get_field
 from culmen.launchers.compiled import make_program
 from culmen.launchers.compiled import with_fields
@@ -64,6 +66,7 @@ def run_many(
     *,
     as_one: bool | None = None,
     loggers: Sequence[Sequence[Sink]] = (),
+    device: jax.Device | Sequence[jax.Device] | None = None,
     progress: bool | None = None,
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
@@ -77,9 +80,11 @@ def run_many(
         experiments: what to run.
         workdirs: one each; None: nothing is written.
         as_one: whether runs of a program are one, side by side, or go one after another, as many at once as
-            there are cores; None: one on an accelerator, and not on a CPU, whose time it does not save
-            (docs/results/compiled.md).
+            there are cores; None: one on an accelerator and on several devices, and not on a CPU, whose
+            time it does not save (docs/results/compiled.md).
         loggers: of each run.
+        device: where to run; of several each takes its share of the runs that are one, and of the
+            environments of others. None: JAX's default.
         progress, on_non_finite, until_return: as of `compiled.run`.
     Returns: the Results, in order; where it is interrupted, of the runs that had begun.
     Raises: as `compiled.run`, for all runs before any compute; the first failure, once all have ended.
@@ -106,17 +111,22 @@ def run_many(
                 stored = check_workdir(folder, experiments[i], all_configs[i])
                 if stored is not None:
                     results[i] = stored
-        groups = plan(experiments)
+        devices = as_devices(device)
+        platform = devices[0].platform if devices else jax.default_backend()
+        one = (platform != 'cpu' or len(devices) > 1) if as_one is None else as_one
+        for each in () if one else experiments:
+            check_shares(each, devices)
+        groups = plan(experiments, devices)
     crew = _Crew(progress, experiments)
     with crew.signals():
         for group in groups:
             todo = [i for i in group.runs if i not in results]
             if not todo or crew.stopped:
                 continue
-            one = jax.default_backend() != 'cpu' if as_one is None else as_one
-            at_once = len(todo) if one else _at_once(len(todo))
-            crew.say(len(todo), one, at_once, as_one is None)
-            party = Party(group.program, [experiments[i] for i in group.runs]) if one else None
+            at_once = len(todo) if one else _at_once(len(todo), platform)
+            crew.say(len(todo), one, at_once, platform if as_one is None else None)
+            of_group = [experiments[i] for i in group.runs]
+            party = Party(group.program, of_group, devices) if one else None
 
             def make(
                 i: int, group: Group = group, party: 'Party | None' = party
@@ -153,15 +163,15 @@ def _itself(training: CompiledTraining) -> CompiledTraining:
     return training
 
 
-def _at_once(runs: int) -> int:
+def _at_once(runs: int, platform: str) -> int:
     """Runs that go at the same time where each is a program of its own."""
-    if jax.default_backend() != 'cpu':
+    if platform != 'cpu':
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return min(runs, cores or 1)
 
 
-def plan(experiments: Sequence[Experiment]) -> list[Group]:
+def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) -> list[Group]:
     """The fewest programs for some runs, and which runs are of each.
 
     Raises: Refused, as `make_program`.
@@ -189,7 +199,7 @@ def plan(experiments: Sequence[Experiment]) -> list[Group]:
                 group.runs.append(i)
                 break
         else:
-            groups.append((shape, Group(make_program(each, ours), [i])))
+            groups.append((shape, Group(make_program(each, ours, devices), [i])))
     return [group for _, group in groups]
 
 
@@ -238,14 +248,14 @@ class _Crew:
         self.failures: list[BaseException] = []
         self.stopped: int | None = None
 
-    def say(self, runs: int, one: bool, at_once: int, chosen: bool) -> None:
-        """Tells how runs of a program go, and why where that was not asked for."""
+    def say(self, runs: int, one: bool, at_once: int, platform: str | None) -> None:
+        """Tells how runs of a program go, and why. Args: platform: it was chosen for; None: asked for."""
         if self._show is False or runs == 1:
             return
         how = 'side by side in one program' if one else 'one after another'
         if not one and at_once > 1:
             how += f', {at_once} at once'
-        why = f', which is faster on a {jax.default_backend()}' if chosen else ''
+        why = f', which is faster on a {platform}' if platform else ''
         print(f'culmen: {runs} runs of one compilation, {how}{why}', file=sys.stderr)
 
     def run(
@@ -331,8 +341,18 @@ class Party:
     Where some wait to be evaluated, the others go on to their own next evaluation first.
     """
 
-    def __init__(self, program: Program, experiments: Sequence[Experiment]) -> None:
-        """Args: experiments: of the runs, also of those that have ended before: the program is of so many."""
+    def __init__(
+        self, program: Program, experiments: Sequence[Experiment], devices: Sequence[jax.Device]
+    ) -> None:
+        """Plans.
+
+        Args:
+            experiments: of the runs, also of those that have ended before: the program is of so many.
+            devices: those of the program; there are places for a multiple of them.
+        """
+        self._device = devices[0] if devices else None
+        num_devices = max(len(devices), 1)
+        self._places = range(-(-len(experiments) // num_devices) * num_devices)
         self.program = program
         self._experiments = experiments
         self._changed = threading.Condition()
@@ -343,6 +363,7 @@ class Party:
         self._carry: Carry | None = None
         self._glance: Any = None
         self._look = jax.jit(jax.vmap(program.loop.glance))
+        self._slice = jax.jit(lambda tree, run: jax.tree_util.tree_map(lambda x: x[run], tree))
 
     def seat(self, run: int, begun: Carry) -> 'Member':
         """Seats a run that has begun."""
@@ -384,9 +405,7 @@ class Party:
 
     def _call(self, runs: set[int]) -> dict[int, Any]:
         requests = {run: self._waiting[run] for run in runs}
-        limits = [
-            requests[run][1:] if run in runs else (0, 0) for run in range(len(self._experiments))
-        ]
+        limits = [requests[run][1:] if run in runs else (0, 0) for run in self._places]
         ticks = min(request.ticks for request in requests.values())
         carry, self._carry, self._glance = self._stacked(), None, None
         self._carry, heard = self.program.loop.run_all(carry, ticks, limits)
@@ -397,14 +416,14 @@ class Party:
             return self._carry
         some = next(iter(self._begun.values()))
         # Whoever has ended before still has a place: the bits of the others may hang on how many there are.
-        begun = [self._begun.get(run, some) for run in range(len(self._experiments))]
+        begun = [self._begun.get(run, some) for run in self._places]
         self._begun = {}
         stacked: Carry = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *begun)
         return stacked
 
     def _evaluate(self) -> dict[int, Any]:
         some = next(iter(self._waiting.values()))
-        evaluations = [self._waiting.get(run, some) for run in range(len(self._experiments))]
+        evaluations = [self._waiting.get(run, some) for run in self._places]
         stops = [member.stop for member in self._seated.values()]
         evaluator = self.program.evaluator.of(0, lambda: any(stop() for stop in stops))
         results = evaluator.evaluate_all(evaluations)
@@ -412,20 +431,23 @@ class Party:
 
     def carry_of(self, run: int) -> Carry:
         """All of a run, in memory of its own."""
-        if self._carry is None:
-            return self._begun[run]
-        return jax.tree_util.tree_map(lambda leaf: leaf[run], self._carry)
+        return self._take(run, lambda carry: carry)
+
+    def small_carry_of(self, run: int) -> Carry:
+        """A run without its tables."""
+        return self._take(run, lambda carry: carry._replace(tables=None))
+
+    def _take(self, run: int, part: Callable[[Any], Any]) -> Any:
+        # Programs of several devices that two threads begin at once can wait for each other for ever.
+        with self._changed:
+            if self._carry is None:
+                return part(self._begun[run])
+            taken = self._slice(part(self._carry), run)
+            return jax.block_until_ready(jax.device_put(taken, self._device))
 
     def put(self, run: int, carry: Carry) -> None:
         """Another state for a run that has not run yet."""
         self._begun[run] = carry
-
-    def small_carry_of(self, run: int) -> Carry:
-        """A run without its tables."""
-        if self._carry is None:
-            return self._begun[run]
-        without = self._carry._replace(tables=None)  # type: ignore[arg-type]
-        return jax.tree_util.tree_map(lambda leaf: leaf[run], without)
 
     def glance_of(self, run: int) -> Glance:
         """What a run's host looks at, fetched once for all."""

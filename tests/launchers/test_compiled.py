@@ -236,8 +236,8 @@ def test_options_of_other_launchers_are_refused(tmp_path, capfd):
     for option, said in (
         (('--replay', 'reverb'), '--replay is not for --launcher compiled'),
         (('--actors', '2'), '--actors is for'),
-        (('--device', 'cpu'), '--device is for'),
         (('--record', tmp_path / 'recording'), '--record is for'),
+        (('--actor-device', 'cpu'), '--actor-device is for'),
     ):
         assert train('--workdir', tmp_path / 'run', *option) == 2
         assert said in capfd.readouterr().err

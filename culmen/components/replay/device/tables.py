@@ -23,6 +23,7 @@ from culmen.components.replay.device.rows import Gather
 from culmen.components.replay.device.rows import Ring
 from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
+from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
@@ -121,6 +122,19 @@ class DeviceTables:
             {name: rows for name, (rows, _) in states.items()},
             {name: items for name, (_, items) in states.items()},
         )
+
+    @staticmethod
+    def lane_axes(rows: dict[str, Any]) -> dict[str, Any]:
+        """Which axis of each leaf of the rows is that of lanes, for devices that share them; None: whole.
+
+        Rings stay whole: a draw may take rows of any lane.
+        """
+        return {
+            name: UnrollRows(dict.fromkeys(state.leaves, 1), dict.fromkeys(state.newest, 0))  # type: ignore[arg-type]
+            if isinstance(state, UnrollRows)
+            else jax.tree_util.tree_map(lambda leaf: None, state)
+            for name, state in rows.items()
+        }
 
     def due(self, items: dict[str, Any]) -> jax.Array:
         """bool[]: whether an update is due in every table."""
