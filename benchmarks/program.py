@@ -110,9 +110,16 @@ def random_return(environment: str, episodes: int = 300) -> float:
     for _ in range(episodes):
         timestep = made.reset()
         while not timestep.last():
-            timestep = made.step(int(generator.integers(made.action_spec().num_values)))
+            timestep = made.step(draw(made.action_spec(), generator))
             total += timestep.reward
     return total / episodes
+
+
+def draw(spec: Any, generator: Any) -> Any:
+    """An action at random."""
+    if hasattr(spec, 'num_values'):
+        return int(generator.integers(spec.num_values))
+    return generator.uniform(spec.minimum, spec.maximum, spec.shape).astype(spec.dtype)
 
 
 def read(name: str, figure: Figure, runs: Path) -> Any:
@@ -142,16 +149,16 @@ def read(name: str, figure: Figure, runs: Path) -> Any:
     return pd.concat(frames)[columns]
 
 
-def compare(table: Any, figure: Figure, floor: float) -> list[list[Any]]:
-    """A row a kind: points within the one-process seeds, the difference of areas, and whether it holds."""
+def compare(table: Any, names: list[str], figure: Figure, floor: float) -> list[list[Any]]:
+    """A row for each kind of these names: points within the one-process seeds, the difference of areas, and
+    whether it holds."""
     of_kind = {
         kind: frame.pivot(index='point', columns='seed', values='episode_return')
         for kind, frame in table.groupby('kind')
     }
     local = of_kind.get('local')
     rows = []
-    for launcher, actors in PROGRAMS:
-        kind = name_of(launcher, actors)
+    for kind in names:
         if kind not in of_kind or local is None:
             continue
         curve, base = of_kind[kind].mean(axis=1), local.loc[local.index.isin(of_kind[kind].index)]
@@ -262,7 +269,9 @@ def report(runs: Path, note: str) -> None:
             '',
             CURVES.format(every=figure.evaluate_every, floor=floor),
             '',
-            *markdown(columns, compare(table, figure, floor)),
+            *markdown(
+                columns, compare(table, [name_of(*each) for each in PROGRAMS], figure, floor)
+            ),
             '',
             f'One process: {points}.',
             '',

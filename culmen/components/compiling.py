@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 # Below this many parameters a call takes less time than to wake another thread for it twice.
 _SMALL = 100_000
@@ -20,8 +21,39 @@ def run_small_networks_inline(params: Any) -> None:
     Args:
         params: shapes and dtypes of the network's parameters.
     """
-    if sum(math.prod(leaf.shape) for leaf in jax.tree_util.tree_leaves(params)) < _SMALL:
+    if _is_small(params):
         jax.config.update('jax_cpu_enable_async_dispatch', False)
+
+
+def _is_small(params: Any) -> bool:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree_util.tree_leaves(params)) < _SMALL
+
+
+def _is_one_function() -> bool:
+    """Whether `compile_lazily` asks for one compiled function as a whole."""
+    return jax.default_backend() == 'cpu' and jax.__version_info__[:2] == (0, 4)
+
+
+def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
+    """The body of a loop, kept in one thread on a CPU where the network is small.
+
+    XLA shares the element-wise parts of a loop's body among all cores, each time waking them; with layers of
+    64 units that takes longer than the work, and much longer where others use the cores
+    (benchmarks/compiled.py). It leaves the branches of a conditional alone.
+
+    Args:
+        body: of a `while_loop`, a function of its carry, whose first leaf is a count.
+        params: shapes and dtypes of the network's parameters.
+    """
+    if not (_is_one_function() and _is_small(params)):
+        return body
+
+    def guarded(carry: Any) -> Any:
+        first = jax.tree_util.tree_leaves(carry)[0]
+        # True, which the compiler can not know.
+        return jax.lax.cond(jnp.ravel(first)[0] >= 0, body, lambda carry: carry, carry)
+
+    return guarded
 
 
 def compile_lazily(function: Callable[..., Any], **options: Any) -> Any:
@@ -35,6 +67,6 @@ def compile_lazily(function: Callable[..., Any], **options: Any) -> Any:
         function: to compile.
         options: of `jax.jit`.
     """
-    if jax.default_backend() == 'cpu' and jax.__version_info__[:2] == (0, 4):
+    if _is_one_function():
         options['compiler_options'] = {'xla_cpu_use_thunk_runtime': False}
     return jax.jit(function, **options)

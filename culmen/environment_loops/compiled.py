@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from culmen.components import wide
 from culmen.components.actors.actor import extras_spec
 from culmen.components.compiling import compile_lazily
+from culmen.components.compiling import in_one_thread
 from culmen.components.environments import functional
 from culmen.components.keys import fold_seed
 from culmen.components.learners.learner import keep_like
@@ -343,9 +344,16 @@ class CompiledLoop:
 
         none = Limits(*(jnp.zeros_like(limit) for limit in limits))
         _, carry, report, done = jax.lax.while_loop(
-            lambda state: jnp.any(going_on(state[3])), tick, (jnp.int32(0), carry, report, none)
+            lambda state: jnp.any(going_on(state[3])),
+            self._in_one_thread(each, tick, carry),
+            (jnp.int32(0), carry, report, none),
         )
         return carry, report, done
+
+    def _in_one_thread(self, each: Each, tick: Any, carry: Carry) -> Any:
+        if each is not _alone:
+            return tick
+        return in_one_thread(tick, self._variables_of(carry.settings, carry))
 
     def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
         """Act, step, observe, learn."""
