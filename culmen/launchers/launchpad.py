@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hmac
 import importlib.util
+import json
 import os
 import secrets
 import signal
@@ -72,6 +73,7 @@ from culmen.launchers.training import make_summary
 from culmen.launchers.training import write_json
 
 Backend = Literal['threads', 'processes']
+PROGRAM = 'program.json'  # what of a program is no part of its experiment and can't change
 BACKENDS: tuple[Backend, ...] = ('threads', 'processes')
 
 TIMINGS = 'nodes.json'  # in the folder of logs: how each node spent its time
@@ -217,12 +219,26 @@ def launch(
             if program.workdir is None
             else check_workdir(program.workdir, program.experiment, config)
         )
+        if stored is None and program.workdir is not None:
+            _check_lead(program.workdir, program.lead)
     if stored is not None:
         return stored
     if program.workdir is not None:
         return _Launch(program, backend, config, program.workdir, progress).run()
     with tempfile.TemporaryDirectory(prefix='culmen-program-') as folder:
         return _Launch(program, backend, config, Path(folder), progress).run()
+
+
+def _check_lead(folder: Path, lead: float) -> None:
+    """Refuses another lead than that of the tables in a workdir, which keep theirs."""
+    if not (folder / PROGRAM).exists():
+        return
+    old = json.loads((folder / PROGRAM).read_text())['lead']
+    if old != lead:
+        raise ValueError(
+            f'lead must be {old:g} in {folder}, whose tables were made with it, got {lead:g}; '
+            f'choose another workdir.'
+        )
 
 
 class _Launch:
@@ -248,6 +264,7 @@ class _Launch:
         experiment, folder = self._program.experiment, self._folder
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG, self._config)
+        write_json(folder / PROGRAM, {'lead': self._program.lead})
         (folder / LOGS).mkdir(exist_ok=True)
         saved = Checkpointer(folder / CHECKPOINTS, experiment.checkpoint.keep).restore()
         resumed_at = 0 if saved is None else int(saved.state['loop']['actor_steps'])

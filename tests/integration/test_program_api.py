@@ -1,5 +1,6 @@
 """Programs from Python: what `make_program` refuses, what `launch` returns, and who waits for whom."""
 
+import dataclasses
 import pickle
 import threading
 
@@ -118,6 +119,11 @@ def test_several_actors_in_a_process_and_a_budget_of_updates(tmp_path):
     assert names == {'actor-0', 'actor-1', 'actor-2'}
     again = launchpad.launch(program, 'threads', progress=False)
     assert again.summary == {**result.summary, 'resumed_at': result.summary['actor_steps']}
+    # Its tables keep their rate, so it can not go on with another.
+    longer = dataclasses.replace(program.experiment, max_learner_steps=80)
+    other = launchpad.make_program(longer, tmp_path / 'run', num_actors=3, lead=1234.0)
+    with pytest.raises(Refused, match=r'lead must be .* in .*run, .* got 1234'):
+        launchpad.launch(other, 'threads', progress=False)
 
 
 def test_a_node_answers_its_own_program_alone():
