@@ -5,8 +5,8 @@
 
 The peers (rejax, and a loop in PureJaxRL's style) train with the same networks, environments, updates and
 steps. Each is a process of its own, they take turns, and the best of the repeats after two warm-ups
-counts. rejax has an environment of its own, which the first run makes; where a runtime of XLA's is faster for a
-peer than its default it has that (`RUNTIMES`). `--write` writes docs/results/compiled.md.
+counts. rejax has an environment of its own, which the first run makes. Where a runtime of XLA's is faster for
+a peer than its default it has that (`RUNTIMES`). `--write` writes docs/results/compiled.md.
 """
 
 import argparse
@@ -91,7 +91,11 @@ def prepare() -> None:
 
 
 def compare(
-    task: dict[str, Any], changes: dict[str, Any], names: list[str], repeats: int
+    task: dict[str, Any],
+    changes: dict[str, Any],
+    names: list[str],
+    repeats: int,
+    with_parts: bool = False,
 ) -> dict[str, Any]:
     """Asks the workers in turns. Returns: of each rates, steps of a run, updates, seconds to compile."""
     workers = {name: Worker(name, task | changes.get(name, {})) for name in names}
@@ -108,6 +112,8 @@ def compare(
                 print(f'{task["agent"]}, {name}: {rate:,.0f} steps/s', file=sys.stderr, flush=True)
                 if repeat >= WARM_UPS:
                     seen[name]['rates'].append(rate)
+        for name, worker in workers.items() if with_parts else ():
+            seen[name]['parts'] = worker.ask('parts')
     finally:
         for worker in workers.values():
             worker.close()
@@ -147,9 +153,20 @@ def host(repeats: int) -> list[str]:
     """Beside our own batched host loop."""
     lines = ['## Beside the batched host loop', '']
     for title, (task, changes, bar) in HOSTS.items():
-        seen = compare(task, changes, ['culmen', 'host'], repeats)
+        seen = compare(task, changes, ['culmen', 'host'], repeats, with_parts=True)
         ratio = max(seen['culmen']['rates']) / max(seen['host']['rates'])
         lines += [f'### {title}', '', *table(seen), '']
+        lines += [
+            'Microseconds of a vector step:',
+            '',
+            '| loop | part | microseconds |',
+            '|---|---|---|',
+        ]
+        for name, found in seen.items():
+            lines += [
+                f'| {name} | {part} | {value:,.0f} |' for part, value in found['parts'].items()
+            ]
+        lines.append('')
         lines += [f'The compiled loop has {ratio:.2f} times the steps; the bar is {bar:g}.', '']
     return lines
 
@@ -158,7 +175,8 @@ def seeds(repeats: int) -> list[str]:
     """16 seeds in one command, each way."""
     code = (
         'import sys, time; begin = time.perf_counter()\n'
-        'import culmen\nfrom culmen.agents import {agent}\nfrom culmen.launchers import compiled, compiled_many\n'
+        'import culmen\nfrom culmen.agents import {agent}\n'
+        'from culmen.launchers import compiled, compiled_many\n'
         'experiments = [culmen.Experiment({agent}.{cls}({settings}), "gymnax/CartPole-v1", '
         'max_actor_steps={steps}, num_environments={lanes}, seed=seed) for seed in range(16)]\n'
         'if sys.argv[1] == "turns":\n'
@@ -175,8 +193,10 @@ def seeds(repeats: int) -> list[str]:
         'PPO, 4 environments, 200,000 steps': ('ppo', 'PPO', '', 200_000, 4),
     }
     ways = {
-        'turns': 'one after another', 'chosen': 'what --seeds 16 chooses', 'one': 'side by side in one program'
-    }  # fmt: skip
+        'turns': 'one after another',
+        'chosen': 'what --seeds 16 chooses',
+        'one': 'side by side in one program',
+    }
     lines = [
         '## 16 seeds in one command', '',
         'Seconds of a whole process, compilation and the last evaluations counted.', '',

@@ -38,9 +38,9 @@ SOLVED = ('dqn', 'ppo')  # on Acrobot, compiled
 BAR = -150.0
 RULE = (
     'The same agent with its defaults in the loop of the host and in the compiled one, {seeds} seeds each, '
-    'evaluations of 20 episodes. *inside*: at how many of them the mean of the compiled seeds lies within the '
-    'least and the most of the host seeds. *area*: between the curve and the return of random actions '
-    '({floors}), against the mean of the host seeds. A curve is the same where all are inside, or where the '
+    'evaluations of 20 episodes. *inside*: at how many of them the mean of the compiled seeds lies '
+    'within the least and the most of the host seeds. *area*: between the curve and the return of random '
+    'actions ({floors}), against the mean of the host seeds. A curve is the same where all are inside, or where the '
     'areas differ by at most 10%.'
 )
 
@@ -123,7 +123,7 @@ def report(runs: Path) -> None:
     solved = []
     for agent in SOLVED:
         last = {}
-        for job, frame in found.items():
+        for job in found:
             if job[0] == agent and job[2] == ACROBOT:
                 summary = json.loads((workdir_of(runs, *job) / 'result.json').read_text())
                 last[job[3]] = summary['evaluation']['return_mean'], summary['steps_per_second']

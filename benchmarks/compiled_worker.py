@@ -85,6 +85,7 @@ class Culmen:
     """Culmen's loops, without logs, evaluations and checkpoints."""
 
     def __init__(self, task: dict[str, Any]) -> None:
+        self._task = task
         import culmen
         from culmen.agents import dqn
         from culmen.agents import ppo
@@ -133,6 +134,23 @@ class Culmen:
             updates += heard.updates
         return {'steps': steps, 'updates': updates, 'seconds': time.perf_counter() - begin}
 
+    def parts(self) -> dict[str, Any]:
+        """Microseconds of a vector step by part: those of a run that never learns, and the rest."""
+        num, steps = self._task['num_environments'], self._steps
+        never = {'min_replay_size': 2 * steps, 'replay_capacity': 2 * steps}
+        if self._task['agent'] == 'ppo':
+            never = {'unroll_length': steps // num + 1}
+        idle = Culmen({**self._task, **never})
+        idle.compile()
+        whole, acting = (
+            min(each['seconds'] / each['steps'] for each in (worker.go() for _ in range(5)))
+            for worker in (self, idle)
+        )
+        return {
+            'act, step, store': 1e6 * num * acting,
+            'draw and update': 1e6 * num * (whole - acting),
+        }
+
 
 class Host(Culmen):
     """The same agent in the batched loop of one process: all environments step in one compiled call."""
@@ -150,6 +168,25 @@ class Host(Culmen):
         result = local.run(experiment, progress=False)
         steps, rate = result.summary['actor_steps'], result.summary['steps_per_second']
         return {'steps': steps, 'updates': result.summary['learner_steps'], 'seconds': steps / rate}
+
+    def parts(self) -> dict[str, Any]:
+        """Microseconds of a vector step by part, as the loop tells them."""
+        from culmen.environment_loops import host
+
+        loops: list[Any] = []
+        make = host.EnvironmentLoop.__init__
+
+        def remember(loop: Any, *arguments: Any, **options: Any) -> None:
+            make(loop, *arguments, **options)
+            loops.append(loop)
+
+        host.EnvironmentLoop.__init__ = remember  # type: ignore[method-assign]
+        told = self.go()
+        host.EnvironmentLoop.__init__ = make  # type: ignore[method-assign]
+        ticks = told['steps'] / self._task['num_environments']
+        parts = {name: 1e6 * seconds / ticks for name, seconds in loops[0].timings.items()}
+        parts['the rest of the loop'] = 1e6 * told['seconds'] / ticks - sum(parts.values())
+        return parts
 
 
 WORKERS = {'culmen': Culmen, 'host': Host, 'pure': pure, 'rejax': rejax}

@@ -415,9 +415,12 @@ class CompiledLoop:
             return is_due & (state.left > 0)
 
         def update(state: Learning) -> Learning:
+            # Tied to what changes: the compiler would take what only depends on rows out of the loop, and
+            # make a batch at every tick.
+            rows, left = jax.lax.optimization_barrier((carry.tables.rows, state.left))
             updated: Learning = each(functools.partial(self._update, each))(
-                carry._replace(training_state=(), tables=carry.tables._replace(items={})),
-                state,
+                carry._replace(training_state=(), tables=TablesState(rows, {})),
+                state._replace(left=left),
                 None if each is _alone else due(state),
             )
             return updated
