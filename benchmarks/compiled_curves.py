@@ -40,8 +40,8 @@ RULE = (
     'The same agent with its defaults in the loop of the host and in the compiled one, {seeds} seeds each, '
     'evaluations of 20 episodes. *inside*: at how many of them the mean of the compiled seeds lies '
     'within the least and the most of the host seeds. *area*: between the curve and the return of random '
-    'actions ({floors}), against the mean of the host seeds. A curve is the same where all are inside, or where the '
-    'areas differ by at most 10%.'
+    'actions ({floors}), against the mean of the host seeds. A curve is the same where all are inside, or '
+    'where the areas differ by at most 10%.'
 )
 
 
