@@ -132,7 +132,10 @@ FIGURES = {
     'ppo-pendulum': Figure(
         'PPO on gymnasium/Pendulum-v1: the last evaluation of 300,000 steps',
         'ppo', 'gymnasium/Pendulum-v1', 300_000, (1, 2, 3, 4, 5), 25_000,
-        options=(*PPO_OF_512_STEPS, '--agent.discount', '0.9'),
+        options=(
+            '--num-environments', '4', '--agent.unroll_length', '1024', '--agent.batch_size', '4',
+            '--agent.num_minibatches', '64', '--agent.discount', '0.9',
+        ),
         bar=-200.0, bar_of='the mean over seeds', checkpoint_every=25_000,
     ),
     'ppo-balance': Figure(

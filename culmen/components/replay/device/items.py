@@ -40,6 +40,26 @@ class Drawn(NamedTuple):
     size: jax.Array  # int32[]: items before the draw
 
 
+class Lengths:
+    """Lengths of items, stored only where they can differ."""
+
+    def __init__(self, whole: int | None) -> None:
+        self._whole = whole
+
+    def init(self, capacity: int) -> jax.Array:
+        return jnp.zeros(capacity if self._whole is None else 0, jnp.int32)
+
+    def put(self, lengths: jax.Array, places: jax.Array, new: New) -> jax.Array:
+        if self._whole is not None:
+            return lengths
+        return lengths.at[places].set(new.lengths, mode='drop')
+
+    def at(self, lengths: jax.Array, places: jax.Array) -> jax.Array:
+        if self._whole is not None:
+            return jnp.full(places.shape, self._whole, jnp.int32)
+        return lengths[places]
+
+
 class ItemStore(Protocol):
     """What a table asks of its items. States are pytrees."""
 
@@ -76,7 +96,7 @@ class ReplayState(NamedTuple):
     """Items in a ring, the oldest leave first."""
 
     rows: jax.Array  # int32[capacity]
-    lengths: jax.Array  # int32[capacity]
+    lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
     next: jax.Array  # int32[]: the place of the next item
     size: jax.Array  # int32[]
     inserted: jax.Array  # uint32[]: items ever, modulo 2^32
@@ -90,9 +110,16 @@ class ReplayState(NamedTuple):
 class ReplayItems:
     """Items that are kept and drawn many times. Priorities are as in a process of the host."""
 
-    def __init__(self, where: str, replay: Replay, max_new: int) -> None:
-        """Args: max_new: windows of a tick at most. Raises: ValueError for a rate of too long fractions."""
+    def __init__(self, where: str, replay: Replay, max_new: int, whole: int | None) -> None:
+        """Plans.
+
+        Args:
+            max_new: windows of a tick at most.
+            whole: the length of every window; None: an episode can cut them short.
+        Raises: ValueError for a rate of too long fractions.
+        """
         self.capacity = replay.capacity
+        self._lengths = Lengths(whole)
         self._replay = replay
         # One item gives `gain`, one update takes `cost`: the formula of `Rate` in whole numbers.
         self._gain, self._cost = Rate.of(replay).gain_and_cost()
@@ -113,7 +140,7 @@ class ReplayItems:
         zero = jnp.int32(0)
         return ReplayState(
             rows=jnp.zeros(self.capacity, jnp.int32),
-            lengths=jnp.zeros(self.capacity, jnp.int32),
+            lengths=self._lengths.init(self.capacity),
             next=zero,
             size=zero,
             inserted=jnp.uint32(0),
@@ -132,7 +159,7 @@ class ReplayItems:
         used = jnp.maximum(num - state.missing, 0)
         state = state._replace(
             rows=state.rows.at[slots].set(new.rows, mode='drop'),
-            lengths=state.lengths.at[slots].set(new.lengths, mode='drop'),
+            lengths=self._lengths.put(state.lengths, slots, new),
             next=(state.next + num) % self.capacity,
             size=jnp.minimum(state.size + num, self.capacity),
             inserted=state.inserted + num.astype(jnp.uint32),
@@ -156,9 +183,11 @@ class ReplayItems:
             real = age < size
             slots = (state.next - size + age) % self.capacity
             probability = jnp.where(real, 1.0 / size, 0.0).astype(jnp.float32)
-            lengths = jnp.where(real, state.lengths[slots], 0)
+            lengths = jnp.where(real, self._lengths.at(state.lengths, slots), 0)
             return state, Drawn((), state.rows[slots], lengths, probability, size)
-        of_slot, of_place = jax.random.split(key)
+        of_place = of_slot = key
+        if self._replay.prioritised:
+            of_slot, of_place = jax.random.split(key)
         place = jax.random.randint(of_place, (num,), 0, size, jnp.int32)
         slots = (state.next - size + place) % self.capacity
         probability = jnp.full(num, 1.0 / size, jnp.float32)
@@ -169,7 +198,8 @@ class ReplayItems:
             slots = jnp.where(some, by_weight[0], slots)
             probability = jnp.where(some, by_weight[1], probability)
             keys = slots, state.next, state.inserted
-        return state, Drawn(keys, state.rows[slots], state.lengths[slots], probability, size)
+        lengths = self._lengths.at(state.lengths, slots)
+        return state, Drawn(keys, state.rows[slots], lengths, probability, size)
 
     def update_priorities(
         self, state: ReplayState, keys: Any, priorities: jax.Array, on: On = None
@@ -202,7 +232,7 @@ class QueueState(NamedTuple):
     """Items in a ring, in order."""
 
     rows: jax.Array  # int32[capacity]
-    lengths: jax.Array  # int32[capacity]
+    lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
     first: jax.Array  # int32[]: the place of the first
     size: jax.Array  # int32[]
     bad: jax.Array  # bool[]: an item found no room
@@ -211,8 +241,11 @@ class QueueState(NamedTuple):
 class QueueItems:
     """Items that are drawn once, by (tick of the last step, lane, start)."""
 
-    def __init__(self, where: str, queue: Queue, num_lanes: int, max_new: int) -> None:
-        """Args: max_new: windows of a tick at most."""
+    def __init__(
+        self, where: str, queue: Queue, num_lanes: int, max_new: int, whole: int | None
+    ) -> None:
+        """Args: max_new, whole: as of `ReplayItems`."""
+        self._lengths = Lengths(whole)
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self.capacity = queue.max_size * self._batch_size + max_new
         self.complaint = (
@@ -222,8 +255,9 @@ class QueueItems:
 
     def init(self) -> QueueState:
         zero = jnp.int32(0)
-        items = jnp.zeros(self.capacity, jnp.int32)
-        return QueueState(items, items, zero, zero, jnp.bool_(False))
+        rows = jnp.zeros(self.capacity, jnp.int32)
+        lengths = self._lengths.init(self.capacity)
+        return QueueState(rows, lengths, zero, zero, jnp.bool_(False))
 
     def insert(self, state: QueueState, new: New, priorities: jax.Array | None) -> QueueState:
         del priorities
@@ -234,7 +268,7 @@ class QueueItems:
         size = state.size + num
         return state._replace(
             rows=state.rows.at[places].set(new.rows, mode='drop'),
-            lengths=state.lengths.at[places].set(new.lengths, mode='drop'),
+            lengths=self._lengths.put(state.lengths, places, new),
             size=size,
             bad=state.bad | (size > self.capacity),
         )
@@ -253,7 +287,8 @@ class QueueItems:
         taken = counted(on, num)
         after = state._replace(first=(state.first + taken) % self.capacity, size=state.size - taken)
         ones = jnp.ones(num, jnp.float32)
-        return after, Drawn((), state.rows[places], state.lengths[places], ones, state.size)
+        lengths = self._lengths.at(state.lengths, places)
+        return after, Drawn((), state.rows[places], lengths, ones, state.size)
 
     def update_priorities(
         self, state: QueueState, keys: Any, priorities: jax.Array, on: On = None

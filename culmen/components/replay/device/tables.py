@@ -149,7 +149,7 @@ class DeviceTables:
         """
         after, keys, samples = {}, {}, {}
         for i, (name, table) in enumerate(self._tables.items()):
-            of_table = jax.random.fold_in(key, i)
+            of_table = jax.random.fold_in(key, i) if len(self._tables) > 1 else key
             drawn = table.draw(rows[name], items[name], of_table, on)
             after[name], keys[name], samples[name] = drawn
         return after, mirror(self._experience, keys), mirror(self._experience, samples)
@@ -199,6 +199,7 @@ class RingTable:
         self._length, self._num_lanes = window.length, num_lanes
         self._cut = Cut(window, num_lanes)
         max_new = num_lanes * (1 + self._cut.num_short)
+        whole = None if self._cut.may_be_short else window.length
         self._items: ReplayItems | QueueItems
         self._priority = None
         self._all = False
@@ -209,9 +210,9 @@ class RingTable:
                     f'of every lane, a lane of short episodes would have no bound. The local '
                     f'launcher has none to keep.'
                 )
-            self._items = QueueItems(where, table, num_lanes, max_new)
+            self._items = QueueItems(where, table, num_lanes, max_new, whole)
         else:
-            self._items = ReplayItems(where, table, max_new)
+            self._items = ReplayItems(where, table, max_new, whole)
             self._all = table.draw == 'all'
             self._priority = table.priority if table.prioritised else None
         self.complaint = self._items.complaint
