@@ -15,6 +15,7 @@ from culmen.agents import dqn
 from culmen.components import environments
 from culmen.launchers import command_line
 from culmen.launchers import compiled
+from culmen.launchers import compiled_many
 from culmen.launchers import configs
 from culmen.launchers import launchpad
 from culmen.launchers import local
@@ -206,12 +207,16 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
         ran.append(experiment)
         return culmen.Result(experiment, str(workdir), {})
 
+    def run_many(experiments, workdirs, **options):
+        return [run(*each) for each in zip(experiments, workdirs, strict=True)]
+
     def launch(program, backend):
         return run(program, None)
 
     monkeypatch.setattr(local, 'run', run)
     monkeypatch.setattr(offline, 'run', run)
     monkeypatch.setattr(compiled, 'run', run)
+    monkeypatch.setattr(compiled_many, 'run_many', run_many)
     monkeypatch.setattr(launchpad, 'make_program', lambda experiment, *_, **__: experiment)
     monkeypatch.setattr(launchpad, 'launch', launch)
     result = CliRunner().invoke(command_line.cli, words[1:], catch_exceptions=False)
