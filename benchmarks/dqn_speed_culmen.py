@@ -103,7 +103,7 @@ class Clock:
         self.begin = self.end = 0.0
 
     def observe(self, timestep: Any, action: Any) -> None:
-        self.steps += int(timestep.step_type[0] != 0)
+        self.steps += int((timestep.step_type != 0).sum())
         if self.steps <= self._warm_up:
             self.begin = time.perf_counter()
             self.parts = (dict(self._parts), {})
