@@ -2,6 +2,7 @@
 
     python benchmarks/program.py run catch cartpole      # every run that has not finished; no name: all
     python benchmarks/program.py run catch --only processes-2
+    python benchmarks/program.py rates                   # of each kind once, on a machine that is quiet
     python benchmarks/program.py report                  # only writes what has finished
 
 Each run has a workdir of its own in runs/program and is a command of its own, one after another. After a
@@ -81,9 +82,11 @@ def command(figure: Figure, launcher: str, actors: int, seed: int, workdir: Path
     ]  # fmt: skip
 
 
-def run(name: str, figure: Figure, runs: Path, only: set[str]) -> None:
+def run(
+    name: str, figure: Figure, runs: Path, only: set[str], seeds: tuple[int, ...] = SEEDS
+) -> None:
     """Runs what has not finished, the seeds of all kinds in turns."""
-    for seed in SEEDS:
+    for seed in seeds:
         for launcher, actors in kinds():
             kind = name_of(launcher, actors)
             workdir = runs / name / kind / f'seed-{seed}'
@@ -233,7 +236,7 @@ def markdown(header: list[str], rows: list[list[Any]]) -> list[str]:
     return [f'| {" | ".join(map(str, line))} |' for line in lines]
 
 
-def report(runs: Path, note: str) -> None:
+def report(runs: Path, rates: Path, note: str) -> None:
     """Writes docs/results/program.md, with a note on the machine, and the raw numbers beside it."""
     import pandas as pd
 
@@ -275,9 +278,9 @@ def report(runs: Path, note: str) -> None:
             '',
             f'One process: {points}.',
             '',
-            RATES,
+            RATES if (rates / name).exists() else f'{RATES} Taken from the runs of the curves.',
             '',
-            *markdown(SPEEDS, speeds(name, runs)),
+            *markdown(SPEEDS, speeds(name, rates if (rates / name).exists() else runs)),
             '',
         ]
     if not tables:
@@ -290,13 +293,14 @@ def report(runs: Path, note: str) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('what', choices=['run', 'report'])
+    parser.add_argument('what', choices=['run', 'rates', 'report'])
     parser.add_argument('figures', nargs='*', help=f'of {", ".join(FIGURES)}')
     parser.add_argument(
         '--only', nargs='*', default=[], help='kinds: local, threads-1, processes-4 ...'
     )
     parser.add_argument('--note', default='', help='of the machine and its load, for the page')
     parser.add_argument('--runs', type=Path, default=ROOT / 'runs' / 'program')
+    parser.add_argument('--rates', type=Path, default=ROOT / 'runs' / 'program-rates')
     options = parser.parse_args()
     unknown = set(options.figures) - set(FIGURES)
     if unknown:
@@ -304,7 +308,10 @@ def main() -> None:
     if options.what == 'run':
         for name in options.figures or FIGURES:
             run(name, FIGURES[name], options.runs, set(options.only))
-    report(options.runs, options.note)
+    if options.what == 'rates':
+        for name in options.figures or FIGURES:
+            run(name, FIGURES[name], options.rates, set(options.only), seeds=SEEDS[:1])
+    report(options.runs, options.rates, options.note)
 
 
 if __name__ == '__main__':
