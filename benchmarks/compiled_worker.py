@@ -136,20 +136,27 @@ class Culmen:
 
     def parts(self) -> dict[str, Any]:
         """Microseconds of a vector step by part: those of a run that never learns, and the rest."""
-        num, steps = self._task['num_environments'], self._steps
-        never = {'min_replay_size': 2 * steps, 'replay_capacity': 2 * steps}
+        never = {'min_replay_size': 10**6, 'replay_capacity': 10**6}
         if self._task['agent'] == 'ppo':
-            never = {'unroll_length': steps // num + 1}
+            never = {'unroll_length': 1_000}
         idle = Culmen({**self._task, **never})
         idle.compile()
-        whole, acting = (
-            min(each['seconds'] / each['steps'] for each in (worker.go() for _ in range(5)))
-            for worker in (self, idle)
-        )
+        whole, acting = self._seconds_a_tick(), idle._seconds_a_tick()
         return {
-            'act, step, store': 1e6 * num * acting,
-            'draw and update': 1e6 * num * (whole - acting),
+            'act, step, store': 1e6 * acting,
+            'draw and update': 1e6 * (whole - acting),
         }
+
+    def _seconds_a_tick(self) -> float:
+        seconds = []
+        for seed in range(5):
+            carry, heard = self._loop.run(self._loop.begin(seed), 256)
+            assert heard.ticks  # it is over
+            begin = time.perf_counter()
+            _, heard = self._loop.run(carry, 512)
+            ticks = heard.ticks  # it is over
+            seconds.append((time.perf_counter() - begin) / ticks)
+        return min(seconds)
 
 
 class Host(Culmen):
