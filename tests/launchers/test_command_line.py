@@ -299,7 +299,7 @@ def test_another_experiment_is_refused_before_the_first_seed(culmen, runs, tmp_p
     assert 'a/seed-1 holds another experiment: agent.batch_size' in err
     code, _, err = culmen(*TRAIN, '--seeds', 2, '--workdir', 'a/seed-1')
     assert (code, len(runs)) == (2, 0)
-    assert 'with --seeds it must be a folder of runs' in err
+    assert 'with --seeds or --sweep it must be a folder of runs' in err
 
 
 @pytest.mark.parametrize(
