@@ -121,7 +121,7 @@ class Culmen:
         from culmen.launchers import compiled
 
         self._loop = compiled.make_program(self.experiment).loop
-        self._loop.compile()
+        self._loop.run(self._loop.begin(0), 0)
 
     def go(self) -> dict[str, Any]:
         self._seed += 1

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 # Below this many parameters a call takes less time than to wake another thread for it twice.
 _SMALL = 100_000
@@ -42,7 +41,7 @@ def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], An
     (benchmarks/compiled.py). It leaves the branches of a conditional alone.
 
     Args:
-        body: of a `while_loop`, a function of its carry, whose first leaf is a count.
+        body: of a `while_loop`, a function of its carry, whose first leaf is a count, int32[].
         params: shapes and dtypes of the network's parameters.
     """
     if not (_is_one_function() and _is_small(params)):
@@ -51,7 +50,7 @@ def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], An
     def guarded(carry: Any) -> Any:
         first = jax.tree_util.tree_leaves(carry)[0]
         # True, which the compiler can not know.
-        return jax.lax.cond(jnp.ravel(first)[0] >= 0, body, lambda carry: carry, carry)
+        return jax.lax.cond(first >= 0, body, lambda carry: carry, carry)
 
     return guarded
 

@@ -194,7 +194,7 @@ class CompiledLoop:
             environment: of a scalar reward and a scalar discount.
             parts: the agent, built.
             lanes: of its one actor.
-            rebuild: the agent built with a run's settings; None: no run has any.
+            rebuild: the agent built with a run's settings, called where it has some; None: none has.
             devices: to run on; of several each takes its share of the lanes, of which there must be a
                 multiple, and of every batch; of many runs its share of them. (): JAX's default.
         Raises: ValueError that names what of the environment or of the experience can't be compiled.
@@ -251,7 +251,7 @@ class CompiledLoop:
 
     def _of(self, settings: Settings) -> tuple[Parts, DeviceTables]:
         """The agent and the tables of a run."""
-        if self._rebuild is None:
+        if self._rebuild is None or not settings:
             return self._parts, self.tables
         parts = self._rebuild(settings)
         return parts, self._make_tables(parts.experience)
@@ -311,11 +311,11 @@ class CompiledLoop:
 
     def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Report, Limits]:
         """Ticks up to the limits of every run: (carry, report, what of the limits each run used)."""
-        num_runs = max(limits.ticks.size, 1)
+        max_ticks = self.max_ticks(limits.ticks.size)  # of one number, or of one for each run
         waiting = None if each is _alone else limits.ticks > 0
         row = jax.eval_shape(lambda: self._tick(each, carry, limits, waiting)[1])
         report = jax.tree_util.tree_map(
-            lambda leaf: jnp.zeros((self.max_ticks(num_runs), *leaf.shape), leaf.dtype), row
+            lambda leaf: jnp.zeros((max_ticks, *leaf.shape), leaf.dtype), row
         )
 
         def going_on(done: Limits) -> jax.Array:
@@ -529,10 +529,6 @@ class CompiledLoop:
         """(metrics of the last update, the first update whose loss was not finite, faults of the tables)."""
         return carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items)
 
-    def compile(self, settings: Mapping[str, Any] | None = None) -> None:
-        """Compiles before runs begin at once in several threads. Args: settings: of any run."""
-        self.run(self.begin(0, settings), 0)
-
     def check(self, settings: Mapping[str, Any]) -> None:
         """Traces the program with settings; what that raises, they can't be. Computes nothing."""
         keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
@@ -630,7 +626,7 @@ class CompiledEvaluator:
         Args:
             core: an agent's evaluator.
             episodes: of one evaluation.
-            rebuild: the core built with a run's settings; None: no run has any.
+            rebuild: as of `CompiledLoop`, but of the core.
         """
         self._core = core
         self._rebuild = rebuild
@@ -663,7 +659,7 @@ class CompiledEvaluator:
         return evaluator
 
     def _core_of(self, settings: Settings) -> ActorCore:
-        return self._core if self._rebuild is None else self._rebuild(settings)
+        return self._core if self._rebuild is None or not settings else self._rebuild(settings)
 
     def _begin_lanes(self, actor_key: Any, lane_keys: Any, settings: Settings) -> Any:
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(lane_keys)
@@ -720,6 +716,11 @@ class CompiledEvaluator:
             ticks, state, record = self._play(state, given)
             results[0].add(record, int(ticks))
         return results[0].result()
+
+    def compile(self, params: Params) -> None:
+        """Compiles `evaluate`, and plays nothing."""
+        state, given = self._prepared(Evaluation(params, 0, 0, self._seed, self._settings))
+        self._play((*state[:4], jnp.zeros_like(state[4]), state[5]), given)
 
     def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[EvaluationResult]:
         """Plays the episodes of many runs side by side. Raises: Interrupted."""

@@ -56,13 +56,17 @@ class Program(NamedTuple):
     built: Built
     loop: CompiledLoop
     evaluator: CompiledEvaluator
-    swept: tuple[
-        str, ...
-    ] = ()  # fields of the agent that are traced: 'learning_rate', 'base.discount'
+    swept: tuple[str, ...] = ()  # traced fields of the agent: 'learning_rate', 'base.discount'
 
     def settings_of(self, experiment: Experiment) -> dict[str, Any]:
         """The values of the swept fields, by name."""
         return {name: get_field(experiment.agent, name) for name in self.swept}
+
+    def compile(self, experiment: Experiment) -> None:
+        """Compiles before runs begin at once in several threads. Args: experiment: one of them."""
+        settings = self.settings_of(experiment)
+        carry, _ = self.loop.run(self.loop.begin(experiment.seed, settings), 0)
+        self.evaluator.of(experiment.seed, settings=settings).compile(self.loop.variables(carry))
 
 
 def make_program(
@@ -104,18 +108,16 @@ def make_program(
         def rebuild(settings: Settings) -> Parts:
             return with_fields(experiment.agent, settings).build(built.spec)
 
-        loop = CompiledLoop(
-            environment.functions, built.parts, built.lanes, rebuild if swept else None, devices
-        )
+        loop = CompiledLoop(environment.functions, built.parts, built.lanes, rebuild, devices)
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
             environment.functions,
             experiment.evaluation.episodes,
-            (lambda settings: rebuild(settings).evaluator) if swept else None,
+            lambda settings: rebuild(settings).evaluator,
         )
         program = Program(built, loop, evaluator, tuple(swept))
         for name in swept:
-            _check_traceable(program, experiment, name)
+            check_traceable(program, experiment, name)
         return program
 
 
@@ -135,12 +137,13 @@ def check_shares(experiment: Experiment, devices: Sequence[jax.Device]) -> None:
         )
 
 
-def _check_traceable(program: Program, experiment: Experiment, name: str) -> None:
+def check_traceable(program: Program, experiment: Experiment, name: str) -> None:
+    """Refuses a field of the agent that the experiment's program can't trace. Raises: ValueError."""
     value = get_field(experiment.agent, name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f'agent.{name} must be a number to be swept, got {value!r}.')
     try:
-        program.loop.check(program.settings_of(experiment))
+        program.loop.check({name: value})
     except (jax.errors.JAXTypeError, TypeError, ValueError) as error:
         raise ValueError(
             f'agent.{name} can not be swept in one program: a shape, a size or a choice depends on it.'
@@ -210,6 +213,10 @@ def run(
     """
     with refusing():
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        if program is not None and device is not None:
+            raise ValueError(
+                f'device must be None with a program, which has its own, got {device}.'
+            )
         folder = None if workdir is None else Path(workdir)
         config = configs.to_json(experiment, launcher='compiled', replay='device')
         stored = None if folder is None else check_workdir(folder, experiment, config)
@@ -239,6 +246,13 @@ class Glance(NamedTuple):
     metrics: dict[str, float]  # of the last update
     non_finite: int  # the first update whose loss was not finite; 0: none
     faults: list[bool]  # as of `DeviceTables.faults`
+
+    @classmethod
+    def of(cls, looked: Any) -> 'Glance':
+        """From what `CompiledLoop.glance` gave, on the host."""
+        metrics, non_finite, faults = looked
+        values = {name: float(value) for name, value in metrics.items()}
+        return cls(values, int(non_finite), faults.tolist())
 
 
 class Seat(Protocol):
@@ -295,12 +309,7 @@ class Alone:
 
     def glance(self) -> Glance:
         """What is looked at after every call."""
-        metrics, non_finite, faults = jax.device_get(self._program.loop.glance(self.carry))
-        return Glance(
-            {name: float(value) for name, value in metrics.items()},
-            int(non_finite),
-            faults.tolist(),
-        )
+        return Glance.of(jax.device_get(self._program.loop.glance(self.carry)))
 
     def evaluator(self, stop: Callable[[], bool]) -> CompiledEvaluator:
         """What evaluates the run."""

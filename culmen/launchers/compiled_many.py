@@ -6,7 +6,6 @@ either way, with its own workdir, logs, evaluations and checkpoints.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
 import os
@@ -14,7 +13,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,14 +39,15 @@ from culmen.launchers.compiled import Program
 from culmen.launchers.compiled import Seat
 from culmen.launchers.compiled import as_devices
 from culmen.launchers.compiled import check_shares
+from culmen.launchers.compiled import check_traceable
 from culmen.launchers.compiled import get_field
 from culmen.launchers.compiled import make_program
 from culmen.launchers.compiled import with_fields
 from culmen.launchers.local import check_choice
 from culmen.launchers.local import check_workdir
-from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
+from culmen.launchers.training import signals_to
 
 _POLL_SECONDS = 0.1
 
@@ -118,7 +117,7 @@ def run_many(
             check_shares(each, devices)
         groups = plan(experiments, devices)
     crew = _Crew(progress, experiments)
-    with crew.signals():
+    with signals_to(crew.stop):
         for group in groups:
             todo = [i for i in group.runs if i not in results]
             if not todo or crew.stopped:
@@ -131,13 +130,14 @@ def run_many(
             def make(
                 i: int, group: Group = group, party: 'Party | None' = party
             ) -> CompiledTraining:
-                program = group.program
-                seat: Seat = Alone(program, experiments[i])
-                if party is not None:
-                    seat = party.seat(group.runs.index(i), seat.carry)
+                seat: Seat
+                if party is None:
+                    seat = Alone(group.program, experiments[i])
+                else:
+                    seat = party.seat(group.runs.index(i))
                 return CompiledTraining(
                     experiments[i],
-                    program,
+                    group.program,
                     seat,
                     folders[i],
                     all_configs[i],
@@ -147,20 +147,23 @@ def run_many(
                     until_return=until_return,
                 )
 
+            jobs: dict[int, Callable[[], Result | None]]
             if party is None:
-                group.program.loop.compile(group.program.settings_of(experiments[todo[0]]))
-                results |= crew.run({i: functools.partial(make, i) for i in todo}, at_once)
+                group.program.compile(experiments[todo[0]])
+                jobs = {
+                    i: functools.partial(crew.take_turn, functools.partial(make, i)) for i in todo
+                }
             else:
                 # All are seated before one asks: the program is that of all.
-                made = {i: make(i) for i in todo}
-                results |= crew.run({i: functools.partial(_itself, made[i]) for i in todo}, at_once)
+                jobs = {i: crew.register(make(i)).run for i in todo}
+            results |= crew.run(jobs, at_once)
     if crew.failures:
         raise crew.failures[0]
+    if crew.stopped and len(results) < len(experiments):
+        if not any(result.interrupted for result in results.values()):
+            # It came before a run had begun that could tell of it.
+            signal.raise_signal(crew.stopped)
     return [results[i] for i in sorted(results)]
-
-
-def _itself(training: CompiledTraining) -> CompiledTraining:
-    return training
 
 
 def _at_once(runs: int, platform: str) -> int:
@@ -180,7 +183,8 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
     names = dict.fromkeys(
         name for each in experiments for name in differing_numbers(first.agent, each.agent)
     )
-    swept = [name for name in names if _can_be_swept(first, name)]
+    program = make_program(first, (), devices)
+    swept = [name for name in names if _can_be_swept(program, first, name)]
     groups: list[tuple[Experiment, Group]] = []
     for i, each in enumerate(experiments):
         shape = dataclasses.replace(
@@ -199,7 +203,11 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
                 group.runs.append(i)
                 break
         else:
-            groups.append((shape, Group(make_program(each, ours, devices), [i])))
+            if groups:
+                program = make_program(each, ours, devices)
+            else:  # it is of the first, and what it can trace is known
+                program = program._replace(swept=tuple(ours))
+            groups.append((shape, Group(program, [i])))
     return [group for _, group in groups]
 
 
@@ -227,12 +235,11 @@ def _has_number(agent: Any, name: str) -> bool:
         return False
 
 
-def _can_be_swept(experiment: Experiment, name: str) -> bool:
+def _can_be_swept(program: Program, experiment: Experiment, name: str) -> bool:
     """Whether a number can be traced: no shape, size or choice of the program depends on it."""
-    make_program(experiment)  # what is wrong without it is said as it is
     try:
-        make_program(experiment, [name])
-    except Refused:
+        check_traceable(program, experiment, name)
+    except ValueError:
         return False
     return True
 
@@ -246,7 +253,7 @@ class _Crew:
         self._trainings: list[CompiledTraining] = []
         self._making = threading.Lock()
         self.failures: list[BaseException] = []
-        self.stopped: int | None = None
+        self.stopped = 0  # the number of the signal that did; 0: none
 
     def say(self, runs: int, one: bool, at_once: int, platform: str | None) -> None:
         """Tells how runs of a program go, and why. Args: platform: it was chosen for; None: asked for."""
@@ -258,16 +265,14 @@ class _Crew:
         why = f', which is faster on a {platform}' if platform else ''
         print(f'culmen: {runs} runs of one compilation, {how}{why}', file=sys.stderr)
 
-    def run(
-        self, make: dict[int, Callable[[], CompiledTraining]], at_once: int
-    ) -> dict[int, Result]:
-        """Runs them, so many at once; a failure is kept and the others go on."""
-        budgets = [self._experiments[i].max_actor_steps for i in make]
+    def run(self, jobs: dict[int, Callable[[], Result | None]], at_once: int) -> dict[int, Result]:
+        """Does them, so many at once; a failure is kept and the others go on. None: it has not begun."""
+        budgets = [self._experiments[i].max_actor_steps for i in jobs]
         total = sum(budget or 0 for budget in budgets) if all(budgets) else None
         shown = make_progress(self._show, total)
         results = {}
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-            futures = {pool.submit(self._run_one, each): i for i, each in make.items()}
+            futures = {pool.submit(job): i for i, job in jobs.items()}
             left = set(futures)
             while left:
                 _, left = concurrent.futures.wait(left, _POLL_SECONDS)
@@ -292,39 +297,26 @@ class _Crew:
         self._trainings.clear()
         return results
 
-    def _run_one(self, make: Callable[[], CompiledTraining]) -> Result | None:
-        if self._is_stopped():
+    def take_turn(self, make: Callable[[], CompiledTraining]) -> Result | None:
+        """Makes a run and runs it, unless all have been asked to stop."""
+        if self.stopped:
             return None
         with self._making:
             training = make()
-            self._trainings.append(training)
-        number = self.stopped
-        if number is not None:
+        return self.register(training).run()
+
+    def register(self, training: CompiledTraining) -> CompiledTraining:
+        """From now on the run is shown, and stopped with the others. Returns it."""
+        self._trainings.append(training)
+        if self.stopped:
+            training.ask_to_stop(self.stopped)
+        return training
+
+    def stop(self, number: int) -> None:
+        """Asks all runs for a stop, for the signal of this number."""
+        self.stopped = number
+        for training in list(self._trainings):
             training.ask_to_stop(number)
-        return training.run()
-
-    def _is_stopped(self) -> bool:
-        return self.stopped is not None
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask all runs for a stop."""
-
-        def ask(number: int, frame: Any) -> None:
-            del frame
-            self.stopped = number
-            for training in list(self._trainings):
-                training.ask_to_stop(number)
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
 
 class RunRequest(NamedTuple):
@@ -361,14 +353,17 @@ class Party:
         self._seated: dict[int, Member] = {}
         self._begun: dict[int, Carry] = {}
         self._carry: Carry | None = None
+        self._failure: BaseException | None = None
         self._glance: Any = None
         self._look = jax.jit(jax.vmap(program.loop.glance))
         self._slice = jax.jit(lambda tree, run: jax.tree_util.tree_map(lambda x: x[run], tree))
 
-    def seat(self, run: int, begun: Carry) -> 'Member':
-        """Seats a run that has begun."""
-        self._begun[run] = begun
-        self._seated[run] = Member(self, run, self._experiments[run])
+    def seat(self, run: int) -> 'Member':
+        """Begins a run and seats it."""
+        experiment = self._experiments[run]
+        settings = self.program.settings_of(experiment)
+        self._begun[run] = self.program.loop.begin(experiment.seed, settings)
+        self._seated[run] = Member(self, run, experiment)
         return self._seated[run]
 
     def leave(self, run: int) -> None:
@@ -398,6 +393,7 @@ class Party:
             answers = self._call(runs) if runs else self._evaluate()
         except BaseException as error:
             answers = dict.fromkeys(served, error)
+            self._failure = error if runs else None  # then the state of all is gone with the call
         for run in served:
             del self._waiting[run]
         self._answers |= answers
@@ -412,6 +408,8 @@ class Party:
         return {run: heard[run] for run in runs}
 
     def _stacked(self) -> Carry:
+        if self._failure is not None:
+            raise self._failure
         if self._carry is not None:
             return self._carry
         some = next(iter(self._begun.values()))
@@ -440,6 +438,8 @@ class Party:
     def _take(self, run: int, part: Callable[[Any], Any]) -> Any:
         # Programs of several devices that two threads begin at once can wait for each other for ever.
         with self._changed:
+            if self._failure is not None:
+                raise self._failure
             if self._carry is None:
                 return part(self._begun[run])
             taken = self._slice(part(self._carry), run)
@@ -454,19 +454,9 @@ class Party:
         with self._changed:
             if self._glance is None:
                 if self._carry is None:
-                    metrics, non_finite, faults = jax.device_get(
-                        self.program.loop.glance(self._begun[run])
-                    )
-                    return Glance(_floats(metrics), int(non_finite), faults.tolist())
+                    return Glance.of(jax.device_get(self.program.loop.glance(self._begun[run])))
                 self._glance = jax.device_get(self._look(self._carry))
-            metrics, non_finite, faults = jax.tree_util.tree_map(
-                lambda leaf: leaf[run], self._glance
-            )
-        return Glance(_floats(metrics), int(non_finite), faults.tolist())
-
-
-def _floats(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+            return Glance.of(jax.tree_util.tree_map(lambda leaf: leaf[run], self._glance))
 
 
 class Member:
@@ -519,5 +509,7 @@ class Member:
 
     def close(self) -> None:
         """Leaves, with the last variables."""
-        self._last = self.variables
-        self._party.leave(self._run)
+        try:
+            self._last = self.variables
+        finally:
+            self._party.leave(self._run)

@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -70,6 +69,7 @@ from culmen.launchers.training import LOGS
 from culmen.launchers.training import NO_EVALUATION
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import signals_to
 from culmen.launchers.training import write_json
 
 Backend = Literal['threads', 'processes']
@@ -276,7 +276,7 @@ class _Launch:
         )
         running: list[supervisor.Node] = []
         interval = sys.getswitchinterval()
-        with self._listening():
+        with signals_to(self._signals.append):
             try:
                 if self._backend == 'threads':
                     sys.setswitchinterval(min(SWITCH_SECONDS, interval))
@@ -294,21 +294,6 @@ class _Launch:
         if late and self._backend == 'threads':
             raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
         return self._result(status, resumed_at, {} if saved is None else saved.state['counter'])
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Notes SIGINT and SIGTERM, where this thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        note = lambda number, frame: self._signals.append(number)
-        old = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     def _watch(
         self, running: list[supervisor.Node], asking: Asking, channel: '_Courier'

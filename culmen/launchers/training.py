@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -353,20 +354,13 @@ class Run:
     def _signals(self) -> Iterator[None]:
         """The first SIGINT or SIGTERM asks for a stop, a second SIGINT interrupts at once."""
 
-        def ask(number: int, frame: Any) -> None:
+        def ask(number: int) -> None:
             if self._stop_asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.ask_to_stop(number)
 
-        if threading.current_thread() is not threading.main_thread():
+        with signals_to(ask):
             yield
-            return
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     # Checkpoints and results.
 
@@ -634,6 +628,21 @@ def recorded_run(config: Mapping[str, Any], folder: Path | None, record: Path) -
         'seed': config['seed'],
         'workdir': None if folder is None else os.path.relpath(folder, record),
     }
+
+
+@contextlib.contextmanager
+def signals_to(handle: Callable[[int], None]) -> Iterator[None]:
+    """Hands SIGINT and SIGTERM on, where this is the main thread, which alone can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    old = {each: signal.signal(each, lambda number, frame: handle(number)) for each in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def has_checkpoint(folder: Path | None) -> bool:

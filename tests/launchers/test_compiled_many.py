@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from culmen.components.learners import NonFiniteLossError
+from culmen.environment_loops.compiled import CompiledLoop
 from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers.results import Refused
@@ -101,6 +103,41 @@ def test_where_one_fails_the_others_end(tmp_path, as_one):
     assert list((folders[1] / 'checkpoints').glob('non-finite-*'))
 
 
+def test_a_call_that_fails_ends_all_and_hangs_none(monkeypatch):
+    calls = []
+    run_all = CompiledLoop.run_all
+
+    def fail(loop, carry, ticks, limits):
+        calls.append(limits)
+        if len(calls) == 3:
+            raise RuntimeError('out of memory')
+        return run_all(loop, carry, ticks, limits)
+
+    monkeypatch.setattr(CompiledLoop, 'run_all', fail)
+    # The short one waits for its last evaluation when the call of the others fails.
+    budgets = [experiment(seed=seed, max_actor_steps=steps) for seed, steps in enumerate((40, 900))]
+    with pytest.raises(RuntimeError, match='out of memory'):
+        run_many(budgets, as_one=True)
+    assert calls[-1][0] == (0, 0)
+
+
+@WAYS
+def test_a_stop_before_the_first_step_reaches_every_run(tmp_path, monkeypatch, as_one):
+    """Runs of one program that have begun are waited for by the others: none may be passed over."""
+    register = compiled_many._Crew.register
+
+    def stop(crew, training):
+        crew.stopped = signal.SIGTERM
+        return register(crew, training)
+
+    monkeypatch.setattr(compiled_many._Crew, 'register', stop)
+    folders = [tmp_path / str(seed) for seed in range(3)]
+    results = run_many(seeds(3), folders, as_one=as_one)
+    assert results
+    assert all(each.interrupted and each.signal == signal.SIGTERM for each in results)
+    assert len(results) == 3 or not as_one
+
+
 @WAYS
 def test_an_evaluation_ends_runs_one_by_one(as_one):
     results = run_many(seeds(3), as_one=as_one, until_return=-0.5)
@@ -151,6 +188,12 @@ def test_swept_numbers_are_used(as_one):
 def test_what_can_not_be_swept_is_refused(swept, said):
     with pytest.raises(Refused, match=said):
         compiled.make_program(experiment(), swept)
+
+
+def test_a_device_beside_a_program_is_refused():
+    program = compiled.make_program(experiment())
+    with pytest.raises(Refused, match='device must be None with a program'):
+        compiled.run(experiment(), program=program, device=jax.devices()[0])
 
 
 def test_workdirs_are_one_each(tmp_path):
