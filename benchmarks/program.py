@@ -16,7 +16,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -54,14 +56,22 @@ class Figure:
     environment: str
     steps: int
     evaluate_every: int
-    local_seeds: tuple[int, ...] = SEEDS  # of one process, which the programs are held to
+    # Of the kinds, by name, that take more seeds than three; 'local' is what programs are held to.
+    more_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def seeds(self, kind: str) -> tuple[int, ...]:
+        """Of the runs of a kind."""
+        return self.more_seeds.get(kind, SEEDS)
 
 
 FIGURES = {
     'catch': Figure('bsuite/catch/0', 20_000, 2_000),
     # Here seeds differ more than launchers do: three of one process are no measure.
-    'cartpole': Figure('gymnasium/CartPole-v1', 50_000, 5_000, local_seeds=tuple(range(1, 10))),
-}
+    'cartpole': Figure(
+        'gymnasium/CartPole-v1', 50_000, 5_000,
+        dict.fromkeys(('local', 'threads-2', 'threads-4'), tuple(range(1, 10))),
+    ),
+}  # fmt: skip
 
 
 def name_of(launcher: str, actors: int) -> str:
@@ -85,16 +95,17 @@ def command(figure: Figure, launcher: str, actors: int, seed: int, workdir: Path
 
 
 def run(
-    name: str, figure: Figure, runs: Path, only: set[str], seeds: tuple[int, ...] = SEEDS
+    name: str, figure: Figure, runs: Path, only: set[str], seeds: tuple[int, ...] | None = None
 ) -> None:
-    """Runs what has not finished, the seeds of all kinds in turns."""
-    for seed in sorted({*seeds, *(figure.local_seeds if seeds == SEEDS else ())}):
+    """Runs what has not finished, of the figure's seeds or of these, the seeds of all kinds in turns."""
+    of_kind = {kind: seeds or figure.seeds(kind) for kind in (name_of(*each) for each in kinds())}
+    for seed in sorted({seed for each in of_kind.values() for seed in each}):
         for launcher, actors in kinds():
             kind = name_of(launcher, actors)
             workdir = runs / name / kind / f'seed-{seed}'
             if (only and kind not in only) or (workdir / 'result.json').exists():
                 continue
-            if seed not in seeds and launcher != 'local':
+            if seed not in of_kind[kind]:
                 continue
             print(f'{name}: {kind}, seed {seed}', file=sys.stderr, flush=True)
             workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +146,7 @@ def read(name: str, figure: Figure, runs: Path) -> Any:
 
     frames = []
     for launcher, actors in kinds():
-        for seed in figure.local_seeds if launcher == 'local' else SEEDS:
+        for seed in figure.seeds(name_of(launcher, actors)):
             workdir = runs / name / name_of(launcher, actors) / f'seed-{seed}'
             if not (workdir / 'result.json').exists():
                 continue
@@ -252,7 +263,7 @@ def report(runs: Path, rates: Path, note: str) -> None:
     lines = [
         '# Programs against one process',
         '',
-        f'DQN with its defaults, {len(SEEDS)} seeds, {len(cores)} core(s) of {os.cpu_count()} for all nodes '
+        f'DQN with its defaults, {len(cores)} core(s) of {os.cpu_count()} for all nodes '
         f'of a program, Python {platform.python_version()}, {versions}. All runs: '
         '`python benchmarks/program.py run`; what has finished: `python benchmarks/program.py report`.',
         *(['', note] if note else []),
@@ -274,7 +285,9 @@ def report(runs: Path, rates: Path, note: str) -> None:
         lines += [
             f'## {figure.environment}, {figure.steps:,} steps',
             '',
-            CURVES.format(every=figure.evaluate_every, floor=floor, seeds=len(figure.local_seeds)),
+            CURVES.format(
+                every=figure.evaluate_every, floor=floor, seeds=len(figure.seeds('local'))
+            ),
             '',
             *markdown(
                 columns, compare(table, [name_of(*each) for each in PROGRAMS], figure, floor)

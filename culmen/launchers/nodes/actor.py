@@ -30,7 +30,7 @@ from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
 
-_CLAIM_SECONDS = 0.02  # of stepping, that a claim is for
+_CLAIM_SECONDS = 0.1  # of stepping, that a claim is for
 MAX_CLAIM = 16  # ticks
 _AGAIN_SECONDS = 0.005  # until the next question, where there is nothing to do
 _VERSION_SECONDS = 0.0005  # between questions for parameters that are waited for

@@ -78,9 +78,9 @@ class ReverbReader:
                 self._tables[name] = _OfAll(name, table, *common, lead)
             else:
                 self._tables[name] = _OfReplay(name, table, *common)
-        counts = self._info()
+        self._counts = self._info()
         for read in self._tables.values():
-            read.begin(counts[read.reverb_name])
+            read.begin(self._counts[read.reverb_name])
 
     def due(self, updates: int = 1) -> bool:
         """Whether so many further updates are due in every table.
@@ -88,14 +88,23 @@ class ReverbReader:
         Raises: ConnectionError where the server is gone, unless `stop()` came first.
         """
         try:
-            counts = self._info()
-            return all(
-                table.due(updates, counts[table.reverb_name]) for table in self._tables.values()
-            )
+            self._look(updates)
+            return self._due(updates)
         except ConnectionError:
             if self._connection.stopped:
                 return False
             raise
+
+    def _due(self, updates: int) -> bool:
+        counts = self._counts
+        return all(table.due(updates, counts[table.reverb_name]) for table in self._tables.values())
+
+    def _look(self, updates: int) -> None:
+        """Asks for the counts of the server, unless those known say that so many updates are due."""
+        # Inserts only grow, so that what was due stays due; items of other tables leave when drawn.
+        replays = all(isinstance(table, _OfReplay) for table in self._tables.values())
+        if not (replays and self._due(updates)):
+            self._counts = self._info()
 
     def draw(self) -> Draw:
         """Draws a batch for one update from every table.
@@ -103,9 +112,10 @@ class ReverbReader:
         Returns: the items' keys [B], and a Sample in memory of its own; dicts of them for a dict of tables.
         Raises: RuntimeError where none is due; ConnectionError where the server is gone.
         """
-        counts = self._info()
+        self._look(1)
         drawn = {
-            name: table.draw(counts[table.reverb_name]) for name, table in self._tables.items()
+            name: table.draw(self._counts[table.reverb_name])
+            for name, table in self._tables.items()
         }
         keys = {name: keys for name, (keys, _) in drawn.items()}
         samples = {name: sample for name, (_, sample) in drawn.items()}

@@ -48,7 +48,7 @@ class ReverbWriter:
         address: str,
         *,
         stop: Callable[[], bool] | None = None,
-        flush_period: int = 8,
+        flush_period: int = 16,
         first_windows: NDArray[Any] | None = None,
         alone: bool = False,
     ) -> None:
