@@ -79,12 +79,12 @@ PYTHONS = {'sb3': SB3 / 'bin' / 'python', 'culmen': SPEED / 'bin' / 'python'}
 
 def run(worker: str, task: Task, seed: int, threads: int) -> dict[str, Any]:
     """One run in a process of its own."""
-    command = [PYTHONS[worker], ROOT / 'benchmarks' / f'agent_speed_{worker}.py']
-    command += ['--settings', json.dumps(task.settings), '--warm-up', task.warm_up]
-    command += ['--steps', task.steps, '--seed', seed, '--threads', threads]
+    told = {'settings': task.settings, 'warm_up': task.warm_up, 'steps': task.steps}
+    told |= {'seed': seed, 'threads': threads}
+    script = ROOT / 'benchmarks' / f'agent_speed_{worker}.py'
     cores = sorted(os.sched_getaffinity(0))[: task.cores]
     done = subprocess.run(
-        [str(part) for part in command],
+        [str(PYTHONS[worker]), str(script), json.dumps(told)],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)},
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
         stdin=subprocess.DEVNULL,

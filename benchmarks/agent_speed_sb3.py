@@ -1,33 +1,26 @@
 """The stable-baselines3 side of agent_speed.py, in an environment of its own: a run, a JSON line."""
 
-import argparse
 import json
-import platform
+import sys
 import time
 
 import gymnasium
-import numpy as np
 import stable_baselines3
 import torch
+from dqn_speed_sb3 import tell
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--settings', type=json.loads, required=True)
-    parser.add_argument('--warm-up', type=int, required=True)
-    parser.add_argument('--steps', type=int, required=True)
-    parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--threads', type=int, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    settings = arguments.settings
+    task = json.loads(sys.argv[1])
+    torch.set_num_threads(task['threads'])
+    settings = task['settings']
     name = settings['environment'].partition('/')[2]
     # Given ready, so that no monitor is put around it.
     environment = DummyVecEnv([lambda: gymnasium.make(name)] * settings['num_environments'])
     common = {
         'learning_rate': settings['learning_rate'], 'gamma': settings['discount'],
-        'policy_kwargs': {'net_arch': settings['hidden_sizes']}, 'seed': arguments.seed, 'device': 'cpu',
+        'policy_kwargs': {'net_arch': settings['hidden_sizes']}, 'seed': task['seed'], 'device': 'cpu',
     }  # fmt: skip
     if settings['agent'] == 'sac':
         model = stable_baselines3.SAC(
@@ -56,27 +49,14 @@ def main() -> None:
             ent_coef=settings['entropy_cost'],
             max_grad_norm=settings['max_gradient_norm'],
         )
-    model.learn(arguments.warm_up, log_interval=None)
+    model.learn(task['warm_up'], log_interval=None)
     begin_updates = model._n_updates
     begin = time.perf_counter()
-    model.learn(arguments.steps, log_interval=None, reset_num_timesteps=False)
+    model.learn(task['steps'], log_interval=None, reset_num_timesteps=False)
     seconds = time.perf_counter() - begin
     # PPO counts epochs.
     updates = (model._n_updates - begin_updates) // settings.get('num_epochs', 1)
-    result = {
-        'steps': arguments.steps,
-        'updates': updates,
-        'seconds': seconds,
-        'steps_per_second': arguments.steps / seconds,
-        'versions': {
-            'python': platform.python_version(),
-            'stable-baselines3': stable_baselines3.__version__,
-            'torch': torch.__version__,
-            'gymnasium': gymnasium.__version__,
-            'numpy': np.__version__,
-        },
-    }
-    print(json.dumps(result))
+    tell(task['steps'], updates, seconds)
 
 
 if __name__ == '__main__':

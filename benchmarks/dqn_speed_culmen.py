@@ -115,6 +115,26 @@ class Clock:
         return {}
 
 
+def tell(steps: int, updates: int, seconds: float, **more: Any) -> None:
+    """Prints what was timed, and the versions, as a line of JSON."""
+    import culmen
+
+    packages = ('jax', 'gymnasium', 'numpy')
+    output = {
+        'steps': steps,
+        'updates': updates,
+        'seconds': seconds,
+        'steps_per_second': steps / seconds,
+        'versions': {
+            'python': platform.python_version(),
+            'culmen': culmen.__version__,
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        **more,
+    }
+    print(json.dumps(output))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('--environment', required=True)
@@ -162,19 +182,8 @@ def main() -> None:
     updates = result.summary['learner_steps']
     due = arguments.warm_up + arguments.steps + 1 - settings['min_replay_size']
     assert abs(updates - due) <= 1, (updates, due)
-    output = {
-        'steps': steps,
-        'updates': steps,
-        'seconds': seconds,
-        'steps_per_second': steps / seconds,
-        'parts': parts.rows(*clock.parts, seconds, steps) if arguments.parts else {},
-        'versions': {
-            'python': platform.python_version(),
-            'culmen': culmen.__version__,
-            **{name: importlib.metadata.version(name) for name in ('jax', 'gymnasium', 'numpy')},
-        },
-    }
-    print(json.dumps(output))
+    told = parts.rows(*clock.parts, seconds, steps) if arguments.parts else {}
+    tell(steps, steps, seconds, parts=told)
 
 
 if __name__ == '__main__':

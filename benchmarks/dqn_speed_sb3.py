@@ -1,6 +1,7 @@
 """The stable-baselines3 side of dqn_speed.py, in an environment of its own: a run, a JSON line."""
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -46,6 +47,22 @@ def make_environment(name: str, seed: int) -> gymnasium.Env:
     return FromDmEnv(bsuite.load(identifier.split('/')[0], settings))
 
 
+def tell(steps: int, updates: int, seconds: float) -> None:
+    """Prints what was timed, and the versions, as a line of JSON."""
+    packages = ('stable-baselines3', 'torch', 'gymnasium', 'numpy')
+    result = {
+        'steps': steps,
+        'updates': updates,
+        'seconds': seconds,
+        'steps_per_second': steps / seconds,
+        'versions': {
+            'python': platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+    }
+    print(json.dumps(result))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('--environment', required=True)
@@ -88,20 +105,7 @@ def main() -> None:
     begin = time.perf_counter()
     model.learn(arguments.steps, log_interval=None, reset_num_timesteps=False)
     seconds = time.perf_counter() - begin
-    result = {
-        'steps': arguments.steps,
-        'updates': model._n_updates - begin_updates,
-        'seconds': seconds,
-        'steps_per_second': arguments.steps / seconds,
-        'versions': {
-            'python': platform.python_version(),
-            'stable-baselines3': stable_baselines3.__version__,
-            'torch': torch.__version__,
-            'gymnasium': gymnasium.__version__,
-            'numpy': np.__version__,
-        },
-    }
-    print(json.dumps(result))
+    tell(arguments.steps, model._n_updates - begin_updates, seconds)
 
 
 if __name__ == '__main__':

@@ -163,6 +163,15 @@ FIGURES = {
         'td3', 'dm_control/cartpole/swingup', 100_000, (1, 2, 3), 10_000, 10, bar=750.0,
         bar_of='the mean over seeds',
     ),
+    'sac-halfcheetah': Figure(
+        'SAC on gymnasium/HalfCheetah-v5: the mean of the last three evaluations of 100,000 steps',
+        'sac', 'gymnasium/HalfCheetah-v5', 100_000, (1, 2, 3), 10_000, 5,
+        options=(
+            '--preset', 'mujoco', '--agent.random_steps', '1000', '--agent.min_replay_size', '1000',
+        ),
+        last=3, checkpoint_every=25_000,
+        published='Beside the same runs of stable-baselines3: [halfcheetah.md](halfcheetah.md).',
+    ),
     'ddpg-cartpole-swingup': Figure(
         'DDPG on dm_control/cartpole/swingup: the return of 10 episodes after 150,000 steps',
         'ddpg', 'dm_control/cartpole/swingup', 150_000, (1, 2, 3), 10_000, 10, bar=700.0,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 # Below this many parameters a call takes less time than to wake another thread for it twice.
 _SMALL = 100_000
@@ -69,3 +70,9 @@ def compile_lazily(function: Callable[..., Any], **options: Any) -> Any:
     if _is_one_function():
         options['compiler_options'] = {'xla_cpu_use_thunk_runtime': False}
     return jax.jit(function, **options)
+
+
+@jax.jit
+def distinct(tree: Any) -> Any:
+    """Leaves of their own and strongly typed, so that donation is legal and nothing compiles twice."""
+    return jax.tree_util.tree_map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)

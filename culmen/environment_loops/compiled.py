@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from culmen.components import wide
 from culmen.components.actors.actor import extras_spec
 from culmen.components.compiling import compile_lazily
+from culmen.components.compiling import distinct
 from culmen.components.compiling import in_one_thread
 from culmen.components.environments import functional
 from culmen.components.keys import fold_seed
@@ -73,11 +74,20 @@ class Sums(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """What a seed gives: uint32[2] each."""
+    """What a seed gives: uint32[2] each, or the seeds that they are made from."""
 
-    actor: jax.Array
-    learner: jax.Array
-    table: jax.Array
+    actor: Any
+    learner: Any
+    table: Any
+
+
+class Seeds(NamedTuple):
+    """What a run begins with, folded from its seed: uint32[] each."""
+
+    training_state: Any
+    actor: Any
+    lanes: Any  # uint32[B]
+    keys: Keys
 
 
 class Carry(NamedTuple):
@@ -284,19 +294,19 @@ class CompiledLoop:
     # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
     # outside, so that a run that waits for the others costs no copy of its tables.
 
-    def _begin_run(
-        self, init_key: Any, actor_key: Any, lane_keys: Any, keys: Keys, settings: Settings
-    ) -> Carry:
+    def _begin_run(self, seeds: Seeds, settings: Settings) -> Carry:
         parts, tables = self._of(settings)
-        lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(lane_keys)
+        lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
+            functional.lane_keys(seeds.lanes)
+        )
         index = Lanes(jnp.asarray(self._lanes.index), self._lanes.total)
         zeros = jnp.zeros(self.num_lanes, jnp.float32)
         zero = Wide(jnp.uint32(0), jnp.uint32(0))
         carry = Carry(
             lanes,
             timestep,
-            parts.actor.init(jax.random.wrap_key_data(actor_key), index),
-            parts.learner.init(jax.random.wrap_key_data(init_key)),
+            parts.actor.init(jax.random.key(seeds.actor), index),
+            parts.learner.init(jax.random.key(seeds.training_state)),
             tables.init(),
             Sums(zeros, zeros, jnp.zeros(self.num_lanes, jnp.int32)),
             {name: jnp.float32(0) for name in self.metric_names},
@@ -304,7 +314,7 @@ class CompiledLoop:
             zero,
             zero,
             zero,
-            keys,
+            Keys(*(jax.random.key_data(jax.random.key(of_role)) for of_role in seeds.keys)),
             settings,
         )
         return carry._replace(tables=tables.observe(carry.tables, timestep))
@@ -425,18 +435,19 @@ class CompiledLoop:
             )
             return updated
 
-        return jax.lax.while_loop(
-            lambda state: jnp.any(due(state)),
-            update,
-            Learning(
-                carry.training_state,
-                carry.tables.items,
-                carry.metrics,
-                carry.non_finite,
-                carry.learner_steps,
-                left,
-            ),
+        before = Learning(
+            carry.training_state,
+            carry.tables.items,
+            carry.metrics,
+            carry.non_finite,
+            carry.learner_steps,
+            left,
         )
+        if each is _alone and self.tables.one_update_a_tick:
+            # A loop of one round costs a small update a tenth more (benchmarks/compiled.py).
+            once: Learning = jax.lax.cond(due(before), update, lambda state: state, before)
+            return once
+        return jax.lax.while_loop(lambda state: jnp.any(due(state)), update, before)
 
     def _update(self, each: Each, carry: Carry, state: Learning, on: On) -> Learning:
         """One update, where it is due."""
@@ -475,16 +486,19 @@ class CompiledLoop:
 
     def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
         """The first tick of a run, observed. Args: settings: of the run, by name; numbers."""
-        lanes = [fold_seed(seed, 'environment', int(lane)) for lane in self._lanes.index]
-        keys = Keys(
-            actor=_seed_key(fold_seed(seed, 'actor')),
-            learner=_seed_key(fold_seed(seed, 'learner')),
-            table=_seed_key(fold_seed(seed, 'table')),
+        seeds = Seeds(
+            np.uint32(fold_seed(seed, 'init', 0)),
+            np.uint32(fold_seed(fold_seed(seed, 'actor', 0), 'init', 1)),
+            np.asarray(
+                [fold_seed(seed, 'environment', int(lane)) for lane in self._lanes.index], np.uint32
+            ),
+            Keys(
+                actor=np.uint32(fold_seed(seed, 'actor')),
+                learner=np.uint32(fold_seed(seed, 'learner')),
+                table=np.uint32(fold_seed(seed, 'table')),
+            ),
         )
-        init = _seed_key(fold_seed(seed, 'init', 0))
-        actor = _seed_key(fold_seed(fold_seed(seed, 'actor', 0), 'init', 1))
-        arrays = as_arrays(settings or {})
-        carry: Carry = distinct(self._begin(init, actor, functional.lane_keys(lanes), keys, arrays))
+        carry: Carry = distinct(self._begin(seeds, as_arrays(settings or {})))
         return carry
 
     def run(
@@ -531,10 +545,11 @@ class CompiledLoop:
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Traces the program with settings; what that raises, they can't be. Computes nothing."""
-        keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-        lanes = jax.ShapeDtypeStruct((self.num_lanes, *keys.shape), keys.dtype)
+        one = jax.ShapeDtypeStruct((), np.uint32)
+        lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
         shapes = jax.eval_shape(lambda: as_arrays(settings))
-        carry = jax.eval_shape(self._begin_run, keys, keys, lanes, Keys(keys, keys, keys), shapes)
+        seeds = Seeds(one, one, lanes, Keys(one, one, one))
+        carry = jax.eval_shape(self._begin_run, seeds, shapes)
         limits = jax.eval_shape(lambda: Limits(*[jnp.int32(1)] * 3))
         jax.eval_shape(functools.partial(self._run_ticks, _alone), carry, limits)
 
@@ -661,10 +676,12 @@ class CompiledEvaluator:
     def _core_of(self, settings: Settings) -> ActorCore:
         return self._core if self._rebuild is None or not settings else self._rebuild(settings)
 
-    def _begin_lanes(self, actor_key: Any, lane_keys: Any, settings: Settings) -> Any:
-        lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(lane_keys)
+    def _begin_lanes(self, actor_seed: Any, lane_seeds: Any, settings: Settings) -> Any:
+        lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
+            functional.lane_keys(lane_seeds)
+        )
         index = Lanes(jnp.arange(self._num_lanes, dtype=jnp.int32), self._num_lanes)
-        actor = self._core_of(settings).init(jax.random.wrap_key_data(actor_key), index)
+        actor = self._core_of(settings).init(jax.random.key(actor_seed), index)
         zeros = jnp.zeros(self._num_lanes, jnp.float32)
         sums = Sums(zeros, zeros, jnp.zeros(self._num_lanes, jnp.int32))
         left = jnp.asarray(self._shares, jnp.int32)
@@ -739,10 +756,10 @@ class CompiledEvaluator:
     def _prepared(self, evaluation: Evaluation) -> tuple[Any, Any]:
         seed, number = evaluation.seed, evaluation.number
         lanes = [fold_seed(seed, 'evaluator', lane, number) for lane in range(self._num_lanes)]
-        actor_key = _seed_key(fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1))
-        key = _seed_key(fold_seed(seed, 'evaluator', number))
+        actor = fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1)
+        key = jax.random.key_data(jax.random.key(fold_seed(seed, 'evaluator', number)))
         settings = as_arrays(evaluation.settings)
-        state = distinct(self._begin(actor_key, functional.lane_keys(lanes), settings))
+        state = distinct(self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings))
         steps = np.int32(min(evaluation.actor_steps, _UNLIMITED))
         return state, (evaluation.params, key, steps, settings)
 
@@ -824,12 +841,3 @@ def _episodes(ended: Ended, ticks: int) -> Iterator[tuple[int, Episode]]:
 
 def _key(base: jax.Array, count: Wide) -> jax.Array:
     return wide.fold(jax.random.wrap_key_data(base), count)
-
-
-def _seed_key(seed: int) -> jax.Array:
-    return jax.random.key_data(jax.random.key(seed))
-
-
-def distinct(tree: Any) -> Any:
-    """Leaves of their own and strongly typed, so that donation is legal and nothing compiles twice."""
-    return jax.tree_util.tree_map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)

@@ -22,6 +22,7 @@ import numpy as np
 from culmen.components import wide
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
+from culmen.components.compiling import distinct
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
@@ -35,7 +36,6 @@ from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Heard
 from culmen.environment_loops.compiled import Settings
-from culmen.environment_loops.compiled import distinct
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build

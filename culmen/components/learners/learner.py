@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.compiling import compile_lazily
+from culmen.components.compiling import distinct
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.keys import unpack
@@ -97,12 +98,12 @@ class Learner:
         )
 
         training_state, variables = jax.jit(self._init)(jax.random.key(fold_seed(seed, 'init', 0)))
-        self._carry = self._replicate(_Carry(_distinct(training_state), jnp.zeros((), jnp.int32)))
+        self._carry = self._replicate(_Carry(distinct(training_state), jnp.zeros((), jnp.int32)))
         self._update = compile_lazily(self._call, donate_argnums=0, **self._outputs())
         self._calls = 0
         self._updates = 0
         self._in_flight: collections.deque[InFlight] = collections.deque()
-        self._newest: Packed = self._replicate(_distinct(variables))
+        self._newest: Packed = self._replicate(distinct(variables))
         self._held = (0, self._newest)
         self._metrics: Any = {}
         self._unpack = jax.jit(lambda packed: packed.unpack())
@@ -289,13 +290,13 @@ class Learner:
 
         template = jax.eval_shape(Packed.unpack, self._carry.training_state)
         training_state = from_paths('training_state', template, state['training_state'])
-        packed = _distinct(pack(training_state, by_child=True))
+        packed = distinct(pack(training_state, by_child=True))
         self._carry = self._replicate(_Carry(packed, jnp.zeros((), jnp.int32)))
         variables_template = jax.eval_shape(Packed.unpack, self._newest)
 
         def variables(arrays: dict[str, NDArray[Any]]) -> Packed:
             tree = from_paths('variables', variables_template, arrays)
-            packed: Packed = self._replicate(_distinct(pack(tree)))
+            packed: Packed = self._replicate(distinct(pack(tree)))
             return packed
 
         self._updates = int(state['updates'])
@@ -358,11 +359,6 @@ class Learner:
 
 def _saved(packed: Packed) -> dict[str, NDArray[Any]]:
     return to_paths(unpacked(jax.tree_util.tree_map(np.asarray, packed)))
-
-
-def _distinct(tree: Any) -> Any:
-    """Leaves of their own and strongly typed, so that donation is legal and nothing compiles twice."""
-    return jax.tree_util.tree_map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)
 
 
 def keep_like(what: str, old: Any, new: Any) -> Any:

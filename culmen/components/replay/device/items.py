@@ -64,6 +64,7 @@ class ItemStore(Protocol):
     """What a table asks of its items. States are pytrees."""
 
     capacity: int
+    one_update_a_tick: bool  # whether the windows of a tick make no second update due
 
     def init(self) -> Any:
         """Empty."""
@@ -128,6 +129,7 @@ class ReplayItems:
                 f'samples_per_insert of {where} must be a simpler fraction on the device, '
                 f'got {replay.samples_per_insert}.'
             )
+        self.one_update_a_tick = max_new * self._gain <= self._cost
         self._largest_allowed = np.float32(
             10.0 ** min(30.0 / max(replay.priority_exponent, 1e-6), 30)
         )
@@ -248,6 +250,7 @@ class QueueItems:
         self._lengths = Lengths(whole)
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self.capacity = queue.max_size * self._batch_size + max_new
+        self.one_update_a_tick = max_new <= self._batch_size
         self.complaint = (
             f'{where} has more than max_size {queue.max_size} batches waiting, and its actors can not '
             f'wait in one program.'

@@ -140,6 +140,13 @@ class DeviceTables:
         """bool[]: whether an update is due in every table."""
         return jnp.stack([table.due(items[name]) for name, table in self._tables.items()]).all()
 
+    @property
+    def one_update_a_tick(self) -> bool:
+        """Whether no tick makes two updates due, where all that are due are made."""
+        # A table that waits for another one gathers what is due.
+        lone = len(self._tables) == 1
+        return lone and all(table.one_update_a_tick for table in self._tables.values())
+
     def draw(
         self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array, on: On = None
     ) -> tuple[dict[str, Any], Any, Any]:
@@ -216,6 +223,7 @@ class RingTable:
             self._all = table.draw == 'all'
             self._priority = table.priority if table.prioritised else None
         self.complaint = self._items.complaint
+        self.one_update_a_tick = self._items.one_update_a_tick
         self._takes_priorities = isinstance(table, Replay) and table.prioritised
         # How far back an item may begin: every lane gives one for each so many rows, a little late.
         apart = window.period + (not window.cross_episodes)

@@ -42,6 +42,7 @@ class Unrolls:
     """A Queue with `cross_episodes`, `period == length`, and batches of whole rounds of the lanes."""
 
     complaint = ''
+    one_update_a_tick = True
 
     @staticmethod
     def fit(queue: Queue, num_lanes: int) -> bool:
