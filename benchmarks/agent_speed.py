@@ -4,16 +4,15 @@
 
 Both make the same updates with the same settings (below), without evaluation, logs or checkpoints; each run
 is a process of its own, timed after a warm-up that holds all compilation and random exploration. On one core
-both are held to it; with two torch has the faster of one and two threads. They take turns, and the best of
-the repeats counts. The environments are those of dqn_speed.py, made by the first run. `--write`
-writes docs/results/agent_speed.md.
+both are held to it; with two each has the faster of one and two threads (torch's own setting; NPROC, which
+XLA reads). They take turns, and the best of the repeats counts. The environments are those of dqn_speed.py,
+made by the first run. `--write` writes docs/results/agent_speed.md.
 """
 
 import argparse
 import datetime
 import json
 import os
-import pathlib
 import shlex
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dqn_speed import SB3
 from dqn_speed import SPEED
 from dqn_speed import prepare
 from dqn_speed import processor
+from dqn_speed import write_page
 
 SAC = {
     'agent': 'sac',
@@ -85,7 +85,12 @@ def run(worker: str, task: Task, seed: int, threads: int) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))[: task.cores]
     done = subprocess.run(
         [str(PYTHONS[worker]), str(script), json.dumps(told)],
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)},
+        env={
+            **os.environ,
+            'PYTHONPATH': str(ROOT),
+            'OMP_NUM_THREADS': str(threads),
+            'NPROC': str(threads),
+        },
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -112,7 +117,7 @@ def main() -> int:
     lines = []
     for name in arguments.task or TASKS:
         task = TASKS[name]
-        ways = [('sb3', threads) for threads in range(1, task.cores + 1)] + [('culmen', task.cores)]
+        ways = [(worker, threads) for worker in PYTHONS for threads in range(1, task.cores + 1)]
         speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
         updates: dict[tuple[str, int], int] = {}
         for repeat in range(1, arguments.repeats + 1):
@@ -130,7 +135,7 @@ def main() -> int:
             '|---|---|---|---|',
         ]
         for (worker, threads), found in speeds.items():
-            label = f'{worker}, {threads} threads' if worker == 'sb3' and task.cores > 1 else worker
+            label = f'{worker}, {threads} thread{"s" * (threads > 1)}'
             repeats = ', '.join(f'{speed:,.0f}' for speed in found)
             lines.append(
                 f'| {label} | {updates[worker, threads]:,} | {max(found):,.0f} | {repeats} |'
@@ -157,7 +162,7 @@ def main() -> int:
     page = '\n'.join([*head, *lines]) + '\n'
     print(page)
     if arguments.write:
-        (pathlib.Path(ROOT) / 'docs' / 'results' / 'agent_speed.md').write_text(page)
+        write_page('agent_speed.md', page)
     return 0
 
 

@@ -168,6 +168,14 @@ def report(
     return '\n'.join(lines) + '\n'
 
 
+def write_page(name: str, page: str) -> None:
+    """Writes a page of results, and keeps what it says of what was tried."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / name
+    tried = path.read_text().partition(TRIED)[2] if path.exists() else ''
+    path.write_text(page + (f'\n{TRIED}{tried}' if tried else ''))
+
+
 def main() -> int:
     """Measures, prints, and writes the page where it is asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,10 +208,7 @@ def main() -> int:
     page = report(rows, command, versions, parts)
     print(page)
     if arguments.write:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / 'speed.md'
-        tried = path.read_text().partition(TRIED)[2] if path.exists() else ''
-        path.write_text(page + (f'\n{TRIED}{tried}' if tried else ''))
+        write_page('speed.md', page)
         with open(RESULTS / 'speed.csv', 'w', newline='') as file:
             writer = csv.DictWriter(file, rows[0].keys(), lineterminator='\n')
             writer.writeheader()
