@@ -57,7 +57,7 @@ class Figure:
     steps: int
     evaluate_every: int
     # Of the kinds, by name, that take more seeds than three; 'local' is what programs are held to.
-    more_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    more_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def seeds(self, kind: str) -> tuple[int, ...]:
         """Of the runs of a kind."""

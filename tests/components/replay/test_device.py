@@ -18,6 +18,7 @@ from culmen.core import Dataset
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
+from culmen.core.types import LAST
 from tests.components.replay import streams
 from tests.components.replay.device import DeviceTable
 
@@ -81,11 +82,12 @@ def test_a_priority_function_sees_the_windows_of_new_items():
         real = jnp.sum(steps.mask, axis=1)
         return real + steps.observation['where'][:, 0, 0] % 3
 
-    types = streams.step_types(streams.EPISODES, 30)
+    types = streams.step_types(streams.EPISODES, 29)
+    assert not (types[-1] == LAST).any()  # at the next row those become items
     stream = streams.make_stream(types)
     window = Window(length=3)
     table = make(Replay(window, 500, 1, 64, 1e4, priority_exponent=1.0, priority=priority))
-    feed(table, stream, 0, 30)
+    feed(table, stream, 0, 29)
     weights = {(i.lane, i.start): i.length + i.start % 3 for i in streams.cut(types, window)}
     sample = table.draw().samples
     expected = [weights[place] / sum(weights.values()) for place, _, _ in streams.rows_of(sample)]

@@ -195,6 +195,9 @@ class RingItems(NamedTuple):
     cut: CutState
     whole: jax.Array  # bool[B]: a whole window ended in the lane at this tick
     inserted: jax.Array  # int32[]: items of this tick that have not been drawn
+    # Windows cut short, which become items at the next row: their priorities are made from the ring, and to
+    # read it between two writes of a tick would have the compiler copy it.
+    short: New
 
 
 class RingTable:
@@ -233,7 +236,10 @@ class RingTable:
 
     def init(self) -> tuple[RingState, RingItems]:
         no_lane = jnp.zeros(self._num_lanes, bool)
-        items = RingItems(self._items.init(), self._cut.init(), no_lane, jnp.int32(0))
+        num = 0 if self._priority is None else self._num_lanes * self._cut.num_short
+        none = jnp.zeros(num, jnp.int32)
+        short = New(none, none, jnp.zeros(num, bool))
+        items = RingItems(self._items.init(), self._cut.init(), no_lane, jnp.int32(0), short)
         return self._ring.init(), items
 
     def observe(
@@ -245,8 +251,11 @@ class RingTable:
         back = jnp.full(self._num_lanes, self._length, jnp.int32)
         new = New(self._rows_back(rows, back), back, whole)
         num = jnp.sum(whole, dtype=jnp.int32)
-        of_tick = keep(on, (cut, whole, num), items[1:])
-        return rows, RingItems(self._insert(rows, items.items, new), *of_tick)
+        cut, ended, num = keep(on, (cut, whole, num), (items.cut, items.whole, items.inserted))
+        new = jax.tree_util.tree_map(lambda *parts: jnp.concatenate(parts), items.short, new)
+        store = self._insert(rows, items.items, new)
+        none = items.short._replace(real=jnp.zeros_like(items.short.real))
+        return rows, RingItems(store, cut, ended, num, none)
 
     def act(
         self,
@@ -272,6 +281,8 @@ class RingTable:
             back = jnp.concatenate([whole, back], axis=1)
             real = jnp.concatenate([again[:, None], real], axis=1)
         new = New(self._rows_back(rows, back).ravel(), back.ravel(), both(on, real.ravel()))
+        if self._priority is not None:
+            return rows, items._replace(short=new)
         return rows, items._replace(items=self._insert(rows, store, new))
 
     def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
