@@ -41,7 +41,8 @@ BAR = -150.0
 RULE = (
     'The same agent with its defaults in the loop of the host and in the compiled one, evaluations of 20 '
     'episodes; nine seeds where the curves of seeds lie far apart, else three. *inside*: at how many of '
-    'them the mean of the compiled seeds lies within the least and the most of the host seeds. *area*: between the curve and the return of random '
+    'them the mean of the compiled seeds lies within the least and the most of the host seeds. *area*: '
+    'between the curve and the return of random '
     'actions ({floors}), against the mean of the host seeds. A curve is the same where all are inside, or '
     'where the areas differ by at most 10%.'
 )
