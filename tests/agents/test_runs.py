@@ -3,7 +3,6 @@
 import pytest
 
 import culmen
-from culmen.core.experience import recorded
 from culmen.launchers import launchpad
 from tests.agents import registry
 from tests.agents import toys
@@ -12,15 +11,13 @@ from tests.integration import runs
 from tests.integration.test_resume import Signaller
 
 STEPS = 120
-RUN = [row for row in registry.AGENTS if not recorded(row.experience)]
-ROWS = pytest.mark.parametrize('row', RUN, ids=lambda row: row.name)
-# A program takes seconds to start: of each agent one, and of each kind of wrapper.
+# Whole runs take seconds each: of each agent one row, of each kind of wrapper, and of each kind of memory.
 NAMES = (
-    'dqn', 'r2d2', 'impala', 'a2c_continuous', 'ppo', 'sac', 'td3', 'd4pg', 'normalised',
-    'reward_scaled_impala', 'warmed_up_td3',
+    'dqn', 'r2d2', 'r2d2_all_options', 'impala', 'a2c_continuous', 'ppo', 'sac', 'td3',
+    'ddpg_all_options', 'd4pg', 'normalised_r2d2', 'reward_scaled_impala', 'warmed_up_td3',
 )  # fmt: skip
-PROGRAMS = pytest.mark.parametrize(
-    'row', [row for row in RUN if row.name in NAMES], ids=lambda row: row.name
+ROWS = pytest.mark.parametrize(
+    'row', [row for row in registry.AGENTS if row.name in NAMES], ids=lambda row: row.name
 )
 needs_reverb = pytest.mark.skipif(not is_installed('reverb'), reason='Reverb is not installed')
 needs_launchpad = pytest.mark.skipif(
@@ -71,7 +68,7 @@ def test_reverb_gives_the_steps_and_updates_of_the_table_in_process(row):
 @pytest.mark.slow
 @pytest.mark.launchpad
 @needs_launchpad
-@PROGRAMS
+@ROWS
 def test_an_agent_runs_as_a_program(row, tmp_path):
     program = launchpad.make_program(experiment(row), tmp_path / 'run', num_actors=2)
     result = launchpad.launch(program, 'threads', progress=False)
