@@ -74,20 +74,22 @@ class Sums(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """What a seed gives: uint32[2] each, or the seeds that they are made from."""
+    """What a seed gives: uint32[2] each."""
 
-    actor: Any
-    learner: Any
-    table: Any
+    actor: jax.Array
+    learner: jax.Array
+    table: jax.Array
 
 
 class Seeds(NamedTuple):
     """What a run begins with, folded from its seed: uint32[] each."""
 
     training_state: Any
-    actor: Any
+    actor_state: Any
     lanes: Any  # uint32[B]
-    keys: Keys
+    actor: Any
+    learner: Any
+    table: Any
 
 
 class Carry(NamedTuple):
@@ -305,7 +307,7 @@ class CompiledLoop:
         carry = Carry(
             lanes,
             timestep,
-            parts.actor.init(jax.random.key(seeds.actor), index),
+            parts.actor.init(jax.random.key(seeds.actor_state), index),
             parts.learner.init(jax.random.key(seeds.training_state)),
             tables.init(),
             Sums(zeros, zeros, jnp.zeros(self.num_lanes, jnp.int32)),
@@ -314,7 +316,7 @@ class CompiledLoop:
             zero,
             zero,
             zero,
-            Keys(*(jax.random.key_data(jax.random.key(of_role)) for of_role in seeds.keys)),
+            Keys(_key_of(seeds.actor), _key_of(seeds.learner), _key_of(seeds.table)),
             settings,
         )
         return carry._replace(tables=tables.observe(carry.tables, timestep))
@@ -487,17 +489,14 @@ class CompiledLoop:
     def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
         """The first tick of a run, observed. Args: settings: of the run, by name; numbers."""
         seeds = Seeds(
-            np.uint32(fold_seed(seed, 'init', 0)),
-            np.uint32(fold_seed(fold_seed(seed, 'actor', 0), 'init', 1)),
-            np.asarray(
-                [fold_seed(seed, 'environment', int(lane)) for lane in self._lanes.index], np.uint32
-            ),
-            Keys(
-                actor=np.uint32(fold_seed(seed, 'actor')),
-                learner=np.uint32(fold_seed(seed, 'learner')),
-                table=np.uint32(fold_seed(seed, 'table')),
-            ),
+            training_state=fold_seed(seed, 'init', 0),
+            actor_state=fold_seed(fold_seed(seed, 'actor', 0), 'init', 1),
+            lanes=[fold_seed(seed, 'environment', int(lane)) for lane in self._lanes.index],
+            actor=fold_seed(seed, 'actor'),
+            learner=fold_seed(seed, 'learner'),
+            table=fold_seed(seed, 'table'),
         )
+        seeds = Seeds(*(np.asarray(folded, np.uint32) for folded in seeds))
         carry: Carry = distinct(self._begin(seeds, as_arrays(settings or {})))
         return carry
 
@@ -548,7 +547,7 @@ class CompiledLoop:
         one = jax.ShapeDtypeStruct((), np.uint32)
         lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
         shapes = jax.eval_shape(lambda: as_arrays(settings))
-        seeds = Seeds(one, one, lanes, Keys(one, one, one))
+        seeds = Seeds(one, one, lanes, one, one, one)
         carry = jax.eval_shape(self._begin_run, seeds, shapes)
         limits = jax.eval_shape(lambda: Limits(*[jnp.int32(1)] * 3))
         jax.eval_shape(functools.partial(self._run_ticks, _alone), carry, limits)
@@ -757,7 +756,7 @@ class CompiledEvaluator:
         seed, number = evaluation.seed, evaluation.number
         lanes = [fold_seed(seed, 'evaluator', lane, number) for lane in range(self._num_lanes)]
         actor = fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1)
-        key = jax.random.key_data(jax.random.key(fold_seed(seed, 'evaluator', number)))
+        key = _key_of(fold_seed(seed, 'evaluator', number))
         settings = as_arrays(evaluation.settings)
         state = distinct(self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings))
         steps = np.int32(min(evaluation.actor_steps, _UNLIMITED))
@@ -841,3 +840,7 @@ def _episodes(ended: Ended, ticks: int) -> Iterator[tuple[int, Episode]]:
 
 def _key(base: jax.Array, count: Wide) -> jax.Array:
     return wide.fold(jax.random.wrap_key_data(base), count)
+
+
+def _key_of(seed: Any) -> jax.Array:
+    return jax.random.key_data(jax.random.key(seed))

@@ -10,7 +10,7 @@ from culmen.core.types import Lanes
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from tests.agents import registry
-from tests.agents.test_scan import RandomEnvironment
+from tests.agents.toys import Toy
 
 ROWS = pytest.mark.parametrize(
     'row',
@@ -19,16 +19,9 @@ ROWS = pytest.mark.parametrize(
 )
 
 
-class Environment(RandomEnvironment):
-    """Episodes of three steps with observations of any spec; the reward is the time in them."""
-
-    def spec(self):
-        return self._spec
-
-
 @ROWS
 def test_an_agent_runs_compiled(row):
-    environment = Environment(row.spec)
+    environment = Toy(row.spec)
     parts = row.agent.build(row.spec)
     loop = CompiledLoop(environment, parts, Lanes(np.arange(2, dtype=np.int32), 2))
     carry = loop.begin(0)

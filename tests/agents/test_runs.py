@@ -25,15 +25,16 @@ needs_launchpad = pytest.mark.skipif(
 )
 
 
-def experiment(row, **changes):
-    settings = {
-        'max_actor_steps': STEPS,
-        'num_environments': 2,
-        'seed': 3,
-        'evaluation': culmen.Evaluation(every=50, episodes=2),
-        'checkpoint': culmen.Checkpoint(every=35),
-    }
-    return culmen.Experiment(row.agent, toys.of(row), **{**settings, **changes})
+def experiment(row):
+    return culmen.Experiment(
+        row.agent,
+        toys.of(row),
+        max_actor_steps=STEPS,
+        num_environments=2,
+        seed=3,
+        evaluation=culmen.Evaluation(every=50, episodes=2),
+        checkpoint=culmen.Checkpoint(every=35),
+    )
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from tests.agents.test_scan import RandomEnvironment
 
 
 class Toy(RandomEnvironment):
-    """A JaxEnvironment of any spec; the reward is the time in the episode."""
+    """A JaxEnvironment of any spec: episodes of three steps; the reward is the time in them."""
 
     def spec(self):
         return self._spec

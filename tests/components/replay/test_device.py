@@ -82,12 +82,14 @@ def test_a_priority_function_sees_the_windows_of_new_items():
         real = jnp.sum(steps.mask, axis=1)
         return real + steps.observation['where'][:, 0, 0] % 3
 
-    types = streams.step_types(streams.EPISODES, 29)
-    assert not (types[-1] == LAST).any()  # at the next row those become items
+    types = streams.step_types(streams.EPISODES, 34)
+    assert (types[32] == LAST).any()  # what it cuts short becomes an item with the next row
+    assert not (types[33] == LAST).any()
     stream = streams.make_stream(types)
     window = Window(length=3)
     table = make(Replay(window, 500, 1, 64, 1e4, priority_exponent=1.0, priority=priority))
-    feed(table, stream, 0, 29)
+    feed(table, stream, 0, 33)
+    table.observe(stream.at(33)[0])
     weights = {(i.lane, i.start): i.length + i.start % 3 for i in streams.cut(types, window)}
     sample = table.draw().samples
     expected = [weights[place] / sum(weights.values()) for place, _, _ in streams.rows_of(sample)]

@@ -144,8 +144,8 @@ class DeviceTables:
     def one_update_a_tick(self) -> bool:
         """Whether no tick makes two updates due, where all that are due are made."""
         # A table that waits for another one gathers what is due.
-        lone = len(self._tables) == 1
-        return lone and all(table.one_update_a_tick for table in self._tables.values())
+        tables = list(self._tables.values())
+        return len(tables) == 1 and bool(tables[0].one_update_a_tick)
 
     def draw(
         self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array, on: On = None
@@ -195,9 +195,6 @@ class RingItems(NamedTuple):
     cut: CutState
     whole: jax.Array  # bool[B]: a whole window ended in the lane at this tick
     inserted: jax.Array  # int32[]: items of this tick that have not been drawn
-    # Windows cut short, which become items at the next row: their priorities are made from the ring, and to
-    # read it between two writes of a tick would have the compiler copy it.
-    short: New
 
 
 class RingTable:
@@ -228,6 +225,9 @@ class RingTable:
         self.complaint = self._items.complaint
         self.one_update_a_tick = self._items.one_update_a_tick
         self._takes_priorities = isinstance(table, Replay) and table.prioritised
+        # Where a function gives priorities, windows that LAST cuts short become items with the next row: it
+        # reads the ring, and to read that between two writes of a tick would have the compiler copy it.
+        self._inserts_short_late = self._priority is not None and self._cut.num_short > 0
         # How far back an item may begin: every lane gives one for each so many rows, a little late.
         apart = window.period + (not window.cross_episodes)
         reach = (-(-self._items.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
@@ -236,26 +236,25 @@ class RingTable:
 
     def init(self) -> tuple[RingState, RingItems]:
         no_lane = jnp.zeros(self._num_lanes, bool)
-        num = 0 if self._priority is None else self._num_lanes * self._cut.num_short
-        none = jnp.zeros(num, jnp.int32)
-        short = New(none, none, jnp.zeros(num, bool))
-        items = RingItems(self._items.init(), self._cut.init(), no_lane, jnp.int32(0), short)
+        items = RingItems(self._items.init(), self._cut.init(), no_lane, jnp.int32(0))
         return self._ring.init(), items
 
     def observe(
         self, rows: RingState, items: RingItems, timestep: TimeStep, on: On = None
     ) -> tuple[RingState, RingItems]:
+        late = None
+        if self._inserts_short_late:
+            late = self._windows(rows, *self._cut.short(items.cut), on)
         rows = self._ring.open(rows, timestep, on)
         cut, whole = self._cut.observe(items.cut, jnp.asarray(timestep.step_type))
         whole = both(on, whole)
         back = jnp.full(self._num_lanes, self._length, jnp.int32)
         new = New(self._rows_back(rows, back), back, whole)
         num = jnp.sum(whole, dtype=jnp.int32)
-        cut, ended, num = keep(on, (cut, whole, num), (items.cut, items.whole, items.inserted))
-        new = jax.tree_util.tree_map(lambda *parts: jnp.concatenate(parts), items.short, new)
-        store = self._insert(rows, items.items, new)
-        none = items.short._replace(real=jnp.zeros_like(items.short.real))
-        return rows, RingItems(store, cut, ended, num, none)
+        of_tick = keep(on, (cut, whole, num), items[1:])
+        if late is not None:
+            new = jax.tree_util.tree_map(lambda *parts: jnp.concatenate(parts), late, new)
+        return rows, RingItems(self._insert(rows, items.items, new), *of_tick)
 
     def act(
         self,
@@ -267,7 +266,7 @@ class RingTable:
         on: On = None,
     ) -> tuple[RingState, RingItems]:
         rows = self._ring.close(rows, action, extras, version, on)
-        if not self._cut.num_short:
+        if not self._cut.num_short or self._inserts_short_late:
             return rows, items
         back, real = self._cut.short(items.cut)
         store = items.items
@@ -280,10 +279,12 @@ class RingTable:
             whole = jnp.full((self._num_lanes, 1), self._length, jnp.int32)
             back = jnp.concatenate([whole, back], axis=1)
             real = jnp.concatenate([again[:, None], real], axis=1)
-        new = New(self._rows_back(rows, back).ravel(), back.ravel(), both(on, real.ravel()))
-        if self._priority is not None:
-            return rows, items._replace(short=new)
+        new = self._windows(rows, back, real, on)
         return rows, items._replace(items=self._insert(rows, store, new))
+
+    def _windows(self, rows: RingState, back: jax.Array, real: jax.Array, on: On) -> New:
+        """Windows that begin so many ticks before the newest row and end there."""
+        return New(self._rows_back(rows, back).ravel(), back.ravel(), both(on, real.ravel()))
 
     def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
         """The rows so many ticks before the newest: int32[B, ...]."""
