@@ -4,9 +4,10 @@ import json
 import sys
 from typing import Any
 
+from dqn_speed import OF_CULMEN
+from dqn_speed import tell
 from dqn_speed_culmen import Clock
 from dqn_speed_culmen import Parts
-from dqn_speed_culmen import tell
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
         ) // unroll  # LAST is a row
         timed = round(updates * steps / result.summary['actor_steps'])
     assert abs(updates - due) <= 1, (updates, due)
-    tell(steps, timed, seconds)
+    tell(steps, timed, seconds, OF_CULMEN)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,8 @@ import time
 import gymnasium
 import stable_baselines3
 import torch
-from dqn_speed_sb3 import tell
+from dqn_speed import OF_SB3
+from dqn_speed import tell
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     seconds = time.perf_counter() - begin
     # PPO counts epochs.
     updates = (model._n_updates - begin_updates) // settings.get('num_epochs', 1)
-    tell(task['steps'], updates, seconds)
+    tell(task['steps'], updates, seconds, OF_SB3)
 
 
 if __name__ == '__main__':

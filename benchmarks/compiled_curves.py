@@ -8,17 +8,17 @@ command goes on.
 """
 
 import argparse
-import concurrent.futures
+import functools
 import json
-import os
 import platform
 import queue
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from learning_curves import run_all
+from learning_curves import run_pinned
 from program import RESULTS
 from program import ROOT
 from program import Figure
@@ -70,19 +70,12 @@ def run(runs: Path, job: tuple[str, str, Figure, int], cores: 'queue.Queue[int]'
     workdir = workdir_of(runs, *job)
     if (workdir / 'result.json').exists():
         return
-    core = cores.get()
-    try:
-        workdir.parent.mkdir(parents=True, exist_ok=True)
-        with open(workdir.parent / f'{workdir.name}.log', 'a') as log:
-            subprocess.run(
-                [sys.executable, '-m', 'culmen', 'train', agent, '--environment', figure.environment,
-                 '--launcher', launcher, '--steps', str(figure.steps), '--seed', str(seed),
-                 '--evaluate-every', str(figure.evaluate_every), '--workdir', str(workdir)],
-                check=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-            )  # fmt: skip
-    finally:
-        cores.put(core)
+    told = [
+        sys.executable, '-m', 'culmen', 'train', agent, '--environment', figure.environment,
+        '--launcher', launcher, '--steps', figure.steps, '--seed', seed,
+        '--evaluate-every', figure.evaluate_every, '--workdir', workdir,
+    ]  # fmt: skip
+    run_pinned(told, workdir, cores)
 
 
 def read(runs: Path, job: tuple[str, str, Figure, int]) -> Any:
@@ -172,21 +165,14 @@ def main() -> None:
     parser.add_argument('--runs', type=Path, default=ROOT / 'runs' / 'compiled')
     arguments = parser.parse_args()
     if not arguments.report:
-        cores: queue.Queue[int] = queue.Queue()
-        for core in sorted(os.sched_getaffinity(0))[:2]:
-            cores.put(core)
-        with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-            futures = {pool.submit(run, arguments.runs, job, cores): job for job in jobs()}
-            for future in concurrent.futures.as_completed(futures):
-                agent, launcher, figure, seed = futures[future]
-                print(
-                    agent,
-                    launcher,
-                    figure.environment,
-                    seed,
-                    future.exception() or 'finished',
-                    flush=True,
+        run_all(
+            {
+                f'{agent} {launcher} {figure.environment} {seed}': functools.partial(
+                    run, arguments.runs, (agent, launcher, figure, seed)
                 )
+                for agent, launcher, figure, seed in jobs()
+            }
+        )
     report(arguments.runs)
 
 

@@ -22,11 +22,16 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'docs' / 'results'
 SB3, SPEED = ROOT / '.venv-sb3', ROOT / '.venv-speed'
+# Whose versions the workers tell.
+OF_SB3 = ('stable-baselines3', 'torch', 'gymnasium', 'numpy')
+OF_CULMEN = ('culmen', 'jax', 'gymnasium', 'numpy')
 BAR = 6.0
 TRIED = '## What was tried\n'  # written by hand: kept when the page is written anew
 
@@ -97,6 +102,25 @@ def run(worker: str, options: list[str], task: str, steps: int, seed: int) -> di
     result = json.loads(done.stdout.splitlines()[-1])
     assert result['updates'] == result['steps'] == steps, result
     return result
+
+
+def tell(steps: int, updates: int, seconds: float, packages: Sequence[str], **more: Any) -> None:
+    """Prints what a worker timed, and the versions of packages, as a line of JSON."""
+    result = {
+        'steps': steps,
+        'updates': updates,
+        'seconds': seconds,
+        'steps_per_second': steps / seconds,
+        'versions': versions_of(packages),
+        **more,
+    }
+    print(json.dumps(result))
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of packages, here."""
+    found = {name: metadata.version(name) for name in packages}
+    return {'python': platform.python_version(), **found}
 
 
 def processor() -> str:

@@ -5,14 +5,15 @@ microseconds, so the speed of such a run is no figure.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+
+from dqn_speed import OF_CULMEN
+from dqn_speed import tell
 
 
 class Parts:
@@ -115,26 +116,6 @@ class Clock:
         return {}
 
 
-def tell(steps: int, updates: int, seconds: float, **more: Any) -> None:
-    """Prints what was timed, and the versions, as a line of JSON."""
-    import culmen
-
-    packages = ('jax', 'gymnasium', 'numpy')
-    output = {
-        'steps': steps,
-        'updates': updates,
-        'seconds': seconds,
-        'steps_per_second': steps / seconds,
-        'versions': {
-            'python': platform.python_version(),
-            'culmen': culmen.__version__,
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-        **more,
-    }
-    print(json.dumps(output))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('--environment', required=True)
@@ -183,7 +164,7 @@ def main() -> None:
     due = arguments.warm_up + arguments.steps + 1 - settings['min_replay_size']
     assert abs(updates - due) <= 1, (updates, due)
     told = parts.rows(*clock.parts, seconds, steps) if arguments.parts else {}
-    tell(steps, steps, seconds, parts=told)
+    tell(steps, steps, seconds, OF_CULMEN, parts=told)
 
 
 if __name__ == '__main__':

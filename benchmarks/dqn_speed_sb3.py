@@ -1,10 +1,8 @@
 """The stable-baselines3 side of dqn_speed.py, in an environment of its own: a run, a JSON line."""
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import time
 from typing import Any
 
@@ -12,6 +10,8 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
+from dqn_speed import OF_SB3
+from dqn_speed import tell
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
@@ -45,22 +45,6 @@ def make_environment(name: str, seed: int) -> gymnasium.Env:
 
     settings = {**sweep.SETTINGS[identifier], 'seed': seed}
     return FromDmEnv(bsuite.load(identifier.split('/')[0], settings))
-
-
-def tell(steps: int, updates: int, seconds: float) -> None:
-    """Prints what was timed, and the versions, as a line of JSON."""
-    packages = ('stable-baselines3', 'torch', 'gymnasium', 'numpy')
-    result = {
-        'steps': steps,
-        'updates': updates,
-        'seconds': seconds,
-        'steps_per_second': steps / seconds,
-        'versions': {
-            'python': platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-    }
-    print(json.dumps(result))
 
 
 def main() -> None:
@@ -105,7 +89,7 @@ def main() -> None:
     begin = time.perf_counter()
     model.learn(arguments.steps, log_interval=None, reset_num_timesteps=False)
     seconds = time.perf_counter() - begin
-    tell(arguments.steps, model._n_updates - begin_updates, seconds)
+    tell(arguments.steps, model._n_updates - begin_updates, seconds, OF_SB3)
 
 
 if __name__ == '__main__':

@@ -9,12 +9,10 @@ each on one core. After a stop the same command goes on; a run of stable-baselin
 """
 
 import argparse
-import concurrent.futures
+import functools
 import json
-import os
 import platform
 import queue
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -25,15 +23,19 @@ from dqn_speed import prepare
 from learning_curves import FIGURES
 from learning_curves import RESULTS
 from learning_curves import ROOT
+from learning_curves import run_all
+from learning_curves import run_pinned
 from program import markdown
 
 NAME = 'sac-halfcheetah'
 FIGURE = FIGURES[NAME]
 SB3 = ROOT / '.venv-sb3-mujoco'
-PINS = [f'{name}=={metadata.version(name)}' for name in ('gymnasium', 'mujoco')]
+PINS = [
+    f'gymnasium[mujoco]=={metadata.version("gymnasium")}',
+    f'mujoco=={metadata.version("mujoco")}',
+]
 # The fields of the preset that both are given; policy and critics have MLPs of ReLUs in both.
 SETTINGS = {
-    'policy': 'MlpPolicy',
     'learning_rate': 3e-4,
     'buffer_size': 1_000_000,
     'learning_starts': 1_000,
@@ -53,25 +55,14 @@ def train(seed: int, workdir: Path, cores: 'queue.Queue[int]') -> None:
     """One seed of stable-baselines3 on a free core."""
     if (workdir / 'result.json').exists():
         return
-    core = cores.get()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        settings = {name: value for name, value in SETTINGS.items() if name != 'policy'}
-        with open(workdir.parent / f'{workdir.name}.log', 'a') as log:
-            subprocess.run(
-                [
-                    SB3 / 'bin' / 'python', ROOT / 'benchmarks' / 'halfcheetah_sb3.py',
-                    '--seed', str(seed), '--steps', str(FIGURE.steps),
-                    '--every', str(FIGURE.evaluate_every), '--episodes', str(FIGURE.evaluation_episodes),
-                    '--environment', FIGURE.environment.partition('/')[2],
-                    '--settings', json.dumps(settings), '--workdir', str(workdir),
-                ],
-                check=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
-                env={**os.environ, 'OMP_NUM_THREADS': '1'},
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-            )  # fmt: skip
-    finally:
-        cores.put(core)
+    told = [
+        SB3 / 'bin' / 'python', ROOT / 'benchmarks' / 'halfcheetah_sb3.py',
+        '--seed', seed, '--steps', FIGURE.steps, '--every', FIGURE.evaluate_every,
+        '--episodes', FIGURE.evaluation_episodes,
+        '--environment', FIGURE.environment.partition('/')[2],
+        '--settings', json.dumps(SETTINGS), '--workdir', workdir,
+    ]  # fmt: skip
+    run_pinned(told, workdir, cores, {'OMP_NUM_THREADS': '1'})
 
 
 def report(workdirs: dict[str, Path]) -> None:
@@ -158,19 +149,12 @@ def main() -> None:
     }
     if not arguments.report:
         prepare(SB3, arguments.python, [arguments.torch], ['stable-baselines3', *PINS])
-        cores: queue.Queue[int] = queue.Queue()
-        for core in sorted(os.sched_getaffinity(0))[:2]:
-            cores.put(core)
-        with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-            jobs = {}
-            for seed in FIGURE.seeds:
-                ours, theirs = (folder / f'seed-{seed}' for folder in workdirs.values())
-                jobs[pool.submit(learning_curves.train, FIGURE, seed, ours, cores)] = (
-                    f'culmen {seed}'
-                )
-                jobs[pool.submit(train, seed, theirs, cores)] = f'sb3 {seed}'
-            for job in concurrent.futures.as_completed(jobs):
-                print(jobs[job], job.exception() or 'finished', flush=True)
+        jobs = {}
+        for seed in FIGURE.seeds:
+            ours, theirs = (folder / f'seed-{seed}' for folder in workdirs.values())
+            jobs[f'culmen {seed}'] = functools.partial(learning_curves.train, FIGURE, seed, ours)
+            jobs[f'sb3 {seed}'] = functools.partial(train, seed, theirs)
+        run_all(jobs)
     report(workdirs)
 
 

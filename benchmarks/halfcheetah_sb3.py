@@ -3,14 +3,14 @@
 import argparse
 import csv
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
+from dqn_speed import OF_SB3
+from dqn_speed import versions_of
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
@@ -45,9 +45,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(['actor_steps', 'learner_steps', 'episode_return', 'episode_return_std'])
         writer.writerows(rows)
-    packages = ('stable-baselines3', 'torch', 'gymnasium', 'mujoco', 'numpy')
-    versions = {name: metadata.version(name) for name in packages}
-    result = {'versions': {'python': platform.python_version(), **versions}}
+    result = {'versions': versions_of([*OF_SB3, 'mujoco'])}
     (arguments.workdir / 'result.json').write_text(json.dumps(result))
 
 

@@ -9,12 +9,16 @@ from its checkpoint, a finished one is not run again.
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import platform
 import queue
 import subprocess
 import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -197,17 +201,42 @@ def command(figure: Figure, seed: int, workdir: Path) -> list[str]:
 
 def train(figure: Figure, seed: int, workdir: Path, cores: 'queue.Queue[int]') -> None:
     """Runs, or resumes, one seed on a free core."""
+    run_pinned([sys.executable, '-m', 'culmen', *command(figure, seed, workdir)], workdir, cores)
+
+
+def run_pinned(
+    told: Sequence[Any],
+    workdir: Path,
+    cores: 'queue.Queue[int]',
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Runs a command on a free core; what it prints goes to a log beside its workdir.
+
+    Args: told: the command. environment: variables beside those of this process.
+    """
     core = cores.get()
     try:
         workdir.parent.mkdir(parents=True, exist_ok=True)
         with open(workdir.parent / f'{workdir.name}.log', 'a') as log:
             subprocess.run(
-                [sys.executable, '-m', 'culmen', *command(figure, seed, workdir)],
-                check=True, stdout=log, stderr=log, cwd=ROOT,
+                [str(part) for part in told], check=True, cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **(environment or {})},
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
     finally:
         cores.put(core)
+
+
+def run_all(jobs: Mapping[str, Callable[['queue.Queue[int]'], None]]) -> None:
+    """Makes jobs, two at once, and prints how each ended. Args: jobs: of the free cores, by name."""
+    cores: queue.Queue[int] = queue.Queue()
+    for core in sorted(os.sched_getaffinity(0))[:2]:
+        cores.put(core)
+    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
+        names = {pool.submit(job, cores): name for name, job in jobs.items()}
+        for done in concurrent.futures.as_completed(names):
+            print(names[done], done.exception() or 'finished', flush=True)
 
 
 def report(name: str, figure: Figure, runs: Path) -> bool:
@@ -310,19 +339,15 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.figures or list(FIGURES)
     if not arguments.report:
-        cores: queue.Queue[int] = queue.Queue()
-        for core in sorted(os.sched_getaffinity(0))[:2]:
-            cores.put(core)
-        with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-            jobs = {
-                pool.submit(
-                    train, FIGURES[name], seed, arguments.runs / name / f'seed-{seed}', cores
-                ): (name, seed)
+        run_all(
+            {
+                f'{name} {seed}': functools.partial(
+                    train, FIGURES[name], seed, arguments.runs / name / f'seed-{seed}'
+                )
                 for name in names
                 for seed in FIGURES[name].seeds
             }
-            for job in concurrent.futures.as_completed(jobs):
-                print(*jobs[job], job.exception() or 'finished', flush=True)
+        )
     for name in names:
         print(
             name,
