@@ -38,6 +38,7 @@ class Parts:
         """Times the workers that are made from now on."""
         from culmen.components.actors import actor
         from culmen.components.learners import learner
+        from culmen.components.learners import programs
         from culmen.components.replay import in_process
         from culmen.environment_loops import host
 
@@ -47,14 +48,11 @@ class Parts:
             (in_process.InProcessTable, 'act', 'table, act'),
             (host.BatchedEnvironment, 'step', 'environment'),
             (learner.Learner, 'run_due', 'learner'),
+            (programs.OneProgram, '__call__', 'update, compiled'),
             (actor.Actor, 'select_action', 'actor'),
         ):
             setattr(cls, method, self.wrap(name, getattr(cls, method)))
-        for cls, attribute, name in (
-            (learner.Learner, '_update', 'update, compiled'),
-            (actor.Actor, '_select_action', 'policy, compiled'),
-        ):
-            self._watch_instances(cls, attribute, name)
+        self._watch_instances(actor.Actor, '_select_action', 'policy, compiled')
         actor._fetch = self.wrap('policy, fetched', actor._fetch)
 
     def _watch_instances(self, cls: Any, attribute: str, name: str) -> None:

@@ -52,6 +52,27 @@ PPO_OF_512_STEPS = (
     '--num-environments', '4', '--agent.unroll_length', '128', '--agent.batch_size', '4',
     '--agent.num_minibatches', '8',
 )  # fmt: skip
+# Four environments, 1,024 steps of each an update, in minibatches of 64.
+PPO_ON_PENDULUM = (
+    '--num-environments', '4', '--agent.unroll_length', '1024', '--agent.batch_size', '4',
+    '--agent.num_minibatches', '64', '--agent.discount', '0.9',
+)  # fmt: skip
+# Many small updates, and an entropy cost with which the paddle goes on trying to move.
+BREAKOUT = (
+    '--num-environments', '8', '--agent.unroll_length', '5', '--agent.learning_rate', '3e-3',
+    '--agent.learning_rate_decay_steps', '2000000', '--agent.entropy_cost', '0.03',
+)  # fmt: skip
+
+
+def around(agent: str, options: Sequence[str]) -> tuple[str, ...]:
+    """Options of an agent as those of a wrapper around it."""
+    return ('--agent.base', agent, *(o.replace('--agent.', '--agent.base.') for o in options))
+
+
+AC_LAMBDA = (
+    "MinAtar's own actor-critic with traces (lambda 0.8, an update a frame, 30 seeds, training return over "
+    '100 episodes, read off its published plot, +-5%) is near 17.5 after 5,000,000 frames.'
+)
 
 FIGURES = {
     'catch': Figure(
@@ -122,6 +143,21 @@ FIGURES = {
         'impala', 'gymnasium/CartPole-v1', 500_000, (1, 2, 3, 4, 5), 25_000,
         bar=475.0, bar_of='the mean over seeds', checkpoint_every=50_000,
     ),
+    'a2c-breakout': Figure(
+        'A2C on minatar/breakout: the return of 50 episodes after 2,000,000 frames',
+        'a2c', 'minatar/breakout', 2_000_000, (1, 2, 3), 100_000, 50, options=BREAKOUT,
+        bar=7.0, bar_of='the mean over seeds', checkpoint_every=200_000, published=AC_LAMBDA,
+    ),
+    'impala-breakout': Figure(
+        'IMPALA on minatar/breakout: the return of 50 episodes after 2,000,000 frames',
+        'impala', 'minatar/breakout', 2_000_000, (1, 2, 3), 100_000, 50, options=BREAKOUT,
+        bar=7.0, bar_of='the mean over seeds', checkpoint_every=200_000, published=AC_LAMBDA,
+    ),
+    'ppo-catch': Figure(
+        'PPO on bsuite/catch/0: the return of 100 episodes after 60,000 steps',
+        'ppo', 'bsuite/catch/0', 60_000, (1, 2, 3, 4, 5), 5_000, 100, bar=0.8,
+        bar_of='the mean over seeds', checkpoint_every=20_000,
+    ),
     'ppo-cartpole': Figure(
         'PPO on gymnasium/CartPole-v1: the last evaluation of 100,000 steps',
         'ppo', 'gymnasium/CartPole-v1', 100_000, (1, 2, 3, 4, 5), 25_000,
@@ -136,16 +172,25 @@ FIGURES = {
     'ppo-pendulum': Figure(
         'PPO on gymnasium/Pendulum-v1: the last evaluation of 300,000 steps',
         'ppo', 'gymnasium/Pendulum-v1', 300_000, (1, 2, 3, 4, 5), 25_000,
-        options=(
-            '--num-environments', '4', '--agent.unroll_length', '1024', '--agent.batch_size', '4',
-            '--agent.num_minibatches', '64', '--agent.discount', '0.9',
-        ),
+        options=PPO_ON_PENDULUM,
         bar=-200.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+    ),
+    'reward-scaled-pendulum': Figure(
+        'PPO with scaled rewards on gymnasium/Pendulum-v1: the last evaluation of 300,000 steps',
+        'reward_scaled', 'gymnasium/Pendulum-v1', 300_000, (1, 2, 3, 4, 5), 25_000,
+        options=(*around('ppo', PPO_ON_PENDULUM), '--agent.discount', '0.9'),
+        checkpoint_every=25_000,
+    ),
+    'normalised-acrobot': Figure(
+        'PPO with normalised observations on gymnasium/Acrobot-v1: the last evaluation of 300,000 steps',
+        'normalised', 'gymnasium/Acrobot-v1', 300_000, (1, 2, 3, 4, 5), 25_000,
+        options=around('ppo', PPO_OF_512_STEPS), checkpoint_every=25_000,
     ),
     'ppo-balance': Figure(
         'PPO on dm_control/cartpole/balance: the last evaluation of 500,000 steps',
         'ppo', 'dm_control/cartpole/balance', 500_000, (1, 2, 3, 4, 5), 50_000, 10,
-        options=PPO_OF_512_STEPS, bar=800.0, bar_of='the mean over seeds', checkpoint_every=25_000,
+        options=(*PPO_OF_512_STEPS, '--agent.learning_rate_decay_steps', '500000'),
+        bar=800.0, bar_of='the mean over seeds', checkpoint_every=25_000,
     ),
     'sac-pendulum': Figure(
         'SAC on gymnasium/Pendulum-v1: the return of 20 episodes after 20,000 steps',
@@ -164,8 +209,12 @@ FIGURES = {
     ),
     'td3-cartpole-swingup': Figure(
         'TD3 on dm_control/cartpole/swingup: the return of 10 episodes after 100,000 steps',
-        'td3', 'dm_control/cartpole/swingup', 100_000, (1, 2, 3), 10_000, 10, bar=750.0,
-        bar_of='the mean over seeds',
+        'td3', 'dm_control/cartpole/swingup', 100_000, (1, 2, 3), 10_000, 10,
+        options=(
+            '--agent.layer_norm', 'true', '--agent.n_step', '5', '--agent.exploration_noise', '0.3',
+            '--agent.policy_learning_rate', '5e-4', '--agent.critic_learning_rate', '5e-4',
+        ),
+        bar=750.0, bar_of='the mean over seeds',
     ),
     'sac-halfcheetah': Figure(
         'SAC on gymnasium/HalfCheetah-v5: the mean of the last three evaluations of 100,000 steps',
@@ -314,8 +363,9 @@ def page(
         '| actor steps | mean | least | most |',
         '|---|---|---|---|',
     ]
-    for steps, group in table.groupby('actor_steps'):
-        returns = group['episode_return']
+    # Lanes step together, so an evaluation may come some steps after it is due.
+    for number, group in table.groupby(table.groupby('seed').cumcount()):
+        steps, returns = figure.evaluate_every * (number + 1), group['episode_return']
         lines.append(
             f'| {steps:,} | {returns.mean():.2f} | {returns.min():.2f} | {returns.max():.2f} |'
         )

@@ -36,7 +36,6 @@ sys.path.insert(0, str(ROOT))
 from culmen.components import environments  # noqa: E402
 from culmen.components.environments.arguments import signature_arguments  # noqa: E402
 from culmen.components.loggers import COLUMNS  # noqa: E402
-from culmen.core import checks  # noqa: E402
 
 PAGES = (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))
 _MADE = re.compile(r'^(<!-- made: ([^>]+) -->\n).*?^(<!-- end -->)$', re.DOTALL | re.MULTILINE)
@@ -70,7 +69,6 @@ def _resolve(name: str) -> Any:
 def _config(cls: type[Any], inherited: bool = False) -> str:
     """Fields in their groups; a column for each preset, blank where it keeps the default."""
     presets: dict[str, dict[str, Any]] = getattr(cls, 'presets', {})
-    hints = checks.field_types(cls)
     rows: list[Sequence[str]] = []
     classes = [each for each in reversed(cls.__mro__) if dataclasses.is_dataclass(each)]
     fields = (_commented_fields(each) for each in (classes if inherited else [cls]))
@@ -78,9 +76,12 @@ def _config(cls: type[Any], inherited: bool = False) -> str:
         if group is not None:
             rows.append((f'**{group}**', '', *[''] * len(presets), ''))
         of_presets = (_code(values[name]) if name in values else '' for values in presets.values())
-        meaning = comment or checks.describe(hints[name])
+        if not comment:
+            raise ValueError(
+                f'{cls.__name__}.{name} has no comment at its end that says what it is.'
+            )
         default = _code(getattr(cls, name)) if hasattr(cls, name) else 'needed'
-        rows.append((f'`{name}`', default, *of_presets, meaning))
+        rows.append((f'`{name}`', default, *of_presets, comment))
     return _table(('field', 'default', *presets, 'meaning'), rows)
 
 

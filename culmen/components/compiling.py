@@ -1,6 +1,7 @@
 """Compiling the small calls of acting and learning, whose cost on a CPU is dispatch."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,13 @@ def run_small_networks_inline(params: Any) -> None:
     """
     if _is_small(params):
         jax.config.update('jax_cpu_enable_async_dispatch', False)
+
+
+def usable_cores() -> list[int]:
+    """The processor's cores that this process may use, by number."""
+    if hasattr(os, 'sched_getaffinity'):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _is_small(params: Any) -> bool:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from culmen.components.compiling import usable_cores
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
 from culmen.core.experiment import Experiment
@@ -170,8 +171,7 @@ def _at_once(runs: int, platform: str) -> int:
     """Runs that go at the same time where each is a program of its own."""
     if platform != 'cpu':
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min(runs, cores or 1)
+    return min(runs, len(usable_cores()))
 
 
 def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) -> list[Group]:

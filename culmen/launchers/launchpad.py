@@ -32,6 +32,7 @@ from typing import Literal
 
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import Saved
+from culmen.components.compiling import usable_cores
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
@@ -609,7 +610,7 @@ def _start_threads(program: Any, stop: Stop, logs: Path, running: list[superviso
 
 
 def _start_processes(program: Any, stop: Stop, logs: Path, running: list[supervisor.Node]) -> None:
-    small = len(os.sched_getaffinity(0)) <= len(program.groups)
+    small = len(usable_cores()) <= len(program.groups)
     for label, group in program.groups.items():
         (command,) = group[0].to_executables(group, label, group[0].launch_context)
         arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']

@@ -1,15 +1,22 @@
-"""By hand: a policy and critics small enough to compute with, for agents of bounded actions."""
+"""For agents of bounded actions: a policy and critics small enough to compute with, and what one does."""
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from culmen.components.keys import unpack
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.core.types import MID
 from culmen.core.types import Sample
 from culmen.core.types import Steps
+from culmen.core.types import TimeStep
+from tests.agents import registry
+from tests.agents import streams
+
+LANES = 2000
 
 
 def make_networks(policy: Any, policy_params: Any) -> ContinuousNetworks:
@@ -53,3 +60,18 @@ def sample(o_tm1: Any, a_tm1: Any, rewards: Any, discounts: Any, o_t: Any) -> Sa
 TWO = sample(
     o_tm1=[1, -1], a_tm1=[1, -2], rewards=[[1], [-3]], discounts=[[1.0], [0.0]], o_t=[2, 5]
 )
+
+
+def act(agent: Any, role: str, actor_steps: int = 0, observed: float = 1.0) -> Any:
+    """Actions float32[LANES, 2] where all that is observed is one number, of a new agent in a role."""
+    parts = agent.build(registry.continuous_spec())
+    core = getattr(parts, role)
+    timestep = TimeStep(np.ones(LANES, np.int32), None, None, jnp.full((LANES, 4), observed))
+
+    @jax.jit
+    def of_a_new_agent(packed: Any) -> Any:
+        params = parts.learner.variables(parts.learner.init(jax.random.key(0)))
+        state = core.init(jax.random.key(0), streams.lanes(LANES))
+        return core.select_action(params, timestep, state, unpack(packed))[0]
+
+    return np.asarray(of_a_new_agent(streams.packed(7, actor_steps)))

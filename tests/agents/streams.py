@@ -184,9 +184,12 @@ def assert_trees_equal(a: Any, b: Any) -> None:
 
 
 def assert_trees_close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    """Two pytrees are equal but for rounding."""
+    """Two pytrees are equal but for rounding, which is coarser for half floats."""
     assert jax.tree_util.tree_structure(a) == jax.tree_util.tree_structure(b)
     leaves = jax.tree_util.tree_leaves(a)
     assert leaves
     for x, y in zip(leaves, jax.tree_util.tree_leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+        dtype = np.asarray(x).dtype
+        assert dtype == np.asarray(y).dtype
+        one_ulp = np.finfo(dtype).eps if np.issubdtype(dtype, np.floating) else 0.0
+        np.testing.assert_allclose(x, y, rtol=max(rtol, one_ulp), atol=atol)

@@ -72,6 +72,18 @@ def test_a_table_of_settings_has_every_field_with_its_default():
             assert row[2 + column] == (f'`{preset[field.name]!r}`' if field.name in preset else '')
 
 
+def test_a_field_without_a_comment_is_refused():
+    maker = load_maker()
+    with pytest.raises(ValueError, match='Silent.field has no comment at its end'):
+        maker._config(Silent)
+
+
+@dataclasses.dataclass
+class Silent:
+    said: int = 1  # how many
+    field: int | None = 3
+
+
 def test_a_table_of_arguments_says_something_of_each():
     table = load_maker().make('arguments culmen.components.environments.wrappers:wrap')
     for row in table.splitlines()[2:]:

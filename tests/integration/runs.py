@@ -1,6 +1,7 @@
 """Runs for tests: one small experiment an environment family, and what to compare of two runs."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,6 +83,49 @@ def assert_same(a, b):
 def main(config, workdir):
     """Runs a config to its end; in a process of its own."""
     culmen.run(configs.from_json(json.loads(Path(config).read_text())), workdir, progress=False)
+
+
+FIVE_RUNS = """
+import contextlib, gc, io, json, os, re, socket, sys, threading
+import jax, culmen
+from tests.integration import runs
+
+ports = []
+
+def entries(folder):
+    return len(os.listdir(folder)) if os.path.isdir(folder) else 0
+
+def one(number):
+    experiment = runs.experiment('bsuite/catch/0', 150)
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        culmen.run(experiment, f'{sys.argv[1]}/{number}', progress=False, replay=sys.argv[2])
+    ports.extend(re.findall(r'listens on port (\\d+)', told.getvalue()))
+    gc.collect()
+    threads = threading.active_count(), entries('/proc/self/task')
+    executables = len(jax.devices()[0].client.live_executables())
+    return *threads, entries('/proc/self/fd'), len(jax.live_arrays()), executables
+
+def answers(port):
+    try:
+        socket.create_connection(('localhost', port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+one(0)
+counts = [one(number) for number in range(1, 6)]
+print(json.dumps([counts, ports, [port for port in ports if answers(port)]]))
+"""
+
+
+def five_runs(folder, replay):
+    """What each of five runs after a first one leaves open, all their ports, and those that answer still.
+
+    In a process of its own: what other tests left may go away between two runs.
+    """
+    command = [sys.executable, '-c', FIVE_RUNS, str(folder), replay]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == '__main__':

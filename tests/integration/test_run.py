@@ -1,8 +1,6 @@
 """culmen.run: what it returns, what it refuses, what it leaves behind."""
 
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -153,29 +151,8 @@ def test_what_is_refused_leaves_no_workdir(tmp_path, changes, options, words):
     assert not (tmp_path / 'run').exists()
 
 
-FIVE_RUNS = """
-import gc, json, os, sys, threading
-import jax, culmen
-from tests.integration import runs
-
-def one(number):
-    culmen.run(runs.experiment('bsuite/catch/0', 150), f'{sys.argv[1]}/{number}', progress=False)
-    gc.collect()
-    open_files = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
-    executables = len(jax.devices()[0].client.live_executables())
-    return threading.active_count(), open_files, len(jax.live_arrays()), executables
-
-one(0)
-print(json.dumps([one(number) for number in range(1, 6)]))
-"""
-
-
 @pytest.mark.slow
 def test_five_runs_leave_nothing_behind(tmp_path):
-    """In a process of its own: what other tests left may go away between two runs."""
-    done = subprocess.run(
-        [sys.executable, '-c', FIVE_RUNS, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    counts = json.loads(done.stdout.splitlines()[-1])
+    counts, *_ = runs.five_runs(tmp_path, 'in_process')
     assert len(counts) == 5
     assert all(each == counts[0] for each in counts), counts

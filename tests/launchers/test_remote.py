@@ -126,12 +126,23 @@ def test_a_connection_that_breaks_is_no_error_where_the_program_ends():
 def test_asking_never_waits():
     server, node = Server(), Node()
     node.get = lambda: {'calls': 5}
-    asking = Asking('get', Threads(server), 0.01)
-    begin = time.monotonic()
-    assert asking.poll() is None
-    assert asking.poll() is None
-    assert time.monotonic() - begin < 0.15
     server.open(node)
+
+    class Slow(Threads):
+        asked, opened = 0, threading.Event()
+
+        def start(self, name, payload):
+            self.asked += 1
+            return self.pool.submit(lambda: self.opened.wait() and server.call(name, payload))
+
+    engine = Slow(server)
+    asking = Asking('get', engine, 0.01)
+    answers = []
+    polls = threading.Thread(target=lambda: answers.extend(asking.poll() for _ in range(3)))
+    polls.start()
+    polls.join(30)
+    assert (answers, engine.asked) == ([None] * 3, 1)
+    engine.opened.set()
     deadline = time.monotonic() + 5
     while asking.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -145,11 +145,12 @@ def make_learner(networks: ContinuousNetworks, box: ActionBox, config: D4PGConfi
             policy_grads, state.policy_optimizer_state
         )
         policy_params = optax.apply_updates(state.policy_params, updates)
-        target_policy_params, target_critic_params = optax.periodic_update(
-            (policy_params, critic_params),
-            (state.target_policy_params, state.target_critic_params),
-            context.learner_steps + 1,
-            config.target_update_period,
+        learner_steps, period = context.learner_steps + 1, config.target_update_period
+        target_policy_params = optax.periodic_update(
+            policy_params, state.target_policy_params, learner_steps, period
+        )
+        target_critic_params = optax.periodic_update(
+            critic_params, state.target_critic_params, learner_steps, period
         )
         after = TrainingState(
             policy_params,

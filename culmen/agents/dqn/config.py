@@ -30,9 +30,7 @@ class DQNConfig:
     double: bool = True  # whether the online network selects the bootstrap's action
     learning_rate: float = 1e-3  # above 0
     optimizer: Literal['adam', 'rmsprop'] = 'adam'  # rmsprop: centred, as in the Nature paper
-    optimizer_epsilon: float = (
-        1e-8  # beside the second moment: adam's root, rmsprop's square; above 0
-    )
+    optimizer_epsilon: float = 1e-8  # beside adam's root, rmsprop's second moment; above 0
     max_gradient_norm: float | None = None  # global norm; None: not clipped
     huber_delta: float | None = 1.0  # error at which the loss turns linear; None: squared error
     reward_clip: float | None = None  # rewards to [-clip, clip]; None: as they are

@@ -26,9 +26,7 @@ class PPOConfig:
     discount: float = 0.99  # a step, in [0, 1]
     lambda_: float = 0.95  # of the generalised advantages, in [0, 1]
     clip_epsilon: float = 0.2  # how far ratios may gain from leaving 1; above 0
-    value_clip_epsilon: float | None = (
-        None  # the same of values, from what they were; None: unclipped
-    )
+    value_clip_epsilon: float | None = None  # how far values may move; above 0; None: any
     value_cost: float = 0.5  # weight of the value's loss, at least 0
     entropy_cost: float = 0.0  # weight of the policy's entropy, at least 0
     normalise_advantages: bool = True  # to mean 0 and deviation 1 in each minibatch
@@ -42,9 +40,7 @@ class PPOConfig:
 
     # Experience.
     unroll_length: int = 64  # steps a window
-    batch_size: int | None = (
-        8  # windows an update, a multiple of the lanes; None: one of every lane
-    )
+    batch_size: int | None = 8  # windows an update, a multiple of the lanes; None: one a lane
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Schulman et al. 2017, table 5: 8 environments; steps of four frames.
@@ -52,6 +48,12 @@ class PPOConfig:
             'shared_torso': True, 'discount': 0.99, 'lambda_': 0.95, 'clip_epsilon': 0.1,
             'value_cost': 1.0, 'entropy_cost': 0.01, 'num_epochs': 3, 'num_minibatches': 4,
             'learning_rate': 2.5e-4, 'learning_rate_decay_steps': 10_000_000, 'unroll_length': 128,
+            'batch_size': None,
+        },
+        # Table 3, and the clip of table 1: one environment, minibatches of 64 steps.
+        'mujoco': {
+            'discount': 0.99, 'lambda_': 0.95, 'clip_epsilon': 0.2, 'entropy_cost': 0.0,
+            'num_epochs': 10, 'num_minibatches': 32, 'learning_rate': 3e-4, 'unroll_length': 2_048,
             'batch_size': None,
         },
     }  # fmt: skip

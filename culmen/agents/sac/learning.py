@@ -5,6 +5,10 @@ Haarnoja et al. 2018 (1812.05905), algorithm 1. Departures from it:
 2. An encoder, if there is one, is taught by the critics' loss alone and shared with the policy
    (Yarats et al. 2019, 1910.01741); images may be shifted at random (DrQ, Yarats et al. 2021,
    2004.13649, with one shift of each). For vectors there is none.
+3. The temperature T is learned as log T, which also stands for T in equation 18, as in the authors'
+   first code.
+4. Every gradient is at the parameters before the update, as where the authors' first code runs all its
+   training steps at once: the policy's does not wait for the critics' step.
 """
 
 from typing import NamedTuple
@@ -93,12 +97,12 @@ def policy_loss(
 
 
 def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Array) -> jax.Array:
-    """Equation 18: the temperature rises where the policy's entropy is below its target.
+    """Equation 18, of log T: the temperature rises where the policy's entropy is below its target.
 
     Args:
         log_prob: of B drawn actions [B].
     """
-    return jnp.exp(log_temperature) * jnp.mean(jax.lax.stop_gradient(-log_prob - target_entropy))
+    return jnp.mean(jax.lax.stop_gradient(-log_prob - target_entropy)) * log_temperature
 
 
 def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig) -> LearnerCore:
@@ -151,7 +155,12 @@ def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig
 
         gradient = jax.value_and_grad(policy_loss, has_aux=True)
         (policy_value, log_prob), grads = gradient(
-            state.policy_params, critic_params.ensemble, temperature, features, policy_key, networks
+            state.policy_params,
+            state.critic_params.ensemble,
+            temperature,
+            features,
+            policy_key,
+            networks,
         )
         updates, policy_optimizer_state = optimizer.update(grads, state.policy_optimizer_state)
         policy_params = optax.apply_updates(state.policy_params, updates)

@@ -3,11 +3,13 @@
 One compiled call makes `updates_per_call` updates: the training state is donated to it, and what the
 actors read is an output of its own, so it outlives the donation. What a call gives is handed on at
 counted places: priorities and variables of call c are written and read just before the draw of call
-c + lag + 1, never when they happen to be ready. The device is not waited for before that.
+c + lag + 1, never when they happen to be ready. The device is not waited for before that; a long call
+on a CPU runs in threads of its own (culmen.components.learners.programs).
 """
 
 import collections
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -19,16 +21,19 @@ from numpy.typing import NDArray
 
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
-from culmen.components.compiling import compile_lazily
 from culmen.components.compiling import distinct
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.keys import unpack
+from culmen.components.learners.programs import InThreads
+from culmen.components.learners.programs import OneProgram
+from culmen.components.learners.programs import in_threads
 from culmen.components.packing import Packed
 from culmen.components.packing import pack
 from culmen.components.packing import unpacked
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.workers import Reader
 
@@ -53,6 +58,15 @@ class InFlight(NamedTuple):
     priorities: Any  # [updates, B], or None where no table has any; on the device
     version: int
     variables: Packed
+
+
+class _Begun(NamedTuple):
+    """A call whose results nobody has asked for yet."""
+
+    call: int
+    keys: Any
+    version: int
+    wait: Callable[[], Any]
 
 
 class _Carry(NamedTuple):
@@ -98,8 +112,11 @@ class Learner:
         )
 
         training_state, variables = jax.jit(self._init)(jax.random.key(fold_seed(seed, 'init', 0)))
-        self._carry = self._replicate(_Carry(distinct(training_state), jnp.zeros((), jnp.int32)))
-        self._update = compile_lazily(self._call, donate_argnums=0, **self._outputs())
+        self._last_carry = self._replicate(
+            _Carry(distinct(training_state), jnp.zeros((), jnp.int32))
+        )
+        self._programs: dict[int, OneProgram | InThreads] = {}  # by updates of a call
+        self._begun: collections.deque[_Begun] = collections.deque()
         self._calls = 0
         self._updates = 0
         self._in_flight: collections.deque[InFlight] = collections.deque()
@@ -118,7 +135,7 @@ class Learner:
 
     def _call(
         self, carry: _Carry, samples: Any, packed: jax.Array
-    ) -> tuple[_Carry, Packed, Packed, Any]:
+    ) -> tuple[_Carry, Packed, Metrics, Any]:
         """One compiled call: samples and contexts [updates, ...] -> carry, variables, metrics, priorities."""
 
         def one(carry: _Carry, inputs: tuple[Any, jax.Array]) -> tuple[_Carry, Any]:
@@ -140,7 +157,23 @@ class Learner:
             carry, (metrics, priorities) = jax.lax.scan(one, carry, (samples, packed))
             metrics = jax.tree_util.tree_map(lambda leaf: leaf[-1], metrics)
         variables = self._core.variables(carry.training_state.unpack())
-        return carry, pack(variables), pack(metrics), priorities
+        return carry, pack(variables), metrics, priorities
+
+    def _packed_call(self, *inputs: Any) -> tuple[_Carry, Packed, Packed, Any]:
+        carry, variables, metrics, priorities = self._call(*inputs)
+        return carry, variables, pack(metrics), priorities
+
+    def _make_program(self, samples: Any, contexts: Any) -> OneProgram | InThreads:
+        if self._mesh is None:
+            # Its arrays may be in use by the call before.
+            carry = jax.tree_util.tree_map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._last_carry
+            )
+            long = in_threads(self._call, carry, samples, contexts)
+            # What is waited for at once gains from two threads alone.
+            if long is not None and (self._lag or len(long.halves) > 1):
+                return long
+        return OneProgram(self._packed_call, donate_argnums=0, **self._outputs())
 
     # The loop's side.
 
@@ -176,25 +209,40 @@ class Learner:
             packed = np.stack(contexts)
         if self._mesh is not None:
             samples = self._shard(samples, updates)
-        self._carry, self._newest, self._metrics, priorities = self._update(
-            self._carry, samples, packed
-        )
+        if updates not in self._programs:
+            self._programs[updates] = self._make_program(samples, packed)
+        wait = self._programs[updates](self._carry_of_last(), samples, packed)
         self._updates += updates
-        self._in_flight.append(
-            InFlight(
-                self._calls,
-                [draw.keys for draw in draws],
-                priorities,
-                self._updates,
-                self._newest,
-            )
-        )
+        keys = [draw.keys for draw in draws]
+        self._begun.append(_Begun(self._calls, keys, self._updates, wait))
         self._calls += 1
         if self._calls % CHECK_PERIOD == 0:
             self.check_finite()
 
+    @property
+    def _carry(self) -> _Carry:
+        self._join()
+        return self._last_carry
+
+    def _carry_of_last(self) -> Callable[[], _Carry]:
+        """Gives what the next call goes on from, once the call before it is done."""
+        if not self._begun:
+            carry = self._last_carry
+            return lambda: carry
+        wait = self._begun[-1].wait
+        return lambda: wait()[0]
+
+    def _join(self, last_call: float = math.inf) -> None:
+        """Takes the results of the calls up to this one; those in threads are waited for."""
+        while self._begun and self._begun[0].call <= last_call:
+            call, keys, version, wait = self._begun[0]
+            self._last_carry, self._newest, self._metrics, priorities = wait()
+            self._in_flight.append(InFlight(call, keys, priorities, version, self._newest))
+            self._begun.popleft()
+
     def _settle(self, last_call: int) -> None:
         """Hands on what calls up to this one gave."""
+        self._join(last_call)
         while self._in_flight and self._in_flight[0].call <= last_call:
             flight = self._in_flight.popleft()
             if flight.priorities is not None and jax.tree_util.tree_leaves(flight.priorities):
@@ -215,6 +263,7 @@ class Learner:
     @property
     def newest_variables(self) -> Params:
         """The variables of the last update: for evaluators, checkpoints and results."""
+        self._join()
         return self._unpack(self._newest)
 
     # Reports.
@@ -227,7 +276,7 @@ class Learner:
         self.check_batch(sample_spec)
         packed = jax.ShapeDtypeStruct((4,), np.int32)
         metrics = jax.eval_shape(
-            lambda *inputs: self._call(*inputs)[2].unpack(), self._carry, sample_spec, packed
+            lambda *inputs: self._call(*inputs)[2], self._carry, sample_spec, packed
         )
         return ('loss', *sorted(set(metrics) - {'loss'}))
 
@@ -239,13 +288,14 @@ class Learner:
     @property
     def metrics(self) -> dict[str, float]:
         """The last update's metrics, fetched from the device; empty before the first."""
+        self._join()
         fetched = unpacked(jax.tree_util.tree_map(np.asarray, self._metrics))
         return {name: float(value) for name, value in fetched.items()}
 
     @property
     def num_compilations(self) -> int:
         """How often the update was compiled."""
-        return int(self._update._cache_size())
+        return sum(program.num_compilations for program in self._programs.values())
 
     def check_finite(self) -> None:
         """Looks for a loss that was not finite.
@@ -262,6 +312,7 @@ class Learner:
 
     def get_state(self) -> dict[str, Any]:
         """The training state, the counts, and what is in flight: arrays and plain values."""
+        self._join()
         return {
             'training_state': _saved(self._carry.training_state),
             'updates': self._updates,
@@ -291,7 +342,7 @@ class Learner:
         template = jax.eval_shape(Packed.unpack, self._carry.training_state)
         training_state = from_paths('training_state', template, state['training_state'])
         packed = distinct(pack(training_state, by_child=True))
-        self._carry = self._replicate(_Carry(packed, jnp.zeros((), jnp.int32)))
+        self._last_carry = self._replicate(_Carry(packed, jnp.zeros((), jnp.int32)))
         variables_template = jax.eval_shape(Packed.unpack, self._newest)
 
         def variables(arrays: dict[str, NDArray[Any]]) -> Packed:

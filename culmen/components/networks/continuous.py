@@ -14,6 +14,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.torsos import LayerNormMLPTorso
@@ -86,14 +87,20 @@ def make_continuous_networks(
         encoder_channels: of each convolution of the encoder, where an image is observed.
     """
     observes_image = hasattr(spec.observation, 'shape') and is_image(spec.observation)
-    torso: Any = LayerNormMLPTorso if layer_norm else MLPTorso
+
+    def torso() -> Any:
+        if layer_norm:
+            return LayerNormMLPTorso(hidden_sizes)
+        return MLPTorso(hidden_sizes, w_init=FAN_IN_UNIFORM)
 
     def policy(features: jax.Array) -> Any:
-        return policy_head()(torso(hidden_sizes)(features))
+        return policy_head()(torso()(features))
 
     def critic(features: jax.Array, action: jax.Array) -> jax.Array:
-        hidden = torso(hidden_sizes)({'action': action, 'features': features})
-        return hk.Linear(1)(hidden)[..., 0] if num_atoms is None else hk.Linear(num_atoms)(hidden)
+        hidden = torso()({'action': action, 'features': features})
+        if num_atoms is None:
+            return hk.Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
+        return hk.Linear(num_atoms)(hidden)
 
     def encode(observation: Nest) -> jax.Array:
         if observes_image:

@@ -25,3 +25,7 @@ class Orthogonal(hk.initializers.Initializer):
         # With the signs of the diagonal the distribution is uniform.
         q = q * jnp.sign(jnp.diag(r))[None]
         return self._scale * (q if tuple(shape) == tall else q.T)
+
+
+# Weights of f inputs, uniform in [-1 / sqrt(f), 1 / sqrt(f)]: Lillicrap et al. 2015 (1509.02971), section 7.
+FAN_IN_UNIFORM = hk.initializers.VarianceScaling(1 / 3, 'fan_in', 'uniform')

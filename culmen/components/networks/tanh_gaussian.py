@@ -11,6 +11,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.core.types import Array
 
 LOG_SCALE_MIN, LOG_SCALE_MAX = -20.0, 2.0
@@ -59,5 +60,6 @@ class TanhGaussianHead(hk.Module):
 
     def __call__(self, features: jax.Array) -> TanhGaussian:
         """float32[B, D] -> TanhGaussian with leaves float32[B, size]."""
-        mean, log_scale = jnp.split(hk.Linear(2 * self._size)(features), 2, axis=-1)
+        both = hk.Linear(2 * self._size, w_init=FAN_IN_UNIFORM)(features)
+        mean, log_scale = jnp.split(both, 2, axis=-1)
         return TanhGaussian(mean, jnp.clip(log_scale, LOG_SCALE_MIN, LOG_SCALE_MAX))

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from culmen.components.packing import Packed
 from culmen.components.replay.items import may_be_short
+from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.recorder import leaf_data
 from culmen.components.replay.recorder import read_shard
 from culmen.components.replay.recorder import read_spec
 from culmen.components.replay.recorder import shards
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Gather
-from culmen.components.replay.rows import Leaf
 from culmen.components.replay.rows import Rows
 from culmen.components.replay.windows import Cutter
 from culmen.core.experience import Dataset

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.rows import Arrays
-from culmen.components.replay.rows import Leaf
 from culmen.components.replay.rows import Rows
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest

@@ -9,7 +9,6 @@ are gathered. Knows nothing of items, of rates or of priorities.
 
 from collections.abc import Iterator
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,11 +20,12 @@ from culmen.components.replay.batch import BatchLayout
 from culmen.components.replay.batch import Field
 from culmen.components.replay.batch import LeafPlan
 from culmen.components.replay.batch import record_type
+from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.leaves import decision_half
+from culmen.components.replay.leaves import timestep_half
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import StackedArray
-from culmen.core.specs import leaf_paths
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -33,22 +33,6 @@ from culmen.core.types import TimeStep
 _RECORD_BYTES = 256  # Leaves up to this size share the record.
 
 Arrays = dict[str, NDArray[Any]]
-
-
-class Leaf(NamedTuple):
-    """One array of a row."""
-
-    path: str  # 'reward', 'observation/pixels' ...
-    shape: tuple[int, ...]  # of one lane
-    dtype: np.dtype[Any]
-    num_frames: int  # of a stack; 1 where frames are not stacked
-
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        """Shape of what a row stores: of a stack one frame."""
-        if self.num_frames == 1:
-            return self.shape
-        return (*self.shape[:-1], self.shape[-1] // self.num_frames)
 
 
 class Rows:
@@ -73,18 +57,10 @@ class Rows:
         self.num_ticks = num_ticks
         self.next_tick = 0  # the first that is not closed
         self.is_open = False
-        timestep = (spec.reward, spec.discount, spec.observation)
-        decision = (action, extras)
-        self._timestep_tree: Any = jax.tree_util.tree_structure(timestep)
-        self._decision_tree: Any = jax.tree_util.tree_structure(decision)
-        self.tree: Any = jax.tree_util.tree_structure(timestep + decision)
-        self._timestep_leaves = (
-            row_leaves('reward', spec.reward, np.float32)
-            + row_leaves('discount', spec.discount, np.float32)
-            + row_leaves('observation', spec.observation)
-        )
-        self._decision_leaves = row_leaves('action', action) + row_leaves('extras', extras)
-        self.leaves = {leaf.path: leaf for leaf in self._timestep_leaves + self._decision_leaves}
+        self._timestep, self._decision = timestep_half(spec), decision_half(action, extras)
+        nests = (spec.reward, spec.discount, spec.observation, action, extras)
+        self.tree: Any = jax.tree_util.tree_structure(nests)
+        self.leaves = {leaf.path: leaf for leaf in self._timestep.leaves + self._decision.leaves}
         self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
 
         word = np.dtype(np.int32)
@@ -108,7 +84,7 @@ class Rows:
     def _allocate(self, num_ticks: int) -> None:
         lanes = self.num_lanes
         size = self._record_dtype.itemsize + sum(
-            int(np.prod(leaf.stored_shape)) * leaf.dtype.itemsize
+            int(np.prod(stored_shape(leaf))) * leaf.dtype.itemsize
             for leaf in self.leaves.values()
             if not is_small(leaf)
         )
@@ -117,7 +93,7 @@ class Rows:
             views = {name: record[name] for name in self._record_dtype.names or ()}
             for leaf in self.leaves.values():
                 if not is_small(leaf):
-                    views[leaf.path] = np.empty((num_ticks, lanes, *leaf.stored_shape), leaf.dtype)
+                    views[leaf.path] = np.empty((num_ticks, lanes, *stored_shape(leaf)), leaf.dtype)
         except MemoryError as error:
             gib = size * num_ticks * lanes / 2**30
             raise MemoryError(
@@ -129,13 +105,13 @@ class Rows:
         self._views = views
         # [num_ticks * B, ...], for gathering.
         self.flat = {
-            leaf.path: views[leaf.path].reshape(-1, *leaf.stored_shape)
+            leaf.path: views[leaf.path].reshape(-1, *stored_shape(leaf))
             for leaf in self.leaves.values()
             if not is_small(leaf)
         }
         self._step_type, self._version = views['step_type'], views['version']
-        self._timestep_views = [views[leaf.path] for leaf in self._timestep_leaves]
-        self._decision_views = [views[leaf.path] for leaf in self._decision_leaves]
+        self._timestep_views = [views[leaf.path] for leaf in self._timestep.leaves]
+        self._decision_views = [views[leaf.path] for leaf in self._decision.leaves]
 
     def open(self, timestep: TimeStep) -> None:
         """Opens the row of every lane, over the oldest tick where the rings are full.
@@ -144,12 +120,10 @@ class Rows:
         """
         if not self._checked:
             nests = (timestep.reward, timestep.discount, timestep.observation)
-            check_leaves(
-                ('reward', 'discount', 'observation'), nests, self._timestep_leaves, self.num_lanes
-            )
+            self._timestep.check(nests, self.num_lanes)
             self._checked = True
         slot = self.next_tick % self.num_ticks
-        leaves = self._timestep_tree.flatten_up_to(timestep[1:])
+        leaves = self._timestep.tree.flatten_up_to(timestep[1:])
         self._step_type[slot] = timestep.step_type
         if self.max_frames == 1:
             for view, value in zip(self._timestep_views, leaves):
@@ -164,17 +138,17 @@ class Rows:
             first[:] = True
         self._age = np.where(first, 0, np.minimum(self._age + 1, self.max_frames - 1))
         self._views['age'][slot] = self._age
-        for leaf, view, value in zip(self._timestep_leaves, self._timestep_views, values):
+        for leaf, view, value in zip(self._timestep.leaves, self._timestep_views, values):
             if leaf.num_frames == 1:
                 view[slot] = value
             else:
                 value = np.asarray(value)
-                view[slot] = value[..., -leaf.stored_shape[-1] :]
+                view[slot] = value[..., -stored_shape(leaf)[-1] :]
                 self._check_stack(leaf, first, value)
 
     def _check_stack(self, leaf: Leaf, first: NDArray[Any], value: NDArray[Any]) -> None:
         """Compares a stack with the one before it: one line of pixels a tick, each in turn."""
-        channels = leaf.stored_shape[-1]
+        channels = stored_shape(leaf)[-1]
         line: Any = (slice(None), self.next_tick % value.shape[1]) if value.ndim > 2 else ...
         older = value[line][..., :-channels]
         expected = self._expected.get(leaf.path)
@@ -198,12 +172,10 @@ class Rows:
         Raises: ValueError that names the leaf that does not fit its spec.
         """
         if not self._decision_checked:
-            check_leaves(
-                ('action', 'extras'), (action, extras), self._decision_leaves, self.num_lanes
-            )
+            self._decision.check((action, extras), self.num_lanes)
             self._decision_checked = True
         slot = self.next_tick % self.num_ticks
-        leaves = self._decision_tree.flatten_up_to((action, extras))
+        leaves = self._decision.tree.flatten_up_to((action, extras))
         for view, value in zip(self._decision_views, leaves):
             view[slot] = value
         self._version[slot] = version
@@ -231,7 +203,7 @@ class Rows:
 
     def paths(self, of_open_row: bool = False) -> list[str]:
         """Names of what is stored of a row; of an open row, what is known before its action."""
-        leaves = self._timestep_leaves + ([] if of_open_row else self._decision_leaves)
+        leaves = self._timestep.leaves + ([] if of_open_row else self._decision.leaves)
         names = ['step_type'] + (['age'] if self.max_frames > 1 else [])
         return names + ([] if of_open_row else ['version']) + [leaf.path for leaf in leaves]
 
@@ -390,47 +362,18 @@ def plan_leaf(
     return LeafPlan(leaf.path, fields.get(leaf.path), times, zero_padding)
 
 
-def row_leaves(name: str, nest: Nest, dtype: Any = None) -> list[Leaf]:
-    """The leaves of a part of a row, from its specs or shapes; `dtype` in place of theirs."""
-    return [
-        Leaf(
-            path,
-            tuple(leaf.shape),
-            np.dtype(dtype or leaf.dtype),
-            leaf.num_frames if isinstance(leaf, StackedArray) else 1,
-        )
-        for path, leaf in leaf_paths(nest, name)
-    ]
-
-
-def check_leaves(
-    names: tuple[str, ...], nests: tuple[Nest, ...], leaves: list[Leaf], num_lanes: int
-) -> None:
-    """Holds parts of a row of all lanes, arrays traced or not, to what a table stores.
-
-    Raises: ValueError that names the leaf that does not fit.
-    """
-    given = [item for name, nest in zip(names, nests) for item in leaf_paths(nest, name)]
-    wanted = [leaf.path for leaf in leaves]
-    if [path for path, _ in given] != wanted:
-        got = [path for path, _ in given]
-        raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
-    for leaf, (path, value) in zip(leaves, given):
-        shape = np.shape(value)
-        dtype = value.dtype if hasattr(value, 'dtype') else np.asarray(value).dtype
-        wanted_shape = (num_lanes, *leaf.shape)
-        if shape != wanted_shape:
-            raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
-        if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
-            raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
+def stored_shape(leaf: Leaf) -> tuple[int, ...]:
+    """Shape of what a row stores of a lane: of a stack one frame."""
+    if leaf.num_frames == 1:
+        return leaf.shape
+    return (*leaf.shape[:-1], leaf.shape[-1] // leaf.num_frames)
 
 
 def is_small(leaf: Leaf) -> bool:
     """Whether a leaf has its place in the record."""
-    size = int(np.prod(leaf.shape)) * leaf.dtype.itemsize
     return (
         leaf.num_frames == 1
-        and size <= _RECORD_BYTES
+        and leaf.nbytes <= _RECORD_BYTES
         and leaf.dtype.kind in 'biuf'
         and leaf.dtype.itemsize <= WORD
     )

@@ -1,7 +1,6 @@
 """DQN's other options: the update around the loss, acting, the network, what experience asks for."""
 
 import dataclasses
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -283,19 +282,3 @@ def test_a_value_out_of_range_is_refused_by_name(field, value, words):
 def test_a_value_of_a_wrong_type_is_refused_by_name(field, value, words):
     with pytest.raises(TypeError, match=words):
         dqn.DQN(**{field: value})
-
-
-def test_presets_are_settings():
-    assert set(dqn.DQN.presets) >= {'atari', 'minatar'}
-    for name, preset in dqn.DQN.presets.items():
-        agent = dqn.DQN(**preset)
-        assert agent != dqn.DQN(), name
-        agent.build(SPEC)
-
-
-def test_every_option_is_tested():
-    """A field that no test of this folder sets is a field that may be ignored unnoticed."""
-    folder = pathlib.Path(__file__).parent
-    text = ''.join((folder / name).read_text() for name in ('test_loss.py', 'test_options.py'))
-    for field in dataclasses.fields(dqn.DQN):
-        assert f'{field.name}=' in text or f"'{field.name}':" in text, field.name

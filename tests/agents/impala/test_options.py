@@ -1,8 +1,5 @@
 """The other options of A2C and IMPALA: the update around the loss, the network, the experience."""
 
-import dataclasses
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -199,18 +196,3 @@ def test_a_value_out_of_range_is_refused_by_name(field, value, words):
 def test_a_value_of_a_wrong_type_is_refused_by_name():
     with pytest.raises(TypeError, match="A2C.core must be one of 'none', 'lstm', 'gru'"):
         impala.A2C(core='rnn')
-
-
-def test_presets_are_settings():
-    assert set(impala.IMPALA.presets) >= {'atari'}
-    image = registry.discrete_spec(6, (84, 84, 4))
-    for preset in impala.IMPALA.presets.values():
-        impala.IMPALA(**preset).build(image)
-
-
-def test_every_option_is_tested():
-    """A field that no test of this folder sets is a field that may be ignored unnoticed."""
-    folder = pathlib.Path(__file__).parent
-    text = ''.join((folder / name).read_text() for name in ('test_loss.py', 'test_options.py'))
-    for field in dataclasses.fields(impala.IMPALA):
-        assert f'{field.name}=' in text or f"'{field.name}':" in text, field.name

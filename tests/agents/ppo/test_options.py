@@ -1,8 +1,5 @@
 """PPO's other options: the epochs around the loss, the network, the experience."""
 
-import dataclasses
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,17 +243,3 @@ def test_activation_and_initial_log_scale():
 def test_a_value_out_of_range_is_refused_by_name(field, value, words):
     with pytest.raises(ValueError, match=words):
         ppo.PPO(**{field: value})
-
-
-def test_presets_are_settings():
-    image = registry.discrete_spec(6, (84, 84, 4))
-    for preset in ppo.PPO.presets.values():
-        ppo.PPO(**preset).build(image)
-
-
-def test_every_option_is_tested():
-    """A field that no test of this folder sets is a field that may be ignored unnoticed."""
-    folder = pathlib.Path(__file__).parent
-    text = ''.join((folder / name).read_text() for name in ('test_loss.py', 'test_options.py'))
-    for field in dataclasses.fields(ppo.PPO):
-        assert f'{field.name}=' in text or f"'{field.name}':" in text, field.name

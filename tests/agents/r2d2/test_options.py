@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -340,20 +339,3 @@ def test_a_value_out_of_range_is_refused_by_name(field, value, words):
 def test_a_value_of_a_wrong_type_is_refused_by_name(field, value, words):
     with pytest.raises(TypeError, match=words):
         r2d2.R2D2(**{field: value})
-
-
-def test_presets_are_settings():
-    assert set(r2d2.R2D2.presets) >= {'atari'}
-    image = registry.discrete_spec(6, (84, 84, 4))
-    for name, preset in r2d2.R2D2.presets.items():
-        agent = r2d2.R2D2(**preset)
-        assert agent != r2d2.R2D2(), name
-        agent.build(image)
-
-
-def test_every_option_is_tested():
-    """A field that no test of this folder sets is a field that may be ignored unnoticed."""
-    folder = pathlib.Path(__file__).parent
-    text = ''.join((folder / name).read_text() for name in ('test_loss.py', 'test_options.py'))
-    for field in dataclasses.fields(r2d2.R2D2):
-        assert f'{field.name}=' in text or f"'{field.name}':" in text, field.name

@@ -117,8 +117,8 @@ def test_the_temperature_s_loss(target_entropy, falls):
     value, grad = jax.value_and_grad(learning.temperature_loss)(
         jnp.log(0.5), log_prob, target_entropy
     )
-    assert value == pytest.approx(0.5 * (1.5 - target_entropy), rel=1e-6)
-    assert grad == pytest.approx(0.5 * (1.5 - target_entropy), rel=1e-6)
+    assert value == pytest.approx(np.log(0.5) * (1.5 - target_entropy), rel=1e-6)
+    assert grad == pytest.approx(1.5 - target_entropy, rel=1e-6)
     assert (grad > 0) == falls
 
 
@@ -170,10 +170,10 @@ def test_discount(discount):
     assert metrics['loss'] == pytest.approx(np.sum(np.mean(0.5 * (y - q) ** 2, axis=1)), rel=1e-5)
 
 
-def test_the_policy_climbs_the_critics_as_they_are_after_their_step():
+def test_the_policy_climbs_the_critics_as_they_were_before_their_step():
     settings = {'learning_rate': 10.0, 'temperature': 0.0}
-    (_, after), metrics = update(**settings)
-    weights = np.asarray(after.critic_params.ensemble)
+    (before, _), metrics = update(**settings)
+    weights = np.asarray(before.critic_params.ensemble)
     action, _ = drawn(jax.random.split(jax.random.key(0), 4)[1])
     q = weights[:, None] * np.array([1.0, -1.0]) + action
     assert metrics['policy_loss'] == pytest.approx(-np.mean(q.min(axis=0)), rel=1e-4)

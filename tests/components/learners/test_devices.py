@@ -136,7 +136,9 @@ def observe(row: registry.Row) -> dict[str, Any]:
         return float(np.linalg.norm(flat(learner.newest_variables) - final) / np.linalg.norm(final))
 
     sharded = several._shard(drawn[0], 1)
-    compiled = several._update.lower(several._carry, sharded, streams.packed(0)).compile()
+    compiled = (
+        several._programs[1]._compiled.lower(several._carry, sharded, streams.packed(0)).compile()
+    )
     state = jax.tree_util.tree_leaves((several._carry, several.newest_variables))
     seen = {
         'moved': float(np.linalg.norm(final - initial) / np.linalg.norm(final)),

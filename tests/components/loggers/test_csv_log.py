@@ -166,14 +166,14 @@ def test_a_closed_log_is_still_read(tmp_path):
 
 
 def test_rows_reach_the_file_in_time(tmp_path):
-    log = CsvLog(tmp_path / 'a.csv', COLUMNS, flush_every=0.05)
-    write_rows(log, range(3))
-    log.flush()
-    write_rows(log, [3])
-    assert len(read_csv(tmp_path / 'a.csv')) == 3
-    time.sleep(0.06)
-    log.poll()
-    assert len(read_csv(tmp_path / 'a.csv')) == 4
+    for flush_every, rows in ((100.0, 3), (0.05, 4)):
+        log = CsvLog(tmp_path / f'{rows}.csv', COLUMNS, flush_every=flush_every)
+        write_rows(log, range(3))
+        log.flush()
+        write_rows(log, [3])
+        time.sleep(0.06)
+        log.poll()
+        assert len(read_csv(tmp_path / f'{rows}.csv')) == rows
 
 
 def test_a_full_disk_is_one_error_and_loses_nothing_written(tmp_path):

@@ -191,6 +191,20 @@ def test_a_vector_is_encoded_as_it_is():
     assert networks.policy(policy_params, features).mean.shape == (2, 2)
 
 
+def test_weights_begin_uniform_in_the_root_of_their_inputs():
+    spec = registry.continuous_spec()
+    sizes = (400, 200)
+    networks = make_continuous_networks(spec, lambda: TanhGaussianHead(2), 2, sizes, num_critics=9)
+    policy_params, params = jax.jit(networks.init)(jax.random.key(0))
+    leaves = jax.tree_util.tree_leaves((policy_params, params))
+    weights = [leaf for leaf in leaves if leaf.ndim > 1 and leaf.shape[-2] >= 200]
+    assert len(weights) == 4
+    for w in weights:
+        bound = w.shape[-2] ** -0.5
+        assert 0.99 * bound < abs(w).max() <= bound
+        np.testing.assert_allclose(w.std(), bound / 3**0.5, rtol=0.05)
+
+
 def test_hidden_sizes():
     _, policy_params, params = make()
     shapes = {leaf.shape for leaf in jax.tree_util.tree_leaves(policy_params)}

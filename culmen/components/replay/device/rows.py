@@ -19,10 +19,10 @@ from culmen.components.replay.batch import record_type
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import write_at
-from culmen.components.replay.rows import check_leaves
+from culmen.components.replay.leaves import decision_half
+from culmen.components.replay.leaves import timestep_half
 from culmen.components.replay.rows import is_small
 from culmen.components.replay.rows import plan_leaf
-from culmen.components.replay.rows import row_leaves
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
@@ -37,25 +37,21 @@ class RowLeaves:
     def __init__(self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int) -> None:
         """Args: spec: of one environment; action, extras: shapes and dtypes of one lane's."""
         self.num_lanes = num_lanes
-        timestep, decision = (spec.reward, spec.discount, spec.observation), (action, extras)
-        self.tree: Any = jax.tree_util.tree_structure(timestep + decision)
-        self.timestep = (
-            row_leaves('reward', spec.reward, np.float32)
-            + row_leaves('discount', spec.discount, np.float32)
-            + row_leaves('observation', spec.observation)
-        )
-        self.decision = row_leaves('action', action) + row_leaves('extras', extras)
+        nests = (spec.reward, spec.discount, spec.observation, action, extras)
+        self.tree: Any = jax.tree_util.tree_structure(nests)
+        self._timestep_half = timestep_half(spec)
+        self._decision_half = decision_half(action, extras)
         # A stack of frames is an array like any other here.
         self.timestep, self.decision = (
-            [leaf._replace(num_frames=1) for leaf in leaves]
-            for leaves in (self.timestep, self.decision)
+            [leaf._replace(num_frames=1) for leaf in half.leaves]
+            for half in (self._timestep_half, self._decision_half)
         )
         self.all = {leaf.path: leaf for leaf in self.timestep + self.decision}
 
     def of_timestep(self, timestep: TimeStep) -> dict[str, jax.Array]:
         """[B, ...] by path, step_type among them. Raises: ValueError that names a leaf that does not fit."""
         nests = (timestep.reward, timestep.discount, timestep.observation)
-        check_leaves(('reward', 'discount', 'observation'), nests, self.timestep, self.num_lanes)
+        self._timestep_half.check(nests, self.num_lanes)
         values = jax.tree_util.tree_leaves(nests)
         return {
             'step_type': jnp.asarray(timestep.step_type, jnp.int32),
@@ -64,7 +60,7 @@ class RowLeaves:
 
     def of_decision(self, action: Nest, extras: Nest, version: Any) -> dict[str, jax.Array]:
         """[B, ...] by path, version among them. Raises: ValueError that names a leaf that does not fit."""
-        check_leaves(('action', 'extras'), (action, extras), self.decision, self.num_lanes)
+        self._decision_half.check((action, extras), self.num_lanes)
         values = jax.tree_util.tree_leaves((action, extras))
         return {
             'version': jnp.full(self.num_lanes, version, jnp.int32),

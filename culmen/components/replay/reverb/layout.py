@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.leaves import Half
+from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.leaves import decision_half
+from culmen.components.replay.leaves import timestep_half
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import StackedArray
-from culmen.core.specs import leaf_paths
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -29,48 +30,18 @@ _SMALL_BYTES = 256  # Leaves up to this size share a column.
 Columns = dict[str, NDArray[Any]]  # by name, uint8[B, bytes]: one tick of all lanes
 
 
-class _Leaf(NamedTuple):
-    path: str
-    shape: tuple[int, ...]  # of one lane
-    dtype: np.dtype[Any]
-    num_frames: int  # of a stack; 1 where frames are not stacked
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    @property
-    def is_small(self) -> bool:
-        return self.nbytes <= _SMALL_BYTES and self.dtype.kind in 'biufc'
-
-
 class _Part:
     """The leaves that one half of a tick writes, and their columns."""
 
-    def __init__(self, names: tuple[str, ...], nests: tuple[Nest, ...], extra: str) -> None:
-        self.names = names
-        self.tree: Any = jax.tree_util.tree_structure(nests)
-        self.leaves = [leaf for name, nest in zip(names, nests) for leaf in _leaves_of(name, nest)]
+    def __init__(self, half: Half, extra: str) -> None:
+        """Args: extra: an int32 beside them in the column that small leaves share."""
+        self.check, self.tree, self.leaves = half.check, half.tree, half.leaves
         self.record = np.dtype(
             [(extra, np.int32)]
-            + [(leaf.path, leaf.dtype, leaf.shape) for leaf in self.leaves if leaf.is_small],
+            + [(leaf.path, leaf.dtype, leaf.shape) for leaf in self.leaves if _is_small(leaf)],
             align=True,
         )
-        self.large = [leaf for leaf in self.leaves if not leaf.is_small]
-
-    def check(self, nests: tuple[Nest, ...], num_lanes: int) -> None:
-        given = [item for name, nest in zip(self.names, nests) for item in leaf_paths(nest, name)]
-        wanted = [leaf.path for leaf in self.leaves]
-        if [path for path, _ in given] != wanted:
-            got = [path for path, _ in given]
-            raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
-        for leaf, (path, value) in zip(self.leaves, given):
-            shape, dtype = np.shape(value), np.asarray(value).dtype
-            if shape != (num_lanes, *leaf.shape):
-                wanted_shape = (num_lanes, *leaf.shape)
-                raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
-            if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
-                raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
+        self.large = [leaf for leaf in self.leaves if not _is_small(leaf)]
 
     def columns(
         self, column: str, extra: Any, nests: tuple[Nest, ...], num_lanes: int
@@ -81,7 +52,7 @@ class _Part:
         record[self.record.names[0]] = extra  # type: ignore[index]
         columns = {}
         for leaf, value in zip(self.leaves, values):
-            if leaf.is_small:
+            if _is_small(leaf):
                 record[leaf.path] = value
             else:
                 own = np.array(value, leaf.dtype, order='C').reshape(num_lanes, -1)
@@ -96,12 +67,8 @@ class RowLayout:
     def __init__(self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int) -> None:
         """Args: spec: of one environment. action, extras: shapes and dtypes of one lane's."""
         self._num_lanes = num_lanes
-        self.before = _Part(
-            ('reward', 'discount', 'observation'),
-            (_as_float32(spec.reward), _as_float32(spec.discount), spec.observation),
-            'step_type',
-        )
-        self.after = _Part(('action', 'extras'), (action, extras), 'version')
+        self.before = _Part(timestep_half(spec), 'step_type')
+        self.after = _Part(decision_half(action, extras), 'version')
         self.paths = [leaf.path for leaf in self.before.leaves + self.after.leaves]
         self._stacks = [
             (i, leaf) for i, leaf in enumerate(self.before.leaves) if leaf.num_frames > 1
@@ -135,7 +102,7 @@ class RowLayout:
             self._checked[1] = True
         return self.after.columns('after', version, (action, extras), self._num_lanes)[0]
 
-    def _check_stack(self, leaf: _Leaf, first: NDArray[Any], stack: NDArray[Any]) -> None:
+    def _check_stack(self, leaf: Leaf, first: NDArray[Any], stack: NDArray[Any]) -> None:
         channels = leaf.shape[-1] // leaf.num_frames
         older, newer = stack[..., :-channels], stack[..., channels:]
         expected = self._newest.get(leaf.path)
@@ -222,7 +189,7 @@ class ItemLayout:
         ):
             leaves = []
             for leaf in part.leaves:
-                if leaf.is_small:
+                if _is_small(leaf):
                     leaves.append(self._small(leaf, record, rows, padding))
                 else:
                     leaves.append(self._large(leaf, items, column, rows, num))
@@ -247,7 +214,7 @@ class ItemLayout:
         return out.view(record)[..., 0]
 
     def _small(
-        self, leaf: _Leaf, record: NDArray[Any], rows: int, padding: NDArray[Any] | None
+        self, leaf: Leaf, record: NDArray[Any], rows: int, padding: NDArray[Any] | None
     ) -> NDArray[Any]:
         values = record[leaf.path]
         if leaf.path in self._first:
@@ -258,7 +225,7 @@ class ItemLayout:
             values[: len(padding)][padding[:, :rows]] = 0
         return values
 
-    def _large(self, leaf: _Leaf, items: Any, column: int, rows: int, num: int) -> NDArray[Any]:
+    def _large(self, leaf: Leaf, items: Any, column: int, rows: int, num: int) -> NDArray[Any]:
         if leaf.path in self._first:
             out = _filled(items, column, 1, num, leaf.nbytes, repeats=False)
         elif leaf.path in self._ends:
@@ -287,22 +254,9 @@ def _filled(
     return out
 
 
-def _repeats(leaf: _Leaf) -> bool:
+def _is_small(leaf: Leaf) -> bool:
+    return leaf.nbytes <= _SMALL_BYTES and leaf.dtype.kind in 'biufc'
+
+
+def _repeats(leaf: Leaf) -> bool:
     return leaf.path.split('/')[0] == 'observation'
-
-
-def _as_float32(nest: Nest) -> Nest:
-    make: Any = jax.ShapeDtypeStruct
-    return jax.tree_util.tree_map(lambda leaf: make(leaf.shape, np.float32), nest)
-
-
-def _leaves_of(name: str, nest: Nest) -> list[_Leaf]:
-    return [
-        _Leaf(
-            path,
-            tuple(leaf.shape),
-            np.dtype(leaf.dtype),
-            leaf.num_frames if isinstance(leaf, StackedArray) else 1,
-        )
-        for path, leaf in leaf_paths(nest, name)
-    ]

@@ -1,0 +1,272 @@
+"""How a learner's call is run: as one program, or, where it is long, in threads of its own on a CPU.
+
+A CPU runs what one thread asks of JAX in turn, so acting waits for an update that takes milliseconds,
+though another core is free; and XLA gains little from a second core in a product of matrices that is
+done in 100 microseconds. A long call is therefore given to a thread, and one whose results fall in two
+halves that hardly share work (the critics' and the policy's, say) becomes two programs in two threads.
+What is computed follows from the call's shapes alone: with one core the same programs run in turn.
+"""
+
+import contextlib
+import functools
+import math
+import operator
+import os
+from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.compiling import compile_lazily
+from culmen.components.compiling import usable_cores
+
+# Operations below which handing a call to a thread takes longer than it saves: about half a millisecond.
+_LONG = 1e8
+# Of a call's operations, what the longer of two halves may have.
+_MOST = 0.7
+
+Outputs = Any
+
+
+class OneProgram:
+    """A call as one program, begun where it is asked for; JAX gives its results when they are ready."""
+
+    def __init__(self, function: Callable[..., Outputs], **options: Any) -> None:
+        """Args: function: to compile; options: of `jax.jit`."""
+        self._compiled = compile_lazily(function, **options)
+
+    def __call__(self, carry: Callable[[], Any], *arguments: Any) -> Callable[[], Outputs]:
+        """Begins the call; what it gives are its results. Args: carry: gives the first argument."""
+        results = self._compiled(carry(), *arguments)
+        return lambda: results
+
+    @property
+    def num_compilations(self) -> int:
+        """How often the call was compiled."""
+        return int(self._compiled._cache_size())
+
+
+class InThreads:
+    """A call as one or two programs, each in a thread of its own where there is a core for it."""
+
+    def __init__(
+        self,
+        function: Callable[..., Outputs],
+        carry: Any,
+        structure: Any,
+        halves: Sequence[Sequence[int]],
+        readers: Sequence[int],
+    ) -> None:
+        """Makes the programs; each compiles at its first call.
+
+        Args:
+            function: the call, of a carry that it may overwrite, and other arguments.
+            carry: shapes and dtypes of arrays.
+            structure: of its results.
+            halves: which leaves of its results each program gives.
+            readers: of each leaf of the carry, the programs that read it, a bit for each.
+        """
+        self.halves = halves
+        self._structure = structure
+        # A program may overwrite what no other reads.
+        self._reads = [
+            (
+                [i for i, bits in enumerate(readers) if bits == 1 << number],
+                [i for i, bits in enumerate(readers) if bits >> number & 1 and bits != 1 << number],
+            )
+            for number in range(len(halves))
+        ]
+        self._compiled = [
+            compile_lazily(_only(function, carry, reads, half), donate_argnums=0)
+            for reads, half in zip(self._reads, halves, strict=True)
+        ]
+
+    def __call__(self, carry: Callable[[], Any], *arguments: Any) -> Callable[[], Outputs]:
+        """Begins the call; what it gives waits for its results.
+
+        Args:
+            carry: gives the first argument, or waits for it: a thread goes from call to call by itself.
+            arguments: the others.
+        """
+        programs = [
+            functools.partial(_run, *each, carry, arguments)
+            for each in zip(self._compiled, self._reads, strict=True)
+        ]
+        if num_threads() < 2:
+            results = self._join(programs)
+            return lambda: results
+        begun = [
+            thread.submit(program).result
+            for thread, program in zip(_threads(), programs, strict=False)
+        ]
+        return functools.cache(functools.partial(self._join, begun))
+
+    def _join(self, begun: Sequence[Callable[[], Any]]) -> Outputs:
+        leaves: dict[int, Any] = {}
+        for half, wait in zip(self.halves, begun, strict=True):
+            leaves.update(zip(half, wait(), strict=True))
+        return self._structure.unflatten([leaves[i] for i in range(len(leaves))])
+
+    @property
+    def num_compilations(self) -> int:
+        """How often the call was compiled."""
+        return max(int(each._cache_size()) for each in self._compiled)
+
+
+Reads = tuple[Sequence[int], Sequence[int]]  # leaves of the carry: of one program alone, of both
+
+
+def _only(
+    function: Callable[..., Outputs], carry: Any, reads: Reads, half: Sequence[int]
+) -> Callable[..., Outputs]:
+    shapes, structure = jax.tree_util.tree_flatten(carry)
+
+    def give(own: Sequence[Any], shared: Sequence[Any], *arguments: Any) -> list[Any]:
+        given = dict(zip([*reads[0], *reads[1]], [*own, *shared], strict=True))
+        leaves = [
+            given[i] if i in given else jnp.zeros(leaf.shape, leaf.dtype)  # which this half ignores
+            for i, leaf in enumerate(shapes)
+        ]
+        results = jax.tree_util.tree_leaves(function(structure.unflatten(leaves), *arguments))
+        return [results[i] for i in half]
+
+    return give
+
+
+def _run(
+    compiled: Callable[..., Any], reads: Reads, carry: Callable[[], Any], arguments: Sequence[Any]
+) -> Any:
+    leaves = jax.tree_util.tree_leaves(carry())
+    own, shared = ([leaves[i] for i in part] for part in reads)
+    return jax.block_until_ready(compiled(own, shared, *arguments))
+
+
+@functools.cache
+def num_threads() -> int:
+    """Threads that long calls have: two, or none where this process may use one core."""
+    return 2 if len(usable_cores()) > 1 else 0
+
+
+@functools.cache
+def _threads() -> list[ThreadPoolExecutor]:
+    """Each on its half of the cores: a scheduler may leave both on one for milliseconds."""
+    cores = usable_cores()
+    half = len(cores) // 2
+    return [
+        ThreadPoolExecutor(1, 'update', _keep_to, (part,)) for part in (cores[half:], cores[:half])
+    ]
+
+
+def _keep_to(cores: Sequence[int]) -> None:
+    if hasattr(os, 'sched_setaffinity'):
+        with contextlib.suppress(OSError):  # where that is forbidden, only slower
+            os.sched_setaffinity(0, cores)
+
+
+def in_threads(
+    function: Callable[..., Outputs], carry: Any, samples: Any, contexts: Any
+) -> InThreads | None:
+    """The programs of a long call on a CPU.
+
+    Args:
+        function: the call, of these three.
+        carry: shapes and dtypes of arrays.
+        samples, contexts: arrays, or their shapes and dtypes; samples [B, T, ...].
+    Returns: the programs; None where the call is short, or JAX has another device.
+    """
+    if jax.default_backend() != 'cpu':
+        return None
+    rows = max(
+        (math.prod(np.shape(leaf)[:2]) for leaf in jax.tree_util.tree_leaves(samples)), default=0
+    )
+    weights = max((np.size(leaf) for leaf in jax.tree_util.tree_leaves(carry)), default=0)
+    if rows * weights < _LONG / 10:  # far from long: not worth to trace
+        return None
+    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(carry, samples, contexts)
+    costs, inputs = _operations_by_results(jaxpr.jaxpr)
+    if sum(costs.values()) < _LONG:
+        return None
+    halves = _halves(costs, len(jaxpr.jaxpr.outvars))
+    bits = [sum(1 << result for result in half) for half in halves]
+    readers = [
+        sum(1 << number for number, half in enumerate(bits) if needed & half)
+        for needed in inputs[: jax.tree_util.tree_structure(carry).num_leaves]
+    ]
+    structure = jax.tree_util.tree_structure(shapes)
+    return InThreads(function, carry, structure, halves, readers)
+
+
+def _halves(costs: dict[int, float], number: int) -> list[list[int]]:
+    """Which results each program gives: all of them one, or two where those hardly share work.
+
+    Args:
+        costs: operations by the results that need them, a bit of the key for each.
+        number: of results.
+    """
+
+    def cost(results: int) -> float:
+        return sum(operations for needed, operations in costs.items() if needed & results)
+
+    bits = [1 << i for i in range(number)]
+    first = max(bits, key=cost)
+    second = max(bits, key=lambda bit: cost(first | bit))
+    halves = [first, second]
+    for bit in bits:
+        if not bit & (first | second):
+            # Where it adds least; among equals, to the one with less to do.
+            i = min(
+                (0, 1), key=lambda i: (cost(halves[i] | bit) - cost(halves[i]), cost(halves[i]))
+            )
+            halves[i] |= bit
+    whole = (1 << number) - 1
+    if first == second or max(map(cost, halves)) > _MOST * cost(whole):
+        halves = [whole]
+    return [[i for i in range(number) if half >> i & 1] for half in halves]
+
+
+def _operations_by_results(jaxpr: Any) -> tuple[dict[int, float], list[int]]:
+    """Who needs what; bit i stands for result i.
+
+    Returns: (operations by the results that need them, the results that need each input).
+    """
+    needed: dict[Any, int] = {}
+
+    def need(variables: Sequence[Any], bits: int) -> None:
+        for variable in variables:
+            if not hasattr(variable, 'val'):  # a literal
+                needed[variable] = needed.get(variable, 0) | bits
+
+    for i, variable in enumerate(jaxpr.outvars):
+        need([variable], 1 << i)
+    costs: dict[int, float] = {}
+    for equation in reversed(jaxpr.eqns):
+        bits = functools.reduce(
+            operator.or_, (needed.get(variable, 0) for variable in equation.outvars), 0
+        )
+        if bits:
+            costs[bits] = costs.get(bits, 0.0) + _operations(equation)
+            need(equation.invars, bits)
+    return costs, [needed.get(variable, 0) for variable in jaxpr.invars]
+
+
+def _operations(equation: Any) -> float:
+    """Of one equation, about: multiplications and additions of products, else one for each number."""
+    name, params = equation.primitive.name, equation.params
+    size = float(sum(variable.aval.size for variable in equation.outvars))
+    if name == 'dot_general':
+        (contracted, _), _ = params['dimension_numbers']
+        shape = equation.invars[0].aval.shape
+        return 2 * size * math.prod(shape[axis] for axis in contracted)
+    if name == 'conv_general_dilated':
+        kernel = equation.invars[1].aval
+        return 2 * size * kernel.size / kernel.shape[params['dimension_numbers'].rhs_spec[0]]
+    inner = 0.0
+    for param in params.values():
+        for each in param if isinstance(param, tuple | list) else (param,):
+            each = getattr(each, 'jaxpr', each)
+            inner += sum(_operations(below) for below in getattr(each, 'eqns', ()))
+    return inner * params.get('length', 1) if inner else size

@@ -1,0 +1,80 @@
+"""Leaves of a row: what a tick stores of a time step and of the decision on it, the same in every table."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import StackedArray
+from culmen.core.specs import leaf_paths
+from culmen.core.types import Nest
+
+
+class Leaf(NamedTuple):
+    """One array of a row."""
+
+    path: str  # 'reward', 'observation/pixels' ...
+    shape: tuple[int, ...]  # of one lane
+    dtype: np.dtype[Any]
+    num_frames: int  # of a stack; 1 where frames are not stacked
+
+    @property
+    def nbytes(self) -> int:
+        """Of one lane."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+class Half:
+    """The leaves that one half of a tick writes: a time step, or the decision on it.
+
+    Attributes: leaves: in the order of the tree. tree: of the parts, a tuple of nests.
+    """
+
+    def __init__(self, parts: Mapping[str, Nest], as_float32: Sequence[str] = ()) -> None:
+        """Args: parts: specs, or shapes and dtypes, of one lane. as_float32: parts stored as that."""
+        self._names = tuple(parts)
+        self.tree: Any = jax.tree_util.tree_structure(tuple(parts.values()))
+        self.leaves = [
+            Leaf(
+                path,
+                tuple(leaf.shape),
+                np.dtype(np.float32 if name in as_float32 else leaf.dtype),
+                leaf.num_frames if isinstance(leaf, StackedArray) else 1,
+            )
+            for name, nest in parts.items()
+            for path, leaf in leaf_paths(nest, name)
+        ]
+
+    def check(self, nests: tuple[Nest, ...], num_lanes: int) -> None:
+        """Holds this half of a row of all lanes, arrays traced or not, to what a table stores.
+
+        Raises: ValueError that names the leaf that does not fit.
+        """
+        given = [item for name, nest in zip(self._names, nests) for item in leaf_paths(nest, name)]
+        wanted = [leaf.path for leaf in self.leaves]
+        if [path for path, _ in given] != wanted:
+            got = [path for path, _ in given]
+            raise ValueError(f'a row must have the leaves {wanted}, got {got}.')
+        for leaf, (path, value) in zip(self.leaves, given):
+            shape = np.shape(value)
+            dtype = value.dtype if hasattr(value, 'dtype') else np.asarray(value).dtype
+            wanted_shape = (num_lanes, *leaf.shape)
+            if shape != wanted_shape:
+                raise ValueError(f'{path} must have shape {wanted_shape}, got {shape}.')
+            if not np.can_cast(dtype, leaf.dtype, 'same_kind'):
+                raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
+
+
+def timestep_half(spec: EnvironmentSpec) -> Half:
+    """Reward, discount and observation, known when a row is opened."""
+    parts = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
+    return Half(parts, as_float32=('reward', 'discount'))
+
+
+def decision_half(action: Nest, extras: Nest) -> Half:
+    """Action and extras, known when a row is closed. Args: shapes and dtypes of one lane's."""
+    return Half({'action': action, 'extras': extras})

@@ -1,0 +1,152 @@
+"""Contracts of settings: all options are tested, presets build, and what an option that agents share does."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from dm_env import specs
+
+from culmen.components.keys import unpack
+from tests.agents import registry
+from tests.agents import streams
+from tests.agents.continuous import LANES
+from tests.agents.continuous import act
+
+ROWS = {type(row.agent).__name__: row for row in reversed(registry.AGENTS)}
+CLASSES = {name: type(row.agent) for name, row in ROWS.items()}
+SPEC = registry.continuous_spec()
+# Where a preset of this name is at home.
+SPECS_OF_PRESETS = {
+    'atari': registry.discrete_spec(6, (84, 84, 4)),
+    'minatar': registry.discrete_spec(6, (10, 10, 4)),
+    'mujoco': SPEC,
+    'control': SPEC,
+}
+
+
+SHARED = {agent: set() for agent in CLASSES.values()}  # the options that tests here set
+
+
+def of_all_with(*options):
+    """Marks a test that sets these options, of all agents that have them."""
+    chosen = [
+        each
+        for each in CLASSES.values()
+        if set(options) <= {field.name for field in dataclasses.fields(each)}
+    ]
+    assert len(chosen) > 1, options
+    for each in chosen:
+        SHARED[each].update(options)
+    return pytest.mark.parametrize('agent', chosen, ids=lambda each: each.__name__)
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_every_option_is_tested(name):
+    """A field that no test of the agent, in its folder or here, sets may be ignored unnoticed."""
+    agent = CLASSES[name]
+    folder = pathlib.Path(__file__).parent / agent.__module__.split('.')[2]
+    text = ''.join(path.read_text() for path in folder.glob('test_*.py'))
+    for field in dataclasses.fields(agent):
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            continue  # given by whoever makes one
+        found = f'{field.name}=' in text or f"'{field.name}':" in text
+        assert found or field.name in SHARED[agent], field.name
+
+
+def test_presets_are_settings():
+    found = {}
+    for name, agent in CLASSES.items():
+        for preset, settings in getattr(agent, 'presets', {}).items():
+            assert agent(**settings) != agent(), (name, preset)
+            agent(**settings).build(SPECS_OF_PRESETS[preset])
+            found.setdefault(name, set()).add(preset)
+    assert found == {
+        'DQN': {'atari', 'minatar'},
+        'R2D2': {'atari'},
+        'IMPALA': {'atari'},
+        'PPO': {'atari', 'mujoco'},
+        'SAC': {'mujoco'},
+        'TD3': {'mujoco'},
+        'DDPG': {'mujoco'},
+        'D4PG': {'control'},
+    }
+
+
+@of_all_with('random_steps')
+def test_random_steps(agent):
+    for random_steps, actor_steps, uniform in ((100, 99, True), (100, 100, False), (0, 0, False)):
+        made = agent(hidden_sizes=(4,), random_steps=random_steps)
+        given, elsewhere = (act(made, 'actor', actor_steps, observed) for observed in (1.0, -3.0))
+        assert np.array_equal(given, elsewhere) == uniform  # a policy would look
+        if uniform:
+            shares = np.histogram(given[:, 0], [-1.0, -0.5, 0.0, 0.5, 1.0])[0] / LANES
+            np.testing.assert_allclose(shares, 0.25, atol=0.05)
+
+
+@of_all_with('random_steps', 'exploration_noise')
+@pytest.mark.parametrize('noise', [0.1, 0.3])
+def test_exploration_noise(agent, noise):
+    made = agent(hidden_sizes=(4,), exploration_noise=noise, random_steps=0)
+    best = act(made, 'evaluator')
+    assert len(np.unique(best, axis=0)) == 1
+    np.testing.assert_allclose(best, 0.0, atol=0.02)  # the last layer is small at first
+    np.testing.assert_allclose(act(made, 'actor').std(axis=0), noise, rtol=0.1)
+
+
+# Of the policy's last layer; critics, and outputs of each.
+OUTPUTS = {'SAC': (4, 2, 1), 'TD3': (2, 2, 1), 'DDPG': (2, 1, 1), 'D4PG': (2, 1, 51)}
+
+
+@of_all_with('hidden_sizes', 'layer_norm')
+@pytest.mark.parametrize('layer_norm', [False, True])
+def test_hidden_sizes_and_layer_norm(agent, layer_norm):
+    of_policy, num_critics, of_critic = OUTPUTS[agent.__name__]
+    learner = agent(hidden_sizes=(5, 7), layer_norm=layer_norm).build(SPEC).learner
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    for params, before, sizes in (
+        (state.policy_params, (), (4, 5, 7, of_policy)),
+        (state.critic_params, (num_critics,), (6, 5, 7, of_critic)),
+    ):
+        paths = jax.tree_util.tree_flatten_with_path(params)[0]
+        shapes = {leaf.shape for _, leaf in paths}
+        assert {(*before, *layer) for layer in zip(sizes, sizes[1:])} <= shapes
+        norms = [
+            leaf for path, leaf in paths if getattr(path[-1], 'key', '') in ('scale', 'offset')
+        ]
+        assert [leaf.shape[-1:] for leaf in norms] == [(5,), (5,)] * layer_norm
+
+
+@of_all_with('encoder_channels', 'augmentation_pad')
+def test_encoder_channels_and_augmentation_pad(agent):
+    image = specs.BoundedArray((10, 10, 1), np.uint8, 0, 255)
+    spec = SPEC._replace(observation=image)
+    small = {'hidden_sizes': (8,), 'encoder_channels': (3, 5), 'batch_size': 8}
+    sample, of_vectors = (
+        streams.samples(registry.Row(name, agent(**small, min_replay_size=8), each))[0]
+        for name, each in (('pixels', spec), ('vectors', SPEC))
+    )
+    states = []
+    for pad in (0, 0, 2):
+        learner = agent(**small, augmentation_pad=pad).build(spec).learner
+        state = jax.jit(learner.init)(jax.random.key(0))
+        update = jax.jit(
+            lambda state, packed, learner=learner: learner.update(state, sample, unpack(packed))[0]
+        )
+        states.append(update(state, streams.packed(3)))
+    encoder = states[0].critic_params.encoder
+    convolutions = [leaf.shape for leaf in jax.tree_util.tree_leaves(encoder) if leaf.ndim == 4]
+    assert convolutions == [(3, 3, 1, 3), (3, 3, 3, 5)]
+    streams.assert_trees_equal(states[0], states[1])
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (encoder, states[2].critic_params.encoder))):
+        assert (a != b).any()
+    # Vectors can't be shifted.
+    learner = agent(augmentation_pad=2).build(SPEC).learner
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    with pytest.raises(ValueError, match='augmentation_pad must be 0 where no image is observed'):
+        jax.eval_shape(
+            lambda state, packed: learner.update(state, of_vectors, unpack(packed)),
+            state,
+            streams.packed(0),
+        )
