@@ -92,8 +92,11 @@ def policy_loss(
     Returns: (loss [], log-densities of the drawn actions [B]).
     """
     action, log_prob = networks.policy(policy_params, features).sample_and_log_prob(key)
-    q = jnp.min(networks.critics(ensemble, features, action), axis=0)
-    return jnp.mean(temperature * log_prob - q), log_prob
+    q = networks.critics(ensemble, features, action)
+    # By its index: the gradient of `min` looks for an equal number, and where a compiler rounds q in two
+    # ways it may find none.
+    least = losses.batched_index(q.T, jnp.argmin(q, axis=0))
+    return jnp.mean(temperature * log_prob - least), log_prob
 
 
 def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Array) -> jax.Array:
