@@ -1,14 +1,16 @@
 # Each command makes what it needs first, in .venv; nothing has to be installed before but Python.
-.PHONY: help train test quick lint format constraints
+.PHONY: help train test test-all quick lint format constraints
 
 JOBS ?= 2
 WORKDIR ?= runs/catch
 PYTHON = .venv/bin/python
+PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 help:
 	@echo 'make train   train DQN on bsuite Catch in one process and draw its curve'
-	@echo 'make test    all tests'
-	@echo 'make quick   the tests that need no training and no Launchpad, in under 3 minutes'
+	@echo 'make test    the tests that CI runs; of one agent, all: make test ARGS=--agent=sac'
+	@echo 'make test-all  everything for every agent; goes on where it stopped'
+	@echo 'make quick   the tests that need no training and no Launchpad, in under 2 minutes'
 	@echo 'make lint    style, types and the direction of imports'
 	@echo 'make format  put the code into the house style'
 
@@ -20,11 +22,15 @@ train:
 
 test:
 	@.ci/setup test
-	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-all:
+	@.ci/setup test
+	$(PYTHON) -m tests.parts -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 quick:
 	@.ci/setup test
-	$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m 'not slow and not learning and not launchpad' $(ARGS)
+	$(PYTEST) -m 'not slow and not learning and not launchpad' $(ARGS)
 
 lint:
 	@.ci/setup test

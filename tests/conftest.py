@@ -1,12 +1,17 @@
-"""What holds for every test: strict shapes, repeatable examples, a word on what was left out."""
+"""What holds for every test: strict shapes, repeatable examples, which tests are run and in which order."""
 
+import gc
 import importlib.util
-import pathlib
+import os
 import tempfile
 
 import hypothesis
 import jax
 import pytest
+
+from tests import costs
+from tests import selection
+from tests.agents import subject
 
 # Arrays of different rank never meet by accident: every broadcast over a new axis is written out.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -38,35 +43,44 @@ OPTIONAL = {
 }
 
 
-# What the quick tests know of folders that grow with every agent and every loss; all tests know all.
-HERE = pathlib.Path(__file__).parent
-QUICK_AGENT = 'dqn'
-LOSSES = HERE / 'components' / 'losses'
-QUICK_LOSSES = (  # those that DQN stands on
-    'test_clipping',
-    'test_exploration',
-    'test_faults',
-    'test_regression',
-    'test_value_learning',
-)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup('culmen')
+    group.addoption('--all', action='store_true', help='deep tests too: everything for every agent')
+    group.addoption('--agent', help='all that there is of one agent, a folder of culmen/agents')
+    group.addoption('--part', help='i/n: the i-th of n parts of the tests, counted from 1')
+    group.addoption('--backwards', action='store_true', help='the folders in reverse order')
+    group.addoption(
+        '--optimised', action='store_true', help='let XLA optimise all programs, as users have them'
+    )
+    group.addoption('--costs', metavar='FILE', help='write what the tests cost there')
 
 
-def is_quick(item: pytest.Item) -> bool:
-    """Whether the quick tests know what a test is about: its folder, its file, its row of a registry."""
-    folder = item.path.parent
-    if folder.parent == HERE / 'agents' and folder.name != QUICK_AGENT:
-        return False
-    if folder == LOSSES and item.path.stem not in QUICK_LOSSES:
-        return False
-    callspec = getattr(item, 'callspec', None)
-    return callspec is None or getattr(callspec.params.get('row'), 'quick', True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(costs.Costs(), 'culmen-costs')
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if not is_quick(item):
-            item.add_marker(pytest.mark.slow)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    selection.mark(items)
+    kept = selection.select(config, items)
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = selection.order(config, kept)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
+    # LLVM takes half the time to compile what it hardly optimises; what learns is run for longer.
+    plain = not (item.config.getoption('optimised') or item.get_closest_marker('learning'))
+    jax.config.update('jax_disable_most_optimizations', plain)
+    os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = str(
+        int(plain)
+    )  # for processes of the test's own
+    result = yield
+    if nextitem is None or selection.group(nextitem) != selection.group(item):
+        subject.forget()
+        jax.clear_caches()
+        gc.collect()
+    return result
 
 
 def is_installed(name: str) -> bool:
@@ -78,6 +92,9 @@ def is_installed(name: str) -> bool:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Names the packages that are missing here, since the tests that need them were skipped."""
+    path = terminalreporter.config.getoption('costs')
+    if path:
+        terminalreporter.config.pluginmanager.get_plugin('culmen-costs').write(path)
     missing = [name for name in OPTIONAL if not is_installed(name)]
     if missing:
         terminalreporter.section('not tested here')

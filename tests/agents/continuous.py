@@ -64,14 +64,15 @@ TWO = sample(
 
 def act(agent: Any, role: str, actor_steps: int = 0, observed: float = 1.0) -> Any:
     """Actions float32[LANES, 2] where all that is observed is one number, of a new agent in a role."""
+    given = jax.jit(lambda packed: acted(agent, role, packed, observed))
+    return np.asarray(given(streams.packed(7, actor_steps)))
+
+
+def acted(agent: Any, role: str, packed: Any, observed: Any) -> Any:
+    """The same as a function to compile, of a packed context."""
     parts = agent.build(registry.continuous_spec())
     core = getattr(parts, role)
     timestep = TimeStep(np.ones(LANES, np.int32), None, None, jnp.full((LANES, 4), observed))
-
-    @jax.jit
-    def of_a_new_agent(packed: Any) -> Any:
-        params = parts.learner.variables(parts.learner.init(jax.random.key(0)))
-        state = core.init(jax.random.key(0), streams.lanes(LANES))
-        return core.select_action(params, timestep, state, unpack(packed))[0]
-
-    return np.asarray(of_a_new_agent(streams.packed(7, actor_steps)))
+    params = parts.learner.variables(parts.learner.init(jax.random.key(0)))
+    state = core.init(jax.random.key(0), streams.lanes(LANES))
+    return core.select_action(params, timestep, state, unpack(packed))[0]

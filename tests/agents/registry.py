@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from dm_env import specs
 
 from culmen.agents import bc
@@ -68,6 +69,7 @@ class Row:
     traced: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     refused: tuple[tuple[EnvironmentSpec, str], ...] = ()  # what build can't do, and its words
     lane_keys: bool = True  # whether what a lane explores depends on that lane alone
+    kind: str | None = None  # which kind of agent it stands for in whole runs and programs
 
     @property
     def quick(self) -> bool:
@@ -191,7 +193,7 @@ ON_POLICY = impala.IMPALA(**UNROLL, batch_size=8, core='lstm', core_size=5)
 RECURRENT = r2d2.R2D2(**SEQUENCE, dueling=False, rescale=True, priority_exponent=0.9)
 AROUND = [
     Row('normalised', wrappers.Normalised(BASE), legal_spec(),
-        traced={'max_deviation': (10.0, 0.5), 'epsilon': (1e-8, 1.0)}),
+        traced={'max_deviation': (10.0, 0.5), 'epsilon': (1e-8, 1.0)}, kind='wrapper'),
     Row('normalised_impala', wrappers.Normalised(ON_POLICY), discrete_spec(), replaced=False),
     Row('normalised_r2d2', wrappers.Normalised(RECURRENT), legal_spec()),
     Row('normalised_sac', wrappers.Normalised(sac.SAC(**CONTINUOUS, random_steps=0)), box_spec()),
@@ -203,7 +205,8 @@ AROUND = [
     Row('warmed_up', wrappers.WarmedUp(BASE, steps=20), legal_spec(), traced={'steps': (20, 0)}),
     Row('warmed_up_impala', wrappers.WarmedUp(ON_POLICY, steps=3), legal_spec(), replaced=False),
     Row('warmed_up_td3', wrappers.WarmedUp(td3.TD3(**TD3), steps=20), box_spec()),
-    Row('demonstrated', wrappers.Demonstrated(BASE, recorded.discrete, ratio=0.5), discrete_spec()),
+    Row('demonstrated', wrappers.Demonstrated(BASE, recorded.discrete, ratio=0.5), discrete_spec(),
+        kind='two tables'),
     Row('all_around', wrappers.Normalised(wrappers.WarmedUp(wrappers.RewardScaled(BASE), steps=20)),
         discrete_spec()),
 ]  # fmt: skip
@@ -213,24 +216,24 @@ AGENTS = [
     Row('bc', bc.BC(recorded.discrete, **CLONE, epsilon=0.1, max_gradient_norm=10.0), discrete_spec(),
         traced={'learning_rate': (1e-3, 1e-2), 'epsilon': (0.1, 0.9), 'max_gradient_norm': (10.0, 0.01)},
         refused=((discrete_spec()._replace(action={'a': discrete_spec().action}),
-                  r'BC needs a discrete action'),)),
+                  r'BC needs a discrete action'),), kind='dataset'),
     Row('bc_legal_actions', bc.BC(recorded.legal, **CLONE, epsilon=0.1), legal_spec()),
     Row('bc_continuous', bc.BC(recorded.continuous, **CLONE, loss='log_likelihood', exploration_noise=0.1),
         continuous_spec(), traced={'learning_rate': (1e-3, 1e-2), 'exploration_noise': (0.1, 0.5)}),
-    Row('dqn', dqn.DQN(**SMALL, n_step=1), discrete_spec(), traced=TRACED, refused=REFUSED),
+    Row('dqn', dqn.DQN(**SMALL, n_step=1), discrete_spec(), traced=TRACED, refused=REFUSED, kind='replay'),
     Row('dqn_all_options',
         dqn.DQN(**SMALL, n_step=3, dueling=True, priority_exponent=0.6, epsilon_lane_alpha=7.0,
                 max_gradient_norm=10.0, reward_clip=1.0, optimizer='rmsprop',
                 evaluation_epsilon=0.1),
         discrete_spec(),
         traced={**TRACED, 'importance_exponent': (0.4, 1.0), 'epsilon_lane_alpha': (0.0, 7.0),
-                'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}),
+                'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}, kind='prioritised'),
     Row('dqn_legal_actions', dqn.DQN(**SMALL, n_step=2), legal_spec()),
     Row('r2d2',
         r2d2.R2D2(**SEQUENCE, core='lstm', dueling=True, rescale=True, previous_action=True,
                   previous_reward=True, priority_exponent=0.9),
         discrete_spec(), traced=SEQUENCE_TRACED,
-        refused=((continuous_spec(), 'R2D2 needs a discrete action'),)),
+        refused=((continuous_spec(), 'R2D2 needs a discrete action'),), kind='sequence'),
     Row('r2d2_all_options',
         r2d2.R2D2(**{**SEQUENCE, 'burn_in_length': 0}, core='gru', dueling=False, rescale=False,
                   previous_action=False, previous_reward=False, priority_exponent=0.0,
@@ -275,10 +278,36 @@ AGENTS = [
     Row('ppo', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2, max_gradient_norm=10.0),
         continuous_spec(), replaced=False,
         traced={**UNROLL_TRACED, 'clip_epsilon': (0.2, 0.01)},
-        refused=((UNROLL_REFUSED, 'PPO needs a discrete action'),)),
+        refused=((UNROLL_REFUSED, 'PPO needs a discrete action'),), kind='queue'),
     Row('ppo_all_options',
         ppo.PPO(**UNROLL, batch_size=None, num_epochs=2, num_minibatches=2, core='lstm', core_size=5,
                 value_clip_epsilon=0.2, target_kl=0.5, normalise_advantages=False,
                 learning_rate_decay_steps=1_000),
         legal_spec(), replaced=False),
 ]  # fmt: skip
+
+
+def of(name: str) -> Row:
+    """The row of a name."""
+    return next(row for row in AGENTS if row.name == name)
+
+
+def one_of_each_kind() -> list[Row]:
+    """The rows that stand for their kind where all agents would be too dear."""
+    return [row for row in AGENTS if row.kind]
+
+
+def one_of_each_family(rows: list[Row]) -> list[Any]:
+    """Rows as parameters: all but the first of each folder of agents are marked `deep`."""
+    first = {family(row.agent): row.name for row in reversed(rows)}.values()
+    return [row if row.name in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+
+
+def kinds_first(rows: list[Row]) -> list[Any]:
+    """Rows as parameters of a dear test: all but those that stand for their kind are marked `deep`."""
+    return [row if row.kind else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+
+
+def family(agent: Any) -> str:
+    """The folder of culmen/agents that an agent is from."""
+    return type(agent).__module__.split('.')[2]

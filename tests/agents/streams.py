@@ -104,17 +104,31 @@ def samples(row: Row, num: int = 3, num_lanes: int = 4) -> tuple[Sample, ...]:
     """The first samples of a row's own experience, its windows padded, terminal and truncated."""
     key = (row.name, num_lanes)
     if key not in _DRAWING:
-        _DRAWING[key] = [], _draw(row, num_lanes)
-    drawn, rest = _DRAWING[key]
+        parts = row.agent.build(row.spec)
+        params = parts.learner.variables(jax.jit(parts.learner.init)(jax.random.key(0)))
+        act = jax.jit(
+            lambda params, timestep, state, packed: parts.actor.select_action(
+                params, timestep, state, unpack(packed)
+            )
+        )
+        _DRAWING[key] = [], draw(row, parts, params, act, num_lanes)
+    return first(num, *_DRAWING[key])
+
+
+def first(num: int, drawn: list[Sample], rest: Iterator[Sample]) -> tuple[Sample, ...]:
+    """The first samples: those drawn before, and as many more of the rest as it takes."""
     drawn.extend(itertools.islice(rest, max(num - len(drawn), 0)))
     return tuple(drawn[:num])
 
 
-def _draw(row: Row, num_lanes: int) -> Iterator[Sample]:
-    parts = row.agent.build(row.spec)
-    key = jax.random.key(0)
-    params = parts.learner.variables(jax.jit(parts.learner.init)(key))
-    state = parts.actor.init(key, lanes(num_lanes))
+def forget() -> None:
+    """Lets go of what was drawn."""
+    _DRAWING.clear()
+
+
+def draw(row: Row, parts: Any, params: Any, act: Any, num_lanes: int) -> Iterator[Sample]:
+    """The samples of a row's own experience, acted by `act(params, timestep, state, packed)`."""
+    state = parts.actor.init(jax.random.key(0), lanes(num_lanes))
     shapes = extras_spec(parts.actor, params, first_timestep(row.spec, num_lanes), lanes(num_lanes))
     acted_on = live(parts.experience)
     table: Any = (
@@ -126,19 +140,15 @@ def _draw(row: Row, num_lanes: int) -> Iterator[Sample]:
     while table is None:
         yield unpacked(reader.draw().samples)
 
-    @jax.jit
-    def act(timestep: TimeStep, state: Any, packed: np.ndarray) -> Any:
-        return parts.actor.select_action(params, timestep, state, unpack(packed))
-
     generator = np.random.default_rng(0)
     for tick, timestep in enumerate(random_stream(row.spec, num_lanes)):
         table.observe(timestep)
         while tick > 40 and reader.due():
-            draw = reader.draw()
-            yield unpacked(draw.samples)
+            drawn = reader.draw()
+            yield unpacked(drawn.samples)
             if getattr(parts.experience, 'prioritised', False):
-                table.update_priorities(draw.keys, generator.exponential(size=len(draw.keys)))
-        action, state, extras = act(timestep, state, packed(tick, tick))
+                table.update_priorities(drawn.keys, generator.exponential(size=len(drawn.keys)))
+        action, state, extras = act(params, timestep, state, packed(tick, tick))
         table.act(*jax.tree_util.tree_map(np.asarray, (action, extras)), version=0)
 
 

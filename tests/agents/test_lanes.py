@@ -4,29 +4,26 @@ import jax
 import numpy as np
 import pytest
 
-from culmen.components.keys import unpack
 from culmen.core.types import Lanes
 from tests.agents import registry
 from tests.agents import streams
+from tests.agents import subject
 
-PIECES = ([0], [1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11, 12])
+# Not in order; pieces of as many lanes as the subject's programs are compiled for.
+PIECES = ([0, 5, 6, 11], [1, 2, 3, 10], [4, 7, 8, 9])
+TOTAL = sum(map(len, PIECES))
 TICKS = 15
 
 
-def act(row, role, index, total, params):
-    """Actions, extras and states of some lanes of a program of `total` lanes, at every tick."""
-    parts = row.agent.build(row.spec)
-    core = getattr(parts, role)
-    select = jax.jit(
-        lambda timestep, state, packed: core.select_action(params, timestep, state, unpack(packed))
-    )
+def act(agent, role, index):
+    """Actions, extras and states of some lanes of a program of TOTAL, at every tick."""
     index = np.asarray(index, np.int32)
-    state = core.init(jax.random.key(1), Lanes(index, total))
-    stream = streams.random_stream(row.spec, total, seed=3)
+    state = agent.init(role, Lanes(index, TOTAL))
+    stream = streams.random_stream(agent.row.spec, TOTAL, seed=3)
     given = []
     for tick in range(TICKS):
         timestep = jax.tree_util.tree_map(lambda x: x[index], next(stream))
-        action, state, extras = select(timestep, state, streams.packed(tick, 2 * tick))
+        action, state, extras = agent.act(role, agent.params, timestep, state, tick, 2 * tick)
         given.append((action, extras, state))
     return jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *given)
 
@@ -34,16 +31,14 @@ def act(row, role, index, total, params):
 @pytest.mark.slow
 @pytest.mark.parametrize('role', ['evaluator', 'actor'])
 @pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
-def test_ragged_pieces_of_a_batch_act_like_the_batch(row, role):
+def test_pieces_of_a_batch_act_like_the_batch(row, role):
     if role == 'actor' and not row.lane_keys:
         pytest.skip('its exploration is drawn for the whole batch')
-    parts = row.agent.build(row.spec)
-    params = parts.learner.variables(jax.jit(parts.learner.init)(jax.random.key(0)))
-    total = sum(map(len, PIECES))
-    whole_actions, whole_extras, whole_states = act(row, role, range(total), total, params)
+    agent = subject.of(row)
+    whole_actions, whole_extras, whole_states = act(agent, role, range(TOTAL))
     assert len(np.unique(jax.tree_util.tree_leaves(whole_actions)[0])) > 1
     for piece in PIECES:
-        actions, extras, states = act(row, role, piece, total, params)
+        actions, extras, states = act(agent, role, piece)
         whole = jax.tree_util.tree_map(
             lambda x, piece=piece: x[:, piece], (whole_actions, whole_extras, whole_states)
         )

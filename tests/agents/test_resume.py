@@ -5,13 +5,12 @@ import json
 import jax
 import pytest
 
-from culmen.components.actors import Actor
 from culmen.components.checkpointing import trees
-from culmen.components.keys import Contexts
-from culmen.components.learners import Learner
 from tests.agents import registry
 from tests.agents import streams
+from tests.agents import subject
 
+ROLES = ('actor', 'evaluator')
 ROWS = pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
 
 
@@ -23,58 +22,64 @@ def stored(state):
 
 @pytest.mark.slow
 @ROWS
-def test_a_learner_goes_on(row):
-    core = row.agent.build(row.spec).learner
-    drawn = streams.samples(row, num=6)
+def test_a_learner_and_its_policies_go_on(row):
+    """And each of them compiles once, though every call has new variables."""
+    agent = subject.of(row)
+    drawn = agent.samples(6)
+    stream = streams.random_stream(row.spec, subject.LANES)
+    timesteps = [next(stream) for _ in range(6)]
 
-    def make(recorded):
-        return Learner(core, streams.Samples(recorded), seed=5, lag=1)
-
-    def run(learner, calls):
-        versions = []
-        for _ in range(calls):
-            versions.append(learner.get_variables(None)[0])
+    def run(learner, workers, timesteps):
+        """What the learner hands on and the policies do."""
+        told = []
+        for timestep in timesteps:
+            told.append(learner.get_variables(None)[0])
+            told.append({role: worker.select_action(timestep) for role, worker in workers.items()})
             learner.step()
-        return versions
+        return told
 
-    whole, broken = make(drawn), make(drawn)
-    run(whole, 3)
-    run(broken, 3)
-    resumed = make(drawn[3:])
-    resumed.set_state(stored(broken.get_state()))
+    def make():
+        table = streams.Samples(drawn)
+        learner = agent.learner(table, lag=1)
+        return table, learner, {role: agent.worker(role, learner) for role in ROLES}
+
+    table, whole, workers = make()
+    run(whole, workers, timesteps[:3])
+    saved = stored([each.get_state() for each in (whole, *workers.values())])
+    before = whole.newest_variables
+    table_of_resumed, resumed, resumed_workers = make()
+    table_of_resumed.draws = 3
+    for each, state in zip((resumed, *resumed_workers.values()), saved, strict=True):
+        each.set_state(state)
     assert resumed.learner_steps == 3
-    assert run(resumed, 3) == run(whole, 3)
-    streams.assert_trees_equal(resumed._carry, whole._carry)
+    streams.assert_trees_equal(
+        run(resumed, resumed_workers, timesteps[3:]), run(whole, workers, timesteps[3:])
+    )
+    for one, other in zip(
+        (resumed, *resumed_workers.values()), (whole, *workers.values()), strict=True
+    ):
+        streams.assert_trees_equal(stored(one.get_state()), stored(other.get_state()))
+        assert one.num_compilations == other.num_compilations == 1
     streams.assert_trees_equal(resumed.newest_variables, whole.newest_variables)
     streams.assert_trees_equal(resumed.get_variables(None), whole.get_variables(None))
     assert resumed.metrics == whole.metrics
-    assert not equal(resumed.newest_variables, broken.newest_variables)
+    assert not equal(resumed.newest_variables, before)
+    prioritised = getattr(row.experience, 'prioritised', False)
+    assert len(table.priorities) == (4 if prioritised else 0)  # two calls are in flight
 
 
 @ROWS
-@pytest.mark.parametrize('role', ['actor', 'evaluator'])
-def test_an_actor_goes_on(row, role):
-    parts = row.agent.build(row.spec)
-    learner = Learner(parts.learner, streams.Samples(streams.samples(row)), seed=0)
-
-    def make():
-        return Actor(getattr(parts, role), learner, streams.lanes(64), Contexts(0, 'actor', 0), 1)
-
-    stream = streams.random_stream(row.spec, 64)
-    timesteps = [next(stream) for _ in range(8)]
-    whole, resumed = make(), make()
-    for timestep in timesteps[:4]:
-        whole.select_action(timestep)
-    resumed.set_state(stored(whole.get_state()))
-    fresh = make()
+def test_an_actor_s_keys_go_on_with_its_count_of_calls(row):
+    agent = subject.of(row)
+    stream = streams.random_stream(row.spec, subject.LANES)
+    timesteps = [next(stream) for _ in range(20)]
+    fresh, later = (agent.init('actor') for _ in range(2))
     differs = False
-    for timestep in timesteps[4:]:
-        expected = whole.select_action(timestep)
-        streams.assert_trees_equal(resumed.select_action(timestep), expected)
-        differs |= not equal(fresh.select_action(timestep), expected)
-    streams.assert_trees_equal(resumed.get_state(), whole.get_state())
-    if role == 'actor':
-        assert differs  # its keys go on with its count of calls
+    for tick, timestep in enumerate(timesteps):
+        first, fresh, _ = agent.act('actor', agent.params, timestep, fresh, tick)
+        second, later, _ = agent.act('actor', agent.params, timestep, later, tick + 1)
+        differs |= not equal(first, second)
+    assert differs
 
 
 def equal(a, b):

@@ -3,6 +3,8 @@
 import pytest
 
 import culmen
+from culmen.core.experience import live
+from culmen.core.experience import recorded
 from culmen.launchers import launchpad
 from tests.agents import registry
 from tests.agents import toys
@@ -11,13 +13,13 @@ from tests.integration import runs
 from tests.integration.test_resume import Signaller
 
 STEPS = 120
-# Whole runs take seconds each: of each agent one row, of each kind of wrapper, and of each kind of memory.
-NAMES = (
-    'dqn', 'r2d2', 'r2d2_all_options', 'impala', 'a2c_continuous', 'ppo', 'sac', 'td3',
-    'ddpg_all_options', 'd4pg', 'normalised_r2d2', 'reward_scaled_impala', 'warmed_up_td3',
-)  # fmt: skip
-ROWS = pytest.mark.parametrize(
-    'row', [row for row in registry.AGENTS if row.name in NAMES], ids=lambda row: row.name
+# Whole runs take seconds each: one agent of each kind, and all agents where all tests are asked for.
+ACTING = [row for row in registry.AGENTS if live(row.experience)]
+ROWS = pytest.mark.parametrize('row', registry.kinds_first(ACTING), ids=lambda row: row.name)
+# Programs read no Datasets.
+OF_PROGRAMS = [row for row in ACTING if not recorded(row.experience)]
+PROGRAMS = pytest.mark.parametrize(
+    'row', registry.kinds_first(OF_PROGRAMS), ids=lambda row: row.name
 )
 needs_reverb = pytest.mark.skipif(not is_installed('reverb'), reason='Reverb is not installed')
 needs_launchpad = pytest.mark.skipif(
@@ -55,7 +57,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(row, tmp_path):
 @pytest.mark.slow
 @pytest.mark.launchpad
 @needs_reverb
-@ROWS
+@PROGRAMS
 def test_reverb_gives_the_steps_and_updates_of_the_table_in_process(row):
     summaries = [
         culmen.run(experiment(row), replay=replay, progress=False).summary
@@ -69,7 +71,7 @@ def test_reverb_gives_the_steps_and_updates_of_the_table_in_process(row):
 @pytest.mark.slow
 @pytest.mark.launchpad
 @needs_launchpad
-@ROWS
+@PROGRAMS
 def test_an_agent_runs_as_a_program(row, tmp_path):
     program = launchpad.make_program(experiment(row), tmp_path / 'run', num_actors=2)
     result = launchpad.launch(program, 'threads', progress=False)

@@ -13,6 +13,7 @@ from tests.agents import registry
 from tests.agents import streams
 from tests.agents.continuous import LANES
 from tests.agents.continuous import act
+from tests.agents.continuous import acted
 
 ROWS = {type(row.agent).__name__: row for row in reversed(registry.AGENTS)}
 CLASSES = {name: type(row.agent) for name, row in ROWS.items()}
@@ -76,12 +77,17 @@ def test_presets_are_settings():
 
 @of_all_with('random_steps')
 def test_random_steps(agent):
+    given = jax.jit(
+        lambda random_steps, packed, observed: acted(
+            agent(hidden_sizes=(4,), random_steps=random_steps), 'actor', packed, observed
+        )
+    )
     for random_steps, actor_steps, uniform in ((100, 99, True), (100, 100, False), (0, 0, False)):
-        made = agent(hidden_sizes=(4,), random_steps=random_steps)
-        given, elsewhere = (act(made, 'actor', actor_steps, observed) for observed in (1.0, -3.0))
-        assert np.array_equal(given, elsewhere) == uniform  # a policy would look
+        packed = streams.packed(7, actor_steps)
+        here, elsewhere = (np.asarray(given(random_steps, packed, at)) for at in (1.0, -3.0))
+        assert np.array_equal(here, elsewhere) == uniform  # a policy would look
         if uniform:
-            shares = np.histogram(given[:, 0], [-1.0, -0.5, 0.0, 0.5, 1.0])[0] / LANES
+            shares = np.histogram(here[:, 0], [-1.0, -0.5, 0.0, 0.5, 1.0])[0] / LANES
             np.testing.assert_allclose(shares, 0.25, atol=0.05)
 
 
@@ -123,27 +129,26 @@ def test_encoder_channels_and_augmentation_pad(agent):
     image = specs.BoundedArray((10, 10, 1), np.uint8, 0, 255)
     spec = SPEC._replace(observation=image)
     small = {'hidden_sizes': (8,), 'encoder_channels': (3, 5), 'batch_size': 8}
-    sample, of_vectors = (
-        streams.samples(registry.Row(name, agent(**small, min_replay_size=8), each))[0]
-        for name, each in (('pixels', spec), ('vectors', SPEC))
-    )
+    row = registry.Row('pixels', agent(**small, min_replay_size=8), spec)
+    sample = streams.samples(row)[0]
     states = []
-    for pad in (0, 0, 2):
+    for pad in (0, 2):
         learner = agent(**small, augmentation_pad=pad).build(spec).learner
         state = jax.jit(learner.init)(jax.random.key(0))
         update = jax.jit(
             lambda state, packed, learner=learner: learner.update(state, sample, unpack(packed))[0]
         )
         states.append(update(state, streams.packed(3)))
-    encoder = states[0].critic_params.encoder
+    encoder, shifted = (state.critic_params.encoder for state in states)
     convolutions = [leaf.shape for leaf in jax.tree_util.tree_leaves(encoder) if leaf.ndim == 4]
     assert convolutions == [(3, 3, 1, 3), (3, 3, 3, 5)]
-    streams.assert_trees_equal(states[0], states[1])
-    for a, b in zip(*map(jax.tree_util.tree_leaves, (encoder, states[2].critic_params.encoder))):
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (encoder, shifted)), strict=True):
         assert (a != b).any()
     # Vectors can't be shifted.
     learner = agent(augmentation_pad=2).build(SPEC).learner
     state = jax.eval_shape(learner.init, jax.random.key(0))
+    vectors = np.zeros((*sample.steps.observation.shape[:2], 4), np.float32)
+    of_vectors = sample._replace(steps=sample.steps._replace(observation=vectors))
     with pytest.raises(ValueError, match='augmentation_pad must be 0 where no image is observed'):
         jax.eval_shape(
             lambda state, packed: learner.update(state, of_vectors, unpack(packed)),

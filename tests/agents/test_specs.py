@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from culmen.components.actors.actor import extras_spec
-from culmen.components.keys import unpack
 from culmen.core import checks
 from culmen.core.experience import check_experience
 from culmen.core.types import Agent
 from culmen.core.types import Parts
 from tests.agents import registry
 from tests.agents import streams
+from tests.agents import subject
 
 ROWS = pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
 REFUSALS = [(row, *refusal) for row in registry.AGENTS for refusal in row.refused]
@@ -63,25 +63,19 @@ def test_its_experience_can_be_run(row):
 @ROWS
 @pytest.mark.parametrize('role', ['actor', 'evaluator'])
 def test_actions_fit_the_spec_and_are_what_eval_shape_says(row, role):
-    parts = row.agent.build(row.spec)
-    core = getattr(parts, role)
-    key = jax.random.key(0)
-    params = parts.learner.variables(jax.jit(parts.learner.init)(key))
-    num_lanes = 5
-    state = core.init(key, streams.lanes(num_lanes))
+    agent = subject.of(row)
+    core = getattr(agent.parts, role)
+    num_lanes = subject.LANES
+    state = agent.init(role)
     for leaf in jax.tree_util.tree_leaves(state):
         assert leaf.shape[:1] == (num_lanes,)
     first = streams.first_timestep(row.spec, num_lanes)
-    shapes = extras_spec(core, params, first, streams.lanes(num_lanes))
-
-    @jax.jit
-    def act(timestep, state, packed):
-        return core.select_action(params, timestep, state, unpack(packed))
+    shapes = extras_spec(core, agent.params, first, streams.lanes(num_lanes))
 
     seen = set()
     stream = streams.random_stream(row.spec, num_lanes)
     for tick, timestep in zip(range(12), stream, strict=False):
-        action, after, extras = act(timestep, state, streams.packed(tick, tick))
+        action, after, extras = agent.act(role, agent.params, timestep, state, tick, tick)
         for wanted, given in zip(shapes, (action, extras), strict=True):
             assert jax.tree_util.tree_structure(wanted) == jax.tree_util.tree_structure(given)
             for a, b in zip(*map(jax.tree_util.tree_leaves, (wanted, given)), strict=True):

@@ -4,25 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from culmen.components.keys import unpack
 from culmen.core import experience
 from culmen.core.types import LAST
 from tests.agents import registry
 from tests.agents import streams
+from tests.agents import subject
 
 ROWS = pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
-
-
-def compiled(row):
-    learner = row.agent.build(row.spec).learner
-    update = jax.jit(lambda state, sample, packed: learner.update(state, sample, unpack(packed)))
-    return learner, jax.jit(learner.init)(jax.random.key(0)), update
 
 
 @ROWS
 def test_the_samples_hold_what_the_other_tests_are_about(row):
     """Terminations, truncations, and padding where windows are longer than one transition."""
-    drawn = streams.samples(row, num=6)
+    drawn = subject.of(row).samples(6)
     steps = [each.steps for sample in drawn for each in streams.of_tables(sample)]
     mask = np.concatenate([s.mask for s in steps])
     last = np.concatenate([s.step_type[:, 1:] for s in steps]) == LAST
@@ -35,27 +29,25 @@ def test_the_samples_hold_what_the_other_tests_are_about(row):
 
 @ROWS
 def test_updates_are_finite_and_change_the_parameters(row):
-    learner, state, update = compiled(row)
-    before = learner.variables(state)
-    for i, sample in enumerate(streams.samples(row, num=6)):
-        state, metrics, priorities = update(state, sample, streams.packed(i, i, i))
+    agent = subject.of(row)
+    state = agent.state
+    for i, sample in enumerate(agent.samples(6)):
+        state, metrics, priorities = agent.update(state, sample, i, i, i)
         for leaf in jax.tree_util.tree_leaves((state, metrics, priorities)):
             assert np.isfinite(leaf).all()
         if priorities is not None:
             assert (np.asarray(priorities) >= 0).all()
-    for a, b in zip(
-        *map(jax.tree_util.tree_leaves, (before, learner.variables(state))), strict=True
-    ):
+    after = agent.parts.learner.variables(state)
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (agent.params, after)), strict=True):
         assert (np.asarray(a) != np.asarray(b)).any()
 
 
 @ROWS
 def test_an_update_depends_on_its_sample(row):
-    _, state, update = compiled(row)
-    one, other = streams.samples(row, num=6)[:2]
+    agent = subject.of(row)
     params = [
-        jax.tree_util.tree_leaves(update(state, sample, streams.packed(0))[0])
-        for sample in (one, other)
+        jax.tree_util.tree_leaves(agent.update(agent.state, sample)[0])
+        for sample in agent.samples(2)
     ]
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*params, strict=True))
 
@@ -66,13 +58,13 @@ def test_padding_contributes_nothing(row):
     window = next(iter(experience.tables(row.experience).values())).window
     if window.length == 1:
         pytest.skip('its windows have no padding')
-    _, state, update = compiled(row)
+    agent = subject.of(row)
     padded = 0
-    for i, sample in enumerate(streams.samples(row, num=6)):
+    for i, sample in enumerate(agent.samples(6)):
         padded += sum((~np.asarray(each.steps.mask)).sum() for each in streams.of_tables(sample))
         changed = streams.map_steps(under_the_mask, sample)
         streams.assert_trees_equal(
-            update(state, sample, streams.packed(i)), update(state, changed, streams.packed(i))
+            agent.update(agent.state, sample, i), agent.update(agent.state, changed, i)
         )
     assert padded > 0
 

@@ -1,15 +1,51 @@
 """Environments of the registry's specs, for whole runs: random observations, episodes of three steps."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from culmen.components.environments import functional
+from culmen.core.types import FIRST
+from culmen.core.types import LAST
+from culmen.core.types import MID
+from culmen.core.types import TimeStep
 from tests.agents import registry
-from tests.agents.test_scan import RandomEnvironment
 
 
-class Toy(RandomEnvironment):
-    """A JaxEnvironment of any spec: episodes of three steps; the reward is the time in them."""
+class Toy:
+    """A JaxEnvironment of any spec: random observations, three steps an episode, the time as reward."""
 
-    def spec(self):
+    def __init__(self, spec: Any) -> None:
+        self._spec = spec
+
+    def spec(self) -> Any:
         return self._spec
+
+    def reset(self, key: jax.Array) -> tuple[jax.Array, TimeStep]:
+        return jnp.int32(0), TimeStep(
+            jnp.int32(FIRST), jnp.float32(0), jnp.float32(1), self._observe(key)
+        )
+
+    def step(self, key: jax.Array, time: jax.Array, action: Any) -> tuple[jax.Array, TimeStep]:
+        time = (time + 1) % 4
+        step_type = jnp.select([time == 0, time == 3], [FIRST, LAST], MID).astype(jnp.int32)
+        discount = jnp.where(time == 3, 0.0, 1.0)
+        return time, TimeStep(step_type, time.astype(jnp.float32), discount, self._observe(key))
+
+    def _observe(self, key: jax.Array) -> Any:
+        leaves, structure = jax.tree_util.tree_flatten(self._spec.observation)
+        keys = jax.random.split(key, len(leaves))
+
+        def draw(key: jax.Array, leaf: Any) -> jax.Array:
+            if leaf.dtype == bool:
+                return jax.random.bernoulli(key, 0.5, leaf.shape).at[..., 0].set(True)
+            if np.issubdtype(leaf.dtype, np.integer):
+                return jax.random.randint(key, leaf.shape, 0, leaf.maximum + 1).astype(leaf.dtype)
+            return jax.random.uniform(key, leaf.shape, leaf.dtype, -1.0, 1.0)
+
+        return structure.unflatten(map(draw, keys, leaves))
 
 
 # One object each, so that its steps are compiled once.

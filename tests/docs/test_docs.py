@@ -260,7 +260,8 @@ def test_every_command_and_option_that_is_mentioned_exists(page):
         name: {option for each in command.params for option in each.opts} | {'--help'}
         for name, command in command_line.cli.commands.items()
     }
-    everywhere = set().union(*known.values(), {'--check', '--extra', '--write'})
+    of_tests = {'--all', '--agent', '--part', '--backwards', '--optimised', '--costs'}
+    everywhere = set().union(*known.values(), of_tests, {'--check', '--extra', '--write'})
     for span in spans:
         name = re.match(r'(?:\w+=\S+ )?culmen ([a-z]+)', span)
         assert name is None or name[1] in known, span

@@ -236,6 +236,7 @@ def test_a_terminal_observation_is_not_read():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 5), reason='older compilers round in one way')
 def test_the_policy_s_gradient_is_the_same_in_a_larger_program():
     """There a compiler may round the action values in two ways, and find the least of them in neither."""
     row = next(row for row in registry.AGENTS if row.name == 'sac_all_options')
