@@ -21,6 +21,7 @@ from culmen.agents import r2d2
 from culmen.agents import sac
 from culmen.agents import td3
 from culmen.agents import wrappers
+from culmen.core.experience import tables
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import legal_actions
 from tests.agents import recorded
@@ -70,6 +71,11 @@ class Row:
     refused: tuple[tuple[EnvironmentSpec, str], ...] = ()  # what build can't do, and its words
     lane_keys: bool = True  # whether what a lane explores depends on that lane alone
     kind: str | None = None  # which kind of agent it stands for in whole runs and programs
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its samples hold the state of a memory."""
+        return any(table.window.first for table in tables(self.experience).values())
 
     @property
     def quick(self) -> bool:
@@ -292,9 +298,9 @@ def of(name: str) -> Row:
     return next(row for row in AGENTS if row.name == name)
 
 
-def one_of_each_kind() -> list[Row]:
-    """The rows that stand for their kind where all agents would be too dear."""
-    return [row for row in AGENTS if row.kind]
+def one_of_each_kind() -> list[Any]:
+    """The rows that stand for their kind, as parameters: what is asked of them is marked `kind`."""
+    return [pytest.param(row, marks=pytest.mark.kind) for row in AGENTS if row.kind]
 
 
 def one_of_each_family(rows: list[Row]) -> list[Any]:
@@ -304,8 +310,10 @@ def one_of_each_family(rows: list[Row]) -> list[Any]:
 
 
 def kinds_first(rows: list[Row]) -> list[Any]:
-    """Rows as parameters of a dear test: all but those that stand for their kind are marked `deep`."""
-    return [row if row.kind else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+    """Rows as parameters of a dear test: `kind` marks those that stand for theirs, `deep` the others."""
+    return [
+        pytest.param(row, marks=pytest.mark.kind if row.kind else pytest.mark.deep) for row in rows
+    ]
 
 
 def family(agent: Any) -> str:

@@ -5,6 +5,7 @@ import pytest
 import culmen
 from culmen.agents import impala
 from culmen.agents import ppo
+from culmen.launchers import compiled
 from tests import probes
 
 pytestmark = pytest.mark.learning
@@ -13,22 +14,20 @@ AGENTS = {'impala': impala.IMPALA, 'a2c': impala.A2C, 'ppo': ppo.PPO}
 MEMORY = {'hidden_sizes': (16,), 'core': 'lstm', 'core_size': 16, 'learning_rate': 1e-2}
 
 
-def mean_return(agent, environment, steps, episodes=100, lanes=1):
+def mean_return(agent, environment, steps, run=culmen.run):
     experiment = culmen.Experiment(
         agent=agent,
         environment=environment,
         seed=1,
         max_actor_steps=steps,
-        num_environments=lanes,
-        evaluation=culmen.Evaluation(every=None, episodes=episodes),
+        evaluation=culmen.Evaluation(every=None, episodes=100),
     )
-    return culmen.run(experiment, progress=False).summary['evaluation']['return_mean']
+    return run(experiment, progress=False).summary['evaluation']['return_mean']
 
 
 @pytest.mark.parametrize('name', AGENTS)
 def test_the_defaults_learn_catch(name):
-    pytest.importorskip('bsuite')
-    assert mean_return(AGENTS[name](), 'bsuite/catch/0', 20_000) >= 0.8
+    assert mean_return(AGENTS[name](), 'jax/catch', 20_000, run=compiled.run) >= 0.8
 
 
 @pytest.mark.parametrize('name', AGENTS)

@@ -11,6 +11,7 @@ from tests.reach import Reach
 
 
 @pytest.mark.learning
+@pytest.mark.deep
 @pytest.mark.parametrize('augmentation_pad', [0, 2])
 def test_sac_learns_to_reach_from_pixels(augmentation_pad):
     agent = sac.SAC(

@@ -4,6 +4,7 @@ import pytest
 
 import culmen
 from culmen.agents import r2d2
+from culmen.launchers import compiled
 from tests import probes
 
 pytestmark = pytest.mark.learning
@@ -17,7 +18,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def train(environment, steps, agent):
+def train(environment, steps, agent, run=culmen.run):
     experiment = culmen.Experiment(
         agent=agent,
         environment=environment,
@@ -25,7 +26,7 @@ def train(environment, steps, agent):
         max_actor_steps=steps,
         evaluation=culmen.Evaluation(every=None, episodes=100),
     )
-    return culmen.run(experiment, progress=False)
+    return run(experiment, progress=False)
 
 
 @pytest.mark.parametrize('core', ['lstm', 'gru'])
@@ -56,7 +57,7 @@ def test_legal_actions():
     assert result.summary['evaluation']['return_mean'] == pytest.approx(best, abs=0.2)
 
 
+@pytest.mark.deep
 def test_the_defaults_learn_catch():
-    pytest.importorskip('bsuite')
-    result = train('bsuite/catch/0', 20_000, r2d2.R2D2())
+    result = train('jax/catch', 20_000, r2d2.R2D2(), run=compiled.run)
     assert result.summary['evaluation']['return_mean'] >= 0.8

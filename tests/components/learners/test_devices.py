@@ -30,7 +30,9 @@ UPDATES = 10
 # What is the worker's own and not the agent's is seen once for each kind of Experience.
 KINDS = ('dqn', 'ppo', 'demonstrated')
 KIND_ROWS = pytest.mark.parametrize(
-    'row', [registry.of(name) for name in KINDS], ids=lambda row: row.name
+    'row',
+    [pytest.param(registry.of(name), marks=pytest.mark.kind) for name in KINDS],
+    ids=lambda row: row.name,
 )
 ROWS = pytest.mark.parametrize(
     'row', registry.one_of_each_family(registry.AGENTS), ids=lambda row: row.name
