@@ -238,7 +238,10 @@ def train(
     """
     with refusing():
         config = _read_config(config_file)
-        vouched = {'trust': trust, 'named': _named(options, context.meta['fields'], sweep)}
+        vouched: dict[str, Any] = {
+            'trust': trust,
+            'named': _named(options, context.meta['fields'], sweep),
+        }
         _apply(config, options, context.meta['fields'], vouched)
         config.setdefault('seed', 0)
         _check_complete(config)
