@@ -39,7 +39,7 @@ CURVES = (
 RATES = (
     'Rates while steps are taken (without the start of the nodes), and shares of the time that a node waits: '
     'an actor until its items are stored (because the learner is behind, or the server busy) and for claims '
-    'of steps, the learner for items, the evaluator for evaluations. Calls and bytes are those of Courier; '
+    'of steps, the learner for items, the evaluator for evaluations. Calls and bytes are those to others; '
     "*looks* is an actor's share of time in asking for parameters. Evaluations take their part of the cores "
     'from all others; the rate of one process leaves them out.'
 )

@@ -196,6 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Fields in JSON, such as a run's config.json. Other options take precedence.",
 )
+@click.option(
+    '--trust',
+    is_flag=True,
+    help='Import and call what files name as module:name; without it only what is named here too.',
+)
 @click.option('--tensorboard', is_flag=True, help='Write records for TensorBoard too.')
 @click.option('--device', metavar='NAME', help='Where to learn: cpu, gpu:0, or gpu:0,gpu:1.')
 @click.option('--actor-device', metavar='NAME', help='Where to act.')
@@ -216,6 +221,7 @@ def train(
     seeds: int | None,
     sweep: Sequence[str],
     config_file: Path | None,
+    trust: bool,
     tensorboard: bool,
     device: str | None,
     actor_device: str | None,
@@ -232,7 +238,11 @@ def train(
     """
     with refusing():
         config = _read_config(config_file)
-        _apply(config, options, context.meta['fields'])
+        vouched: dict[str, Any] = {
+            'trust': trust,
+            'named': _named(options, context.meta['fields'], sweep),
+        }
+        _apply(config, options, context.meta['fields'], vouched)
         config.setdefault('seed', 0)
         _check_complete(config)
 
@@ -240,7 +250,7 @@ def train(
         from culmen.launchers import configs
 
         experiments = {
-            (values, seed): configs.from_json({**variant, 'seed': seed})
+            (values, seed): configs.from_json({**variant, 'seed': seed}, **vouched)
             for values, variant in _variants(config, sweep).items()
             for seed in range(config['seed'], config['seed'] + (seeds or 1))
         }
@@ -374,8 +384,19 @@ _PATHS = {
 }
 
 
+def _named(
+    options: Mapping[str, Any], fields: Sequence[tuple[str, str, str]], sweep: Sequence[str]
+) -> set[str]:
+    """What was typed, and so may be imported whatever file names it too."""
+    names = {options['agent'], options['environment'], *(text for _, _, text in fields)} - {None}
+    return names.union(*(text.partition('=')[2].split(',') for text in sweep))
+
+
 def _apply(
-    config: dict[str, Any], options: dict[str, Any], fields: Sequence[tuple[str, str, str]]
+    config: dict[str, Any],
+    options: dict[str, Any],
+    fields: Sequence[tuple[str, str, str]],
+    vouched: Mapping[str, Any],
 ) -> None:
     """Writes the options into the config: the agent, its preset, then what was typed."""
     name, preset = options.pop('agent'), options.pop('preset')
@@ -385,7 +406,7 @@ def _apply(
     if preset is not None and 'name' in agent:
         from culmen.launchers import configs
 
-        agent.update(configs.preset(agent['name'], preset))
+        agent.update(configs.preset(agent['name'], preset, **vouched))
     environment = options.pop('environment')
     if environment is not None and config.get('environment', {}).get('name') != environment:
         config['environment'] = {'name': environment}
@@ -589,12 +610,17 @@ def _finite(value: Any) -> Any:
 @click.argument('workdir', type=click.Path(path_type=Path))
 @click.option('--episodes', type=Count(), default=20, show_default=True)
 @click.option('--video', type=click.Path(path_type=Path), help='An .mp4 of the first episode.')
+@click.option(
+    '--trust', is_flag=True, help='Import and call what config.json names as module:name.'
+)
 @_command
-def evaluate(*, as_json: bool, workdir: Path, episodes: int, video: Path | None) -> None:
+def evaluate(
+    *, as_json: bool, workdir: Path, episodes: int, video: Path | None, trust: bool
+) -> None:
     """Play episodes with what the run in WORKDIR has learned so far."""
     with _stdout_to_stderr(as_json):
         with refusing():
-            loaded, summary = _load(workdir)
+            loaded, summary = _load(workdir, trust)
             make_environment = None if video is None else _filmed(loaded.experiment, video)
         begin = time.monotonic()
         result = loaded.evaluate(episodes, make_environment=make_environment)
@@ -610,7 +636,7 @@ def evaluate(*, as_json: bool, workdir: Path, episodes: int, video: Path | None)
         click.echo(str(Result(loaded.experiment, str(workdir), summary)).partition('\n')[2])
 
 
-def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
+def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     """A run's variables, and the summary of the checkpoint that they are from."""
     from culmen.launchers import local
     from culmen.launchers import plots
@@ -618,7 +644,7 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     seeds = plots.seed_folders(folder)
     if seeds and not (folder / 'config.json').exists():
         raise Refused(f'{folder} is a folder of runs, name one: {", ".join(map(str, seeds))}.')
-    loaded = local.load(folder)
+    loaded = local.load(folder, trust=trust)
     return loaded, dict(loaded.summary)
 
 

@@ -8,17 +8,26 @@
 An agent is a name of `culmen.agents.AGENTS` or `module:Class`; fields that are agents themselves
 (an agent made of another) are written the same way. What can't be written as data carries the key
 'not_data' with the reason.
+
+A file may be a stranger's, and to import a module runs what is in it. So a name of the form `module:name`
+is imported where `trust` says so, or where the caller has named the same thing itself, and nowhere else.
 """
 
+import collections.abc
 import dataclasses
 import functools
 import importlib
 import json
+import re
 import sys
+import types
 import typing
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from culmen.agents import AGENTS
 from culmen.components import environments
@@ -33,6 +42,22 @@ NOT_DATA = 'not_data'
 _BUDGETS = ('max_actor_steps', 'max_learner_steps', 'evaluation', 'checkpoint')
 # What config.json holds beside the fields of the Experiment.
 _LAUNCHER = ('launcher', 'replay', 'num_actors')
+_MODULE_NAME = re.compile(r'[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*')
+
+
+class Trust(NamedTuple):
+    """Which names of a file lead to an import."""
+
+    everything: bool = False
+    named: Collection[str] = ()  # by the caller itself
+
+    def check(self, path: str, name: str) -> None:
+        """Raises: ValueError for a name that leads to an import, where nobody vouches for it."""
+        if ':' in name and not self.everything and name not in self.named:
+            raise ValueError(
+                f'{path} names {name!r}, which a file can have imported and called only with --trust '
+                '(trust=True in Python), or where you name the same thing yourself.'
+            )
 
 
 def to_json(
@@ -60,15 +85,24 @@ def to_json(
 
 
 def from_json(
-    config: Mapping[str, Any], agent: Agent | None = None, environment: Any = None
+    config: Mapping[str, Any],
+    agent: Agent | None = None,
+    environment: Any = None,
+    *,
+    trust: bool = False,
+    named: Collection[str] = (),
 ) -> Experiment:
     """The experiment that `to_json` wrote, or that a person did. Texts are read as the types ask.
 
     Args:
         config: of an Experiment's fields; what is left out has its default.
         agent, environment: in place of the config's, where it could not hold them.
-    Raises: ValueError that names what is unknown, of a wrong type or missing.
+        trust: whether all names of the form `module:name` in the config are imported.
+        named: those that are imported anyway, since the caller has named them itself.
+    Raises: ValueError that names what is unknown, of a wrong type or missing, and what would be
+        imported without trust.
     """
+    vouched = Trust(trust, named)
     hints = checks.field_types(Experiment)
     values: dict[str, Any] = {}
     for name, value in config.items():
@@ -77,11 +111,11 @@ def from_json(
         if name not in hints:
             raise ValueError(f'config: {checks.unknown_name("field", name, (*hints, *_LAUNCHER))}')
         if name not in ('agent', 'environment'):
-            values[name] = _read(name, hints[name], value)
+            values[name] = _read(name, hints[name], value, vouched)
     if agent is None:
-        agent = make_agent(_mapping('agent', config.get('agent')))
+        agent = _make_agent(_mapping('agent', config.get('agent')), 'agent', vouched)
     if environment is None:
-        environment = _make_environment(_mapping('environment', config.get('environment')))
+        environment = _make_environment(_mapping('environment', config.get('environment')), vouched)
     return Experiment(agent=agent, environment=environment, **values)
 
 
@@ -110,16 +144,21 @@ def agent_class(name: str) -> type[Any]:
     if ':' not in target:
         raise ValueError(checks.unknown_name('agent', name, AGENTS))
     cls = _resolve('agent', target)
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, 'build')):
+    builds = callable(getattr(cls, 'build', None))
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and builds):
         raise ValueError(f'agent {name!r} must be a dataclass with a method build, got {cls!r}.')
     return cls
 
 
-def preset(name: str, choice: str) -> dict[str, Any]:
+def preset(
+    name: str, choice: str, *, trust: bool = False, named: Collection[str] = ()
+) -> dict[str, Any]:
     """The fields that an agent's preset sets, from its class attribute `presets`.
 
+    Args: name: of the agent; choice: of the preset; trust, named: as in `from_json`.
     Raises: ValueError that names the presets there are.
     """
+    Trust(trust, named).check('agent', name)
     presets = getattr(agent_class(name), 'presets', {})
     if choice not in presets:
         if not presets:
@@ -128,16 +167,23 @@ def preset(name: str, choice: str) -> dict[str, Any]:
     return dict(presets[choice])
 
 
-def make_agent(config: Mapping[str, Any], path: str = 'agent') -> Agent:
-    """An agent from its name and its fields, texts or values.
+def make_agent(
+    config: Mapping[str, Any], *, trust: bool = False, named: Collection[str] = ()
+) -> Agent:
+    """An agent from its name and its fields, texts or values; `trust` and `named` as in `from_json`.
 
     Raises: ValueError that names the field, what it accepts and the nearest valid names.
     """
+    return _make_agent(config, 'agent', Trust(trust, named))
+
+
+def _make_agent(config: Mapping[str, Any], path: str, trust: Trust) -> Agent:
     if not isinstance(config.get('name'), str):
         raise ValueError(f'{path} needs a name: one of {", ".join(sorted(AGENTS))}.')
     _refuse_marked(path, config)
+    trust.check(path, config['name'])
     fields = {key: value for key, value in config.items() if key != 'name'}
-    return typing.cast(Agent, _make(agent_class(config['name']), fields, path))
+    return typing.cast(Agent, _make(agent_class(config['name']), fields, path, trust))
 
 
 def agent_fields(name: str) -> dict[str, str]:
@@ -151,7 +197,9 @@ def agent_fields(name: str) -> dict[str, str]:
     }
 
 
-def _make(cls: type[Any], values: Mapping[str, Any], path: str, base: Any = None) -> Any:
+def _make(
+    cls: type[Any], values: Mapping[str, Any], path: str, trust: Trust, base: Any = None
+) -> Any:
     """A dataclass instance from texts and values; with `base`, that one changed."""
     hints = checks.field_types(cls)
     defaults = {field.name: _default(field) for field in _fields(cls)}
@@ -161,7 +209,9 @@ def _make(cls: type[Any], values: Mapping[str, Any], path: str, base: Any = None
                 f'{path} {cls.__name__}: {checks.unknown_name("field", name, defaults)}'
             )
     read = {
-        name: _read(f'{path}.{name}', hints[name], value, getattr(base, name, defaults[name]))
+        name: _read(
+            f'{path}.{name}', hints[name], value, trust, getattr(base, name, defaults[name])
+        )
         for name, value in values.items()
     }
     if base is not None:
@@ -172,24 +222,41 @@ def _make(cls: type[Any], values: Mapping[str, Any], path: str, base: Any = None
     return cls(**read)
 
 
-def _read(path: str, annotation: Any, value: Any, default: Any = None) -> Any:
+def _read(path: str, annotation: Any, value: Any, trust: Trust, default: Any = None) -> Any:
     if isinstance(value, Mapping):
         _refuse_marked(path, value)
         if 'name' in value and _takes_agents(annotation):
-            return make_agent(value, path)
+            return _make_agent(value, path, trust)
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
-            return _make(type(default), value, path, base=default)
+            return _make(type(default), value, path, trust, base=default)
         for option in typing.get_args(annotation) or (annotation,):
             if dataclasses.is_dataclass(option):
-                return _make(typing.cast('type[Any]', option), value, path)
+                return _make(typing.cast('type[Any]', option), value, path, trust)
         return checks.parse(path, annotation, dict(value))
-    if isinstance(value, str) and not checks.accepts(annotation, value):
+    if isinstance(value, str):
         # What text can also stand for: an agent by its name, a function by where it is.
-        if _takes_agents(annotation):
-            return make_agent({'name': value}, path)
-        if ':' in value and checks.accepts(annotation, _resolve_or_none(value)):
-            return _resolve(path, value)
+        if not checks.accepts(annotation, value) and _takes_agents(annotation):
+            return _make_agent({'name': value}, path, trust)
+        if _is_code(annotation, value):
+            trust.check(path, value)
+            found = _resolve(path, value)
+            if not checks.accepts(annotation, found):
+                raise ValueError(
+                    f'{path} must be {checks.describe(annotation)}, got {value!r}, which is {found!r}.'
+                )
+            return found
     return checks.parse(path, annotation, value)
+
+
+def _is_code(annotation: Any, text: str) -> bool:
+    """Whether a text stands for a function: where a folder could be meant too, one that exists is."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    options = typing.get_args(annotation) if union else (annotation,)
+    functions = (collections.abc.Callable, type)
+    if not any((typing.get_origin(option) or option) in functions for option in options):
+        return False
+    is_folder = checks.accepts(annotation, text) and Path(text).exists()
+    return _MODULE_NAME.fullmatch(text) is not None and not is_folder
 
 
 def _takes_agents(annotation: Any) -> bool:
@@ -197,11 +264,16 @@ def _takes_agents(annotation: Any) -> bool:
     return any(option is Any or hasattr(option, 'build') for option in options)
 
 
-def _make_environment(config: Mapping[str, Any]) -> str | NamedEnvironment:
+def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnvironment:
     _refuse_marked('environment', config)
     if not isinstance(config.get('name'), str):
         raise ValueError("environment needs a name: 'bsuite/catch/0', or module:function.")
     name = config['name']
+    trust.check('environment', name)
+    for argument, value in config.items():
+        # Some constructors of gymnasium take the name of another environment.
+        for text in filter(_MODULE_NAME.fullmatch, _texts(value)):
+            trust.check(f'environment.{argument}', text)
     arguments = environments.check(name, {k: v for k, v in config.items() if k != 'name'})
     return NamedEnvironment(name, arguments) if arguments else name
 
@@ -298,6 +370,14 @@ def _mapping(path: str, value: Any) -> Mapping[str, Any]:
     if value is None or isinstance(value, Mapping):
         return value or {}
     raise ValueError(f'{path} must be a name or a mapping with a name, got {value!r}.')
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:

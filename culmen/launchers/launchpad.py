@@ -3,28 +3,26 @@
     program = culmen.launchers.launchpad.make_program(experiment, 'runs/catch', num_actors=4)
     result = culmen.launchers.launchpad.launch(program, backend='processes')
 
-The only module that knows Launchpad: its nodes, its addresses, and Courier's calls between them. How nodes
-are started and watched is the supervisor's, what they do is theirs. Launchpad is imported when a program
-is launched, never before.
+The only module that knows Launchpad: its nodes, its addresses and the commands that run them. How nodes are
+started and watched is the supervisor's, how they call each other that of connections, what they do is theirs.
+Launchpad is imported when a program is launched, never before.
 """
 
 import contextlib
 import functools
-import hmac
 import importlib.util
 import json
 import os
-import secrets
 import signal
-import socket
 import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,7 @@ from culmen.components.loggers import make_progress
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import lead_of
+from culmen.components.scratch import Scratch
 from culmen.core.checks import check_range
 from culmen.core.experience import Experience
 from culmen.core.experience import Replay
@@ -49,6 +48,9 @@ from culmen.launchers import configs
 from culmen.launchers import nodes
 from culmen.launchers import supervisor
 from culmen.launchers.building import build
+from culmen.launchers.connections import Key
+from culmen.launchers.connections import Line
+from culmen.launchers.connections import Service
 from culmen.launchers.local import check_choice
 from culmen.launchers.local import check_workdir
 from culmen.launchers.local import load
@@ -57,6 +59,7 @@ from culmen.launchers.nodes.counter import FINISHED
 from culmen.launchers.remote import NO_ARGUMENTS
 from culmen.launchers.remote import SWITCH_SECONDS
 from culmen.launchers.remote import Asking
+from culmen.launchers.remote import Channel
 from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Server
 from culmen.launchers.remote import Stop
@@ -77,6 +80,7 @@ Backend = Literal['threads', 'processes']
 PROGRAM = 'program.json'  # what of a program is no part of its experiment and can't change
 BACKENDS: tuple[Backend, ...] = ('threads', 'processes')
 
+_SERVED = ('counter', 'replay', 'learner')  # nodes that others call
 TIMINGS = 'nodes.json'  # in the folder of logs: how each node spent its time
 _POLL_SECONDS = 0.05
 _STATUS_SECONDS = 0.2
@@ -224,10 +228,12 @@ def launch(
             _check_lead(program.workdir, program.lead)
     if stored is not None:
         return stored
-    if program.workdir is not None:
-        return _Launch(program, backend, config, program.workdir, progress).run()
-    with tempfile.TemporaryDirectory(prefix='culmen-program-') as folder:
-        return _Launch(program, backend, config, Path(folder), progress).run()
+    # Of sockets and of what nodes run; a stranger can't look into it.
+    scratch = Scratch('program', longest_name=max(map(len, _SERVED)))
+    try:
+        return _Launch(program, backend, config, scratch.path, progress).run()
+    finally:
+        scratch.close()
 
 
 def _check_lead(folder: Path, lead: float) -> None:
@@ -250,13 +256,14 @@ class _Launch:
         program: Program,
         backend: Backend,
         config: Mapping[str, Any],
-        folder: Path,
+        scratch: Path,
         progress: bool | None,
     ) -> None:
         self._program = program
         self._backend = backend
         self._config = config
-        self._folder = folder
+        self._scratch = scratch
+        self._folder = program.workdir or scratch / 'run'
         self._progress = make_progress(progress, program.experiment.max_actor_steps)
         self._signals: list[int] = []
 
@@ -270,8 +277,9 @@ class _Launch:
         saved = Checkpointer(folder / CHECKPOINTS, experiment.checkpoint.keep).restore()
         resumed_at = 0 if saved is None else int(saved.state['loop']['actor_steps'])
         print(
-            f'culmen: {self._program.num_actors} actors as {self._backend}. Reverb and Courier listen '
-            'on all interfaces and ask for no password: run programs on trusted networks.',
+            f'culmen: {self._program.num_actors} actors as {self._backend}. Reverb listens on all '
+            'interfaces and asks for no password: whoever reaches its port can read, alter and empty '
+            'the tables, and run no code. Run programs on trusted networks.',
             file=sys.stderr,
             flush=True,
         )
@@ -282,9 +290,14 @@ class _Launch:
                 if self._backend == 'threads':
                     sys.setswitchinterval(min(SWITCH_SECONDS, interval))
                 stop = Stop()
-                program, channel = _build(self._program, folder, saved, resumed_at, stop)
-                start = _start_threads if self._backend == 'threads' else _start_processes
-                start(program, stop, folder / LOGS, running)
+                key = Key()
+                program, channel = _build(
+                    self._program, folder, self._scratch, saved, resumed_at, stop, key
+                )
+                if self._backend == 'threads':
+                    _start_threads(program, stop, running)
+                else:
+                    _start_processes(program, key, self._scratch, folder / LOGS, running)
                 status = self._watch(
                     running, Asking('get_status', channel, _STATUS_SECONDS), channel
                 )
@@ -297,7 +310,7 @@ class _Launch:
         return self._result(status, resumed_at, {} if saved is None else saved.state['counter'])
 
     def _watch(
-        self, running: list[supervisor.Node], asking: Asking, channel: '_Courier'
+        self, running: list[supervisor.Node], asking: Asking, channel: Channel
     ) -> dict[str, Any] | None:
         """Returns the last status, when the run is over or a signal has ended it."""
         deadline: float | None = None
@@ -324,7 +337,7 @@ class _Launch:
                     channel.start('stop', NO_ARGUMENTS)
                 if time.monotonic() >= deadline or self._signals.count(signal.SIGINT) > 1:
                     return status
-            needed = [node for node in running if node.name in ('counter', 'replay', 'learner')]
+            needed = [node for node in running if node.name in _SERVED]
             gone = [node.name for node in needed if not node.is_running()]
             missing_since = (missing_since or time.monotonic()) if gone else None
             if missing_since is not None and time.monotonic() - missing_since > _GRACE_SECONDS:
@@ -390,75 +403,53 @@ class _Launch:
 # Launchpad.
 
 
-class _Courier:
-    """The way to a node that Courier serves."""
+class _SocketPath:
+    """The address of a node on this machine, for Launchpad: the path of a socket."""
 
-    def __init__(self, client: Any, secret: str) -> None:
-        self._client = client
-        self._secret = secret
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-    def listens(self) -> bool:
-        """Whether its port is open. A client that calls before that connects seconds late."""
-        host, _, port = self._client.address.rpartition(':')
-        try:
-            socket.create_connection((host, int(port)), timeout=0.2).close()
-        except OSError:
-            return False
-        return True
-
-    def start(self, name: str, payload: bytes) -> 'Future[bytes]':
-        """Begins a call. (A blocking one would keep signals from being handled.)"""
-        future: Future[bytes] = self._client.futures.call(self._secret, name, payload)
-        return future
+    def build(self) -> str:
+        return str(self._path)
 
 
-class _Served:
-    """A node as a CourierNode has it: every public method is published, so there is one, `call`."""
+def _line(address: Any, key: Key) -> Line:
+    return Line(address.resolve(), key)
 
-    def __init__(self, make: Callable[..., Any], stop: Stop, secret: str, **clients: Any) -> None:
-        self._make = make
-        self._stop = stop
-        self._secret = secret
-        self._clients = clients
-        self._server = Server()
 
-    def call(self, secret: str, name: str, payload: bytes) -> bytes:
-        """A call of another node of this program: two that started at once may have picked one port."""
-        if not hmac.compare_digest(secret, self._secret):
-            raise PermissionError('this node is of another program.')
-        return self._server.call(name, payload)
-
-    def run(self) -> None:
-        """Makes the node once its server is up, and runs it."""
-        _run(self._make, self._stop, self._secret, self._server.open, **self._clients)
+def _serve(make: Callable[..., Any], stop: Stop, key: Key, address: Any, **lines: Line) -> None:
+    """Makes a node once its address is served, and runs it."""
+    server = Server()
+    service = Service(server, address.resolve(), key)
+    try:
+        _run(make, stop, server, **lines)
+    finally:
+        service.close()
 
 
 def _run(
     make: Callable[..., Any],
     stop: Stop,
-    secret: str,
-    opened: Callable[[Any], None] = lambda node: None,
-    **clients: Any,
+    server: Server | None = None,
+    **lines: Line,
 ) -> None:
     """Runs one node, in its process or thread."""
     stop.install()
     with contextlib.suppress(Stopped):
-        handles = {
-            name: Remote(name, _Courier(client, secret), stop) for name, client in clients.items()
-        }
-        node = make(stop=stop, **handles)
-        opened(node)
+        node = make(stop=stop, **{name: Remote(name, line, stop) for name, line in lines.items()})
+        if server is not None:
+            server.open(node)
         node.run()
 
 
-def _run_all(makes: Sequence[Callable[..., Any]], stop: Stop, secret: str, **clients: Any) -> None:
+def _run_all(makes: Sequence[Callable[..., Any]], stop: Stop, **lines: Line) -> None:
     """Runs several nodes in threads of one process; the first that fails ends the others."""
     stop.install()
     errors: list[BaseException] = []
 
     def run(make: Callable[..., Any]) -> None:
         try:
-            _run(make, stop, secret, **clients)
+            _run(make, stop, None, **lines)
         except BaseException as error:
             errors.append(error)
             stop.set()
@@ -476,30 +467,26 @@ def _run_all(makes: Sequence[Callable[..., Any]], stop: Stop, secret: str, **cli
 def _build(
     program: Program,
     folder: Path,
+    scratch: Path,
     saved: Saved | None,
     resumed_at: int,
     stop: Stop,
-) -> tuple[Any, _Courier]:
+    key: Key,
+) -> tuple[Any, Line]:
     """The program for Launchpad, and the way to its counter."""
     import launchpad as lp
+    from launchpad.nodes.dereference import Deferred
 
     experiment, folder = program.experiment, folder.absolute()
     state = {} if saved is None else saved.state
     result = lp.Program('culmen')
-    secret = secrets.token_hex(16)
 
     def serve(label: str, make: Callable[..., Any], **handles: Any) -> Any:
-        return result.add_node(
-            lp.CourierNode(
-                _Served,
-                make,
-                stop,
-                secret,
-                courier_kwargs={'thread_pool_size': 8 + 2 * program.num_actors},
-                **handles,
-            ),
-            label,
-        )
+        address = lp.Address()
+        node = lp.PyNode(_serve, make, stop, key, address, **handles)
+        address.assign(node)
+        result.add_node(node, label)
+        return Deferred(_line, address, key)
 
     counter = serve(
         'counter',
@@ -562,14 +549,11 @@ def _build(
     for first in range(0, program.num_actors, share):
         label = f'actor-{first}' if share == 1 else f'actors-{first // share}'
         group = _Together(makes[first : first + share])
-        result.add_node(lp.PyNode(group, stop, secret, **handles), label)
+        result.add_node(lp.PyNode(group, stop, **handles), label)
     evaluator = functools.partial(nodes.EvaluatorNode, experiment, program.spec)
-    result.add_node(
-        lp.PyNode(_run, evaluator, stop, secret, counter=counter, learner=learner), 'evaluator'
-    )
-
-    _bind(result)
-    return result, _Courier(counter.dereference(), secret)
+    result.add_node(lp.PyNode(_run, evaluator, stop, counter=counter, learner=learner), 'evaluator')
+    _bind(result, scratch)
+    return result, counter.dereference()
 
 
 class _Together:
@@ -578,14 +562,14 @@ class _Together:
     def __init__(self, makes: Sequence[Callable[..., Any]]) -> None:
         self._makes = list(makes)
 
-    def __call__(self, stop: Stop, secret: str, **clients: Any) -> None:
+    def __call__(self, stop: Stop, **lines: Line) -> None:
         if len(self._makes) == 1:
-            _run(self._makes[0], stop, secret, **clients)
+            _run(self._makes[0], stop, None, **lines)
         else:
-            _run_all(self._makes, stop, secret, **clients)
+            _run_all(self._makes, stop, **lines)
 
 
-def _bind(program: Any) -> None:
+def _bind(program: Any, folder: Path) -> None:
     """Settles where the nodes listen, and who hears of it: what Launchpad does before it launches."""
     from absl import flags
     from launchpad import context
@@ -599,24 +583,44 @@ def _bind(program: Any) -> None:
         for node in group:
             for handle in node.input_handles:
                 handle.connect(node, label)
-    for node in program.get_all_nodes():
-        node.bind_addresses()
+    for label, group in program.groups.items():
+        for address in group[0].addresses:
+            address.bind(_SocketPath(folder / label))
 
 
-def _start_threads(program: Any, stop: Stop, logs: Path, running: list[supervisor.Node]) -> None:
+def _start_threads(program: Any, stop: Stop, running: list[supervisor.Node]) -> None:
     reverb_replay.require_reverb()  # once, before several threads import it
     for label, group in program.groups.items():
         running.append(supervisor.ThreadNode(label, group[0].function, stop))
 
 
-def _start_processes(program: Any, stop: Stop, logs: Path, running: list[supervisor.Node]) -> None:
+def _start_processes(
+    program: Any, key: Key, scratch: Path, logs: Path, running: list[supervisor.Node]
+) -> None:
     small = len(usable_cores()) <= len(program.groups)
     for label, group in program.groups.items():
-        (command,) = group[0].to_executables(group, label, group[0].launch_context)
+        with _launchpad_writes_to(scratch):
+            (command,) = group[0].to_executables(group, label, group[0].launch_context)
         arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']
         arguments.append(f'--lp_job_name={label}')  # so that a list of processes tells who is who
         environment = {**os.environ, **_environment(label, small), **command.env_overrides}
-        running.append(supervisor.ProcessNode(label, arguments, environment, logs / f'{label}.log'))
+        output = logs / f'{label}.log'
+        running.append(
+            supervisor.ProcessNode(label, arguments, environment, output, handed=key.value)
+        )
+
+
+@contextlib.contextmanager
+def _launchpad_writes_to(folder: Path) -> Iterator[None]:
+    """What a node runs Launchpad writes to a folder of its own, which nobody removes after a kill."""
+    from launchpad.nodes.python import local_multi_processing as module
+
+    mkdtemp = functools.partial(tempfile.mkdtemp, dir=folder)
+    module.tempfile = types.SimpleNamespace(mkdtemp=mkdtemp)
+    try:
+        yield
+    finally:
+        module.tempfile = tempfile
 
 
 def _environment(label: str, small: bool) -> dict[str, str]:

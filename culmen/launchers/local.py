@@ -189,19 +189,24 @@ def load(
     workdir: str | os.PathLike[str],
     agent: Agent | None = None,
     environment: str | NamedEnvironment | MakeEnvironment | None = None,
+    *,
+    trust: bool = False,
 ) -> Loaded:
     """Loads the newest variables of a run. Opens no pickle.
 
     Args:
         workdir: of the run.
-        agent, environment: the run's, where its config.json could not hold it (a class of a notebook).
-    Raises: FileNotFoundError without a run or a checkpoint there.
+        agent, environment: the run's, where its config.json could not hold it (a class of a notebook),
+            or names it as `module:name` and you would rather name it yourself.
+        trust: whether names of the form `module:name` in config.json are imported and called.
+    Raises: FileNotFoundError without a run or a checkpoint there; ValueError for what would be imported
+        without trust.
     """
     folder = Path(workdir)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
     config = json.loads((folder / CONFIG).read_text())
-    experiment = configs.from_json(config, agent=agent, environment=environment)
+    experiment = configs.from_json(config, agent, environment, trust=trust)
     built = build(experiment)
     for each in built.environments:
         each.close()

@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 from typing import Protocol
@@ -30,6 +29,10 @@ SWITCH_SECONDS = 5e-4
 NO_ARGUMENTS = pickle.dumps(())  # of a call
 _READY, _NOT_READY, _RAISED = 0, 1, 2
 _PARENT_SECONDS = 0.5
+# What a launcher puts into the environment of a node's process: its own process id, and a descriptor of what
+# it hands over and no file may hold.
+LAUNCHER, HANDED = 'CULMEN_LAUNCHER', 'CULMEN_HANDED'
+_HANDED_BYTES = 4096  # at most
 
 
 class Stopped(Exception):
@@ -67,17 +70,17 @@ class Stop:
         """In a process that a launcher started, listens to it alone; otherwise does nothing.
 
         SIGTERM is the launcher's word. SIGINT reaches a whole terminal, and is the launcher's to handle.
-        A process whose launcher has gone ends at once.
+        A process whose launcher has gone ends at once, also where that went before this was called.
         """
         if not self._of_process:
             return
         sys.setswitchinterval(SWITCH_SECONDS)
         signal.signal(signal.SIGTERM, lambda number, frame: self.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        parent = os.getppid()
+        launcher = int(os.environ[LAUNCHER])
 
         def watch() -> None:
-            while os.getppid() == parent:
+            while os.getppid() == launcher:
                 time.sleep(_PARENT_SECONDS)
             os._exit(1)
 
@@ -96,6 +99,18 @@ def _stop_of_process() -> Stop:
         stop._of_process = True
         _OF_PROCESS.append(stop)
     return _OF_PROCESS[0]
+
+
+_TAKEN: list[bytes] = []
+
+
+def take_handed() -> bytes:
+    """In a process that a launcher started, what it was handed; the descriptor is read once and closed."""
+    if not _TAKEN:
+        descriptor = int(os.environ.pop(HANDED))
+        _TAKEN.append(os.read(descriptor, _HANDED_BYTES))
+        os.close(descriptor)
+    return _TAKEN[0]
 
 
 def dumps(value: Any) -> bytes:
@@ -121,19 +136,34 @@ class Server:
         self._node = node
         self._there.set()
 
-    def call(self, name: str, payload: bytes) -> bytes:
+    def call(self, name: str, payload: bytes | memoryview) -> bytes:
         """Calls the node's method with pickled arguments; returns a pickled answer."""
         if not self._there.wait(_LOOK_SECONDS):
             return dumps((_NOT_READY, None))
         try:
             if name.startswith('_'):
                 raise AttributeError(f'a node shows its public methods alone, got {name!r}.')
-            answer = (_READY, getattr(self._node, name)(*pickle.loads(payload)))
+            return dumps((_READY, getattr(self._node, name)(*pickle.loads(payload))))
         except Stopped:
-            answer = (_NOT_READY, None)
+            return dumps((_NOT_READY, None))
         except Exception:
-            answer = (_RAISED, traceback.format_exc())
-        return dumps(answer)
+            return dumps((_RAISED, traceback.format_exc()))
+
+
+class Pending(Protocol):
+    """A call under way, as a `concurrent.futures.Future` is one. One thread looks at it."""
+
+    def result(self, timeout: float | None = None) -> bytes:
+        """The answer. Raises: `concurrent.futures.TimeoutError` where there is none in time."""
+        ...
+
+    def done(self) -> bool:
+        """Whether `result` has something to tell at once."""
+        ...
+
+    def cancel(self) -> object:
+        """Nobody waits for the answer any more."""
+        ...
 
 
 class Channel(Protocol):
@@ -143,8 +173,8 @@ class Channel(Protocol):
         """Whether the other can be reached by now."""
         ...
 
-    def start(self, name: str, payload: bytes) -> 'Future[bytes]':
-        """Begins a call, which is made once and no more."""
+    def start(self, name: str, payload: bytes) -> Pending:
+        """Begins a call, which is made once and no more. Never waits."""
         ...
 
 
@@ -193,10 +223,10 @@ class Remote:
             raise RemoteError(f'{method} of node {self._name} raised:\n{value}')
         return value
 
-    def _wait(self, method: str, future: 'Future[bytes]') -> bytes:
+    def _wait(self, method: str, pending: Pending) -> bytes:
         while not self._stop():
             try:
-                return future.result(timeout=_LOOK_SECONDS)
+                return pending.result(timeout=_LOOK_SECONDS)
             except NotYet:
                 continue
             except Exception as error:
@@ -206,7 +236,7 @@ class Remote:
                 raise ConnectionError(
                     f'node {self._name} does not answer {method}: {error}'
                 ) from error
-        future.cancel()
+        pending.cancel()
         raise Stopped
 
     def traffic(self) -> dict[str, float]:
@@ -222,7 +252,7 @@ class Asking:
         self._method = method
         self._channel = channel
         self._seconds = seconds
-        self._future: Future[bytes] | None = None
+        self._pending: Pending | None = None
         self._listens = False
         self._next = 0.0
         self.answer: Any = None  # the newest
@@ -230,17 +260,17 @@ class Asking:
     def poll(self) -> Any:
         """Goes on asking; returns the newest answer, None before the first."""
         now = time.monotonic()
-        if self._future is not None:
-            if self._future.done():
+        if self._pending is not None:
+            if self._pending.done():
                 state, value = _READY, None
                 with contextlib.suppress(Exception):  # a node that has gone is seen elsewhere
-                    state, value = pickle.loads(self._future.result())
+                    state, value = pickle.loads(self._pending.result())
                 if state == _READY and value is not None:
                     self.answer = value
-                self._future = None
+                self._pending = None
         elif now >= self._next:
             self._next = now + self._seconds
             self._listens = self._listens or self._channel.listens()
             if self._listens:
-                self._future = self._channel.start(self._method, NO_ARGUMENTS)
+                self._pending = self._channel.start(self._method, NO_ARGUMENTS)
         return self.answer

@@ -1,7 +1,7 @@
 """Starts the nodes of a program on this machine as threads or as processes, and watches them.
 
-Nobody is left behind: nodes are asked to end, asked again, and killed. What a node in a process of its own
-writes is in a file, and shown here line by line.
+Nobody is left behind: nodes are asked to end, asked again, and killed; those in processes of their own end
+with this one, however it ends. What they write is in a file, and shown here line by line.
 """
 
 import os
@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 from typing import Protocol
 
+from culmen.launchers import entry
+from culmen.launchers.remote import HANDED
+from culmen.launchers.remote import LAUNCHER
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
 
@@ -26,7 +29,7 @@ _ASK_SECONDS = 1.0  # between requests to end
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 60  # of a node's output, shown where it failed
 
-# What the C++ of Reverb, Courier, TensorFlow and Abseil says at every start.
+# What the C++ of Reverb, TensorFlow and Abseil says at every start.
 _NOISE = re.compile(
     r'^\[reverb/|^INFO:|^WARNING: All log messages before absl|^[IW]\d{4} |'
     r'^\d{4}-\d\d-\d\d [\d:.]+: [IW] (external|tensorflow)/|^To enable the following instructions'
@@ -115,24 +118,45 @@ class ProcessNode:
     """A node in a process of its own, with its output in a file."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], output: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: Path,
+        handed: bytes = b'',
     ) -> None:
-        """Args: name: of the node; command: runs it; environment: of the process; output: its file."""
+        """Starts it.
+
+        Args:
+            name: of the node.
+            command: runs it, by an absolute path.
+            environment: of the process.
+            output: its file.
+            handed: what it alone may know; it is in no file (`remote.take_handed`).
+        """
         self.name = name
         self._path = output
         self._read = 0
-        with open(output, 'ab') as file:
-            self._read = file.tell()
-            self._begin = self._read
-            # A session of its own: Ctrl-C in the terminal is for this process alone to handle.
-            self._process = subprocess.Popen(
-                list(command),
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        inherited, given = os.pipe()
+        os.write(given, handed)
+        os.close(given)
+        launcher = str(os.getpid())
+        try:
+            with open(output, 'ab') as file:
+                self._read = file.tell()
+                self._begin = self._read
+                # A session of its own: Ctrl-C in the terminal is for this process alone to handle.
+                self._process = subprocess.Popen(
+                    [sys.executable, '-I', '-S', entry.__file__, launcher, *command],
+                    env={**environment, LAUNCHER: launcher, HANDED: str(inherited)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=[inherited],
+                )
+        finally:
+            os.close(inherited)
 
     def is_running(self) -> bool:
         return self._process.poll() is None

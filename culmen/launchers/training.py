@@ -530,7 +530,8 @@ class Training(Run):
         if isinstance(self._table, ReverbTable):
             print(
                 f'culmen: Reverb listens on port {self._table.port} of every interface, and asks '
-                f'nobody who he is.',
+                'nobody who he is: whoever reaches it can read, alter and empty the tables, and run no '
+                'code.',
                 file=sys.stderr,
             )
         self._loop.run()

@@ -1,14 +1,12 @@
 """Programs from Python: what `make_program` refuses, what `launch` returns, and who waits for whom."""
 
 import dataclasses
-import pickle
 import threading
 
 import pytest
 
 import culmen
 from culmen.launchers import launchpad
-from culmen.launchers.remote import Stop
 from culmen.launchers.results import Refused
 from tests.conftest import is_installed
 from tests.integration import runs
@@ -124,12 +122,3 @@ def test_several_actors_in_a_process_and_a_budget_of_updates(tmp_path):
     other = launchpad.make_program(longer, tmp_path / 'run', num_actors=3, lead=1234.0)
     with pytest.raises(Refused, match=r'lead must be .* in .*run, .* got 1234'):
         launchpad.launch(other, 'threads', progress=False)
-
-
-def test_a_node_answers_its_own_program_alone():
-    node = launchpad._Served(None, Stop(), 'a' * 32)
-    node._server.open({'x': 1})
-    payload = pickle.dumps(('x',))
-    assert pickle.loads(node.call('a' * 32, 'get', payload)) == (0, 1)
-    with pytest.raises(PermissionError, match='of another program'):
-        node.call('b' * 32, 'get', payload)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ pytestmark = [
 class Command:
     """`culmen train ... --json` in a process of its own; who belongs to it is known by a mark."""
 
-    def __init__(self, workdir, *arguments):
+    def __init__(self, workdir, *arguments, temporary=None):
         self.workdir = Path(workdir)
         self.mark = f'CULMEN_TEST={uuid.uuid4().hex}'
         name, _, value = self.mark.partition('=')
@@ -59,7 +60,7 @@ class Command:
         self.process = subprocess.Popen(
             [str(argument) for argument in command],
             cwd=ROOT,
-            env={**os.environ, name: value},
+            env={**os.environ, name: value, **({'TMPDIR': str(temporary)} if temporary else {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -77,6 +78,25 @@ class Command:
             out, err = self.process.communicate()
             pytest.fail(f'still running: {left}\n{out}\n{err[-5000:]}')
         return self.process.returncode, out, err
+
+    def ports(self):
+        """The node that listens at each TCP port, by the port."""
+        sockets = {}
+        for path in ('/proc/net/tcp', '/proc/net/tcp6'):
+            for line in Path(path).read_text().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == '0A':
+                    sockets[f'socket:[{inode}]'] = int(local.rpartition(':')[2], 16)
+        found = {}
+        for pid, line in self.left().items():
+            for descriptor in Path(f'/proc/{pid}/fd').iterdir():
+                try:
+                    port = sockets.get(os.readlink(descriptor))
+                except OSError:
+                    continue
+                if port is not None:
+                    found[port] = line.rstrip('\0').rpartition('=')[2]
+        return found
 
     def left(self):
         """The processes of this command that run, by their process ids."""
@@ -159,7 +179,8 @@ def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(tm
     steps = log(workdir, 'evaluator')['actor_steps'].tolist()
     assert [n // 500 for n in steps[:-1]] == [1, 2, 3][: len(steps) - 1]
     assert len(steps) in (3, 4)
-    assert 'listen on all interfaces' in err
+    assert 'Reverb listens on all interfaces' in err
+    assert 'read, alter and empty the tables, and run no code' in err
     config = json.loads((workdir / 'config.json').read_text())
     assert (config['launcher'], config['replay'], config['num_actors']) == (launcher, 'reverb', 2)
     # Checkpoints at the multiples, the last at the end.
@@ -170,7 +191,7 @@ def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(tm
     assert all(each['seconds'] > 0 for each in timings.values())
     if launcher == 'processes':
         assert (workdir / 'logs' / 'actor-1.log').exists()
-    assert culmen.load(workdir).summary['learner_steps'] == result['learner_steps']
+    assert culmen.load(workdir, trust=True).summary['learner_steps'] == result['learner_steps']
 
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob('*') if path.is_file()}
     code, out, err = Command(workdir, *arguments).finish()
@@ -205,7 +226,7 @@ def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on
     stopped = json.loads(out)
     assert 300 <= stopped['actor_steps'] < steps
     assert not (workdir / 'result.json').exists()
-    assert culmen.load(workdir).summary['actor_steps'] == stopped['actor_steps']
+    assert culmen.load(workdir, trust=True).summary['actor_steps'] == stopped['actor_steps']
 
     found, out, err = Command(workdir, *arguments).finish()
     assert found == 0, err
@@ -227,11 +248,44 @@ def test_a_node_that_is_killed_ends_the_program(tmp_path):
 
 
 def test_a_launcher_that_is_killed_leaves_nobody(tmp_path):
-    command = Command(tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes')
+    temporary = tmp_path / 'tmp'
+    temporary.mkdir()
+    command = Command(
+        tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes', temporary=temporary
+    )
     command.wait_for_steps(20)
+    # Nobody but Reverb is at a port, and what else is there is this user's alone.
+    assert set(command.ports().values()) == {'replay'}
+    folders = sorted(temporary.iterdir())
+    assert [path.name.rpartition('-')[0] for path in folders] == ['culmen-program', 'culmen-reverb']
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
     command.process.kill()
+    check_ended(command)
+
+    # However early it is killed, and then all at once; the next launch removes what was left.
+    for nodes in (1, 5):
+        command = Command(
+            tmp_path / f'early-{nodes}', *DQN, '--steps', 100_000, '--launcher', 'processes',
+            temporary=temporary,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while len(command.left()) < 1 + nodes and time.monotonic() < deadline:
+            time.sleep(0.005)
+        command.process.kill()
+        check_ended(command)
+    left = list(temporary.iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in left} <= {0o700}
+    scratch = Command(
+        tmp_path / 'last', *DQN, '--steps', 60, '--launcher', 'threads', temporary=temporary
+    )
+    code, _, err = scratch.finish()
+    assert code == 0, err
+    assert list(temporary.iterdir()) == []
+
+
+def check_ended(command):
     command.process.communicate()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 10
     while command.left() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert command.left() == {}

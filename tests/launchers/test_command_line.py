@@ -109,8 +109,19 @@ def test_a_config_then_a_preset_then_the_options(culmen, runs, tmp_path):
     environment = {'name': CORRIDOR, 'prize': 3.0}
     config = {'agent': agent, 'environment': environment, 'seed': 4, 'max_actor_steps': 10}
     file.write_text(json.dumps({**config, 'launcher': 'local', 'replay': 'in_process'}))
-    culmen('train', '--config', file)
-    culmen('train', '--config', file, '--preset', 'paper', '--agent.batch_size', 6, '--steps', 20)
+    culmen('train', '--config', file, '--trust')
+    culmen(
+        'train',
+        '--config',
+        file,
+        '--trust',
+        '--preset',
+        'paper',
+        '--agent.batch_size',
+        6,
+        '--steps',
+        20,
+    )
     first, second = (experiment for experiment, _, _ in runs)
     assert first.agent == Toy(batch_size=5, learning_rate=0.5, clip=2.0)
     assert (first.seed, first.environment.arguments['prize']) == (4, 3.0)
@@ -374,7 +385,9 @@ def test_train_evaluate_and_plot(culmen):
     assert code == 0
     assert json.loads(out) == {**first, 'resumed_at': 400}
 
-    code, out, _ = culmen('evaluate', 'a', '--episodes', 32, '--video', 'v.mp4', '--json')
+    code, out, _ = culmen(
+        'evaluate', 'a', '--trust', '--episodes', 32, '--video', 'v.mp4', '--json'
+    )
     evaluated = json.loads(out)
     assert code == 0
     assert list(evaluated) == list(first)
@@ -452,7 +465,9 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     config = {'agent': TOY, 'environment': CORRIDOR, 'seed': 4, 'max_actor_steps': 10}
     file.write_text(json.dumps({**config, 'launcher': 'local', 'replay': 'in_process'}))
     program = ('--launcher', 'processes', '--actors', 3, '--until-return', 1)
-    code, out, _ = culmen('train', '--config', file, *program, '--workdir', 'a', '--json')
+    code, out, _ = culmen(
+        'train', '--config', file, *program, '--trust', '--workdir', 'a', '--json'
+    )
     assert (code, json.loads(out)) == (0, {'launcher': 'processes'})
     (experiment, workdir, options), launched = calls
     assert (experiment.seed, str(workdir)) == (4, 'a')
@@ -466,7 +481,8 @@ def test_a_config_of_a_program_runs_in_one_process_too(culmen, runs, tmp_path):
     file = tmp_path / 'config.json'
     config = {'agent': TOY, 'environment': CORRIDOR, 'max_actor_steps': 10, 'num_actors': 4}
     file.write_text(json.dumps({**config, 'launcher': 'threads', 'replay': 'reverb'}))
-    code, _, _ = culmen('train', '--config', file, '--launcher', 'local', '--replay', 'in_process')
+    program = ('train', TOY, '--config', file, '--environment', CORRIDOR)
+    code, _, _ = culmen(*program, '--launcher', 'local', '--replay', 'in_process')
     assert code == 0
     assert runs[0][2]['replay'] == 'in_process'
 
@@ -480,3 +496,45 @@ def test_without_launchpad_a_program_says_what_to_install(culmen, monkeypatch, t
     assert 'can not be imported: programs need Launchpad and Reverb: pip install' in err
     assert 'Python 3.10 and Linux x86-64' in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_file_names_is_imported_with_trust_or_where_the_command_names_it_too(
+    culmen, runs, tmp_path
+):
+    # The attack of old: `os:spawnv` was called with the seed and the arguments of the file.
+    spawn = {
+        'name': 'os:spawnv',
+        'file': '/bin/sh',
+        'args': ['sh', '-c', f'touch {tmp_path}/trace'],
+    }
+    config = {'agent': {'name': TOY, 'batch_size': 4}, 'environment': spawn, 'max_actor_steps': 10}
+    Path('bad').mkdir()
+    for file in ('config.json', 'bad/config.json'):
+        Path(file).write_text(json.dumps(config))
+    sentence = "names 'os:spawnv', which a file can have imported and called only with --trust"
+    code, out, err = culmen('train', TOY, '--config', 'config.json', '--workdir', 'a')
+    assert (code, out) == (2, '')
+    assert sentence in err
+    code, out, err = culmen('evaluate', 'bad')
+    assert (code, out) == (2, '')
+    assert "agent names 'tests.launchers.toys:Toy', which a file" in err
+    assert not Path('a').exists()
+    assert not Path('trace').exists()
+
+    own = ('--environment', CORRIDOR, '--workdir', 'a')
+    for arguments in (
+        ('--config', 'config.json', *own),
+        ('--config', 'config.json', '--preset', 'paper', *own),
+        ('linear_q:LinearQ', '--config', 'config.json', *own),
+        ('--config', 'config.json', '--sweep', 'agent.loss=a.b:c', *own),
+    ):
+        code, _, err = culmen('train', *arguments)
+        assert code == 2, err
+    assert not runs
+    assert culmen('train', TOY, '--config', 'config.json', *own)[0] == 0
+    assert culmen('train', '--trust', '--config', 'config.json', '--preset', 'paper', *own)[0] == 0
+    assert [run[0].agent.batch_size for run in runs] == [4, 256]
+    swept = ('--sweep', f'agent.base={TOY},tests.launchers.toys:Other')
+    culmen('train', 'normalised', *own, '--steps', 5, '--agent.base', TOY)
+    assert runs[2][0].agent.base == Toy()
+    assert 'can not be imported' in culmen('train', 'normalised', *own, '--steps', 5, *swept)[2]

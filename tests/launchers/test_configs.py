@@ -8,6 +8,7 @@ import pytest
 
 import culmen
 from culmen.agents import AGENTS
+from culmen.agents import bc
 from culmen.agents import dqn
 from culmen.launchers import configs
 from tests.launchers.toys import Around
@@ -26,7 +27,7 @@ def experiment(agent=None, **changes):
 
 def round_trip(original):
     data = json.loads(json.dumps(configs.to_json(original, 'local', 'in_process')))
-    return configs.from_json(data)
+    return configs.from_json(data, trust=True)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +86,16 @@ def test_the_fields_are_read_from_text():
                 'loss': 'tests.launchers.toys:squared',
             },
             'other': {'batch_size': '8'},
-        }
+        },
+        trust=True,
     )
     assert agent.base == Toy(3e-4, (32, 16), 100, 'sgd', None, False, squared)
     assert agent.other == Toy(batch_size=8, kind='sgd')
 
 
 def test_a_nested_agent_by_its_name_alone():
-    name = 'tests.launchers.toys:Toy'
-    assert configs.make_agent({'name': 'tests.launchers.toys:Around', 'base': name}).base == Toy()
+    agent = configs.make_agent({'name': AROUND, 'base': TOY}, trust=True)
+    assert agent.base == Toy()
 
 
 TOY = 'tests.launchers.toys:Toy'
@@ -123,7 +125,7 @@ AROUND = 'tests.launchers.toys:Around'
 )
 def test_a_bad_agent_is_refused_by_name(agent, message):
     with pytest.raises(ValueError, match=message):
-        configs.make_agent(agent)
+        configs.make_agent(agent, trust=True)
 
 
 @pytest.mark.parametrize(
@@ -136,21 +138,25 @@ def test_a_bad_agent_is_refused_by_name(agent, message):
         ({'environment': {'name': 'bsuit/catch/0'}}, "unknown environment 'bsuit/catch/0'"),
         ({'environment': {}}, 'environment needs a name'),
         ({'agent': 3}, 'agent must be a name or a mapping with a name, got 3'),
+        ({'agent': {'name': TOY, 'loss': 'tests.launchers.toys:TOYS'}}, r'agent\.loss: .*imported'),
+        ({'agent': {'name': TOY, 'loss': 'os:sep'}}, r"agent\.loss must be .*, which is '/'"),
+        ({'agent': {'name': TOY, 'batch_size': 'os:sep'}}, r'agent\.batch_size must be an int'),
+        ({'environment': 'os:_Environ'}, r'must give a dm_env\.Environment, got .*_Environ'),
     ],
 )
 def test_a_bad_config_is_refused_by_name(change, message):
     data = {'agent': {'name': TOY}, 'environment': {'name': CORRIDOR}, 'max_actor_steps': 5}
-    configs.from_json(data)
+    configs.from_json(data, trust=True)
     with pytest.raises(ValueError, match=message):
-        configs.from_json({**data, **change})
+        configs.from_json({**data, **change}, trust=True)
 
 
 def test_presets_are_known_by_name():
-    assert configs.preset(TOY, 'paper')['batch_size'] == 256
+    assert configs.preset(TOY, 'paper', trust=True)['batch_size'] == 256
     with pytest.raises(ValueError, match=r"unknown preset 'papers'; .* paper"):
-        configs.preset(TOY, 'papers')
+        configs.preset(TOY, 'papers', trust=True)
     with pytest.raises(ValueError, match='has no presets'):
-        configs.preset(AROUND, 'paper')
+        configs.preset(AROUND, 'paper', trust=True)
 
 
 def test_what_is_no_data_is_said_so_and_can_be_given():
@@ -164,6 +170,7 @@ def test_what_is_no_data_is_said_so_and_can_be_given():
     assert data['agent']['learning_rate'] == 0.5
     with pytest.raises(ValueError, match=r'Local: it was defined .* culmen\.load\(workdir, agent='):
         configs.from_json(data, environment=CORRIDOR)
+    assert configs.from_json(data, agent=Toy(), environment=corridor).environment is corridor
     with pytest.raises(ValueError, match=r'environment could not be written'):
         configs.from_json(data, agent=Toy())
     assert configs.from_json(data, agent=Toy(), environment=corridor).agent == Toy()
@@ -180,7 +187,7 @@ def test_a_lambda_in_a_field_is_marked():
     data = configs.to_json(experiment(Toy(loss=lambda x: x)), 'local', 'in_process')
     assert 'defined inside a function' in data['agent']['loss']['not_data']
     with pytest.raises(ValueError, match=r'agent\.loss could not be written'):
-        configs.from_json(data)
+        configs.from_json(data, trust=True)
 
 
 def test_a_callable_environment_of_a_module_is_named():
@@ -210,3 +217,86 @@ def test_what_makes_another_experiment():
         'lag',
         'updates_per_call',
     ]
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module whose import, and whose function, leave a file: its name, and the file."""
+    trace, name = tmp_path / 'trace', f'mine_{tmp_path.name.strip("_").replace("-", "_")}'
+    (tmp_path / f'{name}.py').write_text(
+        f'open({str(trace)!r}, "a").write("imported ")\n'
+        f'def make(*arguments, **options):\n    open({str(trace)!r}, "a").write("called ")\n'
+        'Agent = sep = make\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name, trace
+
+
+BUILT_IN = {
+    'agent': {'name': 'dqn'},
+    'environment': {'name': 'bsuite/catch/0'},
+    'max_actor_steps': 5,
+}
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('agent', 'MINE:Agent'),
+        ('agent', {'name': 'MINE:Agent', 'learning_rate': 1.0}),
+        ('agent', {'name': 'normalised', 'base': 'MINE:Agent'}),
+        ('agent', {'name': 'normalised', 'base': {'name': 'warmed_up', 'base': 'MINE:Agent'}}),
+        ('agent', {'name': 'bc', 'source': 'MINE:make'}),
+        ('agent', {'name': 'dqn', 'batch_size': 'MINE:sep'}),
+        ('agent', {'name': 'dqn', 'hidden_sizes': ['MINE:sep']}),
+        ('seed', 'MINE:sep'),
+        ('evaluation', {'every': 'MINE:sep'}),
+        ('checkpoint', 'MINE:sep'),
+        ('environment', 'MINE:make'),
+        ('environment', {'name': 'MINE:make', 'file': '/bin/sh'}),
+        ('environment', {'name': 'gymnasium/MINE:CartPole-v1'}),
+        ('environment', {'name': 'gymnasium/CartPole-v1', 'env_id': 'MINE:CartPole-v1'}),
+        ('environment', {'name': 'gymnasium/CartPole-v1', 'kwargs': [{'id': 'MINE:CartPole-v1'}]}),
+        ('environment', {'name': 'bsuite/MINE:make'}),
+        ('environment', {'name': 'jax/MINE:make'}),
+    ],
+)
+def test_no_field_of_a_file_has_anything_imported_without_trust(mine, field, value):
+    name, trace = mine
+    text = json.dumps({**BUILT_IN, field: value}).replace('MINE', name)
+    with pytest.raises(ValueError):
+        configs.from_json(json.loads(text))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('agent', {'name': TOY}),
+        ('agent', {'name': 'normalised', 'base': {'name': TOY}}),
+        ('agent', {'name': 'bc', 'source': 'tests.launchers.toys:corridor'}),
+        ('environment', {'name': CORRIDOR}),
+    ],
+)
+def test_what_is_named_by_the_caller_too_is_imported_and_the_refusal_says_how(field, value):
+    config = {**BUILT_IN, field: value}
+    [name] = [each for each in configs._texts(value) if ':' in each]
+    with pytest.raises(
+        ValueError, match=r'only with --trust \(trust=True in Python\), or where you'
+    ):
+        configs.from_json(config)
+    with pytest.raises(ValueError, match=f'{field}.* names {name!r}'):
+        configs.from_json(config, named={'tests.launchers.toys:other'})
+    assert configs.from_json(config, named={name}) == configs.from_json(config, trust=True)
+    with pytest.raises(ValueError, match='only with --trust'):
+        configs.make_agent({'name': TOY})
+    with pytest.raises(ValueError, match='only with --trust'):
+        configs.preset(TOY, 'paper')
+
+
+def test_a_source_of_streams_comes_back_and_a_folder_that_is_there_is_one(tmp_path, monkeypatch):
+    source = bc.BC(source=corridor, batch_size=3)
+    assert round_trip(experiment(source)).agent == source
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'recorded:once').mkdir()
+    assert configs.make_agent({'name': 'bc', 'source': 'recorded:once'}).source == 'recorded:once'

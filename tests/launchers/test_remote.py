@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from culmen.components.packing import pack
+from culmen.launchers.remote import LAUNCHER
 from culmen.launchers.remote import Asking
 from culmen.launchers.remote import Remote
 from culmen.launchers.remote import RemoteError
@@ -161,7 +162,10 @@ sys.exit(0 if stop.wait(30) else 3)
 
 def child():
     process = subprocess.Popen(
-        [sys.executable, '-c', CHILD, pickle.dumps(Stop()).hex()], stdout=subprocess.PIPE, text=True
+        [sys.executable, '-c', CHILD, pickle.dumps(Stop()).hex()],
+        env={**os.environ, LAUNCHER: str(os.getpid())},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == 'ready\n'
     process.stdout.close()
@@ -178,10 +182,12 @@ def test_in_a_process_sigterm_stops_and_sigint_does_not():
 
 
 def test_a_process_whose_launcher_is_gone_ends():
+    # Without the signal of the kernel: it looks for its launcher from time to time.
     code = f"""
-import subprocess, sys, time
+import os, subprocess, sys, time
 command = [sys.executable, '-c', {CHILD!r}, {pickle.dumps(Stop()).hex()!r}]
-p = subprocess.Popen(command, stdout=subprocess.PIPE)
+environment = {{**os.environ, {LAUNCHER!r}: str(os.getpid())}}
+p = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 p.stdout.readline()
 print(p.pid, flush=True)
 time.sleep(60)
@@ -195,6 +201,24 @@ time.sleep(60)
     while is_running(node) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(node)
+
+
+def test_a_process_that_is_late_to_ask_for_its_launcher_ends_too():
+    # This process is its parent, as `init` would be where the launcher has gone.
+    process = subprocess.Popen(
+        [sys.executable, '-c', CHILD, pickle.dumps(Stop()).hex()],
+        env={**os.environ, LAUNCHER: str(os.getppid())},
+        stdout=subprocess.DEVNULL,
+    )
+    assert process.wait(20) == 1
+
+
+def test_what_cannot_be_pickled_is_told_to_who_asked_for_it():
+    server, node = Server(), Node()
+    node.get = threading.Lock
+    server.open(node)
+    with pytest.raises(RemoteError, match='pickle'):
+        Remote('adder', Threads(server), Stop()).get()
 
 
 def is_running(pid):

@@ -1,8 +1,11 @@
 """Nodes as threads and processes: how they end, what is shown of them, and that none is left."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +107,68 @@ def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
     assert 'in fail' in capfd.readouterr().err
     assert end([good, bad], 5) == []
     assert find_failure([good]) is None
+
+
+# A launcher of two nodes that never ask for it: they are still importing.
+LAUNCH = """
+import os, sys, time
+from pathlib import Path
+from culmen.launchers.supervisor import ProcessNode
+folder, delay = Path(sys.argv[1]), float(sys.argv[2])
+code = 'open(sys.argv[1], "w").close(); import time; time.sleep(60)'
+command = [sys.executable, '-c', f'import sys; {code}']
+for i in range(2):
+    node = ProcessNode('node', [*command, str(folder / f'{i}')], os.environ, folder / f'{i}.log')
+    (folder / f'{i}.pid').write_text(str(node._process.pid))
+while delay < 0 and len(list(folder.glob('[01]'))) < 2:
+    time.sleep(0.01)
+time.sleep(max(delay, 0))
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize('delay', [0, 0.01, 0.03, 0.1, -1])
+def test_a_launcher_that_is_killed_at_once_leaves_no_node(tmp_path, delay):
+    command = [sys.executable, '-c', LAUNCH, str(tmp_path), str(delay)]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    pids = [int(path.read_text()) for path in tmp_path.glob('*.pid')]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 5
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+    if delay < 0:
+        assert {path.name for path in tmp_path.glob('[01]')} == {'0', '1'}
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_what_is_handed_over_is_known_to_the_node_alone_and_once(tmp_path):
+    code = (
+        'import os, subprocess, sys\n'
+        'from culmen.launchers.remote import HANDED, take_handed\n'
+        'number = int(os.environ[HANDED])\n'
+        'assert take_handed() == take_handed() == b"what nobody else knows"\n'
+        'assert HANDED not in os.environ\n'
+        'try:\n    os.fstat(number)\nexcept OSError:\n    print("closed")\n'
+    )
+    command = [sys.executable, '-c', code]
+    secret = b'what nobody else knows'
+    before = set(os.listdir('/proc/self/fd'))
+    node = ProcessNode('node', command, os.environ, tmp_path / 'node.log', handed=secret)
+    assert secret.decode() not in Path(f'/proc/{node._process.pid}/environ').read_text()
+    finish(node)
+    assert (tmp_path / 'node.log').read_text() == 'closed\n'
+    assert set(os.listdir('/proc/self/fd')) <= before
 
 
 @pytest.mark.parametrize('code', ['', 'raise SystemExit(0)'])

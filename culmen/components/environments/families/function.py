@@ -12,7 +12,8 @@ from culmen.core import checks
 def resolve(name: str) -> Callable[..., Any]:
     """The function that a name stands for.
 
-    Raises: ValueError that says whether the module or the function is missing.
+    Raises: ValueError that says whether the module or the function is missing, and for a class of
+        something else than environments.
     """
     module_name, _, path = name.partition(':')
     if not module_name or not path:
@@ -32,6 +33,10 @@ def resolve(name: str) -> Callable[..., Any]:
         value = getattr(value, attribute)
     if not callable(value):
         raise ValueError(f'environment {name!r} must be callable with a seed, got {value!r}.')
+    if isinstance(value, type) and not issubclass(value, dm_env.Environment):
+        raise ValueError(
+            f'environment {name!r} must give a dm_env.Environment, got {value!r}, a class of others.'
+        )
     return value
 
 

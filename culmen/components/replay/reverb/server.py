@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Literal
 
 from culmen.components.replay.rate import Rate
 from culmen.components.replay.reverb import engine
+from culmen.components.scratch import Scratch
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -85,7 +85,8 @@ def is_ordered(queue: Queue) -> bool:
 class ReverbServer:
     """Keeps the tables of an experience for any number of writers and one reader.
 
-    It listens on every interface, and asks nobody who he is: Reverb has no setting for either.
+    It listens on every interface, and asks nobody who he is: Reverb has no setting for either. Whoever
+    reaches its port can read, alter and empty the tables; its protocol carries arrays and runs no code.
     """
 
     def __init__(
@@ -115,7 +116,10 @@ class ReverbServer:
             name: self._make(name, table, num_lanes, lead)
             for name, table in check_tables(experience).items()
         }
-        self._folder = tempfile.mkdtemp(prefix='culmen-reverb-')
+        self._scratch = Scratch('reverb')
+        # A folder of its own: Reverb removes the checkpoints before the newest, and takes any file for one.
+        written = self._scratch.path / 'checkpoints'
+        written.mkdir()
         checkpointers = self._reverb.platform.default.checkpointers
         self._server: Any = None
         self._restored: Any = None
@@ -124,7 +128,7 @@ class ReverbServer:
                 list(self._tables.values()),
                 port=port,
                 checkpointer=checkpointers.DefaultCheckpointer(
-                    self._folder, '', None if restore is None else str(restore)
+                    str(written), '', None if restore is None else str(restore)
                 ),
             )
         except BaseException:
@@ -214,8 +218,7 @@ class ReverbServer:
         server, self._server = self._server, None
         if server is not None:
             server.stop()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
         self._tables = {}
 
     def __del__(self) -> None:

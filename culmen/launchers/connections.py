@@ -1,0 +1,267 @@
+"""Calls between processes over `multiprocessing.connection`: an engine's way to `Server.call`.
+
+A node serves an address, the path of a Unix socket here; (host, port) does too. Whoever connects has to prove
+that he knows the program's key, and is shown that the node knows it, before a byte is read as anything else:
+what is unpickled comes from the program's own nodes. A connection carries one call at a time; who makes
+several at once has several connections.
+"""
+
+import contextlib
+import os
+import secrets
+import select
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from multiprocessing import connection as connections
+from typing import Any
+from typing import TypeAlias
+
+from culmen.launchers.remote import Pending
+from culmen.launchers.remote import Server
+from culmen.launchers.remote import take_handed
+
+Address: TypeAlias = str | tuple[str, int]  # a path, or a host and a port
+
+_KEY_BYTES = 32
+_GREETING_SECONDS = 10.0  # for a stranger to prove that it is none
+_PROBE_SECONDS = 0.2  # for a connection that only looks whether anybody listens
+_BACKLOG = 128
+_AT_ONCE = 16_384  # bytes that a socket takes without waiting for the other side
+_AGAIN_SECONDS = 0.1  # until the next try, where no connection can be taken
+
+
+class Key:
+    """What the nodes of a program know and nobody else does.
+
+    Its pickle holds none of it: in a process of its own a node has it from the launcher, by a descriptor.
+    """
+
+    def __init__(self, value: bytes | None = None) -> None:
+        """Args: value: of another; None: a new one."""
+        self.value = secrets.token_bytes(_KEY_BYTES) if value is None else value
+
+    def __reduce__(self) -> Any:
+        return _key_of_process, ()
+
+
+def _key_of_process() -> Key:
+    return Key(take_handed())
+
+
+class Service:
+    """Serves a node at an address to those who know the key, each connection in a thread."""
+
+    def __init__(
+        self,
+        server: Server,
+        address: Address,
+        key: Key,
+        *,
+        greeting_seconds: float = _GREETING_SECONDS,
+    ) -> None:
+        """Begins to listen.
+
+        Args:
+            server: of the node.
+            address: where; a socket's path has to be in a folder of this user alone.
+            key: of the program.
+            greeting_seconds: for a new connection to prove that it knows the key.
+        Raises: OSError where the address can't be taken.
+        """
+        self._server = server
+        self._address = address
+        self._key = key
+        self._seconds = greeting_seconds
+        self._listener = connections.Listener(address, backlog=_BACKLOG)
+        self._open: set[connections.Connection] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._accept, name='connections', daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        # The listener has no key: its own greeting would keep everybody waiting for one silent stranger.
+        while not self._closed:
+            try:
+                connection = self._listener.accept()
+            except OSError:  # too many open files, or one who left at once
+                time.sleep(_AGAIN_SECONDS)
+                continue
+            with self._lock:
+                self._open.add(connection)
+            threading.Thread(
+                target=self._serve, args=(connection,), name='connection', daemon=True
+            ).start()
+        with contextlib.suppress(OSError):  # the folder of the socket may have gone
+            self._listener.close()
+
+    def _serve(self, connection: connections.Connection) -> None:
+        try:
+            if not self._closed and self._greet(connection):
+                while True:
+                    request = connection.recv_bytes()
+                    end = request.index(b'\0')
+                    payload = memoryview(request)[end + 1 :]
+                    connection.send_bytes(self._server.call(request[:end].decode(), payload))
+        except (OSError, EOFError):
+            pass  # the caller has gone
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+                connection.close()
+
+    def _greet(self, connection: connections.Connection) -> bool:
+        """Whether it knows the key; it is hung up on where it takes too long."""
+        limit = threading.Timer(self._seconds, _hang_up, [connection])
+        limit.daemon = True
+        limit.start()
+        try:
+            connections.deliver_challenge(connection, self._key.value)
+            connections.answer_challenge(connection, self._key.value)
+        except Exception:  # whatever it sent was no answer
+            return False
+        finally:
+            limit.cancel()
+            limit.join()
+        return True
+
+    def close(self) -> None:
+        """Ends all connections; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._lock:
+            for connection in self._open:
+                _hang_up(connection)
+        # A thread that waits in `accept` hears of nothing but another connection.
+        with contextlib.suppress(OSError):
+            _connect(self._address).close()
+        self._thread.join(_PROBE_SECONDS)
+
+
+class Line:
+    """The way to a node that a `Service` serves: a Channel. Safe between threads."""
+
+    def __init__(self, address: Address, key: Key) -> None:
+        """Args: address: of the node; key: of the program."""
+        self._address = address
+        self._key = key
+        self._idle: list[_Wire] = []
+
+    def listens(self) -> bool:
+        """Whether the node listens by now."""
+        try:
+            _connect(self._address).close()
+        except OSError:
+            return False
+        return True
+
+    def start(self, name: str, payload: bytes) -> Pending:
+        """Begins a call, which is made once and no more. Never waits."""
+        request = b'%s\0%s' % (name.encode(), payload)
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            wire = None
+        if wire is not None and len(request) <= _AT_ONCE:
+            try:
+                wire.connection.send_bytes(request)
+            except OSError as error:
+                failed: Future[_Wire] = Future()
+                failed.set_exception(_lost(error))
+                return _Call(self._idle, sending=failed)
+            return _Call(self._idle, wire)
+        # To connect takes two turns of the other side, and a long request may have to wait for it.
+        sending: Future[_Wire] = Future()
+        threading.Thread(
+            target=self._send, args=(wire, request, sending), name='sending', daemon=True
+        ).start()
+        return _Call(self._idle, sending=sending)
+
+    def _send(self, wire: '_Wire | None', request: bytes, sending: 'Future[_Wire]') -> None:
+        try:
+            if wire is None:
+                wire = _Wire(connections.Client(self._address, authkey=self._key.value))
+            wire.connection.send_bytes(request)
+        except Exception as error:
+            sending.set_exception(_lost(error))
+        else:
+            sending.set_result(wire)
+
+
+class _Wire:
+    """A connection, and a look whether anything has come."""
+
+    def __init__(self, connection: connections.Connection) -> None:
+        self.connection = connection
+        self._poll = select.poll()  # `Connection.poll` would make one for every look
+        self._poll.register(connection.fileno(), select.POLLIN)
+
+    def has_answer(self, seconds: float | None) -> bool:
+        return bool(self._poll.poll(None if seconds is None else 1000 * seconds))
+
+
+class _Call:
+    """A call under way: its answer is read by the thread that asks for it."""
+
+    def __init__(
+        self,
+        idle: list[_Wire],
+        wire: _Wire | None = None,
+        sending: 'Future[_Wire] | None' = None,
+    ) -> None:
+        self._idle = idle
+        self._wire = wire
+        self._sending = sending
+
+    def result(self, timeout: float | None = None) -> bytes:
+        if self._sending is not None:
+            self._wire, self._sending = self._sending.result(timeout), None
+        assert self._wire is not None, 'an answer is read once'
+        if not self._wire.has_answer(timeout):
+            raise NotYet
+        wire, self._wire = self._wire, None
+        try:
+            answer = wire.connection.recv_bytes()
+        except (OSError, EOFError) as error:
+            raise _lost(error) from error
+        self._idle.append(wire)
+        return answer
+
+    def done(self) -> bool:
+        if self._sending is not None:
+            if not self._sending.done():
+                return False
+            if self._sending.exception() is not None:
+                return True
+            self._wire, self._sending = self._sending.result(), None
+        return self._wire is None or self._wire.has_answer(0)
+
+    def cancel(self) -> None:
+        self._wire = None  # which closes it: the answer may still come
+
+
+def _lost(error: Exception) -> ConnectionError:
+    return ConnectionError(f'its connection was lost ({error!r}).')
+
+
+def _connect(address: Address) -> socket.socket:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    probe = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(_PROBE_SECONDS)
+        probe.connect(address)
+    except BaseException:
+        probe.close()
+        raise
+    return probe
+
+
+def _hang_up(connection: connections.Connection) -> None:
+    """Ends a connection whose thread is reading it."""
+    with contextlib.suppress(OSError):
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
