@@ -179,10 +179,11 @@ class StepLimit(Wrapper):
         self._max_steps = max_steps
         self._elapsed = 0
         self._reset_next_step = True
+        self.cut = False  # whether the limit ended the episode, at the last time step
 
     def reset(self) -> dm_env.TimeStep:
         self._elapsed = 0
-        self._reset_next_step = False
+        self._reset_next_step = self.cut = False
         return self._environment.reset()
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -190,7 +191,8 @@ class StepLimit(Wrapper):
             return self.reset()
         timestep = self._environment.step(action)
         self._elapsed += 1
-        if timestep.mid() and self._elapsed >= self._max_steps:
+        self.cut = timestep.mid() and self._elapsed >= self._max_steps
+        if self.cut:
             timestep = timestep._replace(step_type=dm_env.StepType.LAST)
         self._reset_next_step = timestep.last()
         return timestep
@@ -629,10 +631,13 @@ class VideoRecorder(Wrapper):
         self._imageio = arguments.load('imageio.v2', 'a video', 'imageio[ffmpeg]')
         self._path = str(path)
         self._episodes_left = num_episodes
+        self._recording = False
         self._frames_per_second = frames_per_second
         self._writer: Any = None
 
     def reset(self) -> dm_env.TimeStep:
+        if self._recording:  # of an episode that somebody else ends here
+            self._end_episode()
         return self._record(self._environment.reset())
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -657,11 +662,16 @@ class VideoRecorder(Wrapper):
             self._writer.append_data(
                 np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
             )
+            self._recording = not timestep.last()
             if timestep.last():
-                self._episodes_left -= 1
-                if not self._episodes_left:
-                    self._finish()
+                self._end_episode()
         return timestep
+
+    def _end_episode(self) -> None:
+        self._recording = False
+        self._episodes_left -= 1
+        if not self._episodes_left:
+            self._finish()
 
     def _finish(self) -> None:
         if self._writer is not None:
