@@ -288,6 +288,8 @@ class CanonicalActions(Wrapper):
             raise ValueError(f'canonical_actions needs continuous actions, got the spec {inner}.')
         self._inner = inner
         self._spec = tree.map_structure(self._canonical, inner)
+        is_huge = any(_is_continuous(leaf) and _is_huge(leaf) for leaf in tree.flatten(inner))
+        self._stretch = _stretch_huge if is_huge else _stretch
 
     def action_spec(self) -> Any:
         return self._spec
@@ -311,15 +313,6 @@ class CanonicalActions(Wrapper):
                 f'canonical_actions needs actions within finite bounds, got the spec {spec}.'
             )
         return specs.BoundedArray(spec.shape, spec.dtype, -1.0, 1.0, name=spec.name)
-
-    @staticmethod
-    def _stretch(spec: Any, action: Any) -> Any:
-        if not _is_continuous(spec):
-            return action
-        action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
-        scaled = spec.minimum + (action + 1.0) * (0.5 * (spec.maximum - spec.minimum))
-        # Rounding may step over a bound.
-        return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
 
 
 class ObservationWrapper(Wrapper):
@@ -705,6 +698,31 @@ def _zero_like(a: Any) -> Any:
 
 def _is_continuous(spec: specs.Array) -> bool:
     return bool(np.issubdtype(spec.dtype, np.floating))
+
+
+def _stretch(spec: Any, action: Any) -> Any:
+    """A canonical action within the bounds of a spec."""
+    if not _is_continuous(spec):
+        return action
+    action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
+    scaled = spec.minimum + (action + 1.0) * (0.5 * (spec.maximum - spec.minimum))
+    # Rounding may step over a bound.
+    return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
+
+
+def _stretch_huge(spec: Any, action: Any) -> Any:
+    """The same where the distance of the bounds may be more than a float can hold."""
+    if not _is_continuous(spec):
+        return action
+    action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
+    low, high = 0.5 * spec.minimum, 0.5 * spec.maximum
+    scaled = (low + high) + action * (high - low)
+    return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
+
+
+def _is_huge(spec: specs.BoundedArray) -> bool:
+    with np.errstate(over='ignore'):
+        return not bool(np.all(np.isfinite(spec.maximum - spec.minimum)))
 
 
 def _zero_action(spec: specs.Array) -> np.ndarray[Any, Any]:
