@@ -48,11 +48,25 @@ class Evaluation:
 
     every: int | None = None  # actor steps between evaluations; None: at the end only
     episodes: int = 20
+    # Steps of an episode, which is truncated there; None: never. (The frames of an Atari game.)
+    max_steps: int | None = 108_000
+    # Arguments of the environment that differ from training's, where it has some.
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_types(self)
+        object.__setattr__(self, 'environment', MappingProxyType(dict(self.environment)))
         check_range('Evaluation.every', self.every, 1)
         check_range('Evaluation.episodes', self.episodes, 1)
+        check_range('Evaluation.max_steps', self.max_steps, 1)
+
+    def __hash__(self) -> int:
+        arguments = repr(sorted(self.environment.items()))
+        return hash((self.every, self.episodes, self.max_steps, arguments))
+
+    def __reduce__(self) -> Any:
+        arguments = dict(self.environment)
+        return Evaluation, (self.every, self.episodes, self.max_steps, arguments)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import dm_env
 import jax
+import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
@@ -158,6 +159,15 @@ def legal_actions(observation: Nest) -> Array | None:
     if isinstance(observation, Mapping):
         return observation.get('legal_actions')
     return getattr(observation, 'legal_actions', None)
+
+
+def allowed_actions(observation: Nest) -> Array | None:
+    """`legal_actions`; where none is legal, all actions: nothing is left to do, but something is chosen."""
+    legal = legal_actions(observation)
+    if legal is None:
+        return None
+    legal = jnp.asarray(legal, bool)
+    return legal | ~jnp.any(legal, axis=-1, keepdims=True)
 
 
 def without_legal_actions(observation: Nest) -> Nest:

@@ -5,6 +5,7 @@ that breaks it, or raises, is named with its lane. A step after LAST gives FIRST
 lanes end when they like.
 """
 
+import re
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import compiled
+from culmen.components.environments.wrappers import StepLimit
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import leaf_paths
 from culmen.core.specs import validate_timestep
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -28,9 +31,8 @@ class Episode(NamedTuple):
     """An episode that ended."""
 
     lane: int
-    episode_return: (
-        float | list[float]
-    )  # undiscounted, summed in float64; a list where reward is a nest
+    # Undiscounted, summed in float64; of a nest of rewards one for each of `reward_names`.
+    episode_return: float | list[float]
     episode_length: int  # steps: time steps that are not FIRST
 
 
@@ -98,6 +100,11 @@ class BatchedEnvironment:
         """Steps a lane no more: its last time step is given again, and no episode ends in it."""
         self._frozen[lane] = True
 
+    def was_cut(self, lane: int) -> bool:
+        """Whether `max_steps` of `batch` ended the lane's episode, at the last step."""
+        environment = self.environments[lane]
+        return isinstance(environment, StepLimit) and environment.cut
+
     def _guard(
         self, lane: int, function: Callable[..., dm_env.TimeStep], *args: Any
     ) -> dm_env.TimeStep:
@@ -141,12 +148,13 @@ class BatchedEnvironment:
                     np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(timestep.reward)
                 )
                 if good:
-                    leaves = [
-                        np.asarray(leaf, np.float64)
+                    numbers = [
+                        number
                         for leaf in jax.tree_util.tree_leaves(timestep.reward)
+                        for number in np.ravel(np.asarray(leaf, np.float64)).tolist()
                     ]
-                    sums = self._returns[lane] or [0.0] * len(leaves)
-                    self._returns[lane] = [a + b for a, b in zip(sums, leaves, strict=True)]
+                    sums = self._returns[lane] or [0.0] * len(numbers)
+                    self._returns[lane] = [a + b for a, b in zip(sums, numbers, strict=True)]
                     self._lengths[lane] += 1
             if not good:
                 self._refuse(lane, timestep)
@@ -168,7 +176,8 @@ class BatchedEnvironment:
     def get_state(self) -> dict[str, Any]:
         """The running sums of the lanes; the environments' own states are the checkpoint's."""
         return {
-            'returns': np.asarray(self._returns).tolist(),
+            # A lane at FIRST has one number, whatever the others have.
+            'returns': [np.asarray(each).tolist() for each in self._returns],
             'lengths': np.asarray(self._lengths).tolist(),
         }
 
@@ -186,11 +195,18 @@ class BatchedEnvironment:
 class FunctionalBatch(BatchedEnvironment):
     """Lanes of one JAX environment: all are stepped in one compiled call."""
 
-    def __init__(self, environments: Sequence[DmEnvironment], spec: EnvironmentSpec) -> None:
-        """Args: environments: one a lane, around the same JaxEnvironment."""
+    def __init__(
+        self,
+        environments: Sequence[DmEnvironment],
+        spec: EnvironmentSpec,
+        max_steps: int | None = None,
+    ) -> None:
+        """Args: environments: one a lane, around the same JaxEnvironment; max_steps: as of `batch`."""
         self._lanes: Any = None  # of all, side by side; None: each environment has its own
         super().__init__(environments, spec)
         self._functions = compiled(environments[0].functions)
+        self._max_steps = max_steps
+        self._cut = np.zeros(self.num_lanes, bool)
 
     @property
     def environments(self) -> list[Any]:
@@ -225,10 +241,23 @@ class FunctionalBatch(BatchedEnvironment):
                 lambda *leaves: np.stack(leaves),
                 *[environment.lane for environment in self._environments],
             )
-        self._lanes, timestep = self._functions.advance_all(
-            self._lanes, as_actions(self.spec.action, action)
-        )
+        keys = self._lanes.key
+        stepped = self._functions.advance_all(self._lanes, as_actions(self.spec.action, action))
+        if self._cut.any():  # for the environments their episodes go on
+            begun = self._functions.begin_all(keys)
+            stepped = jax.tree_util.tree_map(
+                lambda new, old: np.where(
+                    self._cut.reshape((-1,) + (1,) * (np.ndim(old) - 1)), new, old
+                ),
+                begun,
+                stepped,
+            )
+        self._lanes, timestep = stepped
         return self._hear(timestep)
+
+    def was_cut(self, lane: int) -> bool:
+        """Whether `max_steps` of `batch` ended the lane's episode, at the last step."""
+        return bool(self._cut[lane])
 
     def _hear(self, timestep: TimeStep) -> TimeStep:
         timestep = jax.tree_util.tree_map(np.asarray, timestep)
@@ -245,6 +274,12 @@ class FunctionalBatch(BatchedEnvironment):
             first, 0.0, np.add(self._returns, timestep.reward, dtype=np.float64)
         )
         self._lengths = np.where(first, 0, np.add(self._lengths, 1))
+        if self._max_steps is not None:
+            self._cut = np.asarray(timestep.mid()) & (self._lengths >= self._max_steps)
+            last = last | self._cut
+            timestep = timestep._replace(
+                step_type=np.where(self._cut, np.int32(LAST), timestep.step_type)
+            )
         self.episodes = [
             Episode(int(lane), float(self._returns[lane]), int(self._lengths[lane]))
             for lane in last.nonzero()[0]
@@ -253,12 +288,31 @@ class FunctionalBatch(BatchedEnvironment):
         return timestep
 
 
-def batch(environments: Sequence[dm_env.Environment], spec: EnvironmentSpec) -> BatchedEnvironment:
-    """N environments as one; where they are lanes of one JAX environment, in one call a step."""
+def batch(
+    environments: Sequence[dm_env.Environment], spec: EnvironmentSpec, max_steps: int | None = None
+) -> BatchedEnvironment:
+    """N environments as one; where they are lanes of one JAX environment, in one call a step.
+
+    Args: max_steps: of an episode, which is truncated there; None: no limit.
+    """
     if len(environments) > 1 and all(isinstance(each, DmEnvironment) for each in environments):
         if len({id(each.functions) for each in environments}) == 1:
-            return FunctionalBatch(environments, spec)
+            return FunctionalBatch(environments, spec, max_steps)
+    if max_steps is not None:
+        environments = [StepLimit(each, max_steps) for each in environments]
     return BatchedEnvironment(environments, spec)
+
+
+def reward_names(spec: EnvironmentSpec) -> tuple[str, ...]:
+    """The numbers of a nest of rewards by their paths: 'white', 'team/0' of an array; () for one number."""
+    if getattr(spec.reward, 'shape', None) == ():
+        return ()
+    names = []
+    for path, leaf in leaf_paths(spec.reward):
+        for index in np.ndindex(*leaf.shape):
+            name = '/'.join([*([path] if path else []), *map(str, index)])
+            names.append(re.sub(r'[,"\r\n]', '_', name))  # what a header can't hold
+    return tuple(names)
 
 
 def as_actions(spec: Any, action: Nest) -> Nest:

@@ -43,6 +43,8 @@ from culmen.components.wide import Wide
 from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import zeros_like
+from culmen.core.types import LAST
+from culmen.core.types import MAX_COUNT
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
 from culmen.core.types import Lanes
@@ -55,6 +57,8 @@ from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Interrupted
+from culmen.environment_loops.evaluation import Played
+from culmen.environment_loops.evaluation import Teller
 from culmen.environment_loops.evaluation import shares
 
 _REPORTED = 2**16  # time steps of all lanes that one call can tell of
@@ -621,8 +625,21 @@ class Evaluation(NamedTuple):
     params: Params
     number: int  # what its environments and keys are folded from, beside the seed
     actor_steps: int = 0
+    learner_steps: int = 0  # updates that made the params
     seed: int = 0
     settings: Mapping[str, Any] = {}
+
+
+class Playing(NamedTuple):
+    """All of an evaluation between two ticks."""
+
+    lanes: functional.Lane  # [B, ...]
+    timestep: TimeStep  # [B, ...]: not acted on
+    actor: Any
+    sums: Sums
+    left: jax.Array  # int32[B]: episodes that the lane has still to play
+    ticks: jax.Array  # int32[]
+    cut: jax.Array  # bool[B]: `max_steps` ended the episode here; the environment's goes on
 
 
 class CompiledEvaluator:
@@ -634,6 +651,7 @@ class CompiledEvaluator:
         environment: JaxEnvironment,
         episodes: int,
         rebuild: Callable[[Settings], ActorCore] | None = None,
+        max_steps: int | None = None,
     ) -> None:
         """Plans; computes nothing.
 
@@ -641,8 +659,12 @@ class CompiledEvaluator:
             core: an agent's evaluator.
             episodes: of one evaluation.
             rebuild: as of `CompiledLoop`, but of the core.
+            max_steps: of an episode, which is truncated there; None: no limit.
         """
         self._core = core
+        self._episodes = episodes
+        self._max_steps = max_steps
+        self._tell: Callable[[str], None] | None = None
         self._rebuild = rebuild
         self._environment = environment
         self._seed = 0
@@ -652,14 +674,19 @@ class CompiledEvaluator:
         self._shares = shares(episodes, self._num_lanes)
         self._max_ticks = 1024
         self._begin = jax.jit(self._begin_lanes)
-        self._play = compile_lazily(functools.partial(self._play_ticks, _alone))
-        self._play_all = compile_lazily(functools.partial(self._play_ticks, jax.vmap))
+        self._play, self._play_all = (
+            compile_lazily(functools.partial(self._play_ticks, each)) for each in (_alone, jax.vmap)
+        )
+        self._begin_anew, self._begin_anew_all = (
+            compile_lazily(functools.partial(self._play_anew, each)) for each in (_alone, jax.vmap)
+        )
 
     def of(
         self,
         seed: int,
         stop: Callable[[], bool] = lambda: False,
         settings: Mapping[str, Any] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> 'CompiledEvaluator':
         """The evaluator of a run, of the same program.
 
@@ -667,15 +694,17 @@ class CompiledEvaluator:
             seed: of the experiment.
             stop: asked between calls of the program; True raises `Interrupted`.
             settings: of the run.
+            tell: hears how far an evaluation is, now and then where it takes long.
         """
         evaluator = copy.copy(self)
         evaluator._seed, evaluator._stop, evaluator._settings = seed, stop, settings or {}
+        evaluator._tell = tell
         return evaluator
 
     def _core_of(self, settings: Settings) -> ActorCore:
         return self._core if self._rebuild is None or not settings else self._rebuild(settings)
 
-    def _begin_lanes(self, actor_seed: Any, lane_seeds: Any, settings: Settings) -> Any:
+    def _begin_lanes(self, actor_seed: Any, lane_seeds: Any, settings: Settings) -> Playing:
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
             functional.lane_keys(lane_seeds)
         )
@@ -684,72 +713,112 @@ class CompiledEvaluator:
         zeros = jnp.zeros(self._num_lanes, jnp.float32)
         sums = Sums(zeros, zeros, jnp.zeros(self._num_lanes, jnp.int32))
         left = jnp.asarray(self._shares, jnp.int32)
-        return lanes, timestep, actor, sums, left, jnp.int32(0)
+        return Playing(lanes, timestep, actor, sums, left, jnp.int32(0), left < 0)
 
-    def _play_ticks(self, each: Each, state: Any, given: Any) -> Any:
-        """Ticks until all lanes have played their shares: (ticks, state, record)."""
+    def _play_ticks(self, each: Each, playing: Playing, given: Any) -> Any:
+        """Ticks until all lanes have played their shares, or one is cut: (ticks, playing, record)."""
 
         def goes_on(carry: Any) -> jax.Array:
-            return (carry[0] < self._max_ticks) & jnp.any(carry[1][4] > 0)
+            left, cut = carry[1].left, carry[1].cut
+            return (carry[0] < self._max_ticks) & jnp.any(left > 0) & ~jnp.any(cut)
 
         def tick(carry: Any) -> Any:
-            done, state, record = carry
-            state, ended = each(self._play_tick)(state, given)
+            done, playing, record = carry
+            playing, ended = each(functools.partial(self._play_tick, False))(playing, given)
             record = jax.tree_util.tree_map(
                 lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, done, 0),
                 record,
-                ended,
+                (ended, playing.cut),
             )
-            return done + 1, state, record
+            return done + 1, playing, record
 
-        none = jnp.zeros((self._max_ticks, *state[4].shape), jnp.float32)
-        record = Ended(none, none, none.astype(jnp.int32))
-        return jax.lax.while_loop(goes_on, tick, (jnp.int32(0), state, record))
+        none = jnp.zeros((self._max_ticks, *playing.left.shape), jnp.float32)
+        record = Ended(none, none, none.astype(jnp.int32)), none.astype(bool)
+        return jax.lax.while_loop(goes_on, tick, (jnp.int32(0), playing, record))
 
-    def _play_tick(self, state: Any, given: Any) -> Any:
-        lanes, timestep, actor, sums, left, ticks = state
-        params, key, actor_steps, settings = given
-        of_call = jax.random.fold_in(jax.random.wrap_key_data(key), ticks)
-        context = Context(of_call, actor_steps, jnp.int32(0))
+    def _play_anew(self, each: Each, playing: Playing, given: Any) -> Any:
+        """A tick in which the lanes that were cut begin anew. A program of its own: most need none."""
+        playing, ended = each(functools.partial(self._play_tick, True))(playing, given)
+        record = jax.tree_util.tree_map(lambda leaf: leaf[None], (ended, playing.cut))
+        return jnp.int32(1), playing, record
+
+    def _play_tick(self, anew: bool, playing: Playing, given: Any) -> tuple[Playing, Ended]:
+        params, key, counts, settings = given
+        of_call = jax.random.fold_in(jax.random.wrap_key_data(key), playing.ticks)
+        context = Context(of_call, *counts)
         core = self._core_of(settings)
-        action, after, _ = core.select_action(params, timestep, actor, context)
-        actor = keep_like('actor_state', actor, after)
-        lanes, timestep = jax.vmap(
+        action, actor, _ = core.select_action(params, playing.timestep, playing.actor, context)
+        actor = keep_like('actor_state', playing.actor, actor)
+        stepped = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
-        )(lanes, action)
-        sums, ended = _sum(sums, timestep)
-        return (lanes, timestep, actor, sums, left - timestep.last(), ticks + 1), ended
+        )(playing.lanes, action)
+        if anew:
+            begun = jax.vmap(lambda key: functional.begin(self._environment, key))(
+                playing.lanes.key
+            )
+            stepped = jax.tree_util.tree_map(
+                lambda new, old: jnp.where(
+                    jnp.reshape(playing.cut, (-1,) + (1,) * (old.ndim - 1)), new, old
+                ),
+                begun,
+                stepped,
+            )
+        lanes, timestep = stepped
+        sums, ended = _sum(playing.sums, timestep)
+        cut = jnp.zeros_like(playing.cut)
+        if self._max_steps is not None:
+            limit = min(self._max_steps, _UNLIMITED)
+            cut = jnp.asarray(timestep.mid()) & (sums.length >= limit) & (playing.left > 0)
+            step_type = jnp.where(cut, jnp.int32(LAST), timestep.step_type)
+            timestep = timestep._replace(step_type=step_type)
+            ended = ended._replace(length=jnp.where(cut, sums.length, ended.length))
+        left = playing.left - timestep.last()
+        return Playing(lanes, timestep, actor, sums, left, playing.ticks + 1, cut), ended
 
-    def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
+    def evaluate(
+        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+    ) -> EvaluationResult:
         """Plays the episodes. Args and Raises: as of `Evaluator.evaluate`."""
-        state, given = self._prepared(
-            Evaluation(params, number, actor_steps, self._seed, self._settings)
+        playing, given = self._prepared(
+            Evaluation(params, number, actor_steps, learner_steps, self._seed, self._settings)
         )
-        results = [_Played(self._shares)]
-        while not results[0].is_over:
+        played = Played(self._shares)
+        for ticks, record in self._calls((self._play, self._begin_anew), playing, given, [played]):
+            _hear(played, record, ticks)
+        return played.result()
+
+    def _calls(
+        self, programs: tuple[Any, Any], playing: Playing, given: Any, results: Sequence[Played]
+    ) -> Iterator[tuple[int, Any]]:
+        """Calls the program until all is played: (ticks, record) of each call. Raises: Interrupted."""
+        teller = Teller(self._tell, self._episodes * len(results))
+        play, begin_anew = programs
+        done = 0
+        while not all(played.is_over for played in results):
             if self._stop():
                 raise Interrupted
-            ticks, state, record = self._play(state, given)
-            results[0].add(record, int(ticks))
-        return results[0].result()
+            program = begin_anew if np.asarray(playing.cut).any() else play
+            ticks, playing, record = program(playing, given)
+            yield int(ticks), jax.tree_util.tree_map(np.asarray, record)
+            done += int(ticks)
+            teller.update(sum(played.count for played in results), done)
 
     def compile(self, params: Params) -> None:
         """Compiles `evaluate`, and plays nothing."""
-        state, given = self._prepared(Evaluation(params, 0, 0, self._seed, self._settings))
-        self._play((*state[:4], jnp.zeros_like(state[4]), state[5]), given)
+        playing, given = self._prepared(
+            Evaluation(params, 0, seed=self._seed, settings=self._settings)
+        )
+        self._play(playing._replace(left=jnp.zeros_like(playing.left)), given)
 
     def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[EvaluationResult]:
         """Plays the episodes of many runs side by side. Raises: Interrupted."""
         prepared = [self._prepared(evaluation) for evaluation in evaluations]
-        state, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
-        results = [_Played(self._shares) for _ in evaluations]
-        while not all(played.is_over for played in results):
-            if self._stop():
-                raise Interrupted
-            ticks, state, record = self._play_all(state, given)
-            record = jax.tree_util.tree_map(np.asarray, record)
+        playing, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
+        results = [Played(self._shares) for _ in evaluations]
+        programs = self._play_all, self._begin_anew_all
+        for ticks, record in self._calls(programs, playing, given, results):
             for run, played in enumerate(results):
-                played.add(jax.tree_util.tree_map(lambda leaf: leaf[:, run], record), int(ticks))  # noqa: B023
+                _hear(played, jax.tree_util.tree_map(lambda leaf: leaf[:, run], record), ticks)  # noqa: B023
         return [played.result() for played in results]
 
     def _prepared(self, evaluation: Evaluation) -> tuple[Any, Any]:
@@ -759,8 +828,11 @@ class CompiledEvaluator:
         key = _key_of(fold_seed(seed, 'evaluator', number))
         settings = as_arrays(evaluation.settings)
         state = distinct(self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings))
-        steps = np.int32(min(evaluation.actor_steps, _UNLIMITED))
-        return state, (evaluation.params, key, steps, settings)
+        counts = [
+            np.int32(min(count, MAX_COUNT))
+            for count in (evaluation.actor_steps, evaluation.learner_steps)
+        ]
+        return state, (evaluation.params, key, counts, settings)
 
     @property
     def num_compilations(self) -> int:
@@ -768,30 +840,11 @@ class CompiledEvaluator:
         return int(self._play._cache_size() + self._play_all._cache_size())
 
 
-class _Played:
-    """Episodes of an evaluation, each lane's share of them."""
-
-    def __init__(self, of_lanes: Sequence[int]) -> None:
-        self._shares = of_lanes
-        self._episodes: list[list[Episode]] = [[] for _ in of_lanes]
-
-    @property
-    def is_over(self) -> bool:
-        return all(
-            len(played) >= share for played, share in zip(self._episodes, self._shares, strict=True)
-        )
-
-    def add(self, record: Ended, ticks: int) -> None:
-        for _, episode in _episodes(record, ticks):
-            if len(self._episodes[episode.lane]) < self._shares[episode.lane]:
-                self._episodes[episode.lane].append(episode)
-
-    def result(self) -> EvaluationResult:
-        flat = [episode for lane in self._episodes for episode in lane]
-        return EvaluationResult(
-            np.asarray([episode.episode_return for episode in flat], np.float64),
-            np.asarray([episode.episode_length for episode in flat], np.int64),
-        )
+def _hear(played: Played, record: tuple[Ended, NDArray[Any]], ticks: int) -> None:
+    """Takes the episodes of a call of an evaluator."""
+    ended, cut = record
+    for tick, episode in _episodes(ended, ticks):
+        played.add(episode, bool(cut[tick, episode.lane]))
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:

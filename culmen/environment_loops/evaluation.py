@@ -5,7 +5,10 @@ resumed run needs only that number. Each lane plays a fixed share of the episode
 that finish would favour short ones.
 """
 
+import math
+import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -20,9 +23,13 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
+from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import batch as make_batch
+from culmen.environment_loops.batched import reward_names
 
 MAX_LANES = 16
+LONG_SECONDS = 5.0  # of an evaluation, before it tells how far it is
+_TELL_SECONDS = 1.0
 
 
 def shares(episodes: int, num_lanes: int) -> list[int]:
@@ -33,8 +40,65 @@ def shares(episodes: int, num_lanes: int) -> list[int]:
 class EvaluationResult(NamedTuple):
     """Returns and lengths of the episodes of an evaluation, by lane, then in order."""
 
-    returns: NDArray[Any]  # float64[episodes] or [episodes, leaves] where reward is a nest
+    returns: NDArray[Any]  # float64[episodes], or [episodes, numbers] where reward is a nest
     lengths: NDArray[Any]  # int64[episodes]
+    truncated: NDArray[Any]  # bool[episodes]: whether `max_steps` ended it
+    reward_names: tuple[str, ...] = ()  # of the numbers of a nest of rewards
+
+
+class Played:
+    """The episodes of an evaluation, each lane's share of them."""
+
+    def __init__(self, of_lanes: Sequence[int], reward_names: tuple[str, ...] = ()) -> None:
+        """Args: of_lanes: how many each lane plays."""
+        self._shares = of_lanes
+        self._reward_names = reward_names
+        self._episodes: list[list[tuple[Episode, bool]]] = [[] for _ in of_lanes]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every lane has played its share."""
+        return all(map(self.has_played, range(len(self._shares))))
+
+    @property
+    def count(self) -> int:
+        """Episodes so far."""
+        return sum(map(len, self._episodes))
+
+    def has_played(self, lane: int) -> bool:
+        """Whether a lane has played its share."""
+        return len(self._episodes[lane]) >= self._shares[lane]
+
+    def add(self, episode: Episode, truncated: bool) -> None:
+        """Takes an episode, unless it is more than its lane's share."""
+        if not self.has_played(episode.lane):
+            self._episodes[episode.lane].append((episode, truncated))
+
+    def result(self) -> EvaluationResult:
+        """All of them."""
+        flat = [each for lane in self._episodes for each in lane]
+        return EvaluationResult(
+            np.asarray([episode.episode_return for episode, _ in flat], np.float64),
+            np.asarray([episode.episode_length for episode, _ in flat], np.int64),
+            np.asarray([truncated for _, truncated in flat], bool),
+            self._reward_names,
+        )
+
+
+class Teller:
+    """Tells how far an evaluation is, once it takes long."""
+
+    def __init__(self, tell: Callable[[str], None] | None, episodes: int) -> None:
+        """Args: tell: hears of it; None: nobody does. episodes: of the whole evaluation."""
+        self._tell = tell
+        self._episodes = episodes
+        self._next = math.inf if tell is None else time.monotonic() + LONG_SECONDS
+
+    def update(self, played: int, steps: int) -> None:
+        """Looks at the clock and, mostly, does no more. Args: steps: that each lane took."""
+        if time.monotonic() >= self._next and self._tell is not None:
+            self._next = time.monotonic() + _TELL_SECONDS
+            self._tell(f'evaluating: {played} of {self._episodes} episodes, {steps:,} steps each')
 
 
 class Interrupted(Exception):
@@ -44,11 +108,12 @@ class Interrupted(Exception):
 class Held:
     """Variables that never change."""
 
-    def __init__(self, params: Params) -> None:
-        self._params = params
+    def __init__(self, params: Params, learner_steps: int = 0) -> None:
+        """Args: learner_steps: updates that made them."""
+        self._held = learner_steps, params
 
     def get_variables(self, have: int | None) -> tuple[int, Params] | None:
-        return (0, self._params) if have is None else None
+        return self._held if have is None else None
 
 
 class Evaluator:
@@ -62,6 +127,9 @@ class Evaluator:
         seed: int,
         episodes: int,
         stop: Callable[[], bool] = lambda: False,
+        *,
+        max_steps: int | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         """Makes an evaluator.
 
@@ -72,60 +140,65 @@ class Evaluator:
             seed: of the experiment.
             episodes: of one evaluation.
             stop: asked each tick; True raises `Interrupted`.
+            max_steps: of an episode, which is truncated there; None: no limit.
+            tell: hears how far an evaluation is, now and then where it takes long.
         """
         self._make_environment = make_environment
         self._spec = spec
         self._seed = seed
         self._episodes = episodes
         self._stop = stop
+        self._max_steps = max_steps
+        self._tell = tell
         num_lanes = min(episodes, MAX_LANES)
         self._lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
         self._shares = shares(episodes, num_lanes)
         self._core = core
         self._actor: Actor | None = None
 
-    def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
+    def evaluate(
+        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+    ) -> EvaluationResult:
         """Plays the episodes.
 
         Args:
             params: the variables to evaluate.
             number: of this evaluation in the run; gives its seeds.
             actor_steps: of the training so far, for schedules.
+            learner_steps: updates that made the variables.
         Raises: Interrupted, if told to stop.
         """
-        actor = self._begin(params, number, actor_steps)
+        actor = self._begin(Held(params, learner_steps), number, actor_steps)
         environments = [
             self._make_environment(fold_seed(self._seed, 'evaluator', lane, number))
             for lane in range(self._lanes.total)
         ]
-        batch = make_batch(environments, self._spec)
-        played: list[list[tuple[float | list[float], int]]] = [[] for _ in environments]
+        batch = make_batch(environments, self._spec, self._max_steps)
+        played = Played(self._shares, reward_names(self._spec))
+        teller = Teller(self._tell, self._episodes)
+        ticks = 0
         try:
             timestep = batch.reset()
-            while any(len(p) < share for p, share in zip(played, self._shares, strict=True)):
+            while not played.is_over:
                 if self._stop():
                     raise Interrupted
                 timestep = batch.step(actor.select_action(timestep))
+                ticks += 1
                 for episode in batch.episodes:
-                    if len(played[episode.lane]) < self._shares[episode.lane]:
-                        played[episode.lane].append(
-                            (episode.episode_return, episode.episode_length)
-                        )
-                        if len(played[episode.lane]) == self._shares[episode.lane]:
-                            batch.freeze(episode.lane)
+                    played.add(episode, batch.was_cut(episode.lane))
+                    if played.has_played(episode.lane):
+                        batch.freeze(episode.lane)
+                teller.update(played.count, ticks)
         finally:
             batch.close()
-        flat = [episode for lane in played for episode in lane]
-        return EvaluationResult(
-            np.asarray([r for r, _ in flat], np.float64), np.asarray([n for _, n in flat], np.int64)
-        )
+        return played.result()
 
-    def _begin(self, params: Params, number: int, actor_steps: int) -> Actor:
+    def _begin(self, variables: Held, number: int, actor_steps: int) -> Actor:
         contexts = Contexts(self._seed, 'evaluator', number)
         init_seed = fold_seed(self._seed, 'evaluation', number)
         if self._actor is None:
-            self._actor = Actor(self._core, Held(params), self._lanes, contexts, init_seed)
+            self._actor = Actor(self._core, variables, self._lanes, contexts, init_seed)
         else:
-            self._actor.restart(Held(params), contexts, init_seed)
+            self._actor.restart(variables, contexts, init_seed)
         self._actor.actor_steps = actor_steps
         return self._actor

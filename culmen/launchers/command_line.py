@@ -62,8 +62,18 @@ class Count(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+class CountOrNone(Count):
+    """A whole number, or none."""
+
+    name = 'integer or none'
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Reads the text."""
+        return 'none' if value == 'none' else super().convert(value, param, ctx)
+
+
 class FieldsCommand(click.Command):
-    """A command that takes `--agent.FIELD V` and `--environment.FIELD V` for any field."""
+    """A command that takes `--agent.FIELD V` for any field, and the same of the environment."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Takes the fields out; they wait in ctx.meta['fields'] as (kind, field, text)."""
@@ -71,7 +81,9 @@ class FieldsCommand(click.Command):
         fields: list[tuple[str, str, str]] = []
         tokens = iter(args)
         for token in tokens:
-            match = re.fullmatch(r'--(agent|environment)\.([^=]+)(?:=(.*))?', token, re.DOTALL)
+            match = re.fullmatch(
+                r'--(agent|environment|evaluation-environment)\.([^=]+)(?:=(.*))?', token, re.DOTALL
+            )
             if match is None:
                 rest.append(token)
                 continue
@@ -170,6 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 )
 @click.option('--evaluate-every', type=Count(), help='Steps.  [default: at the end only]')
 @click.option('--evaluation-episodes', type=Count(), help='[default: 20]')
+@click.option(
+    '--evaluation-max-steps',
+    type=CountOrNone(),
+    help='Steps after which an episode of an evaluation is cut; none: never.  [default: 108000]',
+)
 @click.option('--checkpoint-every', type=Count(), help='Steps.  [default: 10000]')
 @click.option('--num-environments', type=Count(), help='Stepped side by side.  [default: 1]')
 @click.option('--updates-per-call', type=Count(), help='Of the compiled update.  [default: 1]')
@@ -233,8 +250,9 @@ def train(
     """Train AGENT; the same command on the same workdir goes on where it stopped.
 
     Fields of the agent and arguments of the environment are options too: --agent.FIELD V and
-    --environment.FIELD V (--agent.learning_rate 1e-3 --environment.frame_stack 4). With AGENT
-    before --help its fields are listed.
+    --environment.FIELD V (--agent.learning_rate 1e-3 --environment.frame_stack 4);
+    --evaluation-environment.FIELD V is for evaluations alone. With AGENT before --help its fields
+    are listed.
     """
     with refusing():
         config = _read_config(config_file)
@@ -379,6 +397,7 @@ _PATHS = {
     'learner_steps': 'max_learner_steps',
     'evaluate_every': 'evaluation.every',
     'evaluation_episodes': 'evaluation.episodes',
+    'evaluation_max_steps': 'evaluation.max_steps',
     'checkpoint_every': 'checkpoint.every',
     'actors': 'num_actors',
 }
@@ -418,7 +437,7 @@ def _apply(
     for kind, field, text in sorted(fields, key=lambda each: each[1].count('.')):
         if field == 'name':
             raise Refused(f'--{kind}.name is no field: give the name as in culmen train --help.')
-        _put(config, f'{kind}.{field}', text)
+        _put(config, f'{kind.replace("-", ".")}.{field}', text)
 
 
 def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
@@ -609,13 +628,24 @@ def _finite(value: Any) -> Any:
 @cli.command(epilog=EXIT_CODES)
 @click.argument('workdir', type=click.Path(path_type=Path))
 @click.option('--episodes', type=Count(), default=20, show_default=True)
+@click.option(
+    '--max-steps',
+    type=Count(),
+    help="Steps after which an episode is cut.  [default: as the run's evaluations have it]",
+)
 @click.option('--video', type=click.Path(path_type=Path), help='An .mp4 of the first episode.')
 @click.option(
     '--trust', is_flag=True, help='Import and call what config.json names as module:name.'
 )
 @_command
 def evaluate(
-    *, as_json: bool, workdir: Path, episodes: int, video: Path | None, trust: bool
+    *,
+    as_json: bool,
+    workdir: Path,
+    episodes: int,
+    max_steps: int | None,
+    video: Path | None,
+    trust: bool,
 ) -> None:
     """Play episodes with what the run in WORKDIR has learned so far."""
     with _stdout_to_stderr(as_json):
@@ -623,7 +653,7 @@ def evaluate(
             loaded, summary = _load(workdir, trust)
             make_environment = None if video is None else _filmed(loaded.experiment, video)
         begin = time.monotonic()
-        result = loaded.evaluate(episodes, make_environment=make_environment)
+        result = loaded.evaluate(episodes, make_environment=make_environment, max_steps=max_steps)
         seconds = time.monotonic() - begin
 
         from culmen.launchers.training import summarise
@@ -651,9 +681,9 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
 def _filmed(experiment: Any, video: Path) -> Callable[[int], Any]:
     """Makes the experiment's environments; the first writes its first episode to a file."""
     from culmen.components import environments
-    from culmen.launchers.building import environment_factory
+    from culmen.launchers.building import evaluation_factory
 
-    make = environment_factory(experiment.environment)
+    make = evaluation_factory(experiment)
     environments.VideoRecorder(_drawn(make(0)), str(video)).close()
     made = []
 

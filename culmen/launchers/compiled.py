@@ -24,9 +24,13 @@ from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.compiling import distinct
 from culmen.components.environments.functional import DmEnvironment
+from culmen.components.environments.functional import are_alike
+from culmen.components.environments.functional import lane_keys
+from culmen.components.keys import fold_seed
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
 from culmen.components.replay.device import saving
+from culmen.core.environments import JaxEnvironment
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
@@ -36,6 +40,7 @@ from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Heard
 from culmen.environment_loops.compiled import Settings
+from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
@@ -56,6 +61,8 @@ class Program(NamedTuple):
     built: Built
     loop: CompiledLoop
     evaluator: CompiledEvaluator
+    environment: JaxEnvironment
+    evaluation: JaxEnvironment  # of evaluations
     swept: tuple[str, ...] = ()  # traced fields of the agent: 'learning_rate', 'base.discount'
 
     def settings_of(self, experiment: Experiment) -> dict[str, Any]:
@@ -89,15 +96,13 @@ def make_program(
                     f'every update is handed on at once, got {getattr(experiment, name)}.'
                 )
         built = build(experiment)
-        environment = built.environments[0]
         for each in built.environments:
             each.close()
-        if not isinstance(environment, DmEnvironment):
-            raise ValueError(
-                f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
-                f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
-                f'{_name(experiment)}; use the local launcher, which takes any.'
-            )
+        environment = _as_jax(built.environments[0], experiment)
+        evaluated = built.make_evaluation(fold_seed(experiment.seed, 'evaluator', 0, 0))
+        evaluated.close()
+        evaluation = _as_jax(evaluated, experiment)
+        check_environments(experiment, built, environment, evaluation)
         for name in recorded(built.parts.experience):
             where = f'experience[{name!r}]' if name else 'experience'
             raise ValueError(
@@ -108,17 +113,72 @@ def make_program(
         def rebuild(settings: Settings) -> Parts:
             return with_fields(experiment.agent, settings).build(built.spec)
 
-        loop = CompiledLoop(environment.functions, built.parts, built.lanes, rebuild, devices)
+        loop = CompiledLoop(environment, built.parts, built.lanes, rebuild, devices)
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
-            environment.functions,
+            evaluation,
             experiment.evaluation.episodes,
             lambda settings: rebuild(settings).evaluator,
+            experiment.evaluation.max_steps,
         )
-        program = Program(built, loop, evaluator, tuple(swept))
+        program = Program(built, loop, evaluator, environment, evaluation, tuple(swept))
         for name in swept:
             check_traceable(program, experiment, name)
         return program
+
+
+def _as_jax(environment: Any, experiment: Experiment) -> JaxEnvironment:
+    """What is compiled of an environment. Raises: ValueError where it is not written in JAX."""
+    if isinstance(environment, DmEnvironment):
+        return environment.functions
+    raise ValueError(
+        f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
+        f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
+        f'{_name(experiment)}; use the local launcher, which takes any.'
+    )
+
+
+def check_environments(
+    experiment: Experiment, built: Built, environment: JaxEnvironment, evaluation: JaxEnvironment
+) -> None:
+    """Refuses a function that makes other environments for other seeds: all lanes are one program.
+
+    Args:
+        experiment: what is run.
+        built: of it, or of another with the same environment.
+        environment, evaluation: what is compiled, for training and for evaluations.
+    Raises: ValueError that names the lane.
+    """
+    named = experiment.environment
+    name = named if isinstance(named, str) else getattr(named, 'name', '')
+    if not callable(named) and ':' not in name:
+        return  # the families know one for all seeds
+    seed = experiment.seed
+    of_evaluation = range(min(experiment.evaluation.episodes, MAX_LANES))
+    seeds = {
+        f'lane {lane}': (fold_seed(seed, 'environment', int(lane)), built.make_environment)
+        for lane in built.lanes.index
+    } | {
+        f'lane {lane} of evaluations': (
+            fold_seed(seed, 'evaluator', lane, 0),
+            built.make_evaluation,
+        )
+        for lane in of_evaluation
+    }
+    for where, (of_lane, make) in seeds.items():
+        made = make(of_lane)
+        made.close()
+        wanted = environment if make is built.make_environment else evaluation
+        if not isinstance(made, DmEnvironment) or not are_alike(made.functions, wanted):
+            raise ValueError(
+                f'environment must be the same JAX environment for every seed to be compiled, got '
+                f'another one for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+            )
+        if not np.array_equal(made.first_key, lane_keys([of_lane])[0]):
+            raise ValueError(
+                f'environment must make a DmEnvironment of the seed that it is given to be compiled, got '
+                f'another seed for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+            )
 
 
 def as_devices(device: jax.Device | Sequence[jax.Device] | None) -> list[jax.Device]:
@@ -226,6 +286,8 @@ def run(
             devices = as_devices(device)
             check_shares(experiment, devices)
             program = make_program(experiment, devices=devices)
+        else:
+            check_environments(experiment, program.built, program.environment, program.evaluation)
         training = CompiledTraining(
             experiment,
             program,
@@ -279,8 +341,8 @@ class Seat(Protocol):
         """What is looked at after every call."""
         ...
 
-    def evaluator(self, stop: Callable[[], bool]) -> Any:
-        """What evaluates the run; `stop` is asked, True raises Interrupted."""
+    def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Any:
+        """What evaluates the run; `stop` is asked, True raises Interrupted; `tell` hears how far it is."""
         ...
 
     def close(self) -> None:
@@ -311,9 +373,9 @@ class Alone:
         """What is looked at after every call."""
         return Glance.of(jax.device_get(self._program.loop.glance(self.carry)))
 
-    def evaluator(self, stop: Callable[[], bool]) -> CompiledEvaluator:
+    def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> CompiledEvaluator:
         """What evaluates the run."""
-        return self._program.evaluator.of(self._seed, stop, self._settings)
+        return self._program.evaluator.of(self._seed, stop, self._settings, tell)
 
     def close(self) -> None:
         """Nothing: the state goes with the run."""
@@ -436,7 +498,7 @@ class CompiledTraining(Run):
         self._loop = program.loop
         self._seat = seat
         self._sample_spec = None
-        self._evaluator = seat.evaluator(lambda: self._stop_asked)
+        self._evaluator = seat.evaluator(lambda: self._stop_asked, self._tell)
         self._learner = CompiledLearner(self._loop, seat, stop_on_non_finite)
 
     def _close(self) -> None:

@@ -39,6 +39,7 @@ from culmen.launchers.compiled import Glance
 from culmen.launchers.compiled import Program
 from culmen.launchers.compiled import Seat
 from culmen.launchers.compiled import as_devices
+from culmen.launchers.compiled import check_environments
 from culmen.launchers.compiled import check_shares
 from culmen.launchers.compiled import check_traceable
 from culmen.launchers.compiled import get_field
@@ -200,6 +201,8 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
         shape = dataclasses.replace(shape, agent=with_fields(each.agent, values))
         for other, group in groups:
             if shape == other:
+                built = group.program.built
+                check_environments(each, built, group.program.environment, group.program.evaluation)
                 group.runs.append(i)
                 break
         else:
@@ -284,6 +287,7 @@ class _Crew:
                     sum(each.rate for each in trainings),
                     None,
                     float(np.mean(returns)) if returns else None,
+                    next((each.evaluating for each in trainings if each.evaluating), None),
                 )
             shown.close()
         for future, i in futures.items():
@@ -423,7 +427,13 @@ class Party:
         some = next(iter(self._waiting.values()))
         evaluations = [self._waiting.get(run, some) for run in self._places]
         stops = [member.stop for member in self._seated.values()]
-        evaluator = self.program.evaluator.of(0, lambda: any(stop() for stop in stops))
+        tellers = [self._seated[run].tell for run in self._waiting]
+
+        def tell(text: str) -> None:
+            for each in tellers:
+                each(text)
+
+        evaluator = self.program.evaluator.of(0, lambda: any(stop() for stop in stops), tell=tell)
         results = evaluator.evaluate_all(evaluations)
         return {run: results[run] for run in self._waiting}
 
@@ -468,6 +478,7 @@ class Member:
         self._experiment = experiment
         self._last: Params = None
         self.stop: Callable[[], bool] = lambda: False
+        self.tell: Callable[[str], None] = lambda text: None
 
     def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
         """Runs the program of all up to a limit of this run."""
@@ -494,16 +505,18 @@ class Member:
         """What is looked at after every call."""
         return self._party.glance_of(self._run)
 
-    def evaluator(self, stop: Callable[[], bool]) -> 'Member':
+    def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> 'Member':
         """What evaluates the run."""
-        self.stop = stop
+        self.stop, self.tell = stop, tell
         return self
 
-    def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
+    def evaluate(
+        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+    ) -> EvaluationResult:
         """Plays the episodes, with the others'."""
         settings = self._party.program.settings_of(self._experiment)
         seed = self._experiment.seed
-        asked = Evaluation(params, number, actor_steps, seed, settings)
+        asked = Evaluation(params, number, actor_steps, learner_steps, seed, settings)
         result: EvaluationResult = self._party.ask(self._run, asked)
         return result
 

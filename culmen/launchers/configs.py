@@ -2,7 +2,7 @@
 
     {'agent': {'name': 'dqn', 'learning_rate': 0.001, ...},
      'environment': {'name': 'atari/pong', 'frame_stack': 4},
-     'seed': 1, 'max_actor_steps': 20000, 'evaluation': {'every': 5000, 'episodes': 20}, ...,
+     'seed': 1, 'max_actor_steps': 20000, 'evaluation': {'every': 5000, 'episodes': 20, ...}, ...,
      'launcher': 'local', 'replay': 'in_process'}
 
 An agent is a name of `culmen.agents.AGENTS` or `module:Class`; fields that are agents themselves
@@ -32,6 +32,7 @@ from typing import NamedTuple
 from culmen.agents import AGENTS
 from culmen.components import environments
 from culmen.core import checks
+from culmen.core.experiment import Evaluation
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
 from culmen.core.types import Agent
@@ -116,6 +117,8 @@ def from_json(
         agent = _make_agent(_mapping('agent', config.get('agent')), 'agent', vouched)
     if environment is None:
         environment = _make_environment(_mapping('environment', config.get('environment')), vouched)
+    if 'evaluation' in values:
+        values['evaluation'] = _read_evaluation(values['evaluation'], environment)
     return Experiment(agent=agent, environment=environment, **values)
 
 
@@ -276,6 +279,18 @@ def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnv
             trust.check(f'environment.{argument}', text)
     arguments = environments.check(name, {k: v for k, v in config.items() if k != 'name'})
     return NamedEnvironment(name, arguments) if arguments else name
+
+
+def _read_evaluation(evaluation: Evaluation, environment: Any) -> Evaluation:
+    """An evaluation with its arguments of the environment read as that one's types ask."""
+    if not evaluation.environment or not isinstance(environment, (str, NamedEnvironment)):
+        return evaluation
+    name = environment if isinstance(environment, str) else environment.name
+    try:
+        arguments = environments.check(name, evaluation.environment)
+    except ValueError as error:
+        raise ValueError(f'evaluation.environment: {error}') from error
+    return dataclasses.replace(evaluation, environment=arguments)
 
 
 def _environment_data(environment: Any) -> dict[str, Any]:

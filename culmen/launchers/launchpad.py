@@ -44,6 +44,7 @@ from culmen.core.experience import Replay
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
+from culmen.environment_loops.batched import reward_names
 from culmen.launchers import configs
 from culmen.launchers import nodes
 from culmen.launchers import supervisor
@@ -73,6 +74,7 @@ from culmen.launchers.training import LOGS
 from culmen.launchers.training import NO_EVALUATION
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import say_endless
 from culmen.launchers.training import signals_to
 from culmen.launchers.training import write_json
 
@@ -352,6 +354,7 @@ class _Launch:
             status['steps_per_second'],
             status['episode_return'],
             None if evaluation is None else evaluation['return_mean'],
+            status['evaluating'],
         )
 
     def _let_leave(self, running: list[supervisor.Node]) -> None:
@@ -382,6 +385,7 @@ class _Launch:
         if status is not None:
             write_json(self._folder / LOGS / TIMINGS, status['timings'])
         if finished:
+            say_endless(summary)
             write_json(self._folder / RESULT, summary)
         params, make_policy = None, None
         if any((self._folder / CHECKPOINTS).glob('0*')):
@@ -497,6 +501,7 @@ def _build(
             logs=folder / LOGS,
             sinks=program.loggers,
             until_return=program.until_return,
+            reward_names=reward_names(program.spec),
             state=None
             if saved is None
             else {

@@ -13,7 +13,9 @@ import jax
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
 from culmen.components.loggers import Sink
+from culmen.components.loggers import make_progress
 from culmen.components.replay.reverb import require_reverb
+from culmen.core.checks import check_range
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
 from culmen.core.types import Agent
@@ -33,6 +35,7 @@ from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import say_cut
 
 
 def run(
@@ -166,23 +169,54 @@ class Loaded:
         self.params = params
         self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
         self._built = built
+        self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
 
     def policy(self, seed: int = 0) -> Policy:
         """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
-        return Policy(self._built.parts.evaluator, self.params, self._built.spec, seed)
+        return Policy(
+            self._built.parts.evaluator,
+            self.params,
+            self._built.spec,
+            seed,
+            counts=self._counts,
+        )
 
     def evaluate(
-        self, episodes: int, seed: int | None = None, make_environment: Any = None
+        self,
+        episodes: int,
+        seed: int | None = None,
+        make_environment: Any = None,
+        max_steps: int | None = None,
+        progress: bool | None = None,
     ) -> EvaluationResult:
-        """Plays episodes with the evaluator, in fresh environments."""
+        """Plays episodes with the evaluator, in fresh environments.
+
+        Args:
+            episodes: how many.
+            seed: of environments and draws; None: the run's.
+            make_environment: seed -> environment; None: that of the run's evaluations.
+            max_steps: of an episode, which is truncated there; None: as the run's evaluations have it.
+            progress: whether to show it, where it takes long; None: by what standard error is.
+        """
+        check_range('episodes', episodes, 1)
+        check_range('max_steps', max_steps, 1)
+        max_steps = self.experiment.evaluation.max_steps if max_steps is None else max_steps
+        shown = make_progress(progress, None)
         evaluator = Evaluator(
             self._built.parts.evaluator,
-            make_environment or self._built.make_environment,
+            make_environment or self._built.make_evaluation,
             self._built.spec,
             self.experiment.seed if seed is None else seed,
             episodes,
+            max_steps=max_steps,
+            tell=lambda text: shown.update(*self._counts, evaluating=text),
         )
-        return evaluator.evaluate(self.params, 0)
+        try:
+            result = evaluator.evaluate(self.params, 0, *self._counts)
+        finally:
+            shown.close()
+        say_cut(result, max_steps)
+        return result
 
 
 def load(

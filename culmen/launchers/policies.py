@@ -30,6 +30,7 @@ class Policy:
         spec: EnvironmentSpec,
         seed: int = 0,
         num_lanes: int | None = None,
+        counts: tuple[int, int] = (0, 0),
     ) -> None:
         """Args:
         core: an agent's evaluator.
@@ -37,13 +38,17 @@ class Policy:
         spec: of the environment.
         seed: of what it draws.
         num_lanes: None: time steps come unbatched.
+        counts: actor steps of the training, and the updates that made the params.
         """
         self._make = (core, params, spec, seed)
+        self._counts = counts
         self._spec = spec
         self._num_lanes = num_lanes
         lanes = Lanes(np.arange(num_lanes or 1, dtype=np.int32), num_lanes or 1)
         contexts = Contexts(seed, 'evaluator')
-        self._actor = Actor(core, Held(params), lanes, contexts, fold_seed(seed, 'evaluation'))
+        variables = Held(params, counts[1])
+        self._actor = Actor(core, variables, lanes, contexts, fold_seed(seed, 'evaluation'))
+        self._actor.actor_steps = counts[0]
         self._stack = BatchedEnvironment([], spec, num_lanes=1).gather
 
     def __call__(self, timestep: dm_env.TimeStep | TimeStep) -> Nest:
@@ -60,8 +65,7 @@ class Policy:
 
     def batched(self, num_lanes: int) -> 'Policy':
         """The same policy for that many lanes at once."""
-        core, params, spec, seed = self._make
-        return Policy(core, params, spec, seed, num_lanes)
+        return Policy(*self._make, num_lanes, self._counts)
 
     def __repr__(self) -> str:
         lanes: Any = self._num_lanes or 'unbatched'

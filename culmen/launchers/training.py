@@ -35,6 +35,7 @@ from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import COLUMNS
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
+from culmen.components.loggers import columns_of
 from culmen.components.loggers import make_progress
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
@@ -50,6 +51,7 @@ from culmen.core.specs import zeros_like
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import batch as make_batch
+from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
@@ -95,11 +97,13 @@ class Run:
         self._counter = Counter()
         self._evaluator = Evaluator(
             built.parts.evaluator,
-            built.make_environment,
+            built.make_evaluation,
             built.spec,
             experiment.seed,
             experiment.evaluation.episodes,
             stop=lambda: self._stop_asked,
+            max_steps=experiment.evaluation.max_steps,
+            tell=self._tell,
         )
         self._checkpointer = (
             None
@@ -119,6 +123,8 @@ class Run:
         self._finished = False
         self._last_evaluation: dict[str, Any] | None = None
         self._evaluated_at: tuple[int, int] | None = None
+        self._said_cut = False
+        self.evaluating: str | None = None  # how far an evaluation is that takes long
         self._resumed_at = 0
         self._poll_at = 0.0
         self._rate = 0.0
@@ -182,7 +188,7 @@ class Run:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / CONFIG, self._config)
-            columns = dict(COLUMNS)
+            columns = columns_of(reward_names(self._built.spec))
             directory = None if self._folder is None else self._folder / LOGS
             self._logs = Logs(
                 directory, {**columns, 'learner': self._learner_columns()}, self._sinks
@@ -216,6 +222,8 @@ class Run:
                 steps_per_second=steps / seconds if seconds > 0 else 0.0,
                 evaluation=self._last_evaluation or NO_EVALUATION,
             )
+            if self._finished:
+                say_endless(summary)
             if self._finished and self._folder is not None:
                 if self._checkpointer is not None:
                     self._checkpointer.wait()
@@ -234,7 +242,11 @@ class Run:
 
     def _make_policy(self, seed: int = 0) -> Policy:
         return Policy(
-            self._built.parts.evaluator, self._learner.newest_variables, self._built.spec, seed
+            self._built.parts.evaluator,
+            self._learner.newest_variables,
+            self._built.spec,
+            seed,
+            counts=(self.actor_steps, self._learner.learner_steps),
         )
 
     def _learner_columns(self) -> tuple[str, ...]:
@@ -284,13 +296,22 @@ class Run:
             self._rate = (self.steps - steps) / (now - since)
             self._rate_from = (now, self.steps)
         self._logs.poll()
+        self._show()
+
+    def _show(self) -> None:
         self._progress.update(
             self.steps,
             self._learner.learner_steps,
             self._rate,
             self._episode_return,
             None if self._last_evaluation is None else self._last_evaluation['return_mean'],
+            self.evaluating,
         )
+
+    def _tell(self, text: str) -> None:
+        """Shows how far an evaluation is."""
+        self.evaluating = text
+        self._show()
 
     def _log_learner(self) -> None:
         if self._learner.learner_steps == self._logged_updates:
@@ -314,28 +335,19 @@ class Run:
         self._learner.check_finite()
         start = time.monotonic()
         try:
-            result = self._evaluator.evaluate(
-                self._learner.newest_variables, self.steps, self.actor_steps
-            )
+            result = self._evaluator.evaluate(self._learner.newest_variables, self.steps, *at)
         except Interrupted:
             return False
         finally:
+            self.evaluating = None
             self._evaluation_seconds += time.monotonic() - start
             self._rate_from = (time.monotonic(), self.steps)
         self._evaluated_at = at
         self._counter.increment(evaluations=1)
         self._last_evaluation = summarise(result)
-        self._logs.write(
-            'evaluator',
-            {
-                'actor_steps': at[0],
-                'learner_steps': at[1],
-                'episode_return': self._last_evaluation['return_mean'],
-                'episode_length': float(np.mean(result.lengths)),
-                'episode_return_std': self._last_evaluation['return_std'],
-                'episodes': self._last_evaluation['episodes'],
-            },
-        )
+        self._logs.write('evaluator', evaluation_row(result, *at))
+        if not self._said_cut:
+            self._said_cut = say_cut(result, self._experiment.evaluation.max_steps)
         return True
 
     def _reached_return(self) -> bool:
@@ -496,6 +508,7 @@ class Training(Run):
             writer=self._table if self._recorder is None else Writers(self._table, self._recorder),
             device=actor_device,
         )
+        self._reward_names = reward_names(spec)
         self._environment = make_batch(built.environments, spec)
         self._loop = EnvironmentLoop(
             self._environment,
@@ -548,16 +561,15 @@ class Training(Run):
             self._table.close()
 
     def _on_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
-        returns = np.atleast_1d(episode.episode_return)
-        self._episode_return = float(returns.sum())
+        row = episode_row(episode, self._reward_names)
+        self._episode_return = row['episode_return']
         self._logs.write(
             'actor',
             {
                 'actor_steps': self._loop.actor_steps,
                 'learner_steps': self._learner.learner_steps,
-                'episode_return': self._episode_return,
-                'episode_length': episode.episode_length,
                 'steps_per_second': self._rate,
+                **row,
                 **metrics,
             },
         )
@@ -652,13 +664,73 @@ def has_checkpoint(folder: Path | None) -> bool:
 
 
 def summarise(result: EvaluationResult) -> dict[str, Any]:
-    """An evaluation as the JSON line has it; a nest of rewards is summed over its leaves."""
+    """An evaluation as the JSON line has it.
+
+    A nest of rewards is summed over its leaves, and each number has a mean and a deviation of its own beside;
+    `truncations` is there where `Evaluation.max_steps` ended episodes.
+    """
     returns = result.returns if result.returns.ndim == 1 else result.returns.sum(axis=1)
-    return {
+    summary: dict[str, Any] = {
         'episodes': len(returns),
         'return_mean': float(np.mean(returns)),
         'return_std': float(np.std(returns)),
     }
+    for i, name in enumerate(result.reward_names):
+        summary[f'return_mean/{name}'] = float(np.mean(result.returns[:, i]))
+        summary[f'return_std/{name}'] = float(np.std(result.returns[:, i]))
+    if result.truncated.any():
+        summary['truncations'] = int(result.truncated.sum())
+    return summary
+
+
+def evaluation_row(
+    result: EvaluationResult, actor_steps: int, learner_steps: int
+) -> dict[str, float]:
+    """An evaluation as a row of evaluator.csv."""
+    summary = summarise(result)
+    row = {
+        'actor_steps': actor_steps,
+        'learner_steps': learner_steps,
+        'episode_return': summary['return_mean'],
+        'episode_length': float(np.mean(result.lengths)),
+        'episode_return_std': summary['return_std'],
+        'episodes': summary['episodes'],
+        'truncations': summary.get('truncations', 0),
+    }
+    for name in result.reward_names:
+        row[f'episode_return/{name}'] = summary[f'return_mean/{name}']
+        row[f'episode_return_std/{name}'] = summary[f'return_std/{name}']
+    return row
+
+
+def episode_row(episode: Episode, names: Sequence[str]) -> dict[str, float]:
+    """What actor.csv has of the episode alone. Args: names: of the numbers of a nest of rewards."""
+    returns = np.atleast_1d(episode.episode_return).tolist()
+    row = {'episode_return': float(np.sum(returns)), 'episode_length': episode.episode_length}
+    return {**row, **{f'episode_return/{name}': r for name, r in zip(names, returns, strict=False)}}
+
+
+def say_endless(summary: Mapping[str, Any]) -> None:
+    """Says on standard error that no episode of a run's training has ended, and so no log tells of one."""
+    if summary['actor_steps'] and not summary['episodes']:
+        print(
+            f'culmen: no episode ended in the {summary["actor_steps"]:,} steps of training, so actor.csv has '
+            f'no row; the argument step_limit of an environment truncates its episodes.',
+            file=sys.stderr,
+        )
+
+
+def say_cut(result: EvaluationResult, max_steps: int | None) -> bool:
+    """Says on standard error how many episodes `max_steps` ended; whether there was anything to say."""
+    cut = int(result.truncated.sum())
+    if cut:
+        print(
+            f'culmen: {cut} of {len(result.lengths)} episodes of an evaluation did not end in '
+            f'{max_steps:,} steps and were cut there, which counts as a truncation '
+            f'(Evaluation.max_steps, --evaluation-max-steps).',
+            file=sys.stderr,
+        )
+    return bool(cut)
 
 
 def next_multiple(steps: int, every: int) -> int:

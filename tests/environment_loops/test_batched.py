@@ -11,8 +11,10 @@ from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import EnvironmentFailure
 from culmen.environment_loops.batched import FunctionalBatch
 from culmen.environment_loops.batched import batch
+from culmen.environment_loops.batched import reward_names
 from tests.components.environments.test_functional import SPEC
 from tests.components.environments.test_functional import begin
+from tests.launchers import echo
 
 
 def lanes(num, **arguments):
@@ -74,3 +76,20 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_lane():
     lanes.reset()
     with pytest.raises(EnvironmentFailure, match='lane 2 gave a reward .* inf'):
         lanes.step(np.array([0, 0, 1], np.int32))
+
+
+def test_lanes_of_a_nest_of_rewards_are_saved_wherever_they_stand():
+    spec = make_environment_spec(echo.game(0))
+    lanes = batch([echo.game(0), echo.game(1)], spec)
+    lanes.reset()
+    lanes.environments[0].step(0)  # a step ahead of the other lane
+    actions = np.zeros(2, np.int32)
+    lanes.step(actions)
+    lanes.step(actions)
+    state = lanes.get_state()
+    assert state == {'returns': [0.0, [-2.0, 4.0, -4.0, 2.0]], 'lengths': [0, 2]}
+    other = batch([echo.game(0), echo.game(1)], spec)
+    other.set_state(state)
+    assert other.get_state() == state
+    assert reward_names(spec) == ('black', 'judges/0', 'judges/1', 'white')
+    assert reward_names(SPEC) == ()

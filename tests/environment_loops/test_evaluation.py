@@ -2,11 +2,15 @@
 
 import pytest
 
+from culmen.core.specs import make_environment_spec
 from culmen.environment_loops import Evaluator
+from culmen.environment_loops.compiled import CompiledEvaluator
+from culmen.environment_loops.compiled import Evaluation
 from culmen.environment_loops.evaluation import Interrupted
 from tests.environment_loops.fakes import SPEC
 from tests.environment_loops.fakes import Counting
 from tests.environment_loops.fakes import counting_core
+from tests.launchers import echo
 
 
 def evaluator(episodes, make=None, **kwargs):
@@ -67,3 +71,37 @@ def test_a_stopped_evaluation_says_so_and_closes():
     with pytest.raises(Interrupted):
         each.evaluate({}, 0)
     assert all(environment.closed for _, environment in made)
+
+
+def test_episodes_that_do_not_end_are_cut_and_begin_anew():
+    made = []
+
+    def plain(seed):
+        made.append(echo.Plain(echo.some_end(seed)))
+        return made[-1]
+
+    spec = make_environment_spec(echo.some_end(0))
+    results = [
+        Evaluator(counting_core(), make, spec, 3, 20, max_steps=5).evaluate({}, 1)
+        for make in (echo.some_end, plain)
+    ]
+    program = CompiledEvaluator(counting_core(), echo.SOME_END, 20, max_steps=5)
+    results.append(program.of(3).evaluate({}, 1))
+    results += program.evaluate_all([Evaluation({}, 2, seed=3), Evaluation({}, 1, seed=3)])
+    # Steps pay 1, 2, 3, ...: the policy began anew with every episode.
+    for result in results:
+        assert set(result.lengths.tolist()) == {3, 5}
+        assert result.returns.tolist() == [n * (n + 1) / 2 for n in result.lengths]
+        assert result.truncated.tolist() == [n == 5 for n in result.lengths]
+    assert program.num_compilations == 2
+    for result in (*results[1:3], results[4]):
+        assert result.lengths.tolist() == results[0].lengths.tolist()
+
+
+def test_an_episode_that_ends_at_the_limit_is_not_cut():
+    spec = make_environment_spec(Counting())
+    result = Evaluator(counting_core(), lambda seed: Counting(3), spec, 0, 2, max_steps=3).evaluate(
+        {}, 0
+    )
+    assert result.lengths.tolist() == [3, 3]
+    assert not result.truncated.any()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from culmen.agents.wrappers.parts import Moments
 from culmen.agents.wrappers.parts import against
@@ -71,7 +72,10 @@ class Normalised:
             raise ValueError(f'Normalised needs floats to observe, got {spec.observation!r}.')
 
         observed = structure.unflatten(
-            [unbounded(leaf) if i in chosen else leaf for i, leaf in enumerate(leaves)]
+            [
+                unbounded(leaf).replace(dtype=np.float32) if i in chosen else leaf
+                for i, leaf in enumerate(leaves)
+            ]
         )
         base = self.base.build(spec._replace(observation=observed))
 
@@ -85,7 +89,7 @@ class Normalised:
                 deviation = jnp.sqrt(variance + self.epsilon)
                 scaled = (flat[i] - against(mean, flat[i])) / against(deviation, flat[i])
                 bounded = jnp.clip(scaled, -self.max_deviation, self.max_deviation)
-                flat[i] = bounded.astype(flat[i].dtype)
+                flat[i] = bounded.astype(jnp.float32)
             return structure.unflatten(flat)
 
         def around(core: ActorCore) -> ActorCore:

@@ -18,6 +18,7 @@ from culmen.components.environments.checking import Report
 from culmen.components.environments.checking import check_environment
 from culmen.components.environments.registry import Family
 from culmen.components.environments.registry import check
+from culmen.components.environments.registry import evaluation_arguments
 from culmen.components.environments.registry import families
 from culmen.components.environments.registry import make
 from culmen.components.environments.registry import names
@@ -37,6 +38,7 @@ __all__ = [
     'Wrapper',
     'check',
     'check_environment',
+    'evaluation_arguments',
     'families',
     'is_restorable',
     'make',

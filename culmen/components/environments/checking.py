@@ -388,8 +388,11 @@ def _random_value(spec: specs.Array, generator: np.random.Generator) -> np.ndarr
             generator.integers(low.astype(np.int64), high.astype(np.int64) + 1), spec.dtype
         )
     finite = np.isfinite(low) & np.isfinite(high)
-    uniform = generator.random(spec.shape) * np.where(finite, high - low, 0) + np.where(
-        finite, low, 0
-    )
+    share = generator.random(spec.shape)
+    with np.errstate(over='ignore'):
+        width = np.where(finite, high - low, 0)
+    uniform = share * width + np.where(finite, low, 0)
+    huge = ~np.isfinite(width)
+    uniform = np.where(huge, (1 - share) * low + share * high, uniform) if huge.any() else uniform
     value = np.where(finite, uniform, np.clip(generator.normal(size=spec.shape), low, high))
     return np.clip(np.asarray(value, spec.dtype), spec.minimum, spec.maximum)

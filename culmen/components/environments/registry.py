@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -121,6 +122,9 @@ _FAMILIES = (
 )
 _BY_NAME = {family.name: family for family in _FAMILIES}
 
+# Arguments of any family that are for training alone, and what evaluations have in their place.
+FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType({'terminal_on_life_loss': False})
+
 
 def families() -> tuple[Family, ...]:
     """Every family of environments, installed or not."""
@@ -192,6 +196,18 @@ def check(name: str, arguments: Mapping[str, Any] | None = None) -> dict[str, An
     known, _ = _arguments(family, identity)
     is_open = _foreign(family, identity)[1]
     return read_arguments(name, dict(arguments or {}), known, is_open)
+
+
+def evaluation_arguments(
+    arguments: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of an environment in evaluations: those of training, but for what is for training alone.
+
+    Args:
+        arguments: in training.
+        changes: of the evaluations' own, which come first.
+    """
+    return {**{name: FOR_TRAINING.get(name, arguments[name]) for name in arguments}, **changes}
 
 
 def parse_arguments(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:

@@ -179,10 +179,11 @@ class StepLimit(Wrapper):
         self._max_steps = max_steps
         self._elapsed = 0
         self._reset_next_step = True
+        self.cut = False  # whether the limit ended the episode, at the last time step
 
     def reset(self) -> dm_env.TimeStep:
         self._elapsed = 0
-        self._reset_next_step = False
+        self._reset_next_step = self.cut = False
         return self._environment.reset()
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -190,7 +191,8 @@ class StepLimit(Wrapper):
             return self.reset()
         timestep = self._environment.step(action)
         self._elapsed += 1
-        if timestep.mid() and self._elapsed >= self._max_steps:
+        self.cut = timestep.mid() and self._elapsed >= self._max_steps
+        if self.cut:
             timestep = timestep._replace(step_type=dm_env.StepType.LAST)
         self._reset_next_step = timestep.last()
         return timestep
@@ -286,6 +288,8 @@ class CanonicalActions(Wrapper):
             raise ValueError(f'canonical_actions needs continuous actions, got the spec {inner}.')
         self._inner = inner
         self._spec = tree.map_structure(self._canonical, inner)
+        is_huge = any(_is_continuous(leaf) and _is_huge(leaf) for leaf in tree.flatten(inner))
+        self._stretch = _stretch_huge if is_huge else _stretch
 
     def action_spec(self) -> Any:
         return self._spec
@@ -309,15 +313,6 @@ class CanonicalActions(Wrapper):
                 f'canonical_actions needs actions within finite bounds, got the spec {spec}.'
             )
         return specs.BoundedArray(spec.shape, spec.dtype, -1.0, 1.0, name=spec.name)
-
-    @staticmethod
-    def _stretch(spec: Any, action: Any) -> Any:
-        if not _is_continuous(spec):
-            return action
-        action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
-        scaled = spec.minimum + (action + 1.0) * (0.5 * (spec.maximum - spec.minimum))
-        # Rounding may step over a bound.
-        return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
 
 
 class ObservationWrapper(Wrapper):
@@ -629,10 +624,13 @@ class VideoRecorder(Wrapper):
         self._imageio = arguments.load('imageio.v2', 'a video', 'imageio[ffmpeg]')
         self._path = str(path)
         self._episodes_left = num_episodes
+        self._recording = False
         self._frames_per_second = frames_per_second
         self._writer: Any = None
 
     def reset(self) -> dm_env.TimeStep:
+        if self._recording:  # of an episode that somebody else ends here
+            self._end_episode()
         return self._record(self._environment.reset())
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -657,11 +655,16 @@ class VideoRecorder(Wrapper):
             self._writer.append_data(
                 np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
             )
+            self._recording = not timestep.last()
             if timestep.last():
-                self._episodes_left -= 1
-                if not self._episodes_left:
-                    self._finish()
+                self._end_episode()
         return timestep
+
+    def _end_episode(self) -> None:
+        self._recording = False
+        self._episodes_left -= 1
+        if not self._episodes_left:
+            self._finish()
 
     def _finish(self) -> None:
         if self._writer is not None:
@@ -695,6 +698,31 @@ def _zero_like(a: Any) -> Any:
 
 def _is_continuous(spec: specs.Array) -> bool:
     return bool(np.issubdtype(spec.dtype, np.floating))
+
+
+def _stretch(spec: Any, action: Any) -> Any:
+    """A canonical action within the bounds of a spec."""
+    if not _is_continuous(spec):
+        return action
+    action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
+    scaled = spec.minimum + (action + 1.0) * (0.5 * (spec.maximum - spec.minimum))
+    # Rounding may step over a bound.
+    return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
+
+
+def _stretch_huge(spec: Any, action: Any) -> Any:
+    """The same where the distance of the bounds may be more than a float can hold."""
+    if not _is_continuous(spec):
+        return action
+    action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
+    low, high = 0.5 * spec.minimum, 0.5 * spec.maximum
+    scaled = (low + high) + action * (high - low)
+    return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
+
+
+def _is_huge(spec: specs.BoundedArray) -> bool:
+    with np.errstate(over='ignore'):
+        return not bool(np.all(np.isfinite(spec.maximum - spec.minimum)))
 
 
 def _zero_action(spec: specs.Array) -> np.ndarray[Any, Any]:

@@ -8,6 +8,7 @@ pandas, rich and tensorboardX are imported when they are used.
 from culmen.components.loggers.base import COLUMNS
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import Sink
+from culmen.components.loggers.base import columns_of
 from culmen.components.loggers.csv_log import CsvLog
 from culmen.components.loggers.csv_log import read_csv
 from culmen.components.loggers.logs import LogFiles
@@ -33,6 +34,7 @@ __all__ = [
     'Sink',
     'TensorBoardLog',
     'TerminalDisplay',
+    'columns_of',
     'make_progress',
     'read_csv',
 ]

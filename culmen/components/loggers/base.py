@@ -26,9 +26,21 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             'episode_length',
             'episode_return_std',
             'episodes',
+            'truncations',
         ),
     }
 )
+
+
+def columns_of(reward_names: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """COLUMNS by label, with those of each number of a nest of rewards; `episode_return` is their sum."""
+    actor = [f'episode_return/{name}' for name in reward_names]
+    stds = [f'episode_return_std/{name}' for name in reward_names]
+    return {
+        **COLUMNS,
+        'actor': (*COLUMNS['actor'], *actor),
+        'evaluator': (*COLUMNS['evaluator'], *actor, *stds),
+    }
 
 
 def steps_of(row: Row) -> int:

@@ -122,9 +122,11 @@ class CsvLog:
         header, self._size = _cut(self._path, position)
         self._header_size = len(header)
         found = tuple(header.decode().rstrip('\n').split(','))
-        if found[: len(self._columns)] != self._columns:
+        if found[: len(self._columns)] != self._columns[: len(found)]:
             raise ValueError(f'{self._path} must have the columns {self._columns}, got {found}.')
-        self._columns, self._known = found, frozenset(found)
+        # A file of an earlier version may lack the last ones: it goes on without them.
+        self._known = frozenset((*found, *self._columns))
+        self._columns = found
         self._begun = True
         self._warn_if_short(position)
 

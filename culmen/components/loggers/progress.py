@@ -37,7 +37,7 @@ class Progress:
         """
         self._total = total
         self._display = display
-        self._last: tuple[int, int, float, float | None, float | None] | None = None
+        self._last: tuple[int, int, float, float | None, float | None, str | None] | None = None
         self._next = _NEVER if display is None else 0.0
 
     def update(
@@ -47,6 +47,7 @@ class Progress:
         steps_per_second: float = 0.0,
         episode_return: float | None = None,
         evaluation_return: float | None = None,
+        evaluating: str | None = None,
     ) -> None:
         """Takes where the run is, and shows it if it is time.
 
@@ -55,6 +56,7 @@ class Progress:
             steps_per_second: of late.
             episode_return: of the last training episode.
             evaluation_return: of the last evaluation, its mean.
+            evaluating: how far an evaluation is that takes long.
         """
         self._last = (
             actor_steps,
@@ -62,6 +64,7 @@ class Progress:
             steps_per_second,
             episode_return,
             evaluation_return,
+            evaluating,
         )
         if time.monotonic() >= self._next:
             self._show()
@@ -77,7 +80,7 @@ class Progress:
     def _show(self) -> None:
         assert self._display is not None
         assert self._last is not None
-        steps, updates, speed, episode, evaluation = self._last
+        steps, updates, speed, episode, evaluation, evaluating = self._last
         parts = [f'{updates:,} updates'] if updates else []
         if speed:
             parts.append(f'{speed:,.0f} steps/s')
@@ -85,6 +88,8 @@ class Progress:
             parts.append(f'return {episode:.4g}')
         if evaluation is not None:
             parts.append(f'evaluation {evaluation:.4g}')
+        if evaluating is not None:
+            parts.append(evaluating)
         self._display.show(steps, self._total, ', '.join(parts))
         self._next = time.monotonic() + self._display.seconds
 

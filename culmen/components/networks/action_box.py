@@ -16,6 +16,8 @@ from dm_env import specs
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Array
 
+_UNIT = np.float32(2.0**-64)
+
 
 class ActionBox(NamedTuple):
     """The bounds of an environment's action."""
@@ -34,6 +36,11 @@ class ActionBox(NamedTuple):
         """[..., *shape], within the bounds -> float32[..., D] in [-1, 1]."""
         action = jnp.asarray(action, jnp.float32)
         batch = action.shape[: action.ndim - len(self.shape)]
+        if self._is_huge:
+            # In a unit whose inverse float32 can hold too; the compiler would bring the two together.
+            middle, half = (self._like(each * _UNIT, action) for each in self._middle_and_half)
+            scaled = jax.lax.optimization_barrier(action * _UNIT)
+            return jnp.reshape((scaled - middle) / half, (*batch, self.size))
         low, width = (self._like(bound, action) for bound in (self.low, self.high - self.low))
         return jnp.reshape(2.0 * (action - low) / width - 1.0, (*batch, self.size))
 
@@ -41,8 +48,25 @@ class ActionBox(NamedTuple):
         """float32[..., D], clipped to [-1, 1] -> [..., *shape] within the bounds, of the spec's dtype."""
         action = jnp.reshape(jnp.clip(action, -1.0, 1.0), (*action.shape[:-1], *self.shape))
         low, high = self._like(self.low, action), self._like(self.high, action)
+        if self._is_huge:
+            middle, half = (self._like(each, action) for each in self._middle_and_half)
+            stretched = middle + half * action
+        else:
+            stretched = low + 0.5 * (action + 1.0) * (high - low)
         # Rounding may step over a bound.
-        return jnp.clip(low + 0.5 * (action + 1.0) * (high - low), low, high).astype(self.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(self.dtype)
+        return jnp.clip(stretched, low, high).astype(dtype)
+
+    @property
+    def _is_huge(self) -> bool:
+        """Whether twice the distance of the bounds is more than float32 can hold."""
+        with np.errstate(over='ignore'):
+            return not bool(np.all(np.isfinite(2 * (self.high - self.low))))
+
+    @property
+    def _middle_and_half(self) -> tuple[Any, Any]:
+        half_low, half_high = np.float32(0.5) * self.low, np.float32(0.5) * self.high
+        return half_low + half_high, half_high - half_low
 
     def _like(self, bound: Any, action: jax.Array) -> Any:
         return np.reshape(bound, (1,) * (action.ndim - len(self.shape)) + self.shape)
@@ -52,7 +76,8 @@ def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
     """The box of an environment's action.
 
     Args: agent: whose it is, for the error.
-    Raises: ValueError that names the agent where the action is no array of floats within finite bounds.
+    Raises: ValueError that names the agent where the action is no array of floats within finite bounds, or
+        float32 can't hold these or tell them apart.
     """
     action = spec.action
     if (
@@ -65,8 +90,15 @@ def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
             f'{agent} needs a continuous action (a BoundedArray of floats with finite bounds, the '
             f'minimum below the maximum), got {action!r}.'
         )
-    low, high = (
-        np.broadcast_to(np.asarray(bound, np.float32), action.shape)
-        for bound in (action.minimum, action.maximum)
-    )
+    with np.errstate(over='ignore'):
+        low, high = (
+            np.broadcast_to(np.asarray(bound, np.float32), action.shape)
+            for bound in (action.minimum, action.maximum)
+        )
+        width = high - low
+    if not np.all(np.isfinite(low) & np.isfinite(high) & (width >= np.finfo(np.float32).tiny)):
+        raise ValueError(
+            f'{agent} computes in float32, which can not hold the bounds of {action!r} or not tell them '
+            f'apart; the argument canonical_actions of an environment makes them -1 and 1.'
+        )
     return ActionBox(tuple(action.shape), action.dtype, low, high)

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from culmen.components.networks import recurrent
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.distributions import is_discrete
+from culmen.components.networks.distributions import warn_of_huge_bounds
 from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.residual import ResNetTorso
 from culmen.components.networks.torsos import make_torso
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import legal_actions
+from culmen.core.specs import allowed_actions
 from culmen.core.specs import without_legal_actions
 from culmen.core.specs import zeros_like
 from culmen.core.types import Array
@@ -74,6 +75,8 @@ def make_actor_critic_network(
     Raises: ValueError that names the agent, for other actions, and for a 'resnet' without images.
     """
     discrete = is_discrete(agent, spec.action)
+    if not discrete:
+        warn_of_huge_bounds(agent, spec.action)
     observation_spec = without_legal_actions(spec.observation)
     if torso == 'resnet' and len(getattr(observation_spec, 'shape', ())) != 3:
         raise ValueError(
@@ -107,12 +110,10 @@ def make_actor_critic_network(
 
         def heads(observation: Nest, features: tuple[jax.Array, jax.Array]) -> PolicyAndValue:
             policy = head(features[0])
-            legal = legal_actions(observation)
-            if legal is not None and discrete:
+            allowed = allowed_actions(observation)
+            if allowed is not None and discrete:
                 least = jnp.finfo(policy.logits.dtype).min
-                policy = policy._replace(
-                    logits=jnp.where(jnp.asarray(legal, bool), policy.logits, least)
-                )
+                policy = policy._replace(logits=jnp.where(allowed, policy.logits, least))
             return PolicyAndValue(policy, value_head(features[1])[..., 0])
 
         def step(observation: Nest, state: State) -> tuple[PolicyAndValue, State]:

@@ -7,6 +7,7 @@ Continuous actions are drawn in units of the box: -1 and 1 are the bounds of eac
 drawn is not bounded, so that its density is the normal's; `to_action` brings it into the box.
 """
 
+import warnings
 from typing import Any
 from typing import NamedTuple
 from typing import TypeAlias
@@ -67,6 +68,8 @@ class DiagonalGaussian(NamedTuple):
 
 Distribution: TypeAlias = Categorical | DiagonalGaussian
 
+HUGE = 1e30  # a bound from here on is none: what is written, as the largest float, where there is no bound
+
 
 def is_discrete(agent: str, action_spec: Any) -> bool:
     """Whether an environment's action is one of several; False where it is one vector of floats.
@@ -87,23 +90,36 @@ def is_discrete(agent: str, action_spec: Any) -> bool:
     )
 
 
+def warn_of_huge_bounds(agent: str, action_spec: Any) -> None:
+    """Warns that an agent takes the bounds of a vector of floats for none, where they are finite but huge."""
+    bounds = getattr(action_spec, 'minimum', 0.0), getattr(action_spec, 'maximum', 0.0)
+    if any(np.any(np.isfinite(bound) & (np.abs(bound) >= HUGE)) for bound in bounds):
+        warnings.warn(
+            f'{agent} takes bounds of {HUGE:g} and more for none: in such a dimension of {action_spec!r} '
+            f'the unit of its actions is 1.',
+            stacklevel=2,
+        )
+
+
 def to_action(action_spec: Any, drawn: Array) -> Array:
     """What an environment is given for what was drawn.
 
     Args:
         action_spec: of the environment.
         drawn: of a Categorical, int32[...]; or of a DiagonalGaussian, float32[..., D] in units of the
-            box, clipped to it. Without bounds, or where they are infinite, the unit is 1.
+            box, clipped to it. Without bounds, or where they are infinite or `HUGE`, the unit is 1.
     """
     if not isinstance(action_spec, specs.BoundedArray) or isinstance(
         action_spec, specs.DiscreteArray
     ):
         return drawn
-    low, high = (
-        np.broadcast_to(np.asarray(bound, np.float32), drawn.shape)
-        for bound in (action_spec.minimum, action_spec.maximum)
-    )
-    bounded = np.isfinite(low) & np.isfinite(high)
-    middle = np.where(bounded, 0.5 * low + 0.5 * high, 0).astype(np.float32)
-    half = np.where(bounded, 0.5 * high - 0.5 * low, 1).astype(np.float32)
+    with np.errstate(over='ignore'):
+        low, high = (
+            np.broadcast_to(np.asarray(bound, np.float32), drawn.shape)
+            for bound in (action_spec.minimum, action_spec.maximum)
+        )
+    bounded = (np.abs(low) < HUGE) & (np.abs(high) < HUGE)
+    lower, upper = (0.5 * np.where(bounded, bound, 0).astype(np.float32) for bound in (low, high))
+    middle = lower + upper
+    half = np.where(bounded, upper - lower, 1).astype(np.float32)
     return jnp.clip(middle + half * drawn, low, high)

@@ -1,6 +1,6 @@
 """Torsos: observation [B, ...] -> features [B, D].
 
-`make_torso` picks one by the observation's shape. Integer and boolean inputs become float32, bytes
+`make_torso` picks one by the observation's shape. Networks compute in float32, whatever is observed; bytes
 are scaled to [0, 1]. A nest of observations is flattened, and its leaves joined, before an MLP.
 """
 
@@ -109,9 +109,7 @@ def make_torso(
 
 
 def as_float(observation: Array) -> jax.Array:
-    """An observation as floats: bytes scaled to [0, 1], other integers and bools cast."""
+    """An observation as float32: bytes scaled to [0, 1], all else cast."""
     if observation.dtype == np.uint8:
         return jnp.asarray(observation, jnp.float32) / 255.0
-    if jnp.issubdtype(observation.dtype, jnp.floating):
-        return jnp.asarray(observation)
     return jnp.asarray(observation, jnp.float32)

@@ -16,7 +16,7 @@ from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies.legal import mask_illegal
 from culmen.components.policies.schedules import Schedule
-from culmen.core.specs import legal_actions
+from culmen.core.specs import allowed_actions
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -177,9 +177,7 @@ def _explore(
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,)))(keys)
     # The largest of independent uniforms is each legal action with the same probability.
-    legal = legal_actions(timestep.observation)
-    chances = (
-        draws[:, 1:] if legal is None else jnp.where(jnp.asarray(legal, bool), draws[:, 1:], -1.0)
-    )
+    allowed = allowed_actions(timestep.observation)
+    chances = draws[:, 1:] if allowed is None else jnp.where(allowed, draws[:, 1:], -1.0)
     explore = draws[:, 0] < scheduled**state.exponent
     return jnp.where(explore, jnp.argmax(chances, axis=-1).astype(jnp.int32), best)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from culmen.core.specs import legal_actions
+from culmen.core.specs import allowed_actions
 from culmen.core.types import Array
 from culmen.core.types import Nest
 
@@ -11,12 +11,14 @@ from culmen.core.types import Nest
 def mask_illegal(values: Array, observation: Nest) -> jax.Array:
     """Values of illegal actions become the least float (finite, so that a zero discount keeps it out).
 
+    Where no action is legal, as where a game was cut off, the values stay: a bootstrap is one of them.
+
     Args:
         values: float[..., num_actions] action values or logits.
         observation: of the same leading axes; masks by its field `legal_actions`, if it has one.
     """
-    legal = legal_actions(observation)
+    allowed = allowed_actions(observation)
     values = jnp.asarray(values)
-    if legal is None:
+    if allowed is None:
         return values
-    return jnp.where(jnp.asarray(legal, bool), values, jnp.finfo(values.dtype).min)
+    return jnp.where(allowed, values, jnp.finfo(values.dtype).min)

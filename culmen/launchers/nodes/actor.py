@@ -20,6 +20,7 @@ from culmen.core.types import LAST
 from culmen.core.types import Params
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import batch as make_batch
+from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import build
 from culmen.launchers.building import prepare
@@ -29,6 +30,7 @@ from culmen.launchers.nodes.counter import Grant
 from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
+from culmen.launchers.training import episode_row
 
 _CLAIM_SECONDS = 0.1  # of stepping, that a claim is for
 MAX_CLAIM = 16  # ticks
@@ -98,6 +100,7 @@ class ActorNode:
         if state is not None:
             self._actor.set_state(dict(state))
         self._taken = _Taken(resumed_at)
+        self._reward_names = reward_names(built.spec)
         self._environment = make_batch(built.environments, built.spec)
         self._loop = EnvironmentLoop(
             self._environment,
@@ -231,9 +234,8 @@ class ActorNode:
             {
                 'actor_steps': self._loop.actor_steps,
                 'learner_steps': max(self._variables.version, 0),
-                'episode_return': float(np.atleast_1d(episode.episode_return).sum()),
-                'episode_length': episode.episode_length,
                 'steps_per_second': self._rate,
+                **episode_row(episode, self._reward_names),
                 **metrics,
             }
         )

@@ -15,9 +15,9 @@ from typing import Any
 from typing import NamedTuple
 
 from culmen.components.counting import Counter
-from culmen.components.loggers import COLUMNS
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
+from culmen.components.loggers import columns_of
 from culmen.launchers.remote import Stop
 
 RUN, HOLD, OVER = 'run', 'hold', 'over'
@@ -56,6 +56,7 @@ class CounterNode:
         logs: Path,
         sinks: Sequence[Sink] = (),
         until_return: float | None = None,
+        reward_names: Sequence[str] = (),
         state: Mapping[str, Any] | None = None,
     ) -> None:
         """Begins to count.
@@ -67,6 +68,7 @@ class CounterNode:
             logs: the folder of the CSV files.
             sinks: take every row too.
             until_return: an evaluation with this mean return ends the run.
+            reward_names: of the numbers of a nest of rewards.
             state: of `get_state`, to go on from.
         """
         self._stop = stop
@@ -83,6 +85,8 @@ class CounterNode:
         self._states: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
         self._evaluation: dict[str, Any] | None = None
+        self._evaluating: str | None = None
+        self._columns = columns_of(reward_names)
         self._episode_return: float | None = None
         self._begin: float | None = None
         self._end = 0.0
@@ -184,9 +188,10 @@ class CounterNode:
     def open_logs(self, columns: Sequence[str]) -> None:
         """Opens the logs of all nodes, with this header of the learner's; goes on with a run's files."""
         with self._lock:
-            actors = {f'actor-{i}': COLUMNS['actor'] for i in range(len(self._claimed))}
+            known = self._columns
+            actors = {f'actor-{i}': known['actor'] for i in range(len(self._claimed))}
             self._logs = self._open(
-                {**actors, 'learner': tuple(columns), 'evaluator': COLUMNS['evaluator']}
+                {**actors, 'learner': tuple(columns), 'evaluator': known['evaluator']}
             )
             if self._saved_logs is not None:
                 self._logs.set_state(self._saved_logs)
@@ -245,6 +250,10 @@ class CounterNode:
 
     # The evaluator.
 
+    def evaluating(self, text: str) -> None:
+        """How far an evaluation is that takes long."""
+        self._evaluating = text
+
     def evaluated(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """An evaluation is done.
 
@@ -255,7 +264,7 @@ class CounterNode:
         with self._lock:
             self._write('evaluator', row)
             self._counter.increment(evaluations=1)
-            self._evaluation = dict(summary)
+            self._evaluation, self._evaluating = dict(summary), None
             if self._until_return is not None and summary['return_mean'] >= self._until_return:
                 self._phase = OVER
 
@@ -279,6 +288,7 @@ class CounterNode:
                 'steps_per_second': steps / seconds if seconds > 0 else 0.0,
                 'episode_return': self._episode_return,
                 'evaluation': self._evaluation,
+                'evaluating': self._evaluating,
                 'outcome': self._outcome,
                 'timings': dict(self._timings),
             }

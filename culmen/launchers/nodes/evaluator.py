@@ -2,17 +2,17 @@
 
 import time
 
-import numpy as np
-
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
-from culmen.launchers.building import environment_factory
+from culmen.launchers.building import evaluation_factory
 from culmen.launchers.building import prepare_jax
 from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
+from culmen.launchers.training import evaluation_row
+from culmen.launchers.training import say_cut
 from culmen.launchers.training import summarise
 
 _LOOK_SECONDS = 0.05
@@ -38,17 +38,20 @@ class EvaluatorNode:
         self._learner = learner
         self._evaluator = Evaluator(
             parts.evaluator,
-            environment_factory(experiment.environment),
+            evaluation_factory(experiment),
             spec,
             experiment.seed,
             experiment.evaluation.episodes,
             stop=stop,
+            max_steps=experiment.evaluation.max_steps,
+            tell=counter.evaluating,
         )
+        self._max_steps = experiment.evaluation.max_steps
 
     def run(self) -> None:
         """Evaluates up to the final variables."""
         number = self._learner.get_start()['evaluations']
-        begin, waited = time.perf_counter(), 0.0
+        begin, waited, said_cut = time.perf_counter(), 0.0, False
         while True:
             work = self._learner.get_evaluation(number)
             if work is None:
@@ -60,19 +63,12 @@ class EvaluatorNode:
                 break
             actor_steps, learner_steps, params = work
             try:
-                result = self._evaluator.evaluate(params, actor_steps, actor_steps)
+                result = self._evaluator.evaluate(params, actor_steps, actor_steps, learner_steps)
             except Interrupted:
                 raise Stopped from None
-            summary = summarise(result)
-            row = {
-                'actor_steps': actor_steps,
-                'learner_steps': learner_steps,
-                'episode_return': summary['return_mean'],
-                'episode_length': float(np.mean(result.lengths)),
-                'episode_return_std': summary['return_std'],
-                'episodes': summary['episodes'],
-            }
-            self._counter.evaluated(row, summary)
+            row = evaluation_row(result, actor_steps, learner_steps)
+            self._counter.evaluated(row, summarise(result))
+            said_cut = said_cut or say_cut(result, self._max_steps)
             number += 1
         self._counter.report(
             'evaluator',

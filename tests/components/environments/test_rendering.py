@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from culmen.components import environments
+from culmen.components.environments import wrappers
 from tests.components.environments.fakes import Counter
 
 
@@ -101,6 +102,16 @@ def test_a_recording_that_is_closed_early_is_complete(tmp_path):
     with environments.VideoRecorder(Drawn(50), str(path)) as environment:
         for _ in range(4):
             environment.step(0)
+    assert len(read(path)) == 4
+
+
+def test_an_episode_that_somebody_cuts_is_recorded_up_to_there(tmp_path):
+    pytest.importorskip('imageio_ffmpeg')
+    path = tmp_path / 'cut.mp4'
+    environment = wrappers.StepLimit(environments.VideoRecorder(Drawn(50), str(path)), 3)
+    for _ in range(9):
+        environment.step(0)
+    environment.close()
     assert len(read(path)) == 4
 
 

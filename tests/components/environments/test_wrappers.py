@@ -329,3 +329,14 @@ def test_impossible_numbers_are_refused(count):
     for make in (wrappers.ActionRepeat, wrappers.StepLimit, wrappers.FrameStack):
         with pytest.raises(ValueError, match='must be at least 1'):
             make(Counter(), count)
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_canonical_actions_of_the_largest_box(dtype):
+    most = np.finfo(dtype).max
+    inner = Counter(9)
+    inner.action_spec = lambda: specs.BoundedArray((3,), dtype, -most, most)
+    given = []
+    inner.step = lambda action: given.append(action)
+    wrappers.CanonicalActions(inner).step(np.array([-1.0, 0.0, 1.0]))
+    np.testing.assert_array_equal(given[0], np.array([-most, 0, most], dtype))

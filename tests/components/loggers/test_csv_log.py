@@ -211,3 +211,18 @@ def test_closing_on_a_full_disk_does_not_raise_again(tmp_path):
         log.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_file_of_an_earlier_version_goes_on_without_the_later_columns(tmp_path):
+    log = CsvLog(tmp_path / 'a.csv', COLUMNS)
+    log.write({'actor_steps': 1, 'episode_return': 2.0})
+    position = log.position()
+    later = CsvLog(tmp_path / 'a.csv', [*COLUMNS, 'truncations'])
+    later.cut(position)
+    later.write({'actor_steps': 2, 'episode_return': 3.0, 'truncations': 1})
+    assert later.dataframe().to_dict('list') == {
+        'actor_steps': [1, 2],
+        'episode_return': [2.0, 3.0],
+    }
+    with pytest.raises(ValueError, match='loss'):
+        later.write({'loss': 1.0})

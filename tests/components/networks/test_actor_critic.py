@@ -139,3 +139,13 @@ def test_the_residual_torso_is_that_of_the_paper():
     assert convolutions[0] == (3, 3, 3, 16)
     dense = [leaf['w'].shape for name, leaf in params.items() if name.endswith('torso/linear')]
     assert dense == [(9 * 12 * 32, 256)]
+
+
+@pytest.mark.parametrize('bound', [np.finfo(np.float32).max, 1e300])
+def test_huge_bounds_are_none_and_the_agent_says_so(bound):
+    action = specs.BoundedArray((2,), np.float64, [-bound, -2.0], [bound, 4.0])
+    spec = registry.continuous_spec()._replace(action=action)
+    with pytest.warns(UserWarning, match='PPO takes bounds of 1e\\+30 and more for none'):
+        networks.make_actor_critic_network('PPO', spec)
+    drawn = np.array([[0.5, 0.5], [-1e9, -1.0]], np.float32)
+    np.testing.assert_allclose(networks.to_action(action, drawn), [[0.5, 2.5], [-1e9, -2.0]])

@@ -211,3 +211,35 @@ def test_hidden_sizes():
     assert {(4, 8), (8, 6), (6, 4)} <= shapes
     shapes = {leaf.shape for leaf in jax.tree_util.tree_leaves(params.ensemble)}
     assert {(2, 6, 8), (2, 8, 6), (2, 6, 1)} <= shapes
+
+
+MAX = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ('minimum', 'maximum'),
+    [(-MAX, MAX), (0.0, MAX), (-MAX, -0.5 * MAX), (-3e38, 1.0), ([-1.0, -MAX], [1.0, MAX]), (0.0, 1e-30)],
+)  # fmt: skip
+def test_huge_and_tiny_boxes_are_computed_without_overflow(minimum, maximum):
+    box = box_of(minimum, maximum, (2,))
+    canonical = np.array([[-1.0, -0.5], [0.0, 0.25], [0.5, 1.0]], np.float32)
+    actions = np.asarray(jax.jit(box.from_canonical)(canonical), np.float64)
+    low, high = (np.broadcast_to(np.asarray(b, np.float64), (2,)) for b in (minimum, maximum))
+    np.testing.assert_allclose(
+        actions, 0.5 * (low + high) + 0.5 * (high - low) * canonical, rtol=1e-5, atol=1e-6 * high.max()
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        jax.jit(box.to_canonical)(actions.astype(np.float32)), canonical, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ('minimum', 'maximum'), [(-1e300, 1e300), (1.0, 1.0 + 1e-12), (0.0, 1e-300), (1.0, 1e39)]
+)
+def test_bounds_that_float32_can_not_hold_are_refused(minimum, maximum):
+    with pytest.raises(ValueError, match='X computes in float32, .* canonical_actions'):
+        box_of(minimum, maximum, (2,), np.float64)
+
+
+def test_actions_of_64_bits_are_given_in_32():
+    assert box_of(-1.0, 1.0, (2,), np.float64).from_canonical(np.zeros((1, 2))).dtype == np.float32

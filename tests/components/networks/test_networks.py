@@ -10,6 +10,7 @@ from dm_env import specs
 from culmen.components import networks
 from culmen.components.networks.torsos import as_float
 from culmen.core.specs import EnvironmentSpec
+from tests.agents import registry
 
 
 def spec(observation):
@@ -91,3 +92,20 @@ def test_a_continuous_action_is_refused_by_the_agents_name():
     continuous = spec(board((4,)))._replace(action=specs.BoundedArray((2,), np.float32, -1, 1))
     with pytest.raises(ValueError, match='DQN needs a discrete action'):
         networks.num_discrete_actions('DQN', continuous)
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64', 'int8', 'bool'])
+@pytest.mark.parametrize('shape', [(4,), (10, 10, 2), (40, 40, 1)])
+def test_networks_compute_in_float32_whatever_is_observed(dtype, shape):
+    observation = specs.Array(shape, jnp.dtype(dtype))
+    spec = registry.discrete_spec()._replace(observation=observation)
+    large = np.full((1, *shape), 60_000).astype(jnp.dtype(dtype))
+    actor_critic = networks.make_actor_critic_network('PPO', spec, (8,))
+    step = lambda params, observation: actor_critic.step(params, observation, ())[0]
+    for network in (networks.make_action_value_network(spec, 3, (8,)), actor_critic):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(params)} == {jnp.dtype('float32')}
+        outputs = jax.eval_shape(
+            network.apply if hasattr(network, 'apply') else step, params, large
+        )
+        assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(outputs)} == {jnp.dtype('float32')}
