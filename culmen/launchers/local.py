@@ -1,5 +1,6 @@
 """The launcher of one process: an actor, a learner and a table as plain objects in one loop."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ import jax
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
 from culmen.components.loggers import Sink
+from culmen.components.paths import check_writable
+from culmen.components.paths import expanded
 from culmen.components.replay.reverb import require_reverb
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
@@ -25,8 +28,10 @@ from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
+from culmen.launchers.policies import MakePolicy
 from culmen.launchers.policies import Policy
 from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
 from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
@@ -73,19 +78,21 @@ def run(
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure that names the lane; OSError that names a file.
     """
-    with refusing():
+    with contextlib.ExitStack() as stack, refusing():
         check_choice('replay', replay, ('in_process', 'reverb'))
         if replay == 'reverb':
             require_reverb()
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
-        folder = None if workdir is None else Path(workdir)
+        folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='local', replay=replay)
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
             return stored
+        built = build(experiment)
+        stack.callback(built.close)  # where the run is refused yet
         training = Training(
             experiment,
-            build(experiment),
+            built,
             folder,
             config,
             replay=replay,
@@ -96,8 +103,9 @@ def run(
             progress=progress,
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
-            record=None if record is None else Path(record),
+            record=None if record is None else expanded(record),
         )
+        stack.pop_all()
     return training.run()
 
 
@@ -108,7 +116,16 @@ def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
 
 
 def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any]) -> Result | None:
-    """Refuses a folder of another experiment; gives the stored result of a finished run."""
+    """Refuses a folder of another experiment, or that can't be written; gives a finished run's result."""
+    stored = _stored_result(folder, experiment, config)
+    if stored is None:
+        check_writable('workdir', folder)
+    return stored
+
+
+def _stored_result(
+    folder: Path, experiment: Experiment, config: Mapping[str, Any]
+) -> Result | None:
     if not (folder / CONFIG).exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(
@@ -147,7 +164,7 @@ def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any
         interrupted=False,
         params=loaded.params,
         logs=None,
-        make_policy=loaded.policy,
+        make_policy=loaded.make_policy,
     )
 
 
@@ -165,11 +182,12 @@ class Loaded:
         self.experiment = experiment
         self.params = params
         self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
+        self.make_policy = MakePolicy(experiment.agent, built.spec, params)
         self._built = built
 
     def policy(self, seed: int = 0) -> Policy:
         """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
-        return Policy(self._built.parts.evaluator, self.params, self._built.spec, seed)
+        return self.make_policy(seed)
 
     def evaluate(
         self, episodes: int, seed: int | None = None, make_environment: Any = None
@@ -182,7 +200,8 @@ class Loaded:
             self.experiment.seed if seed is None else seed,
             episodes,
         )
-        return evaluator.evaluate(self.params, 0)
+        with exits_fail():
+            return evaluator.evaluate(self.params, 0)
 
 
 def load(
@@ -197,14 +216,13 @@ def load(
         agent, environment: the run's, where its config.json could not hold it (a class of a notebook).
     Raises: FileNotFoundError without a run or a checkpoint there.
     """
-    folder = Path(workdir)
+    folder = expanded(workdir)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
     config = json.loads((folder / CONFIG).read_text())
     experiment = configs.from_json(config, agent=agent, environment=environment)
     built = build(experiment)
-    for each in built.environments:
-        each.close()
+    built.close()
     state = Checkpointer(folder / CHECKPOINTS).read().state
     learner = built.parts.learner
     template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))

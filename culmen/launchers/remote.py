@@ -131,7 +131,7 @@ class Server:
             answer = (_READY, getattr(self._node, name)(*pickle.loads(payload)))
         except Stopped:
             answer = (_NOT_READY, None)
-        except Exception:
+        except (Exception, SystemExit):
             answer = (_RAISED, traceback.format_exc())
         return dumps(answer)
 

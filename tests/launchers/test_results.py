@@ -1,10 +1,14 @@
 """Result: its logs, its policy, its figure, and how it reads."""
 
+import sys
+
 import pytest
 
 from culmen.components.loggers import Logs
+from culmen.core import SettingTypeError
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
+from culmen.launchers.results import UnexpectedExit
 from culmen.launchers.results import refusing
 
 SUMMARY = {
@@ -64,7 +68,12 @@ def test_the_figure_shows_itself_and_is_written(tmp_path):
 
 @pytest.mark.parametrize(
     ('error', 'message'),
-    [(TypeError('a'), 'a'), (KeyError('no run'), 'no run'), (ImportError(''), 'ImportError')],
+    [
+        (ValueError('a'), 'a'),
+        (SettingTypeError('of another type'), 'of another type'),
+        (FileNotFoundError(2, 'no file', 'a.json'), "[Errno 2] no file: 'a.json'"),
+        (ImportError(''), 'ImportError'),
+    ],
 )
 def test_wrong_settings_are_a_refusal(error, message):
     with pytest.raises(Refused) as caught, refusing():
@@ -80,6 +89,16 @@ def test_a_refusal_stays_the_one_it_is():
     assert caught.value is refusal
 
 
-def test_what_is_no_setting_passes_through():
-    with pytest.raises(ZeroDivisionError), refusing():
-        raise ZeroDivisionError
+@pytest.mark.parametrize('error', [ZeroDivisionError, TypeError, AttributeError, KeyError])
+def test_what_is_no_setting_passes_through(error):
+    with pytest.raises(error), refusing():
+        raise error
+
+
+@pytest.mark.parametrize('code', [0, None, 3, 'the end'])
+def test_an_exit_is_a_failure(code):
+    with pytest.raises(
+        UnexpectedExit, match=rf'^sys.exit\({code!r}\) was called .* in test_an_exit'
+    ):
+        with refusing():
+            sys.exit(code)

@@ -138,7 +138,7 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
     for name in ('observation', 'action', 'reward', 'discount'):
         try:
             spec = getattr(environment, f'{name}_spec')()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(f'{name}_spec', f'{name}_spec() raised {type(error).__name__}: {error}')
             continue
         leaves = core_specs.leaf_paths(spec, name)
@@ -166,7 +166,7 @@ def _check_steps(
         call = 'reset()' if reset else 'step()'
         try:
             timestep = environment.reset() if reset else environment.step(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(
                 'raised',
                 f'step {step}: {call} raised {type(error).__name__}: {error} (action {action!r})',
@@ -330,7 +330,7 @@ def _check_saving(
                         f'was given the state of step {start}: get_state() leaves something out',
                     )
                     return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(
                 'saving',
                 f'saving at step {start} and going on raised {type(error).__name__}: {error}',
