@@ -41,12 +41,16 @@ def check_range(
 ) -> None:
     """Checks that low <= value <= high (strictly where open). None and tracers pass.
 
-    Raises: SettingError (a ValueError) that names the field, the value and the accepted interval.
+    Raises: SettingError (a ValueError) that names the field, the value and the accepted interval;
+        SettingTypeError for what is no number.
     """
     if value is None or is_traced(value):
         return
-    below = low is not None and (value <= low if open_low else value < low)
-    above = high is not None and (value >= high if open_high else value > high)
+    try:
+        below = low is not None and (value <= low if open_low else value < low)
+        above = high is not None and (value >= high if open_high else value > high)
+    except TypeError as error:
+        raise SettingTypeError(f'{name} must be a number, got {value!r}.') from error
     if not below and not above and value == value:  # a NaN is in no range
         return
     if high is None:

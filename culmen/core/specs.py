@@ -118,15 +118,16 @@ def check_spec(spec: EnvironmentSpec) -> None:
     for name, nest in spec._asdict().items():
         for path, leaf in leaf_paths(nest, name):
             dtype = getattr(leaf, 'dtype', None)
-            if dtype is None or not (jnp.issubdtype(dtype, np.bool_) or _is_real(dtype)):
+            if dtype is None or not is_real(dtype):
                 raise ValueError(
                     f'{path} must be of bools, integers or floats, got {dtype or type(leaf)} in its '
                     f'spec {leaf!r}.'
                 )
 
 
-def _is_real(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, np.integer) or jnp.issubdtype(dtype, np.floating)
+def is_real(dtype: Any) -> bool:
+    """Whether a dtype is of bools, integers or floats, those of JAX too."""
+    return any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
 
 
 def check_storable(what: str, nest: Nest) -> None:

@@ -54,6 +54,7 @@ class Faulty:
     typed_key: str = ''  # which nest holds one: 'actor_state', 'extras', 'training_state', 'params'
     metrics: Callable[[Any], Any] | None = None  # of the errors [B]
     recorded: bool = False  # whether it learns from a recording
+    source: str | Callable[[], Any] = stream  # of it
 
     def build(self, spec):
         def at(place):
@@ -94,7 +95,7 @@ class Faulty:
             actor=make_actor('select_action'),
             evaluator=make_actor('evaluator'),
             learner=LearnerCore(init, update, lambda state: holds('params', jnp.zeros(()))),
-            experience=Dataset(Window(), stream, batch_size=4)
+            experience=Dataset(Window(), self.source, batch_size=4)
             if self.recorded
             else Replay(Window(), capacity=50, min_size=8, batch_size=4, samples_per_insert=1.0),
         )

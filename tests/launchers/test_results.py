@@ -1,15 +1,20 @@
 """Result: its logs, its policy, its figure, and how it reads."""
 
+import pickle
 import sys
 
+import numpy as np
 import pytest
 
+import culmen
+from culmen.components import environments
 from culmen.components.loggers import Logs
 from culmen.core import SettingTypeError
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import UnexpectedExit
 from culmen.launchers.results import refusing
+from tests.launchers.faulty import Faulty
 
 SUMMARY = {
     'agent': 'dqn',
@@ -102,3 +107,29 @@ def test_an_exit_is_a_failure(code):
     ):
         with refusing():
             sys.exit(code)
+
+
+def policy_of(result, timestep):
+    return np.asarray(result.policy(seed=1)(timestep)).tolist()
+
+
+def test_a_result_is_pickled_with_its_logs_and_its_policy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = culmen.Experiment(
+        Faulty(), 'jax/catch', max_actor_steps=120, evaluation=culmen.Evaluation(episodes=2)
+    )
+    written = culmen.run(experiment, 'run', progress=False)
+    again = culmen.run(experiment, 'run', progress=False)  # the stored one
+    timestep = environments.make('jax/catch', 3).reset()
+    for result in (culmen.run(experiment, progress=False), written, again):
+        pickled = pickle.dumps(result)
+        monkeypatch.chdir('/')  # as another process may stand elsewhere
+        copy = pickle.loads(pickled)
+        assert (copy.summary, copy.experiment) == (result.summary, experiment)
+        assert repr(copy) == repr(result)
+        monkeypatch.chdir(tmp_path)
+        assert set(copy.logs) == {'actor', 'learner', 'evaluator'}
+        for label, frame in result.logs.items():
+            assert copy.logs[label].equals(frame)
+        assert policy_of(copy, timestep) == policy_of(result, timestep)
+        np.testing.assert_array_equal(copy.params, result.params)

@@ -147,8 +147,11 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
         for path, leaf in leaves:
             if not isinstance(leaf, specs.Array):
                 problems.add(path, f'{path}: its spec must be a dm_env.specs.Array, got {leaf!r}')
-            elif leaf.dtype == object:
-                problems.add(path, f'{path}: its spec has dtype object, which no table can store')
+            elif not core_specs.is_real(leaf.dtype):
+                problems.add(
+                    path,
+                    f'{path}: its spec has dtype {leaf.dtype}; bools, integers and floats are taken',
+                )
 
 
 def _check_steps(

@@ -32,6 +32,7 @@ from culmen.components.learners.programs import in_threads
 from culmen.components.packing import Packed
 from culmen.components.packing import pack
 from culmen.components.packing import unpacked
+from culmen.core.specs import is_real
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
@@ -440,8 +441,7 @@ def check_metrics(metrics: Any) -> None:
     for name, metric in metrics.items():
         for path, leaf in leaf_paths(metric, f'metrics[{name!r}]') or [(name, metric)]:
             shape, dtype = np.shape(leaf), jnp.result_type(leaf)
-            real = any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
-            if leaf is not metric or shape or not real:
+            if leaf is not metric or shape or not is_real(dtype):
                 raise ValueError(
                     f"an update's metrics must be real scalars, got {path} of {dtype}{list(shape)}."
                 )
