@@ -6,6 +6,9 @@ Reading order: types, experience, specs, experiment, workers. Imports nothing of
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.environments import JaxEnvironment
+from culmen.core.errors import AgentFailure
+from culmen.core.errors import SettingError
+from culmen.core.errors import SettingTypeError
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -44,6 +47,7 @@ __all__ = [
     'MID',
     'ActorCore',
     'Agent',
+    'AgentFailure',
     'Checkpoint',
     'Context',
     'Dataset',
@@ -59,6 +63,8 @@ __all__ = [
     'Queue',
     'Replay',
     'Sample',
+    'SettingError',
+    'SettingTypeError',
     'StackedArray',
     'Steps',
     'Stream',

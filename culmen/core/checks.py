@@ -21,6 +21,9 @@ from typing import Literal
 import jax
 import numpy as np
 
+from culmen.core.errors import SettingError
+from culmen.core.errors import SettingTypeError
+
 
 def is_traced(value: Any) -> bool:
     """Whether a value is known only inside a JAX transformation."""
@@ -38,12 +41,16 @@ def check_range(
 ) -> None:
     """Checks that low <= value <= high (strictly where open). None and tracers pass.
 
-    Raises: ValueError that names the field, the value and the accepted interval.
+    Raises: SettingError (a ValueError) that names the field, the value and the accepted interval;
+        SettingTypeError for what is no number.
     """
     if value is None or is_traced(value):
         return
-    below = low is not None and (value <= low if open_low else value < low)
-    above = high is not None and (value >= high if open_high else value > high)
+    try:
+        below = low is not None and (value <= low if open_low else value < low)
+        above = high is not None and (value >= high if open_high else value > high)
+    except TypeError as error:
+        raise SettingTypeError(f'{name} must be a number, got {value!r}.') from error
     if not below and not above and value == value:  # a NaN is in no range
         return
     if high is None:
@@ -52,20 +59,21 @@ def check_range(
         accepted = f'{"below" if open_high else "at most"} {high}'
     else:
         accepted = f'in {"(" if open_low else "["}{low}, {high}{")" if open_high else "]"}'
-    raise ValueError(f'{name} must be {accepted}, got {value}.')
+    raise SettingError(f'{name} must be {accepted}, got {value}.')
 
 
 def check_types(instance: Any) -> None:
     """Checks the fields of a dataclass instance against their annotations.
 
-    Raises: TypeError that names the class and the field, the accepted type and the value.
+    Raises: SettingTypeError (a TypeError and a ValueError) that names the class and the field, the
+        accepted type and the value.
     """
     cls = type(instance)
     hints = field_types(cls)
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
         if not accepts(hints[field.name], value):
-            raise TypeError(
+            raise SettingTypeError(
                 f'{cls.__name__}.{field.name} must be {describe(hints[field.name])}, '
                 f'got {value!r} ({type(value).__name__}).'
             )
@@ -167,7 +175,7 @@ def parse(name: str, annotation: Any, value: Any) -> Any:
     Text is read as Python literals are ('4', '1e-3', '(64, 64)'), with 'true', 'false' and 'none' in
     any case; '64,64' is a tuple. JSON lists become tuples.
 
-    Raises: ValueError that names the field, the accepted type and the text.
+    Raises: SettingError (a ValueError) that names the field, the accepted type and the text.
     """
     if isinstance(value, list):
         value = _tuples(value)
@@ -186,7 +194,7 @@ def parse(name: str, annotation: Any, value: Any) -> Any:
             return int(candidate)
         if not isinstance(candidate, (tuple, str)) and accepts(annotation, (candidate,)):
             return (candidate,)
-    raise ValueError(f'{name} must be {describe(annotation)}, got {value!r}.')
+    raise SettingError(f'{name} must be {describe(annotation)}, got {value!r}.')
 
 
 def _literals(text: str) -> list[Any]:

@@ -11,6 +11,7 @@ import dm_env
 
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
+from culmen.core.errors import SettingTypeError
 from culmen.core.types import Agent
 
 EnvironmentFactory = Callable[[int], dm_env.Environment]
@@ -102,7 +103,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.agent, 'build', None)) or isinstance(self.agent, type):
-            raise TypeError(
+            raise SettingTypeError(
                 f'Experiment.agent must be an agent (an instance with build), got {self.agent!r}.'
             )
         check_types(self)

@@ -110,6 +110,43 @@ def zeros_like(spec: Any, batch_shape: tuple[int, ...] = ()) -> Nest:
     return jax.tree_util.tree_map(lambda leaf: np.zeros(batch_shape + leaf.shape, leaf.dtype), spec)
 
 
+def check_spec(spec: EnvironmentSpec) -> None:
+    """Refuses specs of what no network and no table takes: complex numbers, texts, objects.
+
+    Raises: ValueError that names the leaf and its dtype.
+    """
+    for name, nest in spec._asdict().items():
+        for path, leaf in leaf_paths(nest, name):
+            dtype = getattr(leaf, 'dtype', None)
+            if dtype is None or not is_real(dtype):
+                raise ValueError(
+                    f'{path} must be of bools, integers or floats, got {dtype or type(leaf)} in its '
+                    f'spec {leaf!r}.'
+                )
+
+
+def is_real(dtype: Any) -> bool:
+    """Whether a dtype is of bools, integers or floats, those of JAX too."""
+    return any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
+
+
+def check_storable(what: str, nest: Nest) -> None:
+    """Refuses what a checkpoint and a table can't hold among arrays, or their shapes and dtypes.
+
+    Args:
+        what: names the nest in the error: 'training_state'.
+        nest: of arrays or `jax.ShapeDtypeStruct`s.
+    Raises: ValueError that names the first leaf that is a typed PRNG key.
+    """
+    for path, leaf in leaf_paths(nest, what):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            raise ValueError(
+                f'{path} must be a plain array, got a typed PRNG key ({leaf.dtype}), which can not be '
+                f'stored: keep jax.random.key_data(key), and make the key of it where it is used, '
+                f'with jax.random.wrap_key_data.'
+            )
+
+
 def validate_timestep(spec: EnvironmentSpec, timestep: dm_env.TimeStep) -> None:
     """Checks one unbatched time step of an environment against its spec.
 

@@ -85,7 +85,8 @@ class ActorCore(NamedTuple):
 
     `select_action` is called on every time step, LAST too. It sees FIRST in `timestep` and starts
     anew, by itself, what belongs to an episode (`where_first`); nobody else resets its state.
-    `extras` is what the policy knew before and at the action, stored with the step.
+    `extras` is what the policy knew before and at the action, stored with the step. State and extras
+    are saved: a key in them is its `jax.random.key_data`.
     """
 
     init: Callable[[jax.Array, Lanes], State]  # (key, lanes) -> state, every leaf [B, ...]
@@ -138,8 +139,9 @@ Metrics: TypeAlias = Mapping[str, Array]
 class LearnerCore(NamedTuple):
     """Samples in, better parameters out.
 
-    `update` returns (training_state, metrics, priorities). `metrics` holds scalars, `loss` among
-    them; `priorities` mirrors the experience: float32[B], or None where a table is uniform.
+    `update` returns (training_state, metrics, priorities). `metrics` holds real scalars, `loss` among
+    them; `priorities` mirrors the experience: float32[B], or None where a table is uniform. The
+    training state is saved: a key in it is its `jax.random.key_data`.
     """
 
     init: Callable[[jax.Array], State]

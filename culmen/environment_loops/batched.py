@@ -110,7 +110,7 @@ class BatchedEnvironment:
     ) -> dm_env.TimeStep:
         try:
             return function(*args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvironmentFailure(
                 f'the environment of lane {lane} raised {type(error).__name__}: {error}'
             ) from error

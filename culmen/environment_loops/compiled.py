@@ -33,6 +33,7 @@ from culmen.components.compiling import in_one_thread
 from culmen.components.environments import functional
 from culmen.components.keys import fold_seed
 from culmen.components.learners.learner import keep_like
+from culmen.components.learners.learner import metric_names
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables
 from culmen.components.replay.device.masking import On
@@ -48,7 +49,6 @@ from culmen.core.types import MAX_COUNT
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
 from culmen.core.types import Lanes
-from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Parts
@@ -233,7 +233,7 @@ class CompiledLoop:
         )
         self.tables = self._make_tables(parts.experience)
         samples = sample_spec(parts.experience, spec, action, extras, self.num_lanes)
-        self.metric_names = self._metric_names(samples)
+        self.metric_names = metric_names(parts.learner, samples)
         self._begin = jax.jit(self._begin_run)
         self._run, self._place = self._compiled(_alone)
         self._run_all, self._place_all = self._compiled(jax.vmap)
@@ -284,18 +284,6 @@ class CompiledLoop:
             ),
         )
         return extras_spec(self._parts.actor, params, first, self._lanes)
-
-    def _metric_names(self, samples: Any) -> tuple[str, ...]:
-        """The names of the metrics, 'loss' first."""
-
-        def update(key: jax.Array, samples: Any) -> Metrics:
-            context = Context(key, jnp.int32(0), jnp.int32(0))
-            return self._parts.learner.update(self._parts.learner.init(key), samples, context)[1]
-
-        metrics = jax.eval_shape(update, jax.random.key(0), samples)
-        if 'loss' not in metrics:
-            raise ValueError(f"an update's metrics must hold 'loss', got {sorted(metrics)}.")
-        return ('loss', *sorted(set(metrics) - {'loss'}))
 
     # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
     # outside, so that a run that waits for the others costs no copy of its tables.

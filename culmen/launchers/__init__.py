@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__all__ = ['compiled', 'launchpad', 'local', 'offline']
+__all__ = ['compiled', 'compiled_many', 'launchpad', 'local', 'offline']
 
 
 def __getattr__(name: str) -> Any:

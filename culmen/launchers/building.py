@@ -1,8 +1,14 @@
-"""From an experiment to what every launcher starts with: environments, the spec, the agent's parts."""
+"""From an experiment to what every launcher starts with: environments, the spec, the agent's parts.
 
+What users wrote is named where it fails: 'while building DQN', 'while tracing DQN.select_action',
+'making the environment raised'. ValueErrors of constructors and of `Agent.build` are refusals, and pass.
+"""
+
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -15,20 +21,27 @@ from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.compiling import run_small_networks_inline
 from culmen.components.keys import fold_seed
+from culmen.core.errors import SettingTypeError
+from culmen.core.errors import failing_at
 from culmen.core.experience import check_experience
 from culmen.core.experience import effective_lag
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import check_spec
+from culmen.core.specs import check_storable
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import make_environment_spec
 from culmen.core.specs import zeros_like
 from culmen.core.types import FIRST
+from culmen.core.types import Agent
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Parts
+from culmen.core.types import State
 from culmen.core.types import TimeStep
+from culmen.environment_loops.batched import EnvironmentFailure
 
 MakeEnvironment = Callable[[int], dm_env.Environment]
 
@@ -44,17 +57,98 @@ class Built(NamedTuple):
     parts: Parts
     lag: int  # what a bound on staleness leaves of the experiment's
 
+    def close(self) -> None:
+        """Closes the environments, where nobody steps them."""
+        for environment in self.environments:
+            environment.close()
+
+
+# What a function of an agent may give.
+_NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float)
+# What a constructor of an environment, or `Agent.build`, raises to refuse its settings.
+_REFUSALS = (ValueError, ImportError, OSError)
+
 
 def environment_factory(environment: str | NamedEnvironment | MakeEnvironment) -> MakeEnvironment:
     """The callable seed -> environment of an experiment's environment.
 
-    Raises: ValueError that names what is not known of it, before anything is built.
+    Raises: ValueError that names what is not known of it, before anything is built. What is returned
+        raises EnvironmentFailure where the environment's own code fails.
     """
     if callable(environment):
-        return environment
-    named = NamedEnvironment(environment) if isinstance(environment, str) else environment
-    environments.check(named.name, named.arguments)
-    return lambda seed: environments.make(named.name, seed, **named.arguments)
+        make, name = environment, getattr(environment, '__qualname__', repr(environment))
+    else:
+        named = NamedEnvironment(environment) if isinstance(environment, str) else environment
+        environments.check(named.name, named.arguments)
+        make, name = functools.partial(environments.make, named.name, **named.arguments), named.name
+
+    def make_environment(seed: int) -> dm_env.Environment:
+        with _of_environment(f'making {name}'):
+            made = make(seed)
+        if not isinstance(made, dm_env.Environment):
+            raise SettingTypeError(f'{name} must make a dm_env.Environment, got {made!r}.')
+        return made
+
+    return make_environment
+
+
+@contextlib.contextmanager
+def _of_environment(doing: str) -> Iterator[None]:
+    """Names what an environment failed at; also where it calls sys.exit."""
+    try:
+        yield
+    except (EnvironmentFailure, *_REFUSALS):
+        raise
+    except (Exception, SystemExit) as error:
+        raise EnvironmentFailure(f'{doing} raised {type(error).__name__}: {error}') from error
+
+
+def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
+    """Builds an agent; its functions name themselves where they fail.
+
+    Raises: what `build` refuses (a ValueError, a missing package or file); AgentFailure.
+    """
+    name = type(agent).__name__
+    with failing_at(f'while building {name}:', *_REFUSALS):
+        parts = agent.build(spec)
+    if not isinstance(parts, Parts):
+        raise SettingTypeError(f'{name}.build must give Parts, got {parts!r}.')
+    return parts._replace(
+        actor=_traced(
+            parts.actor, init=f'{name}.actor.init', select_action=f'{name}.select_action'
+        ),
+        evaluator=_traced(
+            parts.evaluator,
+            init=f'{name}.evaluator.init',
+            select_action=f'{name}.evaluator.select_action',
+        ),
+        learner=_traced(
+            parts.learner,
+            init=f'{name}.learner.init',
+            update=f'{name}.update',
+            variables=f'{name}.variables',
+        ),
+    )
+
+
+def _traced(core: Any, **names: str) -> Any:
+    """A core whose functions, which are called to be traced and never after, name themselves."""
+
+    def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(function, updated=())
+        def call(*args: Any, **options: Any) -> Any:
+            with failing_at(f'while tracing {name}:'):
+                given = function(*args, **options)
+                for path, leaf in leaf_paths(given):
+                    if not isinstance(leaf, _NUMBERS):
+                        raise TypeError(f'what it gives must be of arrays, got {leaf!r} ({path}).')
+                return given
+
+        return call
+
+    return core._replace(
+        **{field: named(getattr(core, field), name) for field, name in names.items()}
+    )
 
 
 def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
@@ -66,7 +160,7 @@ def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
     if not callable(environment):
         return environment_factory(_evaluated(environment, changes))
     if not changes:
-        return environment
+        return environment_factory(environment)
     try:
         inspect.signature(environment).bind(0, **changes)
     except TypeError as error:
@@ -74,7 +168,7 @@ def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
             f'Evaluation.environment must hold arguments of {environment!r}, got {dict(changes)}: '
             f'{error}.'
         ) from error
-    return functools.partial(environment, **changes)
+    return environment_factory(functools.partial(environment, **changes))
 
 
 def _evaluated(
@@ -121,7 +215,7 @@ def build(
         experiment: what is run.
         actor, num_actors: which of how many.
         resumed_at: above 0 the environments have other seeds: for runs that go on with fresh ones.
-    Raises: ValueError or TypeError that names what is wrong.
+    Raises: ValueError that names what is wrong; AgentFailure, EnvironmentFailure.
     """
     make_environment = environment_factory(experiment.environment)
     make_evaluation = evaluation_factory(experiment)
@@ -133,12 +227,12 @@ def build(
         for lane in index:
             counts = (int(lane), resumed_at) if resumed_at else (int(lane),)
             made.append(make_environment(fold_seed(experiment.seed, 'environment', *counts)))
-            if not isinstance(made[-1], dm_env.Environment):
-                raise TypeError(f'environment must make a dm_env.Environment, got {made[-1]!r}.')
-        spec = make_environment_spec(made[0])
+        with _of_environment('reading the specs of the environment'):
+            spec = make_environment_spec(made[0])
+        check_spec(spec)
         if actor == 0:
             _check_evaluation(experiment, make_evaluation, spec)
-        parts = experiment.agent.build(spec)
+        parts = build_agent(experiment.agent, spec)
         check_experience(parts.experience, lanes.total, experiment.updates_per_call)
     except BaseException:
         for environment in made:
@@ -148,12 +242,20 @@ def build(
     return Built(make_environment, make_evaluation, made, lanes, spec, parts, lag)
 
 
-def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> tuple[Nest, Nest]:
-    """What has to be known, and settled, before the workers are made. Computes nothing.
+class Shapes(NamedTuple):
+    """Shapes and dtypes of what an agent's functions give."""
 
-    Returns: shapes and dtypes of one lane's (action, extras).
+    params: Params  # what actors read
+    action: Nest  # of one lane
+    extras: Nest  # of one lane
+
+
+def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
+    """Traces what acts and what is learned before it is ever run: slips are found before any compute.
+
+    Raises: ValueError that names a leaf which can't be stored; AgentFailure.
     """
-    params = prepare_jax(parts)
+    params = _params(parts)
     num_lanes = len(lanes.index)
     first = TimeStep(
         np.full(num_lanes, FIRST, np.int32),
@@ -161,14 +263,32 @@ def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> tuple[Nest, Ne
         zeros_like(spec.discount, (num_lanes,)),
         zeros_like(spec.observation, (num_lanes,)),
     )
-    return extras_spec(parts.actor, params, first, lanes)
+    extras_spec(parts.evaluator, params, first, lanes)
+    return Shapes(params, *extras_spec(parts.actor, params, first, lanes))
 
 
-def prepare_jax(parts: Parts) -> Params:
-    """Settles how this process runs the agent's networks, before JAX is first used.
+def _params(parts: Parts) -> Params:
+    def begin() -> tuple[State, Params]:
+        state = parts.learner.init(jax.random.key(0))
+        return state, parts.learner.variables(state)
 
-    Returns: shapes and dtypes of what actors read.
-    """
-    params = jax.eval_shape(lambda: parts.learner.variables(parts.learner.init(jax.random.key(0))))
-    run_small_networks_inline(params)
+    state, params = jax.eval_shape(begin)
+    check_storable('training_state', state)
+    check_storable('params', params)
     return params
+
+
+def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> tuple[Nest, Nest]:
+    """What has to be known, and settled, before the workers are made. Computes nothing.
+
+    Returns: shapes and dtypes of one lane's (action, extras).
+    Raises: as `trace`.
+    """
+    shapes = trace(parts, spec, lanes)
+    run_small_networks_inline(shapes.params)
+    return shapes.action, shapes.extras
+
+
+def prepare_jax(parts: Parts) -> None:
+    """Settles how this process runs the agent's networks, before JAX is first used."""
+    run_small_networks_inline(_params(parts))

@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -70,6 +71,19 @@ class CountOrNone(Count):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reads the text."""
         return 'none' if value == 'none' else super().convert(value, param, ctx)
+
+
+class UserPath(click.Path):
+    """A path whose `~` is the user's home, also where no shell has read it: --workdir=~/runs."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """Reads the text."""
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 class FieldsCommand(click.Command):
@@ -176,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 )
 @click.option(
     '--workdir',
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     help='Of config, logs, checkpoints and result; a run in it goes on.  '
     '[default: runs/AGENT/ENVIRONMENT/seed-SEED]',
 )
@@ -202,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option('--actors', type=Count(), help='Of a program, each with its own environments.')
 @click.option(
     '--record',
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     help='Write the streams of the run to this folder; with --seeds or --sweep to folders in it.',
 )
 @click.option('--preset', metavar='NAME', help="Settings of the agent's paper.")
@@ -210,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option(
     '--config',
     'config_file',
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=UserPath(exists=True, dir_okay=False, path_type=Path),
     help="Fields in JSON, such as a run's config.json. Other options take precedence.",
 )
 @click.option(
@@ -521,18 +535,55 @@ def _variants(
             raise Refused(
                 f'--sweep must be agent.FIELD=V1,V2 or environment.FIELD=V1,V2, got {text}.'
             )
-        field, values = match[1].replace('-', '_'), match[2].split(',')
+        field, values = match[1].replace('-', '_'), _split_values(match[2])
         if field in fields or field.endswith('.name') or len(set(values)) != len(values):
             raise Refused(f'--sweep takes a field once, and each value once, got {text}.')
         fields[field] = values
-    variants = {}
-    for values in itertools.product(*fields.values()):
+    variants: dict[tuple[str, ...], dict[str, Any]] = {}
+    for texts in itertools.product(*fields.values()):
         variant = copy.deepcopy(config)
-        for field, value in zip(fields, values, strict=True):
+        for field, value in zip(fields, texts, strict=True):
             _put(variant, field, value)
-        names = [field.partition('.')[2] for field in fields]
-        variants[tuple(map('='.join, zip(names, values, strict=True)))] = variant
+        # Two ways to write a value are one run: it is called by what is read.
+        names = [
+            f'{field.partition(".")[2]}={value}'
+            for field, value in zip(fields, _as_read(variant, fields, texts), strict=True)
+        ]
+        variants.setdefault(tuple(names), variant)
     return variants
+
+
+def _split_values(text: str) -> list[str]:
+    """The values of a sweep: at commas, but for those within brackets or quotes."""
+    pieces = re.findall(r"""'[^']*'|"[^"]*"|.""", text)
+    values, depth = [''], 0
+    for piece in pieces:
+        depth += (piece in '([{') - (piece in ')]}')
+        if piece == ',' and depth <= 0:
+            values.append('')
+        else:
+            values[-1] += piece
+    return [value.strip() for value in values]
+
+
+def _as_read(
+    variant: Mapping[str, Any], fields: Iterable[str], texts: Iterable[str]
+) -> Iterator[str]:
+    """The values of swept fields in the one way that Culmen writes them."""
+    from culmen.launchers import configs
+
+    read = configs.to_json(configs.from_json(variant), 'local', 'in_process')
+    for field, text in zip(fields, texts, strict=True):
+        value: Any = read
+        for name in field.split('.'):
+            value = value.get(name) if isinstance(value, dict) else None
+        yield text if isinstance(value, dict) else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ','.join(map(_as_text, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _folder_names(key: _Key) -> list[str]:
@@ -554,14 +605,22 @@ def _folders(
         raise Refused(
             f'{workdir} holds a run; with --seeds or --sweep it must be a folder of runs.'
         )
-    return {run: workdir.joinpath(*_folder_names(run)) for run in runs}
+    folders = {run: workdir.joinpath(*_folder_names(run)) for run in runs}
+    shared = [run for run, folder in folders.items() if list(folders.values()).count(folder) > 1]
+    if shared:
+        raise Refused(
+            f'--sweep has values of one folder name, {folders[shared[0]]}: sweep them apart.'
+        )
+    return folders
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuses another experiment's workdir before the first seed is run."""
+    """Refuses another experiment's workdir, or one that can't be made, before the first seed is run."""
+    from culmen.components.paths import check_writable
     from culmen.launchers import configs
 
     if not (folder / 'config.json').exists():
+        check_writable('--workdir', folder)
         return
     old = _read_config(folder / 'config.json')
     different = configs.same_experiment(old, config)
@@ -626,14 +685,14 @@ def _finite(value: Any) -> Any:
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument('workdir', type=click.Path(path_type=Path))
+@click.argument('workdir', type=UserPath(path_type=Path))
 @click.option('--episodes', type=Count(), default=20, show_default=True)
 @click.option(
     '--max-steps',
     type=Count(),
     help="Steps after which an episode is cut.  [default: as the run's evaluations have it]",
 )
-@click.option('--video', type=click.Path(path_type=Path), help='An .mp4 of the first episode.')
+@click.option('--video', type=UserPath(path_type=Path), help='An .mp4 of the first episode.')
 @click.option(
     '--trust', is_flag=True, help='Import and call what config.json names as module:name.'
 )
@@ -707,10 +766,10 @@ def _drawn(environment: Any) -> Any:
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument('workdirs', nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument('workdirs', nargs=-1, required=True, type=UserPath(path_type=Path))
 @click.option(
     '--out',
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     default='curve.png',
     show_default=True,
     help='PNG, or what the ending says.',

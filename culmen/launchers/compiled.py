@@ -29,8 +29,10 @@ from culmen.components.environments.functional import lane_keys
 from culmen.components.keys import fold_seed
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
+from culmen.components.paths import expanded
 from culmen.components.replay.device import saving
 from culmen.core.environments import JaxEnvironment
+from culmen.core.errors import AgentFailure
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
@@ -44,6 +46,8 @@ from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
+from culmen.launchers.building import build_agent
+from culmen.launchers.building import trace
 from culmen.launchers.local import check_choice
 from culmen.launchers.local import check_workdir
 from culmen.launchers.results import Result
@@ -96,8 +100,7 @@ def make_program(
                     f'every update is handed on at once, got {getattr(experiment, name)}.'
                 )
         built = build(experiment)
-        for each in built.environments:
-            each.close()
+        built.close()
         environment = _as_jax(built.environments[0], experiment)
         evaluated = built.make_evaluation(fold_seed(experiment.seed, 'evaluator', 0, 0))
         evaluated.close()
@@ -111,8 +114,9 @@ def make_program(
             )
 
         def rebuild(settings: Settings) -> Parts:
-            return with_fields(experiment.agent, settings).build(built.spec)
+            return build_agent(with_fields(experiment.agent, settings), built.spec)
 
+        trace(built.parts, built.spec, built.lanes)
         loop = CompiledLoop(environment, built.parts, built.lanes, rebuild, devices)
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
@@ -204,7 +208,7 @@ def check_traceable(program: Program, experiment: Experiment, name: str) -> None
         raise ValueError(f'agent.{name} must be a number to be swept, got {value!r}.')
     try:
         program.loop.check({name: value})
-    except (jax.errors.JAXTypeError, TypeError, ValueError) as error:
+    except (AgentFailure, jax.errors.JAXTypeError, TypeError, ValueError) as error:
         raise ValueError(
             f'agent.{name} can not be swept in one program: a shape, a size or a choice depends on it.'
         ) from error
@@ -277,7 +281,7 @@ def run(
             raise ValueError(
                 f'device must be None with a program, which has its own, got {device}.'
             )
-        folder = None if workdir is None else Path(workdir)
+        folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='compiled', replay='device')
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
@@ -414,11 +418,6 @@ class CompiledLearner:
             return {}
         return self._seat.glance().metrics
 
-    def metric_names(self, sample_spec: Any) -> tuple[str, ...]:
-        """The names of the metrics; 'loss' first."""
-        del sample_spec
-        return self._loop.metric_names
-
     def check_finite(self) -> None:
         """Looks for a loss that was not finite, and for what a table refuses.
 
@@ -497,7 +496,7 @@ class CompiledTraining(Run):
         )
         self._loop = program.loop
         self._seat = seat
-        self._sample_spec = None
+        self._metric_names = program.loop.metric_names
         self._evaluator = seat.evaluator(lambda: self._stop_asked, self._tell)
         self._learner = CompiledLearner(self._loop, seat, stop_on_non_finite)
 

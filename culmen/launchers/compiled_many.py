@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -26,6 +25,7 @@ import numpy as np
 from culmen.components.compiling import usable_cores
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
+from culmen.components.paths import expanded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry
@@ -48,6 +48,7 @@ from culmen.launchers.compiled import with_fields
 from culmen.launchers.local import check_choice
 from culmen.launchers.local import check_workdir
 from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
 from culmen.launchers.training import signals_to
 
@@ -95,7 +96,8 @@ def run_many(
         if not experiments:
             raise ValueError('experiments must hold one at least, got none.')
         folders = [
-            None if each is None else Path(each) for each in workdirs or [None] * len(experiments)
+            None if each is None else expanded(each)
+            for each in workdirs or [None] * len(experiments)
         ]
         written = [folder for folder in folders if folder is not None]
         if len(folders) != len(experiments) or len(set(written)) != len(written):
@@ -119,7 +121,7 @@ def run_many(
             check_shares(each, devices)
         groups = plan(experiments, devices)
     crew = _Crew(progress, experiments)
-    with signals_to(crew.stop):
+    with signals_to(crew.stop), exits_fail():
         for group in groups:
             todo = [i for i in group.runs if i not in results]
             if not todo or crew.stopped:
@@ -159,8 +161,8 @@ def run_many(
                 # All are seated before one asks: the program is that of all.
                 jobs = {i: crew.register(make(i)).run for i in todo}
             results |= crew.run(jobs, at_once)
-    if crew.failures:
-        raise crew.failures[0]
+        if crew.failures:
+            raise crew.failures[0]
     if crew.stopped and len(results) < len(experiments):
         if not any(result.interrupted for result in results.values()):
             # It came before a run had begun that could tell of it.

@@ -32,6 +32,7 @@ from typing import NamedTuple
 from culmen.agents import AGENTS
 from culmen.components import environments
 from culmen.core import checks
+from culmen.core.errors import failing_at
 from culmen.core.experiment import Evaluation
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
@@ -218,11 +219,13 @@ def _make(
         for name, value in values.items()
     }
     if base is not None:
-        return dataclasses.replace(base, **read)
+        with failing_at(f'making {cls.__name__} raised', ValueError):
+            return dataclasses.replace(base, **read)
     for name, default in defaults.items():
         if default is dataclasses.MISSING and name not in read:
             raise ValueError(f'{path}.{name} is needed: {checks.describe(hints[name])}.')
-    return cls(**read)
+    with failing_at(f'making {cls.__name__} raised', ValueError):
+        return cls(**read)
 
 
 def _read(path: str, annotation: Any, value: Any, trust: Trust, default: Any = None) -> Any:
@@ -355,8 +358,12 @@ def _whereabouts(thing: Any) -> tuple[str, str | None]:
 def _resolve(path: str, target: str) -> Any:
     module, _, name = target.partition(':')
     try:
-        return functools.reduce(getattr, name.split('.'), importlib.import_module(module))
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        if not all(part.isidentifier() for part in module.split('.')):
+            raise ImportError(f'{module!r} is no name of a module')
+        with failing_at(f'importing {module} raised', ImportError):
+            found = importlib.import_module(module)
+        return functools.reduce(getattr, name.split('.'), found)
+    except (ImportError, AttributeError) as error:
         raise ValueError(f'{path}: {target!r} can not be imported: {error}.') from error
 
 

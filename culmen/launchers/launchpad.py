@@ -31,10 +31,13 @@ from typing import Literal
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import Saved
 from culmen.components.compiling import usable_cores
+from culmen.components.learners import metric_names
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
+from culmen.components.paths import expanded
 from culmen.components.replay import reverb as reverb_replay
+from culmen.components.replay import sample_spec
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import lead_of
 from culmen.components.scratch import Scratch
@@ -49,6 +52,7 @@ from culmen.launchers import configs
 from culmen.launchers import nodes
 from culmen.launchers import supervisor
 from culmen.launchers.building import build
+from culmen.launchers.building import trace
 from culmen.launchers.connections import Key
 from culmen.launchers.connections import Line
 from culmen.launchers.connections import Service
@@ -66,6 +70,7 @@ from culmen.launchers.remote import Server
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
 from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
 from culmen.launchers.supervisor import NodeFailure
 from culmen.launchers.training import CHECKPOINTS
@@ -89,7 +94,6 @@ _STATUS_SECONDS = 0.2
 _LEAVE_SECONDS = 5.0  # for nodes to end by themselves once all is saved
 _END_SECONDS = 4.0  # for nodes that were asked to end
 _SAVE_SECONDS = 9.0  # from a signal to the checkpoint
-_GRACE_SECONDS = 2.0  # from a node's end to the news that the run is over
 _INSTALL = (
     "programs need Launchpad and Reverb: pip install 'culmen[launchpad]', on Python 3.10 and Linux "
     'x86-64, for which alone they have wheels. One process (launcher local) needs neither.'
@@ -168,19 +172,23 @@ def make_program(
         check_range('actors_per_process', actors_per_process, 1)
         check_range('variables_every', variables_every, 1)
         built = build(experiment, 0, num_actors)
-        for environment in built.environments:
-            environment.close()
+        built.close()
         experience = built.parts.experience
+        shapes = trace(built.parts, built.spec, built.lanes)
+        lanes = num_actors * experiment.num_environments
+        metric_names(
+            built.parts.learner,
+            sample_spec(experience, built.spec, shapes.action, shapes.extras, lanes),
+        )
         check_tables(experience)
         replays = [table for table in tables(experience).values() if isinstance(table, Replay)]
         if lead is None:
-            lanes = num_actors * experiment.num_environments
             lead = max([0.0, *(_default_lead(table, lanes) for table in replays)])
         for table in replays:
             lead_of(table, lead)
         return Program(
             experiment=experiment,
-            workdir=None if workdir is None else Path(workdir),
+            workdir=None if workdir is None else expanded(workdir),
             num_actors=num_actors,
             actors_per_process=actors_per_process,
             lead=float(lead),
@@ -316,7 +324,7 @@ class _Launch:
     ) -> dict[str, Any] | None:
         """Returns the last status, when the run is over or a signal has ended it."""
         deadline: float | None = None
-        missing_since: float | None = None
+        quiet = supervisor.QuietEnds(self._reports_of)
         while True:
             for node in running:
                 node.show()
@@ -339,12 +347,24 @@ class _Launch:
                     channel.start('stop', NO_ARGUMENTS)
                 if time.monotonic() >= deadline or self._signals.count(signal.SIGINT) > 1:
                     return status
-            needed = [node for node in running if node.name in _SERVED]
-            gone = [node.name for node in needed if not node.is_running()]
-            missing_since = (missing_since or time.monotonic()) if gone else None
-            if missing_since is not None and time.monotonic() - missing_since > _GRACE_SECONDS:
-                raise NodeFailure(f'node {gone[0]} ended before the run was over.')
+            gone = quiet.look(running, status)
+            if gone is not None:
+                raise NodeFailure(
+                    f'node {gone} ended before the run was over, and gave no reason: something in it '
+                    f'ended its process or thread.'
+                )
             time.sleep(_POLL_SECONDS)
+
+    def _reports_of(self, label: str) -> list[str] | None:
+        """What a node reports before it may end; None: it serves the others to the end of the run."""
+        if label in ('counter', 'replay', 'learner'):
+            return None
+        if not label.startswith('actors-'):
+            return [label]
+        share = self._program.actors_per_process
+        first = int(label.removeprefix('actors-')) * share
+        actors = range(first, min(first + share, self._program.num_actors))
+        return [f'actor-{actor}' for actor in actors]
 
     def _show(self, status: Mapping[str, Any]) -> None:
         evaluation = status['evaluation']
@@ -390,7 +410,7 @@ class _Launch:
         params, make_policy = None, None
         if any((self._folder / CHECKPOINTS).glob('0*')):
             loaded = load(self._folder, experiment.agent, experiment.environment)
-            params, make_policy = loaded.params, loaded.policy
+            params, make_policy = loaded.params, loaded.make_policy
         logs = None if kept is not None else dict(LogFiles(self._folder / LOGS))
         return Result(
             experiment=experiment,
@@ -439,7 +459,7 @@ def _run(
 ) -> None:
     """Runs one node, in its process or thread."""
     stop.install()
-    with contextlib.suppress(Stopped):
+    with contextlib.suppress(Stopped), exits_fail():
         node = make(stop=stop, **{name: Remote(name, line, stop) for name, line in lines.items()})
         if server is not None:
             server.open(node)

@@ -1,5 +1,6 @@
 """The launcher of one process: an actor, a learner and a table as plain objects in one loop."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
+from culmen.components.paths import check_writable
+from culmen.components.paths import expanded
 from culmen.components.replay.reverb import require_reverb
 from culmen.core.checks import check_range
 from culmen.core.experiment import Experiment
@@ -27,8 +30,10 @@ from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
+from culmen.launchers.policies import MakePolicy
 from culmen.launchers.policies import Policy
 from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
 from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
@@ -76,19 +81,21 @@ def run(
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure that names the lane; OSError that names a file.
     """
-    with refusing():
+    with contextlib.ExitStack() as stack, refusing():
         check_choice('replay', replay, ('in_process', 'reverb'))
         if replay == 'reverb':
             require_reverb()
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
-        folder = None if workdir is None else Path(workdir)
+        folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='local', replay=replay)
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
             return stored
+        built = build(experiment)
+        stack.callback(built.close)  # where the run is refused yet
         training = Training(
             experiment,
-            build(experiment),
+            built,
             folder,
             config,
             replay=replay,
@@ -99,8 +106,9 @@ def run(
             progress=progress,
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
-            record=None if record is None else Path(record),
+            record=None if record is None else expanded(record),
         )
+        stack.pop_all()
     return training.run()
 
 
@@ -111,7 +119,16 @@ def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
 
 
 def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any]) -> Result | None:
-    """Refuses a folder of another experiment; gives the stored result of a finished run."""
+    """Refuses a folder of another experiment, or that can't be written; gives a finished run's result."""
+    stored = _stored_result(folder, experiment, config)
+    if stored is None:
+        check_writable('workdir', folder)
+    return stored
+
+
+def _stored_result(
+    folder: Path, experiment: Experiment, config: Mapping[str, Any]
+) -> Result | None:
     if not (folder / CONFIG).exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(
@@ -150,7 +167,7 @@ def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any
         interrupted=False,
         params=loaded.params,
         logs=None,
-        make_policy=loaded.policy,
+        make_policy=loaded.make_policy,
     )
 
 
@@ -170,16 +187,11 @@ class Loaded:
         self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
         self._built = built
         self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
+        self.make_policy = MakePolicy(experiment.agent, built.spec, params, self._counts)
 
     def policy(self, seed: int = 0) -> Policy:
         """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
-        return Policy(
-            self._built.parts.evaluator,
-            self.params,
-            self._built.spec,
-            seed,
-            counts=self._counts,
-        )
+        return self.make_policy(seed)
 
     def evaluate(
         self,
@@ -211,10 +223,8 @@ class Loaded:
             max_steps=max_steps,
             tell=lambda text: shown.update(*self._counts, evaluating=text),
         )
-        try:
+        with contextlib.closing(shown), exits_fail():
             result = evaluator.evaluate(self.params, 0, *self._counts)
-        finally:
-            shown.close()
         say_cut(result, max_steps)
         return result
 
@@ -236,14 +246,13 @@ def load(
     Raises: FileNotFoundError without a run or a checkpoint there; ValueError for what would be imported
         without trust.
     """
-    folder = Path(workdir)
+    folder = expanded(workdir)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
     config = json.loads((folder / CONFIG).read_text())
     experiment = configs.from_json(config, agent, environment, trust=trust)
     built = build(experiment)
-    for each in built.environments:
-        each.close()
+    built.close()
     state = Checkpointer(folder / CHECKPOINTS).read().state
     learner = built.parts.learner
     template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))

@@ -15,7 +15,9 @@ import jax
 
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
+from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
+from culmen.components.paths import expanded
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import sample_spec
 from culmen.core.experience import live
@@ -71,7 +73,7 @@ def run(
                     f'{name} is for launchers with actors; offline it must be left at {default}, '
                     f'got {getattr(experiment, name)}.'
                 )
-        folder = None if workdir is None else Path(workdir)
+        folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='offline', replay='in_process')
         stored = None if folder is None else check_workdir(folder, experiment, config)
         if stored is not None:
@@ -115,8 +117,7 @@ class OfflineTraining(Run):
             progress=progress,
             until_return=until_return,
         )
-        for environment in built.environments:
-            environment.close()
+        built.close()
         spec, parts, seed = built.spec, built.parts, experiment.seed
         if live(parts.experience) is not None:
             raise ValueError(
@@ -124,10 +125,11 @@ class OfflineTraining(Run):
                 'needs actors: culmen.run, or --launcher local.'
             )
         action, extras = prepare(parts, spec, built.lanes)
+        samples = sample_spec(parts.experience, spec, action, extras, num_lanes=1)
+        self._metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(
             parts.experience, spec, action, extras, fold_seed(seed, 'table')
         )
-        self._sample_spec = sample_spec(parts.experience, spec, action, extras, num_lanes=1)
         self._learner = Learner(
             parts.learner,
             self._datasets,
@@ -137,7 +139,7 @@ class OfflineTraining(Run):
             stop_on_non_finite=stop_on_non_finite,
             max_updates=experiment.max_learner_steps,
         )
-        self._learner.check_batch(self._sample_spec)
+        self._learner.check_batch(samples)
 
     @property
     def actor_steps(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from culmen.components.loggers import LogFiles
+from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     Raises: FileNotFoundError where there is no run; ValueError where the runs are of several agents
         or environments.
     """
-    folder = Path(path)
+    folder = expanded(path)
     folders = [folder] if (folder / 'logs').is_dir() else seed_folders(folder)
     if not folders:
         raise FileNotFoundError(f'{folder} holds no run: there is neither logs nor seed-<s> in it.')
@@ -96,7 +97,7 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
                 axes.plot(steps, returns, 'o', color=colour, markeredgecolor='white', zorder=4)
     _dress(axes, curves, evaluated, 'actor steps' if acted else 'learner steps')
     if path is not None:
-        figure.savefig(path)
+        figure.savefig(expanded(path))
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     return figure
 

@@ -1,9 +1,11 @@
 """A trained policy as a callable, any agent's."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import dm_env
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from culmen.components.actors import Actor
@@ -11,6 +13,7 @@ from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
+from culmen.core.types import Agent
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
@@ -18,6 +21,23 @@ from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import as_actions
 from culmen.environment_loops.evaluation import Held
+from culmen.launchers.building import build_agent
+
+
+@dataclass(frozen=True, eq=False)
+class MakePolicy:
+    """Makes policies of what was learned: seed -> Policy. Data alone, so that a Result pickles."""
+
+    agent: Agent
+    spec: EnvironmentSpec
+    params: Params
+    counts: tuple[int, int]  # actor steps of the training, and the updates that made the params
+
+    def __call__(self, seed: int = 0) -> 'Policy':
+        """The agent's evaluator with the params. Args: seed: of what it draws."""
+        evaluator = build_agent(self.agent, self.spec).evaluator
+        params = jax.tree_util.tree_map(jnp.asarray, self.params)  # on the device once
+        return Policy(evaluator, params, self.spec, seed, counts=self.counts)
 
 
 class Policy:

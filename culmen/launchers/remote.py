@@ -143,11 +143,12 @@ class Server:
         try:
             if name.startswith('_'):
                 raise AttributeError(f'a node shows its public methods alone, got {name!r}.')
-            return dumps((_READY, getattr(self._node, name)(*pickle.loads(payload))))
+            answer: tuple[int, Any] = (_READY, getattr(self._node, name)(*pickle.loads(payload)))
         except Stopped:
-            return dumps((_NOT_READY, None))
-        except Exception:
-            return dumps((_RAISED, traceback.format_exc()))
+            answer = (_NOT_READY, None)
+        except (Exception, SystemExit):
+            answer = (_RAISED, traceback.format_exc())
+        return dumps(answer)
 
 
 class Pending(Protocol):

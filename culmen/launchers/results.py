@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -38,16 +39,40 @@ class Refused(ValueError):
     """A run that was refused before any compute; it left no workdir behind."""
 
 
+class UnexpectedExit(RuntimeError):
+    """Something within a run called sys.exit; the message says where."""
+
+
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """What goes wrong inside is a refusal: the settings are at fault, and nothing has begun."""
+    """Where settings are read and a run is built: what is refused there is a `Refused`.
+
+    Checks, constructors and `Agent.build` refuse by a ValueError; a package or a file may be missing. All
+    else is somebody's mistake, and passes as it is.
+    """
     try:
-        yield
+        with exits_fail():
+            yield
     except Refused:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, ImportError, OSError) as error:
-        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        raise Refused(message or type(error).__name__) from error
+    except (ValueError, ImportError, OSError) as error:
+        raise Refused(str(error) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def exits_fail() -> Iterator[None]:
+    """Whoever calls sys.exit inside, whatever the code, has not ended the run but failed it.
+
+    Raises: UnexpectedExit.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        *_, frame = traceback.extract_tb(error.__traceback__)
+        raise UnexpectedExit(
+            f'sys.exit({error.code!r}) was called within the run, at line {frame.lineno} of '
+            f'{frame.filename}, in {frame.name}.'
+        ) from error
 
 
 @dataclass(repr=False, eq=False)
@@ -91,6 +116,10 @@ class Result:
             [self.logs or {}],
         )
         return plots.draw([curve], path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the logs as data frames: what is pickled needs neither files nor the process."""
+        return {**vars(self), 'logs': dict(self.logs or {})}
 
     def __repr__(self) -> str:
         known = [key for key in SUMMARY_FIELDS if key in self.summary]

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from culmen.launchers.remote import Stopped
 
 _ASK_SECONDS = 1.0  # between requests to end
 _POLL_SECONDS = 0.05
+_GRACE_SECONDS = 2.0  # from a node's end to the news that it was to end
 _TAIL_LINES = 60  # of a node's output, shown where it failed
 
 # What the C++ of Reverb, TensorFlow and Abseil says at every start.
@@ -208,6 +210,38 @@ def find_failure(nodes: Sequence[Node]) -> Failure | None:
     if not failures:
         return None
     return min(failures, key=lambda each: not each.reason.startswith('it was ended by'))
+
+
+class QuietEnds:
+    """Nodes that ended without a failure, and too early: an environment may end its whole process."""
+
+    def __init__(self, reports: Callable[[str], Sequence[str] | None]) -> None:
+        """Args: reports: of a node's name, what it tells the counter before it may end; None: it may not."""
+        self._reports = reports
+        self._since: dict[
+            str, tuple[float, int]
+        ] = {}  # when it was first seen, after how much news
+        self._status: Mapping[str, Any] | None = None
+        self._news = 0
+
+    def look(self, nodes: Sequence[Node], status: Mapping[str, Any] | None) -> str | None:
+        """Args: status: the newest of the counter. Returns: the name of one that ended too early."""
+        if status is not self._status:
+            self._status, self._news = status, self._news + 1
+        now = time.monotonic()
+        for node in nodes:
+            if node.is_running():
+                continue
+            reports = self._reports(node.name)
+            timings = {} if status is None else status['timings']
+            if reports is not None and all(report in timings for report in reports):
+                continue
+            since, news = self._since.setdefault(node.name, (now, self._news))
+            # What it told at its end is in the news after those that were on their way then.
+            told = reports is None or self._news >= news + 2
+            if told and now - since > _GRACE_SECONDS:
+                return node.name
+        return None
 
 
 def end(nodes: Sequence[Node], seconds: float) -> list[str]:

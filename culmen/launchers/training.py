@@ -32,6 +32,7 @@ from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
+from culmen.components.learners import metric_names
 from culmen.components.loggers import COLUMNS
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
@@ -59,8 +60,9 @@ from culmen.environment_loops.host import EnvironmentLoop
 from culmen.environment_loops.host import Observer
 from culmen.launchers.building import Built
 from culmen.launchers.building import prepare
-from culmen.launchers.policies import Policy
+from culmen.launchers.policies import MakePolicy
 from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
 
 LEARNER_LOG_PERIOD = 1_000  # steps between rows of learner.csv
 CONFIG, RESULT, CHECKPOINTS, LOGS = 'config.json', 'result.json', 'checkpoints', 'logs'
@@ -76,7 +78,7 @@ class Run:
     """
 
     _learner: Learner
-    _sample_spec: Any
+    _metric_names: tuple[str, ...]  # of an update, 'loss' first
 
     def __init__(
         self,
@@ -183,16 +185,16 @@ class Run:
     def run(self) -> Result:
         """Trains to the end of the budget, or until it is stopped."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(exits_fail())
             stack.callback(self._close)
             saved = self._checkpointer.restore() if self._checkpointer is not None else None
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / CONFIG, self._config)
             columns = columns_of(reward_names(self._built.spec))
+            columns['learner'] = learner_columns(self._metric_names)
             directory = None if self._folder is None else self._folder / LOGS
-            self._logs = Logs(
-                directory, {**columns, 'learner': self._learner_columns()}, self._sinks
-            )
+            self._logs = Logs(directory, columns, self._sinks)
             stack.callback(self._logs.close)
             if saved is not None:
                 self._set_state(saved)
@@ -229,29 +231,18 @@ class Run:
                     self._checkpointer.wait()
                 self._logs.flush()
                 write_json(self._folder / RESULT, summary)
+        params = jax.tree_util.tree_map(np.asarray, self._learner.newest_variables)
+        counts = self.actor_steps, self._learner.learner_steps
         return Result(
             experiment=self._experiment,
             workdir=None if self._folder is None else str(self._folder),
             summary=summary,
             interrupted=not self._finished,
             signal=self._signal,
-            params=jax.tree_util.tree_map(np.asarray, self._learner.newest_variables),
+            params=params,
             logs=self._logs,
-            make_policy=self._make_policy,
+            make_policy=MakePolicy(self._experiment.agent, self._built.spec, params, counts),
         )
-
-    def _make_policy(self, seed: int = 0) -> Policy:
-        return Policy(
-            self._built.parts.evaluator,
-            self._learner.newest_variables,
-            self._built.spec,
-            seed,
-            counts=(self.actor_steps, self._learner.learner_steps),
-        )
-
-    def _learner_columns(self) -> tuple[str, ...]:
-        names = self._learner.metric_names(self._sample_spec)
-        return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
 
     # Between updates.
 
@@ -465,6 +456,8 @@ class Training(Run):
         seed, num_lanes = experiment.seed, len(lanes.index)
 
         action, extras = prepare(parts, spec, lanes)
+        samples = sample_spec(parts.experience, spec, action, extras, num_lanes)
+        self._metric_names = metric_names(parts.learner, samples)
         acted_on = live(parts.experience)
         if acted_on is None:
             raise ValueError(
@@ -487,7 +480,6 @@ class Training(Run):
             run = recorded_run(config, folder, record)
             check_recording(record, run, resumed=has_checkpoint(folder))
             self._recorder = Recorder(record, spec, action, extras, num_lanes, run)
-        self._sample_spec = sample_spec(parts.experience, spec, action, extras, num_lanes)
         self._learner = Learner(
             parts.learner,
             self._datasets or self._table,
@@ -498,7 +490,7 @@ class Training(Run):
             stop_on_non_finite=stop_on_non_finite,
             max_updates=experiment.max_learner_steps,
         )
-        self._learner.check_batch(self._sample_spec)
+        self._learner.check_batch(samples)
         self._actor = Actor(
             parts.actor,
             self._learner,
@@ -631,6 +623,11 @@ class Training(Run):
         for observer, old in zip(self._observers, saved.python['observers'], strict=False):
             if old is not None and hasattr(observer, 'set_state'):
                 observer.set_state(old)
+
+
+def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """The header of learner.csv. Args: names: of the metrics."""
+    return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
 
 
 def recorded_run(config: Mapping[str, Any], folder: Path | None, record: Path) -> dict[str, Any]:

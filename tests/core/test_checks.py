@@ -82,6 +82,11 @@ def test_a_value_out_of_range_is_refused_by_name(kwargs, value, words):
         checks.check_range('rate', value, **kwargs)
 
 
+def test_what_is_no_number_is_in_no_range():
+    with pytest.raises(checks.SettingTypeError, match="rate must be a number, got 'four'"):
+        checks.check_range('rate', 'four', 0)
+
+
 def test_bounds_are_in_range_and_none_passes():
     checks.check_range('rate', 0, 0, 1)
     checks.check_range('rate', 1, 0, 1)

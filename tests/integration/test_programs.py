@@ -307,6 +307,27 @@ def test_an_environment_that_raises_ends_the_program_with_its_traceback(tmp_path
     assert command.left() == {}
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'environment', 'said'),
+    [
+        ('threads', 'exiting', 'the environment of lane 0 raised SystemExit: 0'),
+        ('processes', 'quiet', 'ended before the run was over, and gave no reason'),
+    ],
+)
+def test_an_actor_that_ends_with_code_0_ends_the_program_with_a_reason(
+    tmp_path, launcher, environment, said
+):
+    command = Command(
+        tmp_path / 'run', *DQN[:1], '--environment', f'tests.launchers.faulty:{environment}',
+        *DQN[3:], '--steps', 100_000, '--launcher', launcher, '--actors', 2,
+    )  # fmt: skip
+    code, out, err = command.finish()
+    assert (code, out) == (1, '')
+    assert 'node actor-' in err.splitlines()[-1]
+    assert said in err.splitlines()[-1]
+    assert command.left() == {}
+
+
 def on_policy(workdir, launcher, staleness, steps):
     # Checkpoints too: an actor that waits for parameters has to hold still like any other.
     return Command(

@@ -314,6 +314,80 @@ def test_another_experiment_is_refused_before_the_first_seed(culmen, runs, tmp_p
 
 
 @pytest.mark.parametrize(
+    ('sweep', 'values', 'folders'),
+    [
+        ('hidden_sizes=(8,8),(16,)', [(8, 8), (16,)], ['hidden_sizes=8,8', 'hidden_sizes=16']),
+        ('hidden_sizes=[8, 8],4', [(8, 8), (4,)], ['hidden_sizes=8,8', 'hidden_sizes=4']),
+        ('learning_rate=1e-3,0.001,2', [1e-3, 2.0], ['learning_rate=0.001', 'learning_rate=2.0']),
+        ('clip=none,None,1', [None, 1.0], ['clip=none', 'clip=1.0']),
+        ('double=true,False', [True, False], ['double=true', 'double=false']),
+        ("kind='adam',sgd", ['adam', 'sgd'], ['kind=adam', 'kind=sgd']),
+    ],
+)
+def test_a_sweep_reads_values_and_calls_runs_by_them(culmen, runs, sweep, values, folders):
+    code, _, err = culmen(*TRAIN, '--workdir', 'a', '--sweep', f'agent.{sweep}')
+    assert code == 0, err
+    field = sweep.partition('=')[0]
+    assert [getattr(experiment.agent, field) for experiment, _, _ in runs] == values
+    assert [str(workdir) for _, workdir, _ in runs] == [f'a/{name}/seed-0' for name in folders]
+
+
+def test_a_sweep_of_environments_and_agents_is_called_by_what_is_read(culmen, runs):
+    code, _, err = culmen(
+        *('train', 'tests.launchers.toys:Around', '--environment', CORRIDOR, '--steps', 10),
+        *('--sweep', f'agent.base={TOY}', '--sweep', 'agent.base.batch_size=8,8.0'),
+        *('--sweep', 'environment.prize=2,2.0', '--workdir', 'a'),
+    )
+    assert code == 0, err
+    [(experiment, workdir, _)] = runs
+    assert experiment.agent.base == Toy(batch_size=8)
+    name = 'base=tests.launchers.toys-Toy,base.batch_size=8,prize=2.0'
+    assert str(workdir) == f'a/{name}/seed-0'
+
+
+@pytest.mark.parametrize('many', [(), ('--seeds', '2')])
+@pytest.mark.parametrize('in_the_way', ['a file', 'a link'])
+def test_a_folder_that_can_not_be_made_is_refused(culmen, runs, tmp_path, in_the_way, many):
+    if in_the_way == 'a file':
+        (tmp_path / 'way').write_text('')
+    else:
+        (tmp_path / 'way').symlink_to(tmp_path / 'nowhere')
+    for folder in ('way/run', 'way'):
+        code, _, err = culmen(*TRAIN, '--workdir', folder, *many)
+        assert (code, len(runs)) == (2, 0)
+        assert 'can not be made: ' in err
+        why = 'no folder' if in_the_way == 'a file' else 'a link that leads nowhere'
+        assert f'{tmp_path / "way"} is {why}.' in err
+        assert [path.name for path in tmp_path.iterdir()] == ['way']
+
+
+@pytest.mark.parametrize(
+    ('command', 'words'),
+    [
+        (['evaluate', '~/run'], '{home}/run holds no run'),
+        (['plot', '~/run'], '{home}/run holds no run'),
+        (['train', '--config', '~/c.json'], "File '{home}/c.json' does not exist"),
+        (['plot', 'run', '--out', '~/there'], "File '{home}/there' is a directory"),
+    ],
+)
+def test_a_tilde_is_the_home_in_every_path(culmen, tmp_path, monkeypatch, command, words):
+    home = tmp_path / 'home'
+    (home / 'there').mkdir(parents=True)
+    monkeypatch.setenv('HOME', str(home))
+    code, _, err = culmen(*command)
+    assert code == 2
+    assert words.format(home=home) in err
+
+
+def test_a_tilde_is_the_home_in_the_folders_of_a_run(culmen, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    code, _, _ = culmen(*TRAIN, '--workdir=~/run', '--record=~/recording')
+    [(_, workdir, options)] = runs
+    assert (code, workdir) == (0, tmp_path / 'home' / 'run')
+    assert options['record'] == tmp_path / 'home' / 'recording'
+
+
+@pytest.mark.parametrize(
     ('error', 'code', 'line'),
     [
         (Refused('no continuous actions'), 2, 'culmen: error: no continuous actions'),

@@ -213,7 +213,7 @@ def test_the_command_line_sweeps(tmp_path, capfd):
     assert '8 runs' not in said.err  # two programs, since rows are a shape
     assert said.err.count('4 runs of one compilation, one after another') == 2
     assert len(json.loads(said.out.splitlines()[-1])['runs']) == 8
-    folder = tmp_path / 'runs' / 'learning_rate=1e-4,rows=5' / 'seed-1'
+    folder = tmp_path / 'runs' / 'learning_rate=0.0001,rows=5' / 'seed-1'
     config = json.loads((folder / 'config.json').read_text())
     assert config['agent']['learning_rate'] == 1e-4
     assert config['environment']['rows'] == 5

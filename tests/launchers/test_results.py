@@ -1,11 +1,20 @@
 """Result: its logs, its policy, its figure, and how it reads."""
 
+import pickle
+import sys
+
+import numpy as np
 import pytest
 
+import culmen
+from culmen.components import environments
 from culmen.components.loggers import Logs
+from culmen.core import SettingTypeError
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
+from culmen.launchers.results import UnexpectedExit
 from culmen.launchers.results import refusing
+from tests.launchers.faulty import Faulty
 
 SUMMARY = {
     'agent': 'dqn',
@@ -64,7 +73,12 @@ def test_the_figure_shows_itself_and_is_written(tmp_path):
 
 @pytest.mark.parametrize(
     ('error', 'message'),
-    [(TypeError('a'), 'a'), (KeyError('no run'), 'no run'), (ImportError(''), 'ImportError')],
+    [
+        (ValueError('a'), 'a'),
+        (SettingTypeError('of another type'), 'of another type'),
+        (FileNotFoundError(2, 'no file', 'a.json'), "[Errno 2] no file: 'a.json'"),
+        (ImportError(''), 'ImportError'),
+    ],
 )
 def test_wrong_settings_are_a_refusal(error, message):
     with pytest.raises(Refused) as caught, refusing():
@@ -80,6 +94,42 @@ def test_a_refusal_stays_the_one_it_is():
     assert caught.value is refusal
 
 
-def test_what_is_no_setting_passes_through():
-    with pytest.raises(ZeroDivisionError), refusing():
-        raise ZeroDivisionError
+@pytest.mark.parametrize('error', [ZeroDivisionError, TypeError, AttributeError, KeyError])
+def test_what_is_no_setting_passes_through(error):
+    with pytest.raises(error), refusing():
+        raise error
+
+
+@pytest.mark.parametrize('code', [0, None, 3, 'the end'])
+def test_an_exit_is_a_failure(code):
+    with pytest.raises(
+        UnexpectedExit, match=rf'^sys.exit\({code!r}\) was called .* in test_an_exit'
+    ):
+        with refusing():
+            sys.exit(code)
+
+
+def policy_of(result, timestep):
+    return np.asarray(result.policy(seed=1)(timestep)).tolist()
+
+
+def test_a_result_is_pickled_with_its_logs_and_its_policy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = culmen.Experiment(
+        Faulty(), 'jax/catch', max_actor_steps=120, evaluation=culmen.Evaluation(episodes=2)
+    )
+    written = culmen.run(experiment, 'run', progress=False)
+    again = culmen.run(experiment, 'run', progress=False)  # the stored one
+    timestep = environments.make('jax/catch', 3).reset()
+    for result in (culmen.run(experiment, progress=False), written, again):
+        pickled = pickle.dumps(result)
+        monkeypatch.chdir('/')  # as another process may stand elsewhere
+        copy = pickle.loads(pickled)
+        assert (copy.summary, copy.experiment) == (result.summary, experiment)
+        assert repr(copy) == repr(result)
+        monkeypatch.chdir(tmp_path)
+        assert set(copy.logs) == {'actor', 'learner', 'evaluator'}
+        for label, frame in result.logs.items():
+            assert copy.logs[label].equals(frame)
+        assert policy_of(copy, timestep) == policy_of(result, timestep)
+        np.testing.assert_array_equal(copy.params, result.params)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from culmen.launchers import supervisor
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
 from culmen.launchers.supervisor import ProcessNode
+from culmen.launchers.supervisor import QuietEnds
 from culmen.launchers.supervisor import ThreadNode
 from culmen.launchers.supervisor import end
 from culmen.launchers.supervisor import find_failure
@@ -176,3 +178,31 @@ def test_a_node_that_returns_has_not_failed(tmp_path, code):
     node = process(tmp_path, code)
     finish(node)
     assert find_failure([node]) is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'timings', 'ended'),
+    [
+        ('actor-0', {}, True),
+        ('actor-0', {'actor-0': {}}, False),  # it has told of its end
+        ('evaluator', {'actor-0': {}}, True),
+        ('learner', {'learner': {}}, True),  # which serves the others to the end of the run
+    ],
+)
+def test_a_node_that_ends_and_tells_nobody_is_named(tmp_path, monkeypatch, name, timings, ended):
+    monkeypatch.setattr(supervisor, '_GRACE_SECONDS', 0.05)
+    reports = {'actor-0': ['actor-0'], 'evaluator': ['evaluator'], 'learner': None}
+    node = process(tmp_path, 'raise SystemExit(0)', name)
+    finish(node)
+    quiet = QuietEnds(reports.get)
+    # What it told may still be on its way: two pieces of news have to come, and some time to pass.
+    assert quiet.look([node], {'timings': {}}) is None
+    time.sleep(0.1)
+    assert (quiet.look([node], {'timings': timings}) is None) == (name != 'learner')
+    assert quiet.look([node], {'timings': timings}) == (name if ended else None)
+
+
+def test_a_node_that_runs_has_not_ended():
+    node = ThreadNode('learner', lambda: time.sleep(0.2), Stop())
+    assert QuietEnds(lambda name: None).look([node], None) is None
+    finish(node)

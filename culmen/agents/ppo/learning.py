@@ -19,6 +19,7 @@ from culmen.agents.ppo.config import PPOConfig
 from culmen.components import losses
 from culmen.components import policies
 from culmen.components.networks import ActorCriticNetwork
+from culmen.core.errors import SettingError
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -118,7 +119,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         num = batch.mask.shape[0]
         if num % config.num_minibatches:
             kind = 'steps' if config.core == 'none' else 'windows'
-            raise ValueError(
+            raise SettingError(
                 f'num_minibatches must divide the {num} {kind} of a batch, '
                 f'got {config.num_minibatches}.'
             )

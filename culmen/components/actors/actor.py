@@ -13,6 +13,7 @@ from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.keys import unpack
 from culmen.components.packing import unpacked
+from culmen.core.specs import check_storable
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
@@ -151,16 +152,19 @@ def extras_spec(
         core: the actor's.
         params, timestep: shapes and dtypes, or arrays, for B lanes.
         lanes: the B lanes.
+    Raises: ValueError that names a leaf of the core's state, or of the two, which can't be stored.
     """
 
-    def act(params: Any, timestep: TimeStep) -> tuple[Nest, Nest]:
+    def act(params: Any, timestep: TimeStep) -> tuple[Any, tuple[Nest, Nest]]:
         key = jax.random.key(0)
         state = core.init(key, Lanes(jnp.asarray(lanes.index), lanes.total))
         context = unpack(jnp.zeros(4, jnp.int32))
         action, _, extras = core.select_action(params, timestep, state, context)
-        return action, extras
+        return state, (action, extras)
 
-    shapes = jax.eval_shape(act, params, timestep)
+    state, shapes = jax.eval_shape(act, params, timestep)
+    for what, nest in (('actor_state', state), ('action', shapes[0]), ('extras', shapes[1])):
+        check_storable(what, nest)
     return jax.tree_util.tree_map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes
     )

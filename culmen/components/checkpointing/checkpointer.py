@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.checkpointing import trees
+from culmen.components.paths import expanded
 
 _FORMAT = 1
 _MANIFEST, _STATE, _ARRAYS, _PYTHON, _ROWS, _TABLE = (
@@ -61,7 +62,7 @@ class Checkpointer:
 
     def __init__(self, directory: str | os.PathLike[str], keep: int = 2) -> None:
         """Args: directory: of the checkpoints, made when the first is saved; keep: how many stay."""
-        self._directory = Path(directory)
+        self._directory = expanded(directory)
         self._keep = keep
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None

@@ -18,6 +18,7 @@ from typing import Any
 from typing import NamedTuple
 
 from culmen.core import checks
+from culmen.core.errors import SettingTypeError
 
 
 class Range(NamedTuple):
@@ -157,7 +158,9 @@ def read_arguments(
 def check_seed(seed: Any) -> int:
     """A seed is an int in [0, 2**31): what every family's generator can take."""
     if not checks.accepts(int, seed):
-        raise TypeError(f'seed must be an int in [0, 2**31), got {seed!r} ({type(seed).__name__}).')
+        raise SettingTypeError(
+            f'seed must be an int in [0, 2**31), got {seed!r} ({type(seed).__name__}).'
+        )
     if not 0 <= int(seed) < 2**31:
         raise ValueError(f'seed must be an int in [0, 2**31), got {seed}.')
     return int(seed)

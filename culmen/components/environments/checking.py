@@ -138,7 +138,7 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
     for name in ('observation', 'action', 'reward', 'discount'):
         try:
             spec = getattr(environment, f'{name}_spec')()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(f'{name}_spec', f'{name}_spec() raised {type(error).__name__}: {error}')
             continue
         leaves = core_specs.leaf_paths(spec, name)
@@ -147,8 +147,11 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
         for path, leaf in leaves:
             if not isinstance(leaf, specs.Array):
                 problems.add(path, f'{path}: its spec must be a dm_env.specs.Array, got {leaf!r}')
-            elif leaf.dtype == object:
-                problems.add(path, f'{path}: its spec has dtype object, which no table can store')
+            elif not core_specs.is_real(leaf.dtype):
+                problems.add(
+                    path,
+                    f'{path}: its spec has dtype {leaf.dtype}; bools, integers and floats are taken',
+                )
 
 
 def _check_steps(
@@ -166,7 +169,7 @@ def _check_steps(
         call = 'reset()' if reset else 'step()'
         try:
             timestep = environment.reset() if reset else environment.step(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(
                 'raised',
                 f'step {step}: {call} raised {type(error).__name__}: {error} (action {action!r})',
@@ -330,7 +333,7 @@ def _check_saving(
                         f'was given the state of step {start}: get_state() leaves something out',
                     )
                     return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.add(
                 'saving',
                 f'saving at step {start} and going on raised {type(error).__name__}: {error}',

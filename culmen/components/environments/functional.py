@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import check_storable
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import shape_dtypes
 from culmen.core.specs import zeros_like
@@ -88,7 +89,8 @@ class Functional:
             begin: key -> (state, observation).
             advance: (key, state, action) -> (state, Outcome).
             render: state -> uint8[height, width, 3]; None: it can't be drawn.
-        Raises: ValueError that names the leaf of an observation that does not fit the spec.
+        Raises: ValueError that names the leaf of an observation that does not fit the spec, or one of the
+            state that can't be saved, a typed PRNG key.
         """
         self._spec = spec
         self._begin, self._advance = begin, advance
@@ -102,6 +104,7 @@ class Functional:
         state, outcome = jax.eval_shape(self._advance, key, state, action)
         # Both may be Python's numbers: the states that a loop carries are all as `advance` gives them.
         self._state = state
+        check_storable('state', state)
         for given in (observation, outcome.observation):
             wanted = leaf_paths(self._spec.observation, 'observation')
             paths = [path for path, _ in leaf_paths(given, 'observation')]
@@ -332,8 +335,14 @@ _COMPILED: 'weakref.WeakKeyDictionary[Any, Compiled]' = weakref.WeakKeyDictionar
 
 
 def compiled(environment: JaxEnvironment) -> Compiled:
-    """Compiles the functions of an environment, once for all its lanes."""
+    """Compiles the functions of an environment, once for all its lanes.
+
+    Raises: ValueError that names a leaf of its state that can't be saved.
+    """
     if environment not in _COMPILED:
+        if not isinstance(environment, Functional):  # which has looked
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            check_storable('state', jax.eval_shape(environment.reset, key)[0])
         first = functools.partial(begin, weakref.proxy(environment))
         then = functools.partial(advance, weakref.proxy(environment))
         _COMPILED[environment] = Compiled(

@@ -20,6 +20,7 @@ from culmen.components.environments.arguments import read_arguments
 from culmen.components.environments.arguments import signature_arguments
 from culmen.components.environments.families import function
 from culmen.core import checks
+from culmen.core.errors import SettingTypeError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +221,7 @@ def parse_arguments(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
 
 def _split(name: str) -> tuple[Family, str]:
     if not isinstance(name, str):
-        raise TypeError(
+        raise SettingTypeError(
             f'the name of an environment must be a str, got {name!r} ({type(name).__name__}).'
         )
     prefix, slash, identity = name.partition('/')

@@ -30,7 +30,7 @@ def render(environment: dm_env.Environment) -> np.ndarray[Any, Any]:
             frame = draw()
         except ValueError:
             raise
-        except Exception as error:  # OpenGL's bindings raise errors of many kinds
+        except (Exception, SystemExit) as error:  # OpenGL's bindings raise errors of many kinds
             raise ValueError(
                 f'{type(inner).__name__} could not be drawn: {type(error).__name__}: '
                 f'{error}. Without a display, MuJoCo needs MUJOCO_GL=egl (or osmesa) in the '

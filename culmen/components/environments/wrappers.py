@@ -22,6 +22,7 @@ from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments import saving
 from culmen.components.environments.arguments import Range
+from culmen.components.paths import expanded
 from culmen.core import checks
 from culmen.core.specs import StackedArray
 
@@ -622,7 +623,7 @@ class VideoRecorder(Wrapper):
         checks.check_range('frames_per_second', frames_per_second, 1)
         arguments.load('imageio_ffmpeg', 'a video', 'imageio[ffmpeg]')
         self._imageio = arguments.load('imageio.v2', 'a video', 'imageio[ffmpeg]')
-        self._path = str(path)
+        self._path = str(expanded(path))
         self._episodes_left = num_episodes
         self._recording = False
         self._frames_per_second = frames_per_second

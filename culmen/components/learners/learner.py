@@ -10,6 +10,7 @@ on a CPU runs in threads of its own (culmen.components.learners.programs).
 import collections
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from culmen.components.learners.programs import in_threads
 from culmen.components.packing import Packed
 from culmen.components.packing import pack
 from culmen.components.packing import unpacked
+from culmen.core.specs import is_real
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
@@ -143,8 +145,7 @@ class Learner:
             context = unpack(packed)
             old = carry.training_state.unpack()
             state, metrics, priorities = self._core.update(old, unpacked(sample), context)
-            if 'loss' not in metrics:
-                raise ValueError(f"an update's metrics must hold 'loss', got {sorted(metrics)}.")
+            check_metrics(metrics)
             state = pack(keep_like('training_state', old, state), by_child=True)
             bad = (carry.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
             non_finite = jnp.where(bad, context.learner_steps + 1, carry.non_finite)
@@ -274,11 +275,7 @@ class Learner:
         Raises: ValueError that names what is wrong with the update, or with the size of a batch.
         """
         self.check_batch(sample_spec)
-        packed = jax.ShapeDtypeStruct((4,), np.int32)
-        metrics = jax.eval_shape(
-            lambda *inputs: self._call(*inputs)[2], self._carry, sample_spec, packed
-        )
-        return ('loss', *sorted(set(metrics) - {'loss'}))
+        return metric_names(self._core, sample_spec)
 
     @property
     def learner_steps(self) -> int:
@@ -412,8 +409,46 @@ def _saved(packed: Packed) -> dict[str, NDArray[Any]]:
     return to_paths(unpacked(jax.tree_util.tree_map(np.asarray, packed)))
 
 
-def keep_like(what: str, old: Any, new: Any) -> Any:
-    """What a core gave for `what` that it carries, held to the structure, shapes and dtypes of the old.
+def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
+    """The names of the metrics of an update, from tracing it once; 'loss' first.
+
+    Args:
+        core: an agent's.
+        sample_spec: shapes and dtypes of what it learns from.
+    Raises: ValueError that names a metric which is no scalar, or the leaf of the training state that
+        the update does not keep.
+    """
+
+    def update(samples: Any, packed: jax.Array) -> Any:
+        state = core.init(jax.random.key(0))
+        return state, *core.update(state, samples, unpack(packed))
+
+    context = jax.ShapeDtypeStruct((4,), np.int32)
+    old, new, metrics, _ = jax.eval_shape(update, sample_spec, context)
+    check_metrics(metrics)
+    check_like('training_state', old, new)
+    return ('loss', *sorted(set(metrics) - {'loss'}))
+
+
+def check_metrics(metrics: Any) -> None:
+    """Holds the metrics of an update, arrays or their shapes and dtypes, to what a log takes.
+
+    Raises: ValueError where 'loss' is missing; that names a metric which is no real scalar.
+    """
+    if not isinstance(metrics, Mapping) or 'loss' not in metrics:
+        got = sorted(metrics) if isinstance(metrics, Mapping) else repr(metrics)
+        raise ValueError(f"an update's metrics must hold 'loss', got {got}.")
+    for name, metric in metrics.items():
+        for path, leaf in leaf_paths(metric, f'metrics[{name!r}]') or [(name, metric)]:
+            shape, dtype = np.shape(leaf), jnp.result_type(leaf)
+            if leaf is not metric or shape or not is_real(dtype):
+                raise ValueError(
+                    f"an update's metrics must be real scalars, got {path} of {dtype}{list(shape)}."
+                )
+
+
+def check_like(what: str, old: Any, new: Any) -> None:
+    """Holds what a core gave for `what` that it carries to the structure, shapes and dtypes of the old.
 
     Raises: ValueError that names the leaf that differs.
     """
@@ -423,9 +458,14 @@ def keep_like(what: str, old: Any, new: Any) -> Any:
             f'{jax.tree_util.tree_structure(old)}, got {jax.tree_util.tree_structure(new)}.'
         )
     for (path, a), (_, b) in zip(leaf_paths(old, what), leaf_paths(new), strict=True):
-        if a.shape != jnp.shape(b) or a.dtype != jnp.result_type(b):
+        if a.shape != np.shape(b) or a.dtype != jnp.result_type(b):
             raise ValueError(
                 f'an update must keep {path} as {a.dtype}{list(a.shape)}, '
-                f'got {jnp.result_type(b)}{list(jnp.shape(b))}.'
+                f'got {jnp.result_type(b)}{list(np.shape(b))}.'
             )
+
+
+def keep_like(what: str, old: Any, new: Any) -> Any:
+    """What a core gave for `what`, in the dtypes of the old. Raises: as `check_like`."""
+    check_like(what, old, new)
     return jax.tree_util.tree_map(lambda a, b: jax.lax.convert_element_type(b, a.dtype), old, new)

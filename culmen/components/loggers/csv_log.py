@@ -14,6 +14,7 @@ from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import check_columns
 from culmen.components.loggers.base import unknown_columns
 from culmen.components.loggers.base import widened
+from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class CsvLog:
         columns: the header, which `set_columns` may replace while there are no rows.
         flush_every: seconds that rows may wait in memory.
         """
-        self._path = Path(path)
+        self._path = expanded(path)
         self._columns = check_columns(columns or ())
         self._known = frozenset(self._columns)
         self._flush_every = flush_every
@@ -133,7 +134,7 @@ class CsvLog:
     @staticmethod
     def truncate(path: str | os.PathLike[str], position: int) -> None:
         """Cuts off a file's rows after `position` bytes of rows, as `position()` gave it."""
-        _cut(Path(path), position)
+        _cut(expanded(path), position)
 
     def dataframe(self) -> 'pd.DataFrame':
         """All rows so far."""
@@ -198,7 +199,7 @@ def read_csv(path: str | os.PathLike[str]) -> 'pd.DataFrame':
 
     import pandas as pd
 
-    text = Path(path).read_bytes()
+    text = expanded(path).read_bytes()
     text = text[: text.rfind(b'\n') + 1]
     if not text:
         return pd.DataFrame()

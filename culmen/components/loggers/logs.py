@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -15,6 +14,7 @@ from culmen.components.loggers.base import steps_of
 from culmen.components.loggers.csv_log import CsvLog
 from culmen.components.loggers.csv_log import read_csv
 from culmen.components.loggers.memory_log import MemoryLog
+from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         self._logs: dict[str, CsvLog | MemoryLog] = {
             label: MemoryLog(names)
             if directory is None
-            else CsvLog(Path(directory) / f'{label}.csv', names, flush_every)
+            else CsvLog(expanded(directory) / f'{label}.csv', names, flush_every)
             for label, names in columns.items()
         }
         self._sinks = list(sinks)
@@ -118,7 +118,7 @@ class LogFiles(Mapping[str, 'pd.DataFrame']):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         """Args: directory: of `<label>.csv` files."""
-        self._directory = Path(directory)
+        self._directory = expanded(directory)
 
     def __getitem__(self, label: str) -> 'pd.DataFrame':
         if label not in list(self):

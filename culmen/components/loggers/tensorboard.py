@@ -3,11 +3,11 @@
 import importlib.util
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import steps_of
+from culmen.components.paths import expanded
 
 
 class TensorBoardLog:
@@ -25,7 +25,7 @@ class TensorBoardLog:
         """
         if importlib.util.find_spec('tensorboardX') is None:
             raise ImportError("TensorBoard logs need tensorboardX: pip install 'culmen[logging]'.")
-        self._directory = Path(directory)
+        self._directory = expanded(directory)
         self._purge_step: int | None = None
         self._file: Any = None
         self._flush_at = 0.0

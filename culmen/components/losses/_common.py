@@ -6,6 +6,7 @@ trace of them.
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -65,9 +66,10 @@ def _is_kind(dtype: Any, kind: str) -> bool:
 def check(spec: str, *values: Any) -> list[Array]:
     """Returns `values` as arrays, or refuses the first that is not what `spec` says.
 
-    A word of the spec is an argument: its name, its axes in brackets, its kind after a colon
-    (float if there is none). Equal letters must have equal lengths; `T+1` is one longer than
-    `T`; `T?` is an axis that a scalar may stand in for.
+    A word of the spec is an argument: its name, its axes in brackets, its kind after a colon.
+    Without one it is float: gradients are to flow to it, and none flow to integers. Integers for
+    a real become floats. Equal letters must have equal lengths; `T+1` is one longer than `T`;
+    `T?` is an axis that a scalar may stand in for.
 
     Example:
         >>> check('r_t[T] a_t[T]:int', jnp.zeros(3), jnp.zeros(2, int))
@@ -94,7 +96,28 @@ def check(spec: str, *values: Any) -> list[Array]:
                     f'{wanted.name} must have shape {wanted.text}{where}, got shape {array.shape}'
                 )
         arrays.append(array)
-    return arrays
+    kinds = [wanted.kind for wanted in _parse(spec)]
+    return _as_floats(arrays, [kind == 'real' for kind in kinds])
+
+
+def _as_floats(arrays: Sequence[Array], chosen: Sequence[bool]) -> list[Array]:
+    """The arrays, of which the chosen ones that are of integers become floats, as the others are."""
+    floats = [array for array in arrays if jnp.issubdtype(array.dtype, jnp.floating)]
+    return [
+        array.astype(jnp.result_type(*floats) if floats else float)
+        if here and jnp.issubdtype(array.dtype, jnp.integer)
+        else array
+        for array, here in zip(arrays, chosen, strict=True)
+    ]
+
+
+def check_numbers(**arguments: Any) -> list[Array]:
+    """Returns the arguments as floats of any shape, or refuses the first that is of no real numbers."""
+    arrays = [jnp.asarray(value) for value in arguments.values()]
+    for name, array in zip(arguments, arrays):
+        if not _is_kind(array.dtype, 'real'):
+            raise ValueError(f'{name} must be {_KINDS["real"]}, got {array.dtype}')
+    return _as_floats(arrays, [True] * len(arrays))
 
 
 def check_floats(**arguments: Any) -> list[Array]:

@@ -173,7 +173,7 @@ def _returns_and_advantages(
     sequence_lengths: Array | int | None,
 ) -> tuple[Array, Array, Array | None]:
     baseline_values, rewards, pcontinues, bootstrap_value, lambda_ = check(
-        'baseline_values[T] rewards[T] pcontinues[T] bootstrap_value[] lambda_[T?]:real',
+        'baseline_values[T] rewards[T]:real pcontinues[T]:real bootstrap_value[] lambda_[T?]:real',
         baseline_values,
         rewards,
         pcontinues,

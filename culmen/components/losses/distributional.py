@@ -41,7 +41,7 @@ def categorical_l2_project(z_p: Array, probs: Array, z_q: Array) -> Array:
         ...     jnp.array([.25, 9.]), jnp.array([.5, .5]), jnp.array([0., 1., 2.])))
         [0.375 0.125 0.5  ]
     """
-    z_p, probs, z_q = check('z_p[P] probs[P] z_q[Q]', z_p, probs, z_q)
+    z_p, probs, z_q = check('z_p[P]:real probs[P] z_q[Q]:real', z_p, probs, z_q)
     if len(z_q) == 1:
         return jnp.sum(probs, keepdims=True)
     # Between neighbours i and i+1 a place in [0, 1] says how far mass has moved to the upper one:
@@ -82,7 +82,8 @@ def categorical_td_learning(
         0.6931472
     """
     v_atoms_tm1, v_logits_tm1, r_t, discount_t, v_atoms_t, v_logits_t = check(
-        'v_atoms_tm1[K] v_logits_tm1[K] r_t[] discount_t[] v_atoms_t[L] v_logits_t[L]',
+        'v_atoms_tm1[K]:real v_logits_tm1[K] r_t[]:real discount_t[]:real '
+        'v_atoms_t[L]:real v_logits_t[L]',
         v_atoms_tm1,
         v_logits_tm1,
         r_t,
@@ -132,7 +133,7 @@ def categorical_q_learning(
         ...     atoms, jnp.zeros((2, 2)), 0, 1., 0., atoms, jnp.zeros((2, 2))))
         0.6931472
     """
-    q_atoms_t, q_logits_t = check('q_atoms_t[L] q_logits_t[A,L]', q_atoms_t, q_logits_t)
+    q_atoms_t, q_logits_t = check('q_atoms_t[L]:real q_logits_t[A,L]', q_atoms_t, q_logits_t)
     means = jax.nn.softmax(q_logits_t) @ q_atoms_t
     return categorical_double_q_learning(
         q_atoms_tm1,
@@ -186,8 +187,9 @@ def categorical_double_q_learning(
     """
     (q_atoms_tm1, q_logits_tm1, a_tm1, r_t, discount_t, q_atoms_t, q_logits_t, q_t_selector) = (
         check(
-            'q_atoms_tm1[K] q_logits_tm1[A,K] a_tm1[]:int r_t[] discount_t[] q_atoms_t[L] '
-            'q_logits_t[A,L] q_t_selector[A]',
+            'q_atoms_tm1[K]:real q_logits_tm1[A,K] a_tm1[]:int r_t[]:real '
+            'discount_t[]:real q_atoms_t[L]:real '
+            'q_logits_t[A,L] q_t_selector[A]:real',
             q_atoms_tm1,
             q_logits_tm1,
             a_tm1,
@@ -242,7 +244,7 @@ def quantile_regression_loss(
         4.5
     """
     dist_src, tau_src, dist_target = check(
-        'dist_src[N] tau_src[N] dist_target[M]', dist_src, tau_src, dist_target
+        'dist_src[N] tau_src[N]:real dist_target[M]:real', dist_src, tau_src, dist_target
     )
     dist_target = stop_gradient_if(stop_target_gradients, dist_target)
     delta = dist_target[None, :] - dist_src[:, None]
@@ -291,8 +293,9 @@ def quantile_q_learning(
         1.0
     """
     (dist_q_tm1, tau_q_tm1, a_tm1, r_t, discount_t, dist_q_t_selector, dist_q_t) = check(
-        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[] discount_t[] dist_q_t_selector[L,A] '
-        'dist_q_t[M,A]',
+        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[]:real discount_t[]:real '
+        'dist_q_t_selector[L,A]:real '
+        'dist_q_t[M,A]:real',
         dist_q_tm1,
         tau_q_tm1,
         a_tm1,
@@ -350,7 +353,8 @@ def quantile_expected_sarsa(
         2.0
     """
     dist_q_tm1, tau_q_tm1, a_tm1, r_t, discount_t, dist_q_t, probs_a_t = check(
-        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[] discount_t[] dist_q_t[M,A] probs_a_t[A]',
+        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[]:real discount_t[]:real '
+        'dist_q_t[M,A]:real probs_a_t[A]:real',
         dist_q_tm1,
         tau_q_tm1,
         a_tm1,
@@ -433,8 +437,8 @@ def quantile_munchausen_q_learning(
         target_q_tm1,
         temperature,
     ) = check(
-        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[] discount_t[] dist_q_t[M,A] '
-        'q_t_selector[A] target_q_tm1[A] temperature[]:real',
+        'dist_q_tm1[N,A] tau_q_tm1[N] a_tm1[]:int r_t[]:real discount_t[]:real dist_q_t[M,A]:real '
+        'q_t_selector[A]:real target_q_tm1[A]:real temperature[]:real',
         dist_q_tm1,
         tau_q_tm1,
         a_tm1,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import Numeric
 from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 from culmen.components.losses.base import batched_index
 
 
@@ -159,7 +160,7 @@ def epsilon_greedy(epsilon: Numeric | None = None) -> DiscreteDistribution:
     ) -> Array:
         if epsilon is None:
             raise ValueError('epsilon must be given, here or when the distribution is made')
-        [preferences] = check_floats(preferences=preferences)
+        [preferences] = check_numbers(preferences=preferences)
         legal = ~jnp.isneginf(preferences)
         if legal_actions_mask is not None:
             if jnp.shape(legal_actions_mask) != preferences.shape:

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 from culmen.components.losses.base import one_hot
 
 
@@ -24,7 +25,8 @@ def embed_oar(features: Array, action: Array, reward: Array, num_actions: int) -
         >>> print(embed_oar(jnp.array([[5., 6.]]), jnp.array([1]), jnp.array([0.]), 3))
         [[5. 6. 0. 1. 0. 0.]]
     """
-    features, reward = check_floats(features=features, reward=reward)
+    [features] = check_floats(features=features)
+    features, reward = check_numbers(features=features, reward=reward)
     action = jnp.asarray(action)
     for name, array in (('action', action), ('reward', reward)):
         if array.shape != features.shape[:-1]:

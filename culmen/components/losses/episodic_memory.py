@@ -55,7 +55,7 @@ def knn_query(
         >>> print(result.neighbor_indices, result.neighbor_neg_distances)
         [[1 2]] [[-1. -9.]]
     """
-    data, query_points = check('data[M,D] query_points[Q,D]', data, query_points)
+    data, query_points = check('data[M,D]:real query_points[Q,D]:real', data, query_points)
     distances = jax.vmap(jax.vmap(metric, (None, 0)), (0, None))(query_points, data)
     nearest, indices = jax.lax.top_k(-distances, min(num_neighbors, len(data)))
     return KNNQueryResult(data[indices], indices, nearest)
@@ -117,7 +117,7 @@ def episodic_memory_intrinsic_rewards(
         >>> print(jnp.round(rewards, 2), state.next_memory_index)
         [  1.   123.68] 2
     """
-    [embeddings] = check('embeddings[B,D]', embeddings)
+    [embeddings] = check('embeddings[B,D]:real', embeddings)
     if intrinsic_reward_state is None:
         is_empty = jnp.arange(max_memory_size)[:, None] >= num_neighbors
         memory = jnp.broadcast_to(

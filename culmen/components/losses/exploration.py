@@ -82,7 +82,7 @@ def add_dirichlet_noise(
         >>> print(jnp.sum(noisy, axis=1), bool(jnp.all(noisy >= .75 * prior)))
         [1.] True
     """
-    prior, dirichlet_alpha = check('prior[B,N] dirichlet_alpha[]:real', prior, dirichlet_alpha)
+    prior, dirichlet_alpha = check('prior[B,N]:real dirichlet_alpha[]:real', prior, dirichlet_alpha)
     batch_size, num_actions = prior.shape
     alphas = jnp.broadcast_to(dirichlet_alpha, (num_actions,)).astype(prior.dtype)
     noise = jax.random.dirichlet(key, alphas, (batch_size,), prior.dtype)

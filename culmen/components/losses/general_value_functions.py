@@ -27,7 +27,7 @@ def pixel_control_rewards(observations: Array, cell_size: int) -> Array:
         >>> print(pixel_control_rewards(pictures, 2))
         [[[1. 3.]]]
     """
-    [observations] = check('observations[T+1,H,W,C]', observations)
+    [observations] = check('observations[T+1,H,W,C]:real', observations)
     _, height, width, channels = observations.shape
     if height % cell_size or width % cell_size:
         raise ValueError(
@@ -63,7 +63,7 @@ def feature_control_rewards(
         >>> print(feature_control_rewards(jnp.array([[1., 5.], [4., 2.]])))
         [[3. 3.]]
     """
-    [features] = check('features[T+1,D]', features)
+    [features] = check('features[T+1,D]:real', features)
     before, after = features[:-1], features[1:]
     if cumulant_type == 'feature':
         return after
@@ -117,7 +117,7 @@ def pixel_control_loss(
         [[[2.]]]
     """
     observations, actions, action_values, discount_factor = check(
-        'observations[T+1,H,W,C]:real actions[T]:int action_values[T+1,I,J,A] discount_factor[T?]',
+        'observations[T+1,H,W,C]:real actions[T]:int action_values[T+1,I,J,A] discount_factor[T?]:real',
         observations,
         actions,
         action_values,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import Numeric
 from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 from culmen.components.losses._common import stop_gradient_if
 from culmen.components.losses.base import AllSum
 
@@ -107,7 +108,8 @@ def mpo_loss(
         >>> print(jnp.round(loss, 4))  # .75 + .5 + log 2 + .5
         [2.4431]
     """
-    sample_log_probs, sample_q_values = check_floats(
+    [sample_log_probs] = check_floats(sample_log_probs=sample_log_probs)
+    sample_log_probs, sample_q_values = check_numbers(
         sample_log_probs=sample_log_probs, sample_q_values=sample_q_values
     )
     if sample_log_probs.shape != sample_q_values.shape:
@@ -159,7 +161,7 @@ def mpo_compute_weights_and_temperature_loss(
         >>> print(jnp.round(loss, 4), jnp.round(weights, 4))  # .5 + log 2
         1.1931 [0.25 0.75]
     """
-    [sample_q_values] = check_floats(sample_q_values=sample_q_values)
+    [sample_q_values] = check_numbers(sample_q_values=sample_q_values)
     if not -sample_q_values.ndim <= sample_axis < sample_q_values.ndim:
         raise ValueError(
             f'sample_axis must be an axis of sample_q_values, of rank '
@@ -312,7 +314,8 @@ def vmpo_loss(
         >>> print(jnp.round(outputs.normalized_weights, 4), jnp.round(outputs.policy_loss, 4))
         [0.25 0.75] [0.5 1.5]
     """
-    sample_log_probs, advantages = check_floats(
+    [sample_log_probs] = check_floats(sample_log_probs=sample_log_probs)
+    sample_log_probs, advantages = check_numbers(
         sample_log_probs=sample_log_probs, advantages=advantages
     )
     ones = jnp.ones_like(sample_log_probs)
@@ -382,7 +385,7 @@ def vmpo_compute_weights_and_temperature_loss(
         >>> print(weights, count)
         [0.  0.  0.5 0.5] 2.0
     """
-    advantages, restarting_weights, importance_weights = check_floats(
+    advantages, restarting_weights, importance_weights = check_numbers(
         advantages=advantages,
         restarting_weights=restarting_weights,
         importance_weights=importance_weights,

@@ -60,7 +60,7 @@ def lambda_returns(
         [3.25 4.5  5.  ]
     """
     r_t, discount_t, v_t, lambda_ = check(
-        'r_t[T] discount_t[T] v_t[T] lambda_[T?]:real', r_t, discount_t, v_t, lambda_
+        'r_t[T]:real discount_t[T]:real v_t[T] lambda_[T?]:real', r_t, discount_t, v_t, lambda_
     )
     valid = as_mask(mask, sequence_lengths, len(r_t))
     r_t, discount_t, v_t = zero_masked(valid, r_t, discount_t, v_t)
@@ -117,7 +117,7 @@ def n_step_bootstrapped_returns(
         [3.5 1.5 2.5 3. ]
     """
     r_t, discount_t, v_t, lambda_t = check(
-        'r_t[T] discount_t[T] v_t[T] lambda_t[T?]:real', r_t, discount_t, v_t, lambda_t
+        'r_t[T]:real discount_t[T]:real v_t[T] lambda_t[T?]:real', r_t, discount_t, v_t, lambda_t
     )
     if n < 1:
         raise ValueError(f'n must be at least 1, got {n}')
@@ -165,7 +165,7 @@ def discounted_returns(
         >>> print(discounted_returns(jnp.array([1., 2.]), jnp.array([.5, .5]), 4.))
         [3. 4.]
     """
-    r_t, discount_t, v_t = check('r_t[T] discount_t[T] v_t[T?]', r_t, discount_t, v_t)
+    r_t, discount_t, v_t = check('r_t[T]:real discount_t[T]:real v_t[T?]', r_t, discount_t, v_t)
     return lambda_returns(
         r_t,
         discount_t,
@@ -216,7 +216,11 @@ def importance_corrected_td_errors(
         [3. 2.]
     """
     r_t, discount_t, rho_tm1, lambda_ = check(
-        'r_t[T] discount_t[T] rho_tm1[T] lambda_[T?]:real', r_t, discount_t, rho_tm1, lambda_
+        'r_t[T]:real discount_t[T]:real rho_tm1[T]:real lambda_[T?]:real',
+        r_t,
+        discount_t,
+        rho_tm1,
+        lambda_,
     )
     v_tm1, v_t = _before_and_after(values, v_tm1, v_t, len(r_t))
     valid = as_mask(mask, sequence_lengths, len(r_t))
@@ -264,7 +268,7 @@ def truncated_generalized_advantage_estimation(
         [4.5 3. ]
     """
     r_t, discount_t, lambda_ = check(
-        'r_t[T] discount_t[T] lambda_[T?]:real', r_t, discount_t, lambda_
+        'r_t[T]:real discount_t[T]:real lambda_[T?]:real', r_t, discount_t, lambda_
     )
     v_tm1, v_t = _before_and_after(values, v_tm1, v_t, len(r_t))
     valid = as_mask(mask, sequence_lengths, len(r_t))
@@ -317,7 +321,7 @@ def general_off_policy_returns_from_action_values(
         [3.75 4.5 ]
     """
     q_t, a_t, r_t, discount_t, c_t, pi_t = check(
-        'q_t[K,A] a_t[K]:int r_t[K] discount_t[K] c_t[K] pi_t[K,A]',
+        'q_t[K,A] a_t[K]:int r_t[K]:real discount_t[K]:real c_t[K]:real pi_t[K,A]:real',
         q_t,
         a_t,
         r_t,
@@ -375,7 +379,12 @@ def general_off_policy_returns_from_q_and_v(
         [3.75 4.5 ]
     """
     v_t, r_t, discount_t, q_t, c_t = check(
-        'v_t[K] r_t[K] discount_t[K] q_t[K-1] c_t[K-1]', v_t, r_t, discount_t, q_t, c_t
+        'v_t[K] r_t[K]:real discount_t[K]:real q_t[K-1] c_t[K-1]:real',
+        v_t,
+        r_t,
+        discount_t,
+        q_t,
+        c_t,
     )
     nothing = jnp.zeros_like(v_t[:1])  # The last step has no next action to trace.
     q_t, c_t = jnp.concatenate([q_t, nothing]), jnp.concatenate([c_t, nothing])

@@ -295,7 +295,7 @@ def transformed_q_lambda(
         [1.3862944]
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, lambda_ = check(
-        'q_tm1[T,A] a_tm1[T]:int r_t[T] discount_t[T] q_t[T,A] lambda_[T?]:real',
+        'q_tm1[T,A] a_tm1[T]:int r_t[T]:real discount_t[T]:real q_t[T,A]:real lambda_[T?]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -344,7 +344,8 @@ def transformed_retrace(
         [1.3862944]
     """
     q_tm1, q_t, a_tm1, a_t, r_t, discount_t, pi_t, mu_t, lambda_ = check(
-        'q_tm1[T,A] q_t[T,A] a_tm1[T]:int a_t[T]:int r_t[T] discount_t[T] pi_t[T,A] mu_t[T] '
+        'q_tm1[T,A] q_t[T,A]:real a_tm1[T]:int a_t[T]:int r_t[T]:real '
+        'discount_t[T]:real pi_t[T,A]:real mu_t[T]:real '
         'lambda_[T?]:real',
         q_tm1,
         q_t,
@@ -402,7 +403,7 @@ def transformed_n_step_q_learning(
         [1.3862944]
     """
     q_tm1, a_tm1, target_q_t, a_t, r_t, discount_t = check(
-        'q_tm1[T,A] a_tm1[T]:int target_q_t[T,A] a_t[T]:int r_t[T] discount_t[T]',
+        'q_tm1[T,A] a_tm1[T]:int target_q_t[T,A]:real a_t[T]:int r_t[T]:real discount_t[T]:real',
         q_tm1,
         a_tm1,
         target_q_t,

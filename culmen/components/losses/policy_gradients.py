@@ -56,7 +56,7 @@ def policy_gradient_loss(
         0.3465736
     """
     logits_t, a_t, adv_t, w_t = check(
-        'logits_t[T,A] a_t[T]:int adv_t[T] w_t[T]', logits_t, a_t, adv_t, w_t
+        'logits_t[T,A] a_t[T]:int adv_t[T]:real w_t[T]:real', logits_t, a_t, adv_t, w_t
     )
     log_pi = batched_index(jax.nn.log_softmax(logits_t), a_t)
     adv_t = stop_gradient_if(use_stop_gradient, adv_t)
@@ -83,7 +83,7 @@ def entropy_loss(
         >>> print(entropy_loss(jnp.zeros((2, 2)), jnp.ones(2)))
         -0.6931472
     """
-    logits_t, w_t = check('logits_t[T,A] w_t[T]', logits_t, w_t)
+    logits_t, w_t = check('logits_t[T,A] w_t[T]:real', logits_t, w_t)
     return _mean(-categorical_entropy(logits_t), w_t, normalise_by_weights, mask)
 
 
@@ -112,7 +112,7 @@ def dpg_loss(
         >>> print(dpg_loss(jnp.zeros(2), jnp.array([3., 4.]), dqda_clipping=2.5))
         [1.125 2.   ]
     """
-    a_t, dqda_t = check('a_t[D] dqda_t[D]', a_t, dqda_t)
+    a_t, dqda_t = check('a_t[D] dqda_t[D]:real', a_t, dqda_t)
     if dqda_clipping is not None:
         square = jnp.sum(jnp.square(dqda_t))
         too_long = square > jnp.square(dqda_clipping)
@@ -243,7 +243,7 @@ def clipped_surrogate_pg_loss(
         -0.85
     """
     prob_ratios_t, adv_t, epsilon = check(
-        'prob_ratios_t[T] adv_t[T] epsilon[]:real', prob_ratios_t, adv_t, epsilon
+        'prob_ratios_t[T] adv_t[T]:real epsilon[]:real', prob_ratios_t, adv_t, epsilon
     )
     adv_t = stop_gradient_if(use_stop_gradient, adv_t)
     clipped = jnp.clip(prob_ratios_t, 1 - epsilon, 1 + epsilon)
@@ -363,7 +363,7 @@ def _advantages(
     logits_t: Array, q_t: Array, use_stop_gradient: Array | bool
 ) -> tuple[Array, Array]:
     """The policy [T, A] and the advantages of all actions over it."""
-    logits_t, q_t = check('logits_t[T,A] q_t[T,A]', logits_t, q_t)
+    logits_t, q_t = check('logits_t[T,A] q_t[T,A]:real', logits_t, q_t)
     policy = jax.nn.softmax(logits_t)
     q_t = stop_gradient_if(use_stop_gradient, q_t)
     return policy, q_t - jnp.sum(policy * q_t, axis=-1, keepdims=True)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import Numeric
-from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 from culmen.components.losses.base import batched_index
 from culmen.components.losses.base import one_hot
 
@@ -62,7 +62,7 @@ def normalize(state: PopArtState, unnormalized: Array, indices: Array) -> Array:
         >>> print(normalize(state, jnp.array([5.]), jnp.array([0])))
         [2.]
     """
-    [unnormalized] = check_floats(unnormalized=unnormalized)
+    [unnormalized] = check_numbers(unnormalized=unnormalized)
     indices = _check_indices(indices, 'unnormalized', unnormalized.shape)
     return (unnormalized - state.shift[indices]) / state.scale[indices]
 
@@ -82,7 +82,7 @@ def unnormalize(state: PopArtState, normalized: Array, indices: Array) -> Array:
         >>> print(unnormalize(state, jnp.array([2.]), jnp.array([0])))
         [5.]
     """
-    [normalized] = check_floats(normalized=normalized)
+    [normalized] = check_numbers(normalized=normalized)
     indices = _check_indices(indices, 'normalized', normalized.shape)
     return state.scale[indices] * normalized + state.shift[indices]
 
@@ -102,7 +102,7 @@ def unnormalize_linear(state: PopArtState, inputs: Array, indices: Array) -> Pop
         >>> print(unnormalize_linear(state, jnp.array([[3., 4.]]), jnp.array([0])).unnormalized)
         [7.]
     """
-    [inputs] = check_floats(inputs=inputs)
+    [inputs] = check_numbers(inputs=inputs)
     normalized = batched_index(inputs, indices)
     return PopArtOutput(normalized, unnormalize(state, normalized, indices))
 
@@ -140,7 +140,7 @@ def art(
         >>> print(art(state, jnp.array([3.]), jnp.array([0]), .5, 1e-4, 1e6).second_moment)
         [5.]
     """
-    [targets] = check_floats(targets=targets)
+    [targets] = check_numbers(targets=targets)
     indices = _check_indices(indices, 'targets', targets.shape)
 
     def moved(statistic: Array, observed: Array) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import Numeric
 from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 
 
 def l2_loss(predictions: Array, targets: Array | None = None) -> Array:
@@ -128,7 +129,8 @@ def log_loss(predictions: Array, targets: Array) -> Array:
 
 
 def _pair(predictions: Array, targets: Array) -> list[Array]:
-    predictions, targets = check_floats(predictions=predictions, targets=targets)
+    [predictions] = check_floats(predictions=predictions)
+    predictions, targets = check_numbers(predictions=predictions, targets=targets)
     if targets.shape != predictions.shape:
         raise ValueError(
             f'targets must have the shape of predictions, {predictions.shape}, '

@@ -65,7 +65,8 @@ def retrace(
         [ 0.875 -0.75 ]
     """
     q_tm1, q_t, a_tm1, a_t, r_t, discount_t, pi_t, mu_t, lambda_ = check(
-        'q_tm1[T,A] q_t[T,A] a_tm1[T]:int a_t[T]:int r_t[T] discount_t[T] pi_t[T,A] mu_t[T] '
+        'q_tm1[T,A] q_t[T,A]:real a_tm1[T]:int a_t[T]:int r_t[T]:real '
+        'discount_t[T]:real pi_t[T,A]:real mu_t[T]:real '
         'lambda_[T?]:real',
         q_tm1,
         q_t,
@@ -129,7 +130,8 @@ def retrace_continuous(
         [2.5 4.5]
     """
     q_tm1, q_t, v_t, r_t, discount_t, log_rhos, lambda_ = check(
-        'q_tm1[K] q_t[K-1] v_t[K] r_t[K] discount_t[K] log_rhos[K-1] lambda_[K-1?]:real',
+        'q_tm1[K] q_t[K-1]:real v_t[K]:real r_t[K]:real discount_t[K]:real '
+        'log_rhos[K-1] lambda_[K-1?]:real',
         q_tm1,
         q_t,
         v_t,
@@ -206,7 +208,7 @@ def retrace_from_importance_weights(
         [3.75 4.5 ] [2.5 2.5]
     """
     log_rhos, discounts, rewards, q_values, values, bootstrap_value, lambda_ = check(
-        'log_rhos[T] discounts[T] rewards[T] q_values[T] values[T] bootstrap_value[] '
+        'log_rhos[T] discounts[T]:real rewards[T]:real q_values[T] values[T] bootstrap_value[] '
         'lambda_[T?]:real',
         log_rhos,
         discounts,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from culmen.components.losses._common import Array
 from culmen.components.losses._common import Numeric
 from culmen.components.losses._common import check_floats
+from culmen.components.losses._common import check_numbers
 
 
 def identity(x: Array) -> Array:
@@ -31,12 +32,12 @@ def sigmoid(x: Numeric) -> Array:
     Args:
         x: [...] numbers.
     Returns: [...] numbers in (0, 1).
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Example:
         >>> print(sigmoid(jnp.array([0., jnp.inf])))
         [0.5 1. ]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return jax.nn.sigmoid(x)
 
 
@@ -46,12 +47,12 @@ def logit(x: Numeric) -> Array:
     Args:
         x: [...] numbers in (0, 1).
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Example:
         >>> print(logit(jnp.array([.5, .75])))
         [0.        1.0986123]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return jnp.log(x) - jnp.log1p(-x)
 
 
@@ -61,13 +62,13 @@ def signed_logp1(x: Numeric) -> Array:
     Args:
         x: [...] numbers.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Reference: van Hasselt et al., General Non-linear Bellman Equations, 2019, arXiv 1907.03687.
     Example:
         >>> print(signed_logp1(jnp.array([-1., 0., 1.])))
         [-0.6931472  0.         0.6931472]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return _odd(jnp.log1p, x)
 
 
@@ -77,13 +78,13 @@ def signed_expm1(x: Numeric) -> Array:
     Args:
         x: [...] numbers.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Reference: van Hasselt et al., General Non-linear Bellman Equations, 2019, arXiv 1907.03687.
     Example:
         >>> print(signed_expm1(signed_logp1(jnp.array([-3., 0., 5.]))))
         [-3.  0.  5.]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return _odd(jnp.expm1, x)
 
 
@@ -94,13 +95,13 @@ def signed_hyperbolic(x: Numeric, eps: Numeric = 1e-3) -> Array:
         x: [...] numbers.
         eps: scalar; above 0 it keeps the inverse Lipschitz.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Reference: Pohlen et al., Observe and Look Further, 2018, arXiv 1805.11593, prop. A.2.
     Example:
         >>> print(signed_hyperbolic(jnp.array([-3., 0., 8.]), 0.))
         [-1.  0.  2.]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return _odd(lambda size: jnp.sqrt(size + 1) - 1, x) + eps * x
 
 
@@ -116,13 +117,13 @@ def signed_parabolic(x: Numeric, eps: Numeric = 1e-3) -> Array:
         x: [...] numbers.
         eps: scalar ≥ 0, that of the transform it inverts.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Reference: Pohlen et al., Observe and Look Further, 2018, arXiv 1805.11593, prop. A.2.
     Example:
         >>> print(signed_parabolic(jnp.array([-1., 0., 2.]), 0.))
         [-3.  0.  8.]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     slope = 1 + 2 * eps
 
     def square(size: Array) -> Array:
@@ -139,12 +140,12 @@ def hyperbolic_sin(x: Numeric) -> Array:
     Args:
         x: [...] numbers.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Example:
         >>> print(hyperbolic_sin(jnp.array([0., 1.])))
         [0.        1.1752012]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return jnp.sinh(x)
 
 
@@ -154,12 +155,12 @@ def hyperbolic_arcsin(x: Numeric) -> Array:
     Args:
         x: [...] numbers.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Example:
         >>> print(hyperbolic_arcsin(hyperbolic_sin(jnp.array([-2., 0.]))))
         [-2.  0.]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     return jnp.arcsinh(x)
 
 
@@ -170,13 +171,13 @@ def power(x: Numeric, p: Numeric) -> Array:
         x: [...] numbers.
         p: scalar > 0; 1 yields the identity, 1/2 a square root; towards 0 it flattens.
     Returns: [...] numbers.
-    Raises: ValueError if x is not of floats.
+    Raises: ValueError if x is not of numbers.
     Reference: van Hasselt et al., General Non-linear Bellman Equations, 2019, arXiv 1907.03687.
     Example:
         >>> print(power(jnp.array([-2., 3.]), 1.))
         [-2.  3.]
     """
-    [x] = check_floats(x=x)
+    [x] = check_numbers(x=x)
     root = jnp.sqrt(p)
     return _odd(lambda size: (jnp.power(size / root + 1, p) - 1) / root, x)
 
@@ -193,14 +194,14 @@ def transform_to_2hot(
         min_value, max_value: scalars, the places of the first and the last bin.
         num_bins: number K ≥ 2 of bins.
     Returns: [..., K] probabilities.
-    Raises: ValueError if scalar is not of floats.
+    Raises: ValueError if scalar is not of numbers.
     Reference: Schrittwieser et al., MuZero, 2019, arXiv 1911.08265, appendix F.
     Example:
         >>> print(transform_to_2hot(jnp.array([.25, 9.]), 0., 2., 3))
         [[0.75 0.25 0.  ]
          [0.   0.   1.  ]]
     """
-    [scalar] = check_floats(scalar=scalar)
+    [scalar] = check_numbers(scalar=scalar)
     place = (jnp.clip(scalar, min_value, max_value) - min_value) / (max_value - min_value)
     return _share(jnp.expand_dims(place * (num_bins - 1), -1), num_bins)
 
@@ -239,7 +240,7 @@ def transform_to_2hot_nonlinear(scalar: Numeric, bins: Array) -> Array:
         >>> print(transform_to_2hot_nonlinear(jnp.array([2.]), jnp.array([0., 1., 5.])))
         [[0.   0.75 0.25]]
     """
-    scalar, bins = check_floats(scalar=scalar, bins=bins)
+    scalar, bins = check_numbers(scalar=scalar, bins=bins)
     if bins.ndim != 1:
         raise ValueError(f'bins must have rank 1 ([K]), got shape {bins.shape}')
     # Interpolates the number of the bin, which stands where the bin does.
@@ -262,7 +263,7 @@ def transform_from_2hot_nonlinear(probs: Array, bins: Array) -> Array:
         ...     jnp.array([[0., .75, .25]]), jnp.array([0., 1., 5.])))
         [2.]
     """
-    probs, bins = check_floats(probs=probs, bins=bins)
+    [probs], [bins] = check_floats(probs=probs), check_numbers(bins=bins)
     if probs.shape[-1:] != bins.shape:
         raise ValueError(
             f'probs must have shape [..., K] with K = {bins.shape[0]}, got shape {probs.shape}'

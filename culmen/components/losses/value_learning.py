@@ -47,7 +47,7 @@ def td_learning(
         3.0
     """
     v_tm1, r_t, discount_t, v_t = check(
-        'v_tm1[] r_t[] discount_t[] v_t[]', v_tm1, r_t, discount_t, v_t
+        'v_tm1[] r_t[]:real discount_t[]:real v_t[]:real', v_tm1, r_t, discount_t, v_t
     )
     return stop_gradient_if(stop_target_gradients, r_t + discount_t * v_t) - v_tm1
 
@@ -84,7 +84,7 @@ def td_lambda(
         [1.25 0.5 ]
     """
     v_tm1, r_t, discount_t, v_t, lambda_ = check(
-        'v_tm1[T] r_t[T] discount_t[T] v_t[T] lambda_[T?]:real',
+        'v_tm1[T] r_t[T]:real discount_t[T]:real v_t[T]:real lambda_[T?]:real',
         v_tm1,
         r_t,
         discount_t,
@@ -123,7 +123,7 @@ def sarsa(
         3.0
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, a_t = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t[A] a_t[]:int',
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t[A]:real a_t[]:int',
         q_tm1,
         a_tm1,
         r_t,
@@ -166,7 +166,7 @@ def expected_sarsa(
         2.5
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, probs_a_t = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t[A] probs_a_t[A]',
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t[A]:real probs_a_t[A]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -214,7 +214,8 @@ def sarsa_lambda(
         [ 1.5 -1. ]
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, a_t, lambda_ = check(
-        'q_tm1[T,A] a_tm1[T]:int r_t[T] discount_t[T] q_t[T,A] a_t[T]:int lambda_[T?]:real',
+        'q_tm1[T,A] a_tm1[T]:int r_t[T]:real discount_t[T]:real q_t[T,A]:real '
+        'a_t[T]:int lambda_[T?]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -261,7 +262,12 @@ def q_learning(
         3.0
     """
     q_tm1, a_tm1, r_t, discount_t, q_t = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t[A]', q_tm1, a_tm1, r_t, discount_t, q_t
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t[A]:real',
+        q_tm1,
+        a_tm1,
+        r_t,
+        discount_t,
+        q_t,
     )
     target = r_t + discount_t * _best(q_t)
     return stop_gradient_if(stop_target_gradients, target) - batched_index(q_tm1, a_tm1)
@@ -300,7 +306,7 @@ def double_q_learning(
         2.0
     """
     q_tm1, a_tm1, r_t, discount_t, q_t_value, q_t_selector = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t_value[A] q_t_selector[A]',
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t_value[A]:real q_t_selector[A]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -342,7 +348,7 @@ def persistent_q_learning(
         2.5
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, action_gap_scale = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t[A] action_gap_scale[]:real',
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t[A]:real action_gap_scale[]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -384,7 +390,12 @@ def qv_learning(
         1.0
     """
     q_tm1, a_tm1, r_t, discount_t, v_t = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] v_t[]', q_tm1, a_tm1, r_t, discount_t, v_t
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real v_t[]:real',
+        q_tm1,
+        a_tm1,
+        r_t,
+        discount_t,
+        v_t,
     )
     target = r_t + discount_t * v_t
     return stop_gradient_if(stop_target_gradients, target) - batched_index(q_tm1, a_tm1)
@@ -415,7 +426,7 @@ def qv_max(
         3.0
     """
     v_tm1, r_t, discount_t, q_t = check(
-        'v_tm1[] r_t[] discount_t[] q_t[A]', v_tm1, r_t, discount_t, q_t
+        'v_tm1[] r_t[]:real discount_t[]:real q_t[A]:real', v_tm1, r_t, discount_t, q_t
     )
     return stop_gradient_if(stop_target_gradients, r_t + discount_t * _best(q_t)) - v_tm1
 
@@ -457,7 +468,7 @@ def q_lambda(
         [ 1.25 -0.5 ]
     """
     q_tm1, a_tm1, r_t, discount_t, q_t, lambda_ = check(
-        'q_tm1[T,A] a_tm1[T]:int r_t[T] discount_t[T] q_t[T,A] lambda_[T?]:real',
+        'q_tm1[T,A] a_tm1[T]:int r_t[T]:real discount_t[T]:real q_t[T,A]:real lambda_[T?]:real',
         q_tm1,
         a_tm1,
         r_t,
@@ -513,7 +524,8 @@ def munchausen_q_learning(
         0.7227411
     """
     (q_tm1, a_tm1, r_t, discount_t, q_t, target_q_tm1, temperature, log_policy_clip, alpha) = check(
-        'q_tm1[A] a_tm1[]:int r_t[] discount_t[] q_t[A] target_q_tm1[A] temperature[]:real '
+        'q_tm1[A] a_tm1[]:int r_t[]:real discount_t[]:real q_t[A]:real '
+        'target_q_tm1[A]:real temperature[]:real '
         'log_policy_clip[]:real alpha[]:real',
         q_tm1,
         a_tm1,
@@ -554,7 +566,7 @@ def munchausen_bonus(
         -0.6931472
     """
     target_q_tm1, a_tm1, temperature, log_policy_clip = check(
-        'target_q_tm1[A] a_tm1[]:int temperature[]:real log_policy_clip[]:real',
+        'target_q_tm1[A]:real a_tm1[]:int temperature[]:real log_policy_clip[]:real',
         target_q_tm1,
         a_tm1,
         temperature,

@@ -27,7 +27,7 @@ from culmen.components.losses._common import zero_masked
 from culmen.components.losses._recurrence import solve_backwards
 from culmen.components.losses.base import batched_index
 
-_SEQUENCE = 'v_tm1[T] v_t[T] r_t[T] discount_t[T] rho_tm1[T] lambda_[T?]:real'
+_SEQUENCE = 'v_tm1[T] v_t[T]:real r_t[T]:real discount_t[T]:real rho_tm1[T]:real lambda_[T?]:real'
 
 
 class VTraceOutput(NamedTuple):
@@ -296,7 +296,7 @@ def vtrace_from_importance_weights(
         [1. 1.]
     """
     log_rhos, discounts, rewards, values, bootstrap_value = check(
-        'log_rhos[T] discounts[T] rewards[T] values[T] bootstrap_value[]',
+        'log_rhos[T] discounts[T]:real rewards[T]:real values[T] bootstrap_value[]',
         log_rhos,
         discounts,
         rewards,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.core.errors import SettingError
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import allowed_actions
 from culmen.core.types import Nest
@@ -21,7 +22,7 @@ def uniform_actions(agent: str, spec: EnvironmentSpec, observation: Nest, keys: 
         observation: [B, ...], whose `legal_actions` mask a lone discrete action.
         keys: one a lane [B].
     Returns: leaves [B, ...], int32 or float32.
-    Raises: ValueError that names the agent, for a leaf without finite bounds.
+    Raises: SettingError that names the agent, for a leaf without finite bounds.
     """
     leaves, structure = jax.tree_util.tree_flatten(spec.action)
     allowed = allowed_actions(observation) if len(leaves) == 1 else None
@@ -41,7 +42,7 @@ def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
         return jnp.argmax(chances, axis=-1).astype(jnp.int32)
     low, high = getattr(leaf, 'minimum', -np.inf), getattr(leaf, 'maximum', np.inf)
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-        raise ValueError(f'{agent} needs actions within finite bounds, got {leaf!r}.')
+        raise SettingError(f'{agent} needs actions within finite bounds, got {leaf!r}.')
     if np.issubdtype(leaf.dtype, np.floating):
         with np.errstate(over='ignore'):
             low, high = (
@@ -49,15 +50,15 @@ def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
             )
             width = high - low
         if not np.all(np.isfinite(low) & np.isfinite(high)):
-            raise ValueError(
+            raise SettingError(
                 f'{agent} computes in float32, which can not hold the bounds of {leaf!r}.'
             )
         shares = jax.vmap(lambda key: jax.random.uniform(key, leaf.shape))(keys)
         if np.all(np.isfinite(width)):
-            drawn = low[None] + shares * width[None]
+            drawn = jnp.asarray(low[None] + shares * width[None])
         else:
-            drawn = (1 - shares) * low[None] + shares * high[None]
+            drawn = jnp.asarray((1 - shares) * low[None] + shares * high[None])
         return jnp.clip(drawn, low[None], high[None])
     if np.any(np.asarray(high, np.int64) >= np.iinfo(np.int32).max):
-        raise ValueError(f'{agent} draws actions below {np.iinfo(np.int32).max}, got {leaf!r}.')
+        raise SettingError(f'{agent} draws actions below {np.iinfo(np.int32).max}, got {leaf!r}.')
     return jax.vmap(lambda key: jax.random.randint(key, leaf.shape, low, high + 1))(keys)

@@ -18,6 +18,7 @@ from dm_env import specs as dm_env_specs
 from numpy.typing import NDArray
 
 from culmen.components.packing import Packed
+from culmen.components.paths import expanded
 from culmen.components.replay.items import may_be_short
 from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.recorder import leaf_data
@@ -138,7 +139,7 @@ class _OneDataset:
         self._place = (seed, zlib.crc32(name.encode()))
         if isinstance(dataset.source, str):
             where = f'Dataset.source {dataset.source}'
-            rows, streams = _read_folder(where, Path(dataset.source), spec, action, extras)
+            rows, streams = _read_folder(where, expanded(dataset.source), spec, action, extras)
         else:
             where = f'Dataset.source {getattr(dataset.source, "__qualname__", dataset.source)}'
             rows, streams = _read_callable(where, dataset.source(), spec, action, extras)

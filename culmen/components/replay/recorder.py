@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.paths import check_writable
+from culmen.components.paths import expanded
 from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Rows
@@ -89,7 +91,7 @@ class Recorder:
             run: names the run, for `check_recording`; goes into spec.json.
             rows_of_a_shard: of a full file.
         """
-        self._directory = Path(directory)
+        self._directory = expanded(directory)
         self._rows = Rows(spec, action, extras, num_lanes, rows_of_a_shard)
         self._written = 0  # the first tick that is not on the disk
         self._begun = False
@@ -202,7 +204,7 @@ def check_recording(
         resumed: whether the run has a checkpoint to go on from.
     Raises: ValueError that names the folder and what it holds.
     """
-    folder = Path(directory)
+    folder = expanded(directory)
     if (folder / SPEC).exists():
         if read_spec(folder)['run'] != json.loads(json.dumps(run)):
             raise ValueError(f'{folder} holds the recording of another run; choose another folder.')
@@ -210,6 +212,7 @@ def check_recording(
         raise ValueError(f'a recording needs a new or empty folder, or its own, got {folder}.')
     elif resumed:
         raise ValueError(f'{folder} can not record this run: it was begun without a recording.')
+    check_writable('recording', folder)
 
 
 def read_spec(directory: Path) -> dict[str, Any]:

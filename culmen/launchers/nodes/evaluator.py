@@ -6,6 +6,7 @@ from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
+from culmen.launchers.building import build_agent
 from culmen.launchers.building import evaluation_factory
 from culmen.launchers.building import prepare_jax
 from culmen.launchers.remote import Remote
@@ -31,7 +32,7 @@ class EvaluatorNode:
         learner: Remote,
     ) -> None:
         """Args: experiment: what is run; spec: of its environments; stop: ends `run`; the others."""
-        parts = experiment.agent.build(spec)
+        parts = build_agent(experiment.agent, spec)
         prepare_jax(parts)
         self._stop = stop
         self._counter = counter

@@ -22,7 +22,6 @@ from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
-from culmen.components.loggers import COLUMNS
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
 from culmen.core.experience import Dataset
@@ -33,6 +32,7 @@ from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Lanes
 from culmen.core.types import Params
+from culmen.launchers.building import build_agent
 from culmen.launchers.building import prepare
 from culmen.launchers.nodes.counter import FINISHED
 from culmen.launchers.nodes.counter import STOPPED
@@ -41,6 +41,7 @@ from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Stop
 from culmen.launchers.training import LEARNER_LOG_PERIOD
 from culmen.launchers.training import later_or
+from culmen.launchers.training import learner_columns
 from culmen.launchers.training import next_multiple
 
 _SYNC_SECONDS = 0.02  # between reports to the counter
@@ -83,7 +84,7 @@ class LearnerNode:
         self._stop = stop
         self._counter = counter
         self._replay = replay
-        parts = experiment.agent.build(spec)
+        parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
         action, extras = prepare(parts, spec, lanes)
         self._reader = reverb_replay.ReverbReader(
@@ -128,10 +129,11 @@ class LearnerNode:
         self._next_number = 0
         self._no_more = False
         self._outcome = STOPPED
-        columns = self._learner.metric_names(
-            sample_spec(parts.experience, spec, action, extras, num_lanes)
+        self._columns = learner_columns(
+            self._learner.metric_names(
+                sample_spec(parts.experience, spec, action, extras, num_lanes)
+            )
         )
-        self._columns = (*COLUMNS['learner'], *(n for n in columns if n not in COLUMNS['learner']))
         if restore is not None:
             self._set_state(self._checkpointer.read(restore).state)
         self._counter.open_logs(self._columns)

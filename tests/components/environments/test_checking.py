@@ -154,6 +154,13 @@ def test_a_fault_is_found(fault):
     assert fault.__name__ in str(caught.value)
 
 
+@pytest.mark.parametrize('dtype', [np.complex64, object, 'U3'])
+def test_a_spec_of_no_numbers_is_found(dtype):
+    fault = Counter(observation_spec=specs.Array((2,), dtype, 'observation'))
+    with pytest.raises(ValueError, match='observation: its spec has dtype .*; bools, integers and'):
+        environments.check_environment(fault)
+
+
 def test_all_faults_are_told_at_once_and_each_once():
     class Several(NanReward, RewardAtFirst):
         pass

@@ -67,6 +67,24 @@ def test_what_does_not_fit_the_spec_is_named():
         functional.Functional(two, begin, count(2)._advance)
 
 
+def test_a_typed_key_in_a_state_is_refused_by_leaf():
+    def advance(key, state, action):
+        return {'n': 0, 'key': key}, functional.Outcome(0, 0.0, False)
+
+    with pytest.raises(ValueError, match='^state/key must be a plain array, got a typed PRNG key'):
+        functional.Functional(SPEC, lambda key: ({'n': 0, 'key': key}, 0), advance)
+
+    class Bare:  # not of the two functions of an episode
+        def spec(self):
+            return SPEC
+
+        def reset(self, key):
+            return {'key': key}, count(2).reset(key)[1]
+
+    with pytest.raises(ValueError, match='^state/key must be a plain array'):
+        functional.DmEnvironment(Bare(), 0)
+
+
 def test_only_what_has_a_picture_is_drawn():
     assert environments.render(environments.make('jax/catch', 0)).shape == (320, 160, 3)
     with pytest.raises(ValueError, match='has no render function'):

@@ -245,8 +245,32 @@ def differences(
     return gradients
 
 
+# Arguments that are data, which may be whole numbers: no gradient flows to them.
+DATA = {
+    *('r_t', 'discount_t', 'rewards', 'discounts', 'pcontinues', 'w_t', 'adv_t', 'rho_tm1', 'c_t'),
+    *('target_q_t', 'target_q_tm1', 'pi_t', 'mu_t', 'probs_a_t', 'lambda_', 'lambda_t', 'targets'),
+    *('v_atoms_tm1', 'v_atoms_t', 'q_atoms_tm1', 'q_atoms_t', 'z_p', 'z_q', 'dist_target'),
+}
+
+
+def takes_integers(case: Case, sizes: dict[str, int]) -> None:
+    """Where an argument is data: the same as of floats."""
+    args = [jnp.asarray(x) for x in some_inputs(case, sizes)]
+    data = [a.name in DATA and a.kind != 'mask' for a in arguments(case)]
+    floats = [jnp.round(2 * x) if is_data else x for x, is_data in zip(args, data)]
+    whole = [x.astype(int) if is_data else x for x, is_data in zip(floats, data)]
+    given, expected = (
+        [np.asarray(x) for x in jax.tree_util.tree_leaves(call(case, *each))]
+        for each in (whole, floats)
+    )
+    for x, y in zip(given, expected, strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
 def refuses_by_name(case: Case, sizes: dict[str, int]) -> None:
     """A batch and a wrong dtype of every argument, and a wrong length of every later one."""
+    takes_integers(case, sizes)
     args = [jnp.asarray(x) for x in some_inputs(case, sizes)]
     for index, argument in enumerate(arguments(case)):
 

@@ -104,5 +104,11 @@ def test_refusals(function, name):
         function(STATE, jnp.ones(3), jnp.zeros(2, int))
     with pytest.raises(ValueError, match='indices must be an integer, got float32'):
         function(STATE, jnp.ones(2), jnp.zeros(2))
-    with pytest.raises(ValueError, match=f'{name} must be a floating-point number'):
-        function(STATE, jnp.ones(2, int), jnp.zeros(2, int))
+    with pytest.raises(ValueError, match=f'{name} must be a real number, got complex64'):
+        function(STATE, jnp.ones(2, complex), jnp.zeros(2, int))
+    whole = jnp.array([70_000, -3])  # whose squares are beyond an integer
+    given = function(STATE, whole, jnp.zeros(2, int))
+    expected = function(STATE, whole.astype(float), jnp.zeros(2, int))
+    for x, y in zip(jax.tree_util.tree_leaves(given), jax.tree_util.tree_leaves(expected)):
+        assert x.dtype == jnp.float32
+        np.testing.assert_array_equal(x, y)

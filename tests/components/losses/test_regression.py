@@ -110,8 +110,13 @@ def test_certain_predictions():
 def test_refusals(function):
     with pytest.raises(ValueError, match='predictions must be a floating-point number, got int32'):
         function(jnp.array([1]), jnp.array([1.0]))
-    with pytest.raises(ValueError, match='targets must be a floating-point number, got int32'):
-        function(jnp.array([1.0]), jnp.array([1]))
+    with pytest.raises(ValueError, match='targets must be a real number, got complex64'):
+        function(jnp.array([1.0]), jnp.array([1j]))
+    # Labels are whole numbers, and a half stays one beside them.
+    half = jnp.array([0.25, 0.5], jnp.bfloat16)
+    given = function(half, jnp.array([1, 0]))
+    assert given.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(given, function(half, jnp.array([1.0, 0.0], jnp.bfloat16)))
     with pytest.raises(ValueError, match=r'targets must have the shape of predictions, \(2,\)'):
         function(jnp.zeros(2), jnp.zeros((2, 1)))
 

@@ -62,11 +62,11 @@ def test_gradients_and_transformations(case):
     suite.has_the_right_gradients(case, suite.SHAPES[0])
     suite.is_the_same_under_jit_and_vmap(case, suite.SHAPES[0])
     suite.works_in_bfloat16(case, suite.SHAPES[0])
-    with pytest.raises(ValueError, match='x must be a floating-point number, got int32'):
-        case.function(
-            jnp.array([1]),
-            *([0.5] if 'eps' in case.arguments else [0.5])[: len(suite.arguments(case)) - 1],
-        )
+    more = [0.5] * (len(suite.arguments(case)) - 1)
+    whole = case.function(jnp.array([1, -2]), *more)
+    np.testing.assert_array_equal(whole, case.function(jnp.array([1.0, -2.0]), *more))
+    with pytest.raises(ValueError, match='x must be a real number, got complex64'):
+        case.function(jnp.array([1j]), *more)
 
 
 @pytest.mark.parametrize(('transform', 'inverse'), INVERSES)
@@ -143,5 +143,9 @@ def test_refusals():
         losses.transform_from_2hot(jnp.zeros((2, 4)), 0.0, 1.0, 3)
     with pytest.raises(ValueError, match=r'bins must have rank 1 .* got shape \(1, 3\)'):
         losses.transform_to_2hot_nonlinear(jnp.zeros(2), jnp.zeros((1, 3)))
-    with pytest.raises(ValueError, match='scalar must be a floating-point number'):
-        losses.transform_to_2hot(jnp.array([1]), 0.0, 1.0, 3)
+    with pytest.raises(ValueError, match='scalar must be a real number, got complex64'):
+        losses.transform_to_2hot(jnp.array([1j]), 0.0, 1.0, 3)
+    for scalar in (jnp.array([1, 3]), jnp.array([1.0, 3.0])):
+        np.testing.assert_array_equal(
+            losses.transform_to_2hot(scalar, 0.0, 4.0, 3), [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+        )

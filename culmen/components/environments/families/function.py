@@ -7,6 +7,7 @@ from typing import Any
 import dm_env
 
 from culmen.core import checks
+from culmen.core.errors import SettingTypeError
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -23,6 +24,10 @@ def resolve(name: str) -> Callable[..., Any]:
     except ImportError as error:
         raise ValueError(
             f'environment {name!r}: module {module_name} can not be imported: {error}'
+        ) from error
+    except (Exception, SystemExit) as error:  # a slip in the module, which is no setting
+        raise RuntimeError(
+            f'environment {name!r}: importing {module_name} raised {type(error).__name__}: {error}'
         ) from error
     for attribute in path.split('.'):
         if not hasattr(value, attribute):
@@ -47,7 +52,7 @@ def make(name: str, seed: int, **options: Any) -> dm_env.Environment:
     """
     environment = resolve(name)(seed, **options)
     if not isinstance(environment, dm_env.Environment):
-        raise TypeError(
+        raise SettingTypeError(
             f'environment {name!r} must return a dm_env.Environment, '
             f'got {type(environment).__name__}.'
         )
