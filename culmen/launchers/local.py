@@ -205,7 +205,7 @@ def load(
     built = build(experiment)
     for each in built.environments:
         each.close()
-    state = Checkpointer(folder / CHECKPOINTS).read().state
+    state = Checkpointer(folder / CHECKPOINTS).read_newest().state
     learner = built.parts.learner
     template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
     params = from_paths('variables', template, state['learner']['newest'])
