@@ -17,9 +17,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+LOCK = '.lock'  # in a folder that a run writes to, while it lasts
+
+# What is done where files of rows are damaged, and all else is whole: go on without them, or refuse.
+OnLostRows = Literal['drop', 'refuse']
 
 # The checksum is the last field: it is of all bytes before it.
 _SEAL = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
@@ -98,9 +104,10 @@ def read_array(
     if any(size < 0 for size in found) or math.prod(found) * kind.itemsize > limit:
         raise ValueError(f'an array of {kind}{[*found]} is larger than its file')
     array: NDArray[Any] = np.empty(found[::-1] if by_columns else found, kind)
-    rest = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b'')
+    into: Any = file
+    rest = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b'')
     while rest:
-        taken = file.readinto(rest)
+        taken = into.readinto(rest)
         if not taken:
             raise EOFError(f'{len(rest)} bytes of an array are missing')
         rest = rest[taken:]

@@ -206,6 +206,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_default=True,
     help='What a loss that is not finite does.',
 )
+@click.option(
+    '--on-lost-rows',
+    type=click.Choice(['drop', 'refuse']),
+    default='drop',
+    show_default=True,
+    help='What damaged files of rows, of a checkpoint or a recording, do: drop the items that need '
+    'them and go on, or refuse.',
+)
+@click.option(
+    '--trust',
+    is_flag=True,
+    help='Go on with a run whose files somebody else may have written: it may run any code.',
+)
 @click.pass_context
 @_command
 def train(
@@ -220,6 +233,8 @@ def train(
     device: str | None,
     actor_device: str | None,
     on_non_finite: str,
+    on_lost_rows: str,
+    trust: bool,
     until_return: float | None,
     record: Path | None,
     **options: Any,
@@ -258,7 +273,11 @@ def train(
         }
         _check_local(launcher, devices, record)
         sinks = {key: _sinks(folders[key], tensorboard) for key in experiments}
-        options = {'on_non_finite': on_non_finite, 'until_return': until_return}
+        options = {
+            'on_non_finite': on_non_finite,
+            'on_lost_rows': on_lost_rows,
+            'until_return': until_return,
+        }
         runs: list[Callable[[], list[Result]]] = []
         if launcher == 'compiled' and many:
             from culmen.launchers import compiled_many
@@ -289,6 +308,7 @@ def train(
                     replay=replay,
                     loggers=sinks[key],
                     record=of_run,
+                    trust=trust,
                     **options,
                     **devices,
                 )
@@ -350,11 +370,11 @@ def _read_config(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise Refused(f'{file} is no JSON: {error}.') from error
     if not isinstance(config, dict):
-        raise Refused(f'{file} must hold a mapping of fields, got {config!r}.')
+        raise Refused(f'{file} must hold a mapping of fields, got {config!r:.40}.')
     for kind in ('agent', 'environment'):
         if isinstance(config.get(kind), str):
             config[kind] = {'name': config[kind]}

@@ -1,7 +1,7 @@
 """The launcher of one process: an actor, a learner and a table as plain objects in one loop."""
 
-import json
 import os
+import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,11 @@ import jax
 
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
+from culmen.components.files import LOCK
+from culmen.components.files import DamagedError
+from culmen.components.files import OnLostRows
+from culmen.components.files import read_json
+from culmen.components.files import reading
 from culmen.components.loggers import Sink
 from culmen.components.replay.reverb import require_reverb
 from culmen.core.experiment import Experiment
@@ -25,14 +30,20 @@ from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
+from culmen.launchers.locking import Locks
 from culmen.launchers.policies import Policy
+from culmen.launchers.results import SUMMARY_FIELDS
+from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
+from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+
+ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 
 
 def run(
@@ -48,6 +59,8 @@ def run(
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
     record: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Result:
     """Trains in this process, and evaluates the final variables.
 
@@ -69,18 +82,24 @@ def run(
         until_return: an evaluation with this mean return ends the run.
         record: a folder for the streams of the run, which a `Dataset` reads; a run that goes on has to be
             recorded from its beginning.
+        trust: whether to go on with a run whose files somebody else may have written: environments in its
+            checkpoints are unpickled, which may run any code.
+        on_lost_rows: what damaged files of rows do, where all else of a checkpoint or of a recording is
+            whole: 'drop' the items that need them and go on, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure that names the lane; OSError that names a file.
     """
-    with refusing():
+    locks = Locks()
+    with refusing(), locks.released_on_error():
         check_choice('replay', replay, ('in_process', 'reverb'))
         if replay == 'reverb':
             require_reverb()
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         folder = None if workdir is None else Path(workdir)
         config = configs.to_json(experiment, launcher='local', replay=replay)
-        stored = None if folder is None else check_workdir(folder, experiment, config)
+        stored = claim_workdir(locks, folder, experiment, config, record)
         if stored is not None:
             return stored
         training = Training(
@@ -97,8 +116,11 @@ def run(
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
             record=None if record is None else Path(record),
+            trust=trust,
+            on_lost_rows=on_lost_rows,
         )
-    return training.run()
+    with locks:
+        return training.run()
 
 
 def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
@@ -107,23 +129,46 @@ def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
         raise ValueError(f'{name} must be one of {list(accepted)}, got {value!r}.')
 
 
+def claim_workdir(
+    locks: Locks,
+    folder: Path | None,
+    experiment: Experiment,
+    config: Mapping[str, Any],
+    record: str | os.PathLike[str] | None = None,
+) -> Result | None:
+    """Takes the folders of a run for its own, or gives the stored result of one that is finished.
+
+    Raises: ValueError for a folder of another experiment; Refused for one that another run is in.
+    """
+    stored = None if folder is None else check_workdir(folder, experiment, config)
+    if stored is not None:
+        return stored
+    folders = folder, None if record is None else Path(record)
+    locks.take(*folders)
+    # Another run may have ended in it since.
+    stored = None if folder is None else check_workdir(folder, experiment, config)
+    if stored is not None:
+        locks.release(*folders)
+    return stored
+
+
 def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any]) -> Result | None:
     """Refuses a folder of another experiment; gives the stored result of a finished run."""
     if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - {LOCK}):
             raise ValueError(
                 f'workdir must be a new or empty folder, or that of a run, got {folder}.'
             )
         return None
-    old = json.loads((folder / CONFIG).read_text())
-    different = configs.same_experiment(old, config)
+    with reading(folder / CONFIG):
+        different = configs.same_experiment(read_json(folder / CONFIG), config)
     if different:
         raise ValueError(
             f'{folder} holds another experiment: {", ".join(different)} differ; choose another workdir.'
         )
-    if not (folder / RESULT).exists():
+    summary = _stored_summary(folder)
+    if summary is None:
         return None
-    summary = json.loads((folder / RESULT).read_text())
     left = [
         budget is not None and summary[count] < budget
         for budget, count in (
@@ -149,6 +194,26 @@ def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any
         logs=None,
         make_policy=loaded.policy,
     )
+
+
+def _stored_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run; None where there is none, or none that can be read."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        with reading(path):
+            summary = read_json(path)
+            for name in SUMMARY_FIELDS:
+                if name not in summary:
+                    raise ValueError(f'{name} is missing')
+            for name in ('actor_steps', 'learner_steps'):
+                if type(summary[name]) is not int:
+                    raise ValueError(f'{name} must be an int, got {summary[name]!r:.40}')
+    except DamagedError as error:
+        warnings.warn(f'{error} It is made anew from the newest checkpoint.', stacklevel=2)
+        return None
+    return summary
 
 
 def _clock(config: Mapping[str, Any]) -> str:
@@ -195,29 +260,34 @@ def load(
     Args:
         workdir: of the run.
         agent, environment: the run's, where its config.json could not hold it (a class of a notebook).
-    Raises: FileNotFoundError without a run or a checkpoint there.
+    A damaged checkpoint is passed over with a warning, for the one before it.
+
+    Raises: FileNotFoundError without a run or a checkpoint there; DamagedError that names a file.
     """
     folder = Path(workdir)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
-    config = json.loads((folder / CONFIG).read_text())
-    experiment = configs.from_json(config, agent=agent, environment=environment)
+    config = read_json(folder / CONFIG)
+    try:
+        experiment = configs.from_json(config, agent=agent, environment=environment)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise DamagedError(f'{folder / CONFIG}: {error}') from error
+    except (TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DamagedError(f'{folder / CONFIG}: {type(error).__name__}: {error}.') from error
     built = build(experiment)
     for each in built.environments:
         each.close()
-    state = Checkpointer(folder / CHECKPOINTS).read_newest().state
+    saved = Checkpointer(folder / CHECKPOINTS).read_newest()
     learner = built.parts.learner
     template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
-    params = from_paths('variables', template, state['learner']['newest'])
-    counts = {
-        'actor_steps': state['loop']['actor_steps'],
-        'learner_steps': state['learner']['updates'],
-    }
-    summary = make_summary(
-        config,
-        folder,
-        **counts,
-        episodes=state['counter']['episodes'],
-        resumed_at=counts[_clock(config)],
-    )
+    with fitting(folder / CHECKPOINTS / saved.name):
+        state = saved.state
+        params = from_paths('variables', template, state['learner']['newest'])
+        steps, updates = int(state['loop']['actor_steps']), int(state['learner']['updates'])
+        episodes = int(state['counter']['episodes'])
+    with reading(folder / CONFIG):
+        resumed_at = {'actor_steps': steps, 'learner_steps': updates}[_clock(config)]
+        summary = make_summary(config, folder, steps, updates, episodes, resumed_at=resumed_at)
     return Loaded(experiment, params, built, summary)

@@ -1,7 +1,6 @@
 """Learning curves: the return against actor steps, mean and spread over seeds, to PNG."""
 
 import io
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from culmen.components.files import read_json
+from culmen.components.files import reading
 from culmen.components.loggers import LogFiles
 
 if TYPE_CHECKING:
@@ -195,11 +196,10 @@ def _joined(
 
 
 def _names(folder: Path) -> tuple[str, str]:
-    try:
-        config = json.loads((folder / 'config.json').read_text())
-        return config['agent']['name'], config['environment']['name']
-    except (OSError, ValueError, LookupError) as error:
-        raise ValueError(f'{folder / "config.json"} is no config of a run: {error}.') from error
+    path = folder / 'config.json'
+    with reading(path):
+        config = read_json(path)
+        return str(config['agent']['name']), str(config['environment']['name'])
 
 
 def _png(figure: 'Figure') -> bytes:

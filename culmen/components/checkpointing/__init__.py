@@ -1,7 +1,6 @@
 """Checkpoints: a worker's state as arrays and plain values, saved whole or not at all."""
 
 from culmen.components.checkpointing.checkpointer import Checkpointer
-from culmen.components.checkpointing.checkpointer import OnLostRows
 from culmen.components.checkpointing.checkpointer import Saved
 from culmen.components.checkpointing.disk import DamagedCheckpointError
 from culmen.components.checkpointing.disk import UnknownFormatError
@@ -11,7 +10,6 @@ from culmen.components.checkpointing.trees import to_paths
 __all__ = [
     'Checkpointer',
     'DamagedCheckpointError',
-    'OnLostRows',
     'Saved',
     'UnknownFormatError',
     'from_paths',

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from typing import Literal
 from typing import NamedTuple
 
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ from culmen.components.checkpointing.disk import TABLE
 from culmen.components.checkpointing.disk import DamagedCheckpointError
 from culmen.components.checkpointing.disk import Manifest
 from culmen.components.checkpointing.disk import UnknownFormatError
-
-OnLostRows = Literal['drop', 'refuse']
+from culmen.components.files import OnLostRows
 
 
 class Saved(NamedTuple):

@@ -83,8 +83,12 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, manifest: Manifest, number: int) -> None:
     """Writes a manifest. Args: number: of the checkpoint."""
-    content = {'format': FORMAT, 'number': number}
-    content |= {'files': manifest.files, 'rows': manifest.segments}
+    content = {
+        'format': FORMAT,
+        'number': number,
+        'files': manifest.files,
+        'rows': manifest.segments,
+    }
     write_bytes(path, files.seal(content))
 
 
