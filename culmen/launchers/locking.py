@@ -29,8 +29,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_BEAT_SECONDS = 5.0  # between touches of the file
-_WATCH_SECONDS = 16.0  # after which an owner that has not touched it is dead
+_BEAT_SECONDS = 5.0
+_WATCH_SECONDS = 16.0
 _LOOK_SECONDS = 0.5
 _OPEN: 'weakref.WeakSet[FolderLock]' = weakref.WeakSet()
 
@@ -42,8 +42,16 @@ class Locks:
     the second.
     """
 
-    def __init__(self) -> None:
-        """Takes nothing yet."""
+    def __init__(
+        self, beat_seconds: float = _BEAT_SECONDS, watch_seconds: float = _WATCH_SECONDS
+    ) -> None:
+        """Takes nothing yet.
+
+        Args:
+            beat_seconds: between touches of the files.
+            watch_seconds: after which an owner that has not touched its file is dead.
+        """
+        self._beat_seconds, self._watch_seconds = beat_seconds, watch_seconds
         self._locks: dict[Path, FolderLock] = {}
         self._ended = threading.Event()
         self._beats: threading.Thread | None = None
@@ -59,7 +67,7 @@ class Locks:
                 if folder is not None:
                     if folder in self._locks:
                         raise Refused(f'{folder} can not be two of the folders of one run.')
-                    lock = FolderLock(folder)
+                    lock = FolderLock(folder, self._watch_seconds)
                     lock.take()
                     self._locks[folder] = lock
                     taken.append(folder)
@@ -71,7 +79,7 @@ class Locks:
             self._beats.start()
 
     def _beat(self) -> None:
-        while not self._ended.wait(_BEAT_SECONDS):
+        while not self._ended.wait(self._beat_seconds):
             for lock in list(self._locks.values()):
                 lock.touch()
 
@@ -106,9 +114,10 @@ class Locks:
 class FolderLock:
     """The lock of one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Args: folder: made by `take` where it is missing."""
+    def __init__(self, folder: Path, watch_seconds: float) -> None:
+        """Args: folder: made by `take` where it is missing; watch_seconds: as of `Locks`."""
         self._folder = folder
+        self._watch_seconds = watch_seconds
         self._path = folder / LOCK
         self._descriptor: int | None = None
         self._made: list[Path] = []
@@ -160,7 +169,7 @@ class FolderLock:
             self._write()
             if held is None:
                 # Two may have found the same owner dead: the last to write has it.
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(min(_LOOK_SECONDS, self._watch_seconds))
                 now = _read(self._path)
                 if now is None or now.get('token') != self._owner['token']:
                     self._drop()
@@ -170,14 +179,14 @@ class FolderLock:
     def _watch(self, owner: dict[str, Any]) -> None:
         """Returns when the owner is dead, as far as can be told from here. Raises: Refused."""
         print(
-            f'culmen: {self._path} is of {_describe(owner)}: looking for {_WATCH_SECONDS:g} seconds '
+            f'culmen: {self._path} is of {_describe(owner)}: looking for {self._watch_seconds:g} seconds '
             f'whether that is alive.',
             file=sys.stderr,
             flush=True,
         )
-        before, until = _stamp(self._path), time.monotonic() + _WATCH_SECONDS
+        before, until = _stamp(self._path), time.monotonic() + self._watch_seconds
         while time.monotonic() < until:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(min(_LOOK_SECONDS, self._watch_seconds))
             if _stamp(self._path) != before:
                 self._drop()
                 raise self._refusal(_read(self._path) or owner)

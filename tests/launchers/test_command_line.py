@@ -88,6 +88,8 @@ def test_the_options_make_the_experiment(culmen, runs, tmp_path):
         'replay': 'in_process',
         'loggers': [],
         'on_non_finite': 'log',
+        'on_lost_rows': 'drop',
+        'trust': False,
         'until_return': -1.5,
         'device': None,
         'actor_device': None,

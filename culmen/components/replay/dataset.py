@@ -23,6 +23,7 @@ from culmen.components.files import OnLostRows
 from culmen.components.packing import Packed
 from culmen.components.replay.items import may_be_short
 from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.recorder import Shard
 from culmen.components.replay.recorder import leaf_data
 from culmen.components.replay.recorder import read_shard
 from culmen.components.replay.recorder import read_spec
@@ -220,49 +221,65 @@ def _read_folder(
     }
     lanes = [shards(lane) for lane in sorted(folder.glob('lane-*'))]
     for lane in lanes:
-        for shard in lane:
-            if not 0 < shard.stop - shard.start <= recording['rows_of_a_shard']:
-                raise DamagedError(
-                    f'{shard.path} must have 1 to {recording["rows_of_a_shard"]} rows, as {folder} says.'
-                )
-        for shard, after in zip(lane, lane[1:]):
-            if after.start < shard.stop:
-                raise DamagedError(f'{after.path} must begin at row {shard.stop} or after it.')
+        _check_shards(folder, lane, recording['rows_of_a_shard'])
     num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
-    rows = Rows(spec, action, extras, 1, max(num_rows, 1))
+    try:
+        rows = Rows(spec, action, extras, 1, max(num_rows, 1))
+    except MemoryError as error:
+        raise DamagedError(f'{where}: {error}') from error
     begin, streams, losses, lost = 0, [], [], 0
     for lane in lanes:
-        reached, first = 0, begin
+        reached, first, is_gap = 0, begin, False
         types: list[NDArray[Any]] = []
         for shard in lane:
             if shard.start > reached:
                 losses.append(f'{shard.path.parent} has no rows [{reached}, {shard.start}).')
                 lost += shard.start - reached
+                is_gap = True
+            reached = shard.stop
             try:
                 arrays = read_shard(shard, leaves)
             except DamagedError as error:
                 losses.append(str(error))
                 lost += shard.stop - shard.start
+                is_gap = True
                 continue
             _check_types(where, arrays['step_type'])
-            if types and shard.start > reached:  # what is on the two sides of a gap are two streams
+            if types and is_gap:  # what is on the two sides of a gap are two streams
                 streams.append((first, np.concatenate(types)))
                 types, first = [], begin
-            reached = shard.stop
+            is_gap = False
             types.append(arrays['step_type'])
             begin = _put(rows, begin, arrays)
         if types:
             streams.append((first, np.concatenate(types)))
-    if losses and on_lost_rows == 'refuse':
-        raise DamagedError(f'{where}: {" ".join(losses)}')
-    if losses:
-        warnings.warn(
-            f'{where}: {" ".join(losses)} {lost} of {begin + lost} rows are lost, and windows that need '
-            f'them are left out. on_lost_rows refuse (--on-lost-rows refuse) refuses such a recording.',
-            stacklevel=2,
-        )
+    _tell_losses(where, losses, lost, begin + lost, on_lost_rows)
     rows.restart(begin, is_open=False)
     return rows, streams
+
+
+def _check_shards(folder: Path, lane: list[Shard], most: int) -> None:
+    for shard in lane:
+        if not 0 < shard.stop - shard.start <= most:
+            raise DamagedError(f'{shard.path} must have 1 to {most} rows, as {folder} says.')
+    for shard, after in zip(lane, lane[1:]):
+        if after.start < shard.stop:
+            raise DamagedError(f'{after.path} must begin at row {shard.stop} or after it.')
+
+
+def _tell_losses(
+    where: str, losses: list[str], lost: int, num_rows: int, on_lost_rows: OnLostRows
+) -> None:
+    if not losses:
+        return
+    said = f'{where}: {" ".join(losses)} {lost} of {num_rows} rows are lost'
+    if on_lost_rows == 'refuse':
+        raise DamagedError(f'{said}.')
+    warnings.warn(
+        f'{said}, and windows that need them are left out. on_lost_rows refuse (--on-lost-rows refuse) '
+        f'refuses such a recording.',
+        stacklevel=2,
+    )
 
 
 def _read_callable(
