@@ -634,11 +634,13 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     """A run's variables, and the summary of the checkpoint that they are from."""
     from culmen.launchers import local
     from culmen.launchers import plots
+    from culmen.launchers.training import refusing_checkpoints
 
     seeds = plots.seed_folders(folder)
     if seeds and not (folder / 'config.json').exists():
         raise Refused(f'{folder} is a folder of runs, name one: {", ".join(map(str, seeds))}.')
-    loaded = local.load(folder)
+    with refusing_checkpoints():
+        loaded = local.load(folder)
     return loaded, dict(loaded.summary)
 
 

@@ -42,6 +42,7 @@ from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
 from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import refusing_checkpoints
 
 ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 
@@ -140,13 +141,17 @@ def claim_workdir(
 
     Raises: ValueError for a folder of another experiment; Refused for one that another run is in.
     """
-    stored = None if folder is None else check_workdir(folder, experiment, config)
+
+    def check() -> Result | None:
+        with refusing_checkpoints():
+            return None if folder is None else check_workdir(folder, experiment, config)
+
+    stored = check()
     if stored is not None:
         return stored
     folders = folder, None if record is None else Path(record)
     locks.take(*folders)
-    # Another run may have ended in it since.
-    stored = None if folder is None else check_workdir(folder, experiment, config)
+    stored = check()  # another run may have ended in it since
     if stored is not None:
         locks.release(*folders)
     return stored

@@ -59,7 +59,7 @@ class Locks:
     def take(self, *folders: Path | None) -> None:
         """Takes folders that the run writes to, all or none; missing ones are made. None is passed over.
 
-        Raises: Refused that names who has one of them; OSError that names a file.
+        Raises: Refused that names who has one of them, or a folder that can't be written to.
         """
         taken: list[Path] = []
         try:
@@ -68,7 +68,11 @@ class Locks:
                     if folder in self._locks:
                         raise Refused(f'{folder} can not be two of the folders of one run.')
                     lock = FolderLock(folder, self._watch_seconds)
-                    lock.take()
+                    try:
+                        lock.take()
+                    except OSError as error:
+                        why = error.strerror or error
+                        raise Refused(f'{folder} can not be written to: {why}.') from error
                     self._locks[folder] = lock
                     taken.append(folder)
         except BaseException:

@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import resource
 import shutil
-import subprocess
-import sys
+import signal
+import time
 import warnings
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from tests.components.checkpointing.test_checkpointer import harm
 from tests.conftest import is_installed
 from tests.launchers.slow import Slow
 
-ROOT = Path(__file__).parents[2]
 CORRIDOR = 'tests.launchers.toys:corridor'
 
 
@@ -237,41 +237,37 @@ def test_a_changed_line_of_a_log_is_noticed(workdir, tmp_path):
 
 # A full disk.
 
-FULL = """
-import resource, signal, sys
-import culmen
-from tests.launchers.test_files import experiment
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
 class Fill:
+    """An observer whose state is more than the disk takes; a tick takes a millisecond."""
+
     ticks = 0
+
     def observe(self, timestep, action):
         self.ticks += 1
-        if self.ticks == 100:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, -1))
+        time.sleep(0.001)
+
     def get_metrics(self, lane):
         return {}
-fill = Fill()
-try:
-    culmen.run(
-        experiment(100_000, checkpoint=culmen.Checkpoint(every=200), evaluation=culmen.Evaluation()),
-        sys.argv[1], observers=[fill], progress=False,
-    )
-except OSError as error:
-    print(fill.ticks, error)
-"""
+
+    def get_state(self):
+        return bytes(2_000_000)
 
 
 def test_a_checkpoint_that_met_a_full_disk_is_told_at_once(tmp_path):
-    # Logs are small enough for it. The next checkpoint, which used to tell, is 100,000 steps away.
-    program = FULL.replace('every=200', 'every=60_000').replace('self.ticks == 100', 'True')
-    program = program.replace('100_000', '10_000_000')
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, '-c', program, str(tmp_path / 'run')],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert 'could not save a checkpoint: File too large' in done.stdout, done.stderr
-    assert 0 < int(done.stdout.split()[0]) < 110_000
+    fill, kept = Fill(), culmen.Checkpoint(every=1_000)
+    slow = experiment(10_000, agent=Slow(seconds=0.0, min_size=2_000), checkpoint=kept)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, old[1]))
+    try:
+        with pytest.raises(OSError, match='could not save a checkpoint: File too large'):
+            culmen.run(slow, tmp_path / 'run', observers=[fill], progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert 1_000 <= fill.ticks < 2_400  # the next checkpoint is at 2,000 steps, 2,500 ticks
+    assert not (tmp_path / 'run' / LOCK).exists()
 
 
 # Two runs at once.

@@ -100,6 +100,12 @@ def test_one_folder_can_not_be_two_of_a_run(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(Refused, match='file/run can not be written to: Not a directory'):
+        take(tmp_path / 'file' / 'run')
+
+
 @pytest.fixture
 def no_flock(monkeypatch):
     def flock(descriptor, operation):
