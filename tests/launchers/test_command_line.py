@@ -459,7 +459,8 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     (experiment, workdir, options), launched = calls
     assert (experiment.seed, str(workdir)) == (4, 'a')
     assert options == {
-        'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'until_return': 1.0
+        'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'on_lost_rows': 'drop',
+        'until_return': 1.0
     }  # fmt: skip
     assert launched == ('the program', 'processes')
 

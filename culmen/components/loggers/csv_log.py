@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from culmen.components.files import crc32
+from culmen.components.files import reading
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import check_columns
 from culmen.components.loggers.base import unknown_columns
@@ -211,16 +212,20 @@ class CsvLog:
 
 
 def read_csv(path: str | os.PathLike[str]) -> 'pd.DataFrame':
-    """A log as a data frame, floats bit for bit as written. A half last row is left out."""
+    """A log as a data frame, floats bit for bit as written. A half last row is left out.
+
+    Raises: DamagedError that names a file which is no log.
+    """
     import io
 
     import pandas as pd
 
-    text = Path(path).read_bytes()
-    text = text[: text.rfind(b'\n') + 1]
-    if not text:
-        return pd.DataFrame()
-    return pd.read_csv(io.BytesIO(text), float_precision='round_trip')
+    with reading(path):
+        text = Path(path).read_bytes()
+        text = text[: text.rfind(b'\n') + 1]
+        if not text:
+            return pd.DataFrame()
+        return pd.read_csv(io.BytesIO(text), float_precision='round_trip')
 
 
 def _cell(value: Any) -> str:
