@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option(
     '--trust',
     is_flag=True,
-    help='Import and call what files name as module:name; without it only what is named here too.',
+    help='Import and call what files name as module:name, and go on with a run whose files somebody else '
+    'may have written: both may run any code.',
 )
 @click.option('--tensorboard', is_flag=True, help='Write records for TensorBoard too.')
 @click.option('--device', metavar='NAME', help='Where to learn: cpu, gpu:0, or gpu:0,gpu:1.')
@@ -241,6 +242,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default='stop',
     show_default=True,
     help='What a loss that is not finite does.',
+)
+@click.option(
+    '--on-lost-rows',
+    type=click.Choice(['drop', 'refuse']),
+    default='drop',
+    show_default=True,
+    help='What damaged files of rows, of a checkpoint or a recording, do: drop the items that need '
+    'them and go on, or refuse.',
 )
 @click.pass_context
 @_command
@@ -257,6 +266,7 @@ def train(
     device: str | None,
     actor_device: str | None,
     on_non_finite: str,
+    on_lost_rows: str,
     until_return: float | None,
     record: Path | None,
     **options: Any,
@@ -300,7 +310,11 @@ def train(
         }
         _check_local(launcher, devices, record)
         sinks = {key: _sinks(folders[key], tensorboard) for key in experiments}
-        options = {'on_non_finite': on_non_finite, 'until_return': until_return}
+        options = {
+            'on_non_finite': on_non_finite,
+            'on_lost_rows': on_lost_rows,
+            'until_return': until_return,
+        }
         runs: list[Callable[[], list[Result]]] = []
         if launcher == 'compiled' and many:
             from culmen.launchers import compiled_many
@@ -331,6 +345,7 @@ def train(
                     replay=replay,
                     loggers=sinks[key],
                     record=of_run,
+                    trust=trust,
                     **options,
                     **devices,
                 )
@@ -392,11 +407,11 @@ def _read_config(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise Refused(f'{file} is no JSON: {error}.') from error
     if not isinstance(config, dict):
-        raise Refused(f'{file} must hold a mapping of fields, got {config!r}.')
+        raise Refused(f'{file} must hold a mapping of fields, got {config!r:.40}.')
     for kind in ('agent', 'environment'):
         if isinstance(config.get(kind), str):
             config[kind] = {'name': config[kind]}
@@ -729,11 +744,13 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     """A run's variables, and the summary of the checkpoint that they are from."""
     from culmen.launchers import local
     from culmen.launchers import plots
+    from culmen.launchers.training import refusing_checkpoints
 
     seeds = plots.seed_folders(folder)
     if seeds and not (folder / 'config.json').exists():
         raise Refused(f'{folder} is a folder of runs, name one: {", ".join(map(str, seeds))}.')
-    loaded = local.load(folder, trust=trust)
+    with refusing_checkpoints():
+        loaded = local.load(folder, trust=trust)
     return loaded, dict(loaded.summary)
 
 

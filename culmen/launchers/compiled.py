@@ -26,6 +26,7 @@ from culmen.components.compiling import distinct
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import are_alike
 from culmen.components.environments.functional import lane_keys
+from culmen.components.files import OnLostRows
 from culmen.components.keys import fold_seed
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
@@ -48,8 +49,10 @@ from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
+from culmen.launchers.local import ON_LOST_ROWS
 from culmen.launchers.local import check_choice
-from culmen.launchers.local import check_workdir
+from culmen.launchers.local import claim_workdir
+from culmen.launchers.locking import Locks
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 from culmen.launchers.training import LEARNER_LOG_PERIOD
@@ -251,6 +254,7 @@ def run(
     progress: bool | None = None,
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Result:
     """Trains in one compiled program, and evaluates the final variables.
 
@@ -271,19 +275,23 @@ def run(
         on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
             apart, or 'log' it and go on.
         until_return: an evaluation with this mean return ends the run.
+        on_lost_rows: what damaged files of rows do, where all else of a checkpoint is whole: 'drop' the
+            items that need them and go on, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         OSError that names a file.
     """
-    with refusing():
+    locks = Locks()
+    with refusing(), locks.released_on_error():
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         if program is not None and device is not None:
             raise ValueError(
                 f'device must be None with a program, which has its own, got {device}.'
             )
         folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='compiled', replay='device')
-        stored = None if folder is None else check_workdir(folder, experiment, config)
+        stored = claim_workdir(locks, folder, experiment, config)
         if stored is not None:
             return stored
         if program is None:
@@ -302,8 +310,10 @@ def run(
             progress=progress,
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
+            on_lost_rows=on_lost_rows,
         )
-    return training.run()
+    with locks:
+        return training.run()
 
 
 class Glance(NamedTuple):
@@ -442,9 +452,12 @@ class CompiledLearner:
             'carry': to_paths(carry),
         }
 
-    def set_state(self, state: Mapping[str, Any], rows: Any) -> None:
-        """Goes on from `get_state` and the closed rows.
+    def set_state(
+        self, state: Mapping[str, Any], rows: Any, lost: Sequence[tuple[int, int]] = ()
+    ) -> int:
+        """Goes on from `get_state` and the closed rows, those of `lost` ticks [start, stop) apart.
 
+        Returns: how many items are dropped since they need lost rows.
         Raises: ValueError that names a leaf that does not fit.
         """
         begun = self._seat.carry
@@ -454,10 +467,12 @@ class CompiledLearner:
         )
         carry = from_paths('carry', template, state['carry'])
         ticks = wide.as_int(carry.ticks)
-        tables = saving.with_rows(empty.tables, carry.tables, ticks, rows)
+        tables = saving.with_rows(empty.tables, carry.tables, ticks, rows, lost)
+        tables, dropped = self._loop.tables.drop(tables, ticks, lost)
         self._seat.carry = distinct(carry._replace(tables=tables, settings=begun.settings))
         self.actor_steps = wide.as_int(carry.actor_steps)
         self.learner_steps = wide.as_int(carry.learner_steps)
+        return dropped
 
     @property
     def rows(self) -> saving.SavedRows:
@@ -484,6 +499,7 @@ class CompiledTraining(Run):
         progress: bool | None,
         stop_on_non_finite: bool,
         until_return: float | None,
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
         super().__init__(
             experiment,
@@ -493,6 +509,7 @@ class CompiledTraining(Run):
             sinks=sinks,
             progress=progress,
             until_return=until_return,
+            on_lost_rows=on_lost_rows,
         )
         self._loop = program.loop
         self._seat = seat
@@ -591,5 +608,5 @@ class CompiledTraining(Run):
                 self._logs.write('learner', {'actor_steps': at, 'learner_steps': updates, **values})
             self._next_learner_row = next_multiple(at, LEARNER_LOG_PERIOD)
 
-    def _set_learner_state(self, saved: Any) -> None:
-        self._learner.set_state(saved.state['learner'], saved.rows)
+    def _set_learner_state(self, saved: Any) -> int:
+        return self._learner.set_state(saved.state['learner'], saved.rows, saved.lost)

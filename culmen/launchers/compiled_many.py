@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from culmen.components.compiling import usable_cores
+from culmen.components.files import OnLostRows
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
 from culmen.components.paths import expanded
@@ -45,8 +46,10 @@ from culmen.launchers.compiled import check_traceable
 from culmen.launchers.compiled import get_field
 from culmen.launchers.compiled import make_program
 from culmen.launchers.compiled import with_fields
+from culmen.launchers.local import ON_LOST_ROWS
 from culmen.launchers.local import check_choice
-from culmen.launchers.local import check_workdir
+from culmen.launchers.local import claim_workdir
+from culmen.launchers.locking import Locks
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
@@ -72,6 +75,7 @@ def run_many(
     progress: bool | None = None,
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> list[Result]:
     """Trains many runs, each as `compiled.run` does. Where one fails the others go on to their ends.
 
@@ -87,12 +91,14 @@ def run_many(
         loggers: of each run.
         device: where to run; of several each takes its share of the runs that are one, and of the
             environments of others. None: JAX's default.
-        progress, on_non_finite, until_return: as of `compiled.run`.
+        progress, on_non_finite, until_return, on_lost_rows: as of `compiled.run`.
     Returns: the Results, in order; where it is interrupted, of the runs that had begun.
     Raises: as `compiled.run`, for all runs before any compute; the first failure, once all have ended.
     """
-    with refusing():
+    locks = Locks()
+    with refusing(), locks.released_on_error():
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         if not experiments:
             raise ValueError('experiments must hold one at least, got none.')
         folders = [
@@ -111,7 +117,7 @@ def run_many(
         results: dict[int, Result] = {}
         for i, folder in enumerate(folders):
             if folder is not None:
-                stored = check_workdir(folder, experiments[i], all_configs[i])
+                stored = claim_workdir(locks, folder, experiments[i], all_configs[i])
                 if stored is not None:
                     results[i] = stored
         devices = as_devices(device)
@@ -121,7 +127,7 @@ def run_many(
             check_shares(each, devices)
         groups = plan(experiments, devices)
     crew = _Crew(progress, experiments)
-    with signals_to(crew.stop), exits_fail():
+    with locks, signals_to(crew.stop), exits_fail():
         for group in groups:
             todo = [i for i in group.runs if i not in results]
             if not todo or crew.stopped:
@@ -149,6 +155,7 @@ def run_many(
                     progress=False,
                     stop_on_non_finite=on_non_finite == 'stop',
                     until_return=until_return,
+                    on_lost_rows=on_lost_rows,
                 )
 
             jobs: dict[int, Callable[[], Result | None]]

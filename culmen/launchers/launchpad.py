@@ -11,7 +11,6 @@ Launchpad is imported when a program is launched, never before.
 import contextlib
 import functools
 import importlib.util
-import json
 import os
 import signal
 import sys
@@ -31,6 +30,9 @@ from typing import Literal
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import Saved
 from culmen.components.compiling import usable_cores
+from culmen.components.files import OnLostRows
+from culmen.components.files import read_json
+from culmen.components.files import reading
 from culmen.components.learners import metric_names
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import Sink
@@ -56,9 +58,11 @@ from culmen.launchers.building import trace
 from culmen.launchers.connections import Key
 from culmen.launchers.connections import Line
 from culmen.launchers.connections import Service
+from culmen.launchers.local import ON_LOST_ROWS
 from culmen.launchers.local import check_choice
-from culmen.launchers.local import check_workdir
+from culmen.launchers.local import claim_workdir
 from culmen.launchers.local import load
+from culmen.launchers.locking import Locks
 from culmen.launchers.nodes.actor import MAX_CLAIM
 from culmen.launchers.nodes.counter import FINISHED
 from culmen.launchers.remote import NO_ARGUMENTS
@@ -78,9 +82,12 @@ from culmen.launchers.training import CONFIG
 from culmen.launchers.training import LOGS
 from culmen.launchers.training import NO_EVALUATION
 from culmen.launchers.training import RESULT
+from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_endless
 from culmen.launchers.training import signals_to
+from culmen.launchers.training import tell_losses
 from culmen.launchers.training import write_json
 
 Backend = Literal['threads', 'processes']
@@ -113,6 +120,7 @@ class Program:
     loggers: tuple[Sink, ...]
     on_non_finite: Literal['stop', 'log']
     until_return: float | None
+    on_lost_rows: OnLostRows
     spec: EnvironmentSpec
     experience: Experience
 
@@ -147,6 +155,7 @@ def make_program(
     loggers: Sequence[Sink] = (),
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Program:
     """Checks an experiment and how it is spread. Writes nothing and starts nothing.
 
@@ -162,12 +171,15 @@ def make_program(
         loggers: take every row of the logs too; they must pickle.
         on_non_finite: what a loss that is not finite does: 'stop' the run, or 'log' it and go on.
         until_return: an evaluation with this mean return ends the run.
+        on_lost_rows: what damage to the tables of a checkpoint does, where all else of it is whole:
+            'drop' their items and go on, or 'refuse'.
     Returns: what `launch` takes.
     Raises: Refused (a ValueError) that names what is wrong, or says what to install.
     """
     with refusing():
         require()
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         check_range('num_actors', num_actors, 1)
         check_range('actors_per_process', actors_per_process, 1)
         check_range('variables_every', variables_every, 1)
@@ -196,6 +208,7 @@ def make_program(
             loggers=tuple(loggers),
             on_non_finite=on_non_finite,
             until_return=until_return,
+            on_lost_rows=on_lost_rows,
             spec=built.spec,
             experience=experience,
         )
@@ -223,34 +236,30 @@ def launch(
     Raises: Refused for what is wrong before any compute; NodeFailure that names the node that failed,
         with its traceback on standard error.
     """
-    with refusing():
+    locks = Locks()
+    with refusing(), locks.released_on_error():
         check_choice('backend', backend, BACKENDS)
         require()
         config = configs.to_json(
             program.experiment, launcher=backend, replay='reverb', num_actors=program.num_actors
         )
-        stored = (
-            None
-            if program.workdir is None
-            else check_workdir(program.workdir, program.experiment, config)
-        )
-        if stored is None and program.workdir is not None:
+        stored = claim_workdir(locks, program.workdir, program.experiment, config)
+        if stored is not None:
+            return stored
+        if program.workdir is not None:
             _check_lead(program.workdir, program.lead)
-    if stored is not None:
-        return stored
     # Of sockets and of what nodes run; a stranger can't look into it.
     scratch = Scratch('program', longest_name=max(map(len, _SERVED)))
-    try:
+    with locks, contextlib.closing(scratch):
         return _Launch(program, backend, config, scratch.path, progress).run()
-    finally:
-        scratch.close()
 
 
 def _check_lead(folder: Path, lead: float) -> None:
     """Refuses another lead than that of the tables in a workdir, which keep theirs."""
     if not (folder / PROGRAM).exists():
         return
-    old = json.loads((folder / PROGRAM).read_text())['lead']
+    with reading(folder / PROGRAM):
+        old = float(read_json(folder / PROGRAM)['lead'])
     if old != lead:
         raise ValueError(
             f'lead must be {old:g} in {folder}, whose tables were made with it, got {lead:g}; '
@@ -279,13 +288,12 @@ class _Launch:
 
     def run(self) -> Result:
         """Starts the nodes, watches them to the end, and collects the result."""
-        experiment, folder = self._program.experiment, self._folder
+        folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
+        saved, resumed_at = self._restore()
         write_json(folder / CONFIG, self._config)
         write_json(folder / PROGRAM, {'lead': self._program.lead})
         (folder / LOGS).mkdir(exist_ok=True)
-        saved = Checkpointer(folder / CHECKPOINTS, experiment.checkpoint.keep).restore()
-        resumed_at = 0 if saved is None else int(saved.state['loop']['actor_steps'])
         print(
             f'culmen: {self._program.num_actors} actors as {self._backend}. Reverb listens on all '
             'interfaces and asks for no password: whoever reaches its port can read, alter and empty '
@@ -318,6 +326,26 @@ class _Launch:
         if late and self._backend == 'threads':
             raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
         return self._result(status, resumed_at, {} if saved is None else saved.state['counter'])
+
+    def _restore(self) -> tuple[Saved | None, int]:
+        """(the checkpoint to go on from, actor steps at it)."""
+        keep = self._program.experiment.checkpoint.keep
+        checkpoints = self._folder / CHECKPOINTS
+        with refusing_checkpoints():
+            saved = Checkpointer(checkpoints, keep).restore(
+                python=False, on_lost_rows=self._program.on_lost_rows
+            )
+            if saved is None:
+                return None, 0
+            with fitting(checkpoints / saved.name):
+                state = saved.state
+                for name in ('counter', 'logs', 'actors', 'events', 'learner'):
+                    if not isinstance(state[name], dict):
+                        raise ValueError(f'{name} must be a mapping')
+                stored = sum(int(each.get('stored', 0)) for each in state['table'].values())
+                steps = int(state['loop']['actor_steps'])
+        tell_losses(checkpoints / saved.name, saved, stored)
+        return saved, steps
 
     def _watch(
         self, running: list[supervisor.Node], asking: Asking, channel: Channel
@@ -552,6 +580,7 @@ def _build(
             lead=program.lead,
             checkpoints=folder / CHECKPOINTS,
             restore=None if saved is None else saved.name,
+            lost_table=saved is not None and saved.table is None,
             stop_on_non_finite=program.on_non_finite == 'stop',
         ),
         counter=counter,

@@ -1,8 +1,8 @@
 """The launcher of one process: an actor, a learner and a table as plain objects in one loop."""
 
 import contextlib
-import json
 import os
+import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,11 @@ import jax
 
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
+from culmen.components.files import LOCK
+from culmen.components.files import DamagedError
+from culmen.components.files import OnLostRows
+from culmen.components.files import read_json
+from culmen.components.files import reading
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
 from culmen.components.paths import check_writable
@@ -30,8 +35,11 @@ from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
+from culmen.launchers.locking import Locks
 from culmen.launchers.policies import MakePolicy
 from culmen.launchers.policies import Policy
+from culmen.launchers.results import SUMMARY_FIELDS
+from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
@@ -39,8 +47,12 @@ from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
+from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_cut
+
+ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 
 
 def run(
@@ -56,6 +68,8 @@ def run(
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
     record: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Result:
     """Trains in this process, and evaluates the final variables.
 
@@ -77,18 +91,24 @@ def run(
         until_return: an evaluation with this mean return ends the run.
         record: a folder for the streams of the run, which a `Dataset` reads; a run that goes on has to be
             recorded from its beginning.
+        trust: whether to go on with a run whose files somebody else may have written: environments in its
+            checkpoints are unpickled, which may run any code.
+        on_lost_rows: what damaged files of rows do, where all else of a checkpoint or of a recording is
+            whole: 'drop' the items that need them and go on, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure that names the lane; OSError that names a file.
     """
-    with contextlib.ExitStack() as stack, refusing():
+    locks = Locks()
+    with contextlib.ExitStack() as stack, refusing(), locks.released_on_error():
         check_choice('replay', replay, ('in_process', 'reverb'))
         if replay == 'reverb':
             require_reverb()
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='local', replay=replay)
-        stored = None if folder is None else check_workdir(folder, experiment, config)
+        stored = claim_workdir(locks, folder, experiment, config, record)
         if stored is not None:
             return stored
         built = build(experiment)
@@ -107,15 +127,45 @@ def run(
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
             record=None if record is None else expanded(record),
+            trust=trust,
+            on_lost_rows=on_lost_rows,
         )
         stack.pop_all()
-    return training.run()
+    with locks:
+        return training.run()
 
 
 def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
     """Raises: ValueError that names the option, for a value that is none of the accepted."""
     if value not in accepted:
         raise ValueError(f'{name} must be one of {list(accepted)}, got {value!r}.')
+
+
+def claim_workdir(
+    locks: Locks,
+    folder: Path | None,
+    experiment: Experiment,
+    config: Mapping[str, Any],
+    record: str | os.PathLike[str] | None = None,
+) -> Result | None:
+    """Takes the folders of a run for its own, or gives the stored result of one that is finished.
+
+    Raises: ValueError for a folder of another experiment; Refused for one that another run is in.
+    """
+
+    def check() -> Result | None:
+        with refusing_checkpoints():
+            return None if folder is None else check_workdir(folder, experiment, config)
+
+    stored = check()
+    if stored is not None:
+        return stored
+    folders = folder, None if record is None else Path(record)
+    locks.take(*folders)
+    stored = check()  # another run may have ended in it since
+    if stored is not None:
+        locks.release(*folders)
+    return stored
 
 
 def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any]) -> Result | None:
@@ -130,20 +180,20 @@ def _stored_result(
     folder: Path, experiment: Experiment, config: Mapping[str, Any]
 ) -> Result | None:
     if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - {LOCK}):
             raise ValueError(
                 f'workdir must be a new or empty folder, or that of a run, got {folder}.'
             )
         return None
-    old = json.loads((folder / CONFIG).read_text())
-    different = configs.same_experiment(old, config)
+    with reading(folder / CONFIG):
+        different = configs.same_experiment(read_json(folder / CONFIG), config)
     if different:
         raise ValueError(
             f'{folder} holds another experiment: {", ".join(different)} differ; choose another workdir.'
         )
-    if not (folder / RESULT).exists():
+    summary = _stored_summary(folder)
+    if summary is None:
         return None
-    summary = json.loads((folder / RESULT).read_text())
     left = [
         budget is not None and summary[count] < budget
         for budget, count in (
@@ -169,6 +219,26 @@ def _stored_result(
         logs=None,
         make_policy=loaded.make_policy,
     )
+
+
+def _stored_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run; None where there is none, or none that can be read."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        with reading(path):
+            summary = read_json(path)
+            for name in SUMMARY_FIELDS:
+                if name not in summary:
+                    raise ValueError(f'{name} is missing')
+            for name in ('actor_steps', 'learner_steps'):
+                if type(summary[name]) is not int:
+                    raise ValueError(f'{name} must be an int, got {summary[name]!r:.40}')
+    except DamagedError as error:
+        warnings.warn(f'{error} It is made anew from the newest checkpoint.', stacklevel=2)
+        return None
+    return summary
 
 
 def _clock(config: Mapping[str, Any]) -> str:
@@ -243,29 +313,34 @@ def load(
         agent, environment: the run's, where its config.json could not hold it (a class of a notebook),
             or names it as `module:name` and you would rather name it yourself.
         trust: whether names of the form `module:name` in config.json are imported and called.
-    Raises: FileNotFoundError without a run or a checkpoint there; ValueError for what would be imported
-        without trust.
+    A damaged checkpoint is passed over with a warning, for the one before it.
+
+    Raises: FileNotFoundError without a run or a checkpoint there; DamagedError, a ValueError, that names
+        a file; ValueError for what would be imported without trust.
     """
     folder = expanded(workdir)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
-    config = json.loads((folder / CONFIG).read_text())
-    experiment = configs.from_json(config, agent, environment, trust=trust)
+    config = read_json(folder / CONFIG)
+    try:
+        experiment = configs.from_json(config, agent, environment, trust=trust)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise DamagedError(f'{folder / CONFIG}: {error}') from error
+    except (TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DamagedError(f'{folder / CONFIG}: {type(error).__name__}: {error}.') from error
     built = build(experiment)
     built.close()
-    state = Checkpointer(folder / CHECKPOINTS).read().state
+    saved = Checkpointer(folder / CHECKPOINTS).read_newest()
     learner = built.parts.learner
     template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
-    params = from_paths('variables', template, state['learner']['newest'])
-    counts = {
-        'actor_steps': state['loop']['actor_steps'],
-        'learner_steps': state['learner']['updates'],
-    }
-    summary = make_summary(
-        config,
-        folder,
-        **counts,
-        episodes=state['counter']['episodes'],
-        resumed_at=counts[_clock(config)],
-    )
+    with fitting(folder / CHECKPOINTS / saved.name):
+        state = saved.state
+        params = from_paths('variables', template, state['learner']['newest'])
+        steps, updates = int(state['loop']['actor_steps']), int(state['learner']['updates'])
+        episodes = int(state['counter']['episodes'])
+    with reading(folder / CONFIG):
+        resumed_at = {'actor_steps': steps, 'learner_steps': updates}[_clock(config)]
+        summary = make_summary(config, folder, steps, updates, episodes, resumed_at=resumed_at)
     return Loaded(experiment, params, built, summary)

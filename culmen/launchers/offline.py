@@ -13,6 +13,7 @@ from typing import Literal
 
 import jax
 
+from culmen.components.files import OnLostRows
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
@@ -26,8 +27,10 @@ from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import prepare
+from culmen.launchers.local import ON_LOST_ROWS
 from culmen.launchers.local import check_choice
-from culmen.launchers.local import check_workdir
+from culmen.launchers.local import claim_workdir
+from culmen.launchers.locking import Locks
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 from culmen.launchers.training import Run
@@ -45,6 +48,7 @@ def run(
     progress: bool | None = None,
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Result:
     """Trains on the Datasets of an agent, and evaluates the final variables.
 
@@ -61,12 +65,16 @@ def run(
         on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
             apart, or 'log' it and go on.
         until_return: an evaluation with this mean return ends the run.
+        on_lost_rows: what damaged files of rows do, where all else of a recording is whole: 'drop' the
+            items that need them and go on, or 'refuse'.
     Returns: the Result; its `resumed_at` and `steps_per_second` are of learner steps.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         OSError that names a file.
     """
-    with refusing():
+    locks = Locks()
+    with refusing(), locks.released_on_error():
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
+        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
         for name, default in _OF_ACTORS.items():
             if getattr(experiment, name) != default:
                 raise ValueError(
@@ -75,7 +83,7 @@ def run(
                 )
         folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='offline', replay='in_process')
-        stored = None if folder is None else check_workdir(folder, experiment, config)
+        stored = claim_workdir(locks, folder, experiment, config)
         if stored is not None:
             return stored
         training = OfflineTraining(
@@ -88,8 +96,10 @@ def run(
             progress=progress,
             stop_on_non_finite=on_non_finite == 'stop',
             until_return=until_return,
+            on_lost_rows=on_lost_rows,
         )
-    return training.run()
+    with locks:
+        return training.run()
 
 
 class OfflineTraining(Run):
@@ -107,6 +117,7 @@ class OfflineTraining(Run):
         progress: bool | None,
         stop_on_non_finite: bool,
         until_return: float | None,
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
         super().__init__(
             experiment,
@@ -116,6 +127,7 @@ class OfflineTraining(Run):
             sinks=sinks,
             progress=progress,
             until_return=until_return,
+            on_lost_rows=on_lost_rows,
         )
         built.close()
         spec, parts, seed = built.spec, built.parts, experiment.seed
@@ -128,7 +140,12 @@ class OfflineTraining(Run):
         samples = sample_spec(parts.experience, spec, action, extras, num_lanes=1)
         self._metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(
-            parts.experience, spec, action, extras, fold_seed(seed, 'table')
+            parts.experience,
+            spec,
+            action,
+            extras,
+            fold_seed(seed, 'table'),
+            on_lost_rows=on_lost_rows,
         )
         self._learner = Learner(
             parts.learner,
@@ -163,5 +180,6 @@ class OfflineTraining(Run):
             else:
                 self._learner.run_rest()
 
-    def _set_worker_state(self, saved: Any) -> None:
+    def _set_worker_state(self, saved: Any) -> int:
         self._datasets.seek(self._learner.learner_steps)
+        return 0

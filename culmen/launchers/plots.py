@@ -1,7 +1,6 @@
 """Learning curves: the return against actor steps, mean and spread over seeds, to PNG."""
 
 import io
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from culmen.components.files import read_json
+from culmen.components.files import reading
 from culmen.components.loggers import LogFiles
 from culmen.components.paths import expanded
 
@@ -78,7 +79,7 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
     """
     from matplotlib.figure import Figure
 
-    evaluations = [[evaluation_series(run) for run in curve.runs] for curve in curves]
+    evaluations = [_series(curve, evaluation_series) for curve in curves]
     acted = any(len(run.get('actor', ())) for curve in curves for run in curve.runs)
     evaluated = not acted or all(len(steps) > 1 for runs in evaluations for steps, _ in runs)
     figure = Figure(figsize=(7.2, 4.4), dpi=150, layout='constrained')
@@ -86,7 +87,7 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
     for number, (curve, label, marks) in enumerate(
         zip(curves, _labels(curves), evaluations, strict=True)
     ):
-        series = marks if evaluated else [training_series(run) for run in curve.runs]
+        series = marks if evaluated else _series(curve, training_series)
         if not any(len(steps) for steps, _ in series):
             raise ValueError(f'{curve.folder or curve.agent} has no episodes to draw yet.')
         colour = _COLOURS[number % len(_COLOURS)]
@@ -100,6 +101,12 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
         figure.savefig(expanded(path))
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     return figure
+
+
+def _series(curve: Curve, of_run: Callable[[Logs], Series]) -> list[Series]:
+    """Of each run. Raises: DamagedError that names the folder for logs that are none."""
+    with reading(f'{curve.folder or curve.agent}: a log'):
+        return [of_run(run) for run in curve.runs]
 
 
 def evaluation_series(run: Logs) -> Series:
@@ -196,11 +203,10 @@ def _joined(
 
 
 def _names(folder: Path) -> tuple[str, str]:
-    try:
-        config = json.loads((folder / 'config.json').read_text())
-        return config['agent']['name'], config['environment']['name']
-    except (OSError, ValueError, LookupError) as error:
-        raise ValueError(f'{folder / "config.json"} is no config of a run: {error}.') from error
+    path = folder / 'config.json'
+    with reading(path):
+        config = read_json(path)
+        return str(config['agent']['name']), str(config['environment']['name'])
 
 
 def _png(figure: 'Figure') -> bytes:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -25,9 +26,14 @@ import numpy as np
 from culmen.components import environments
 from culmen.components.actors import Actor
 from culmen.components.checkpointing import Checkpointer
+from culmen.components.checkpointing import DamagedCheckpointError
+from culmen.components.checkpointing import Saved
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.counting import Counter
+from culmen.components.files import DamagedError
+from culmen.components.files import OnLostRows
+from culmen.components.files import UntrustedError
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
@@ -61,6 +67,7 @@ from culmen.environment_loops.host import Observer
 from culmen.launchers.building import Built
 from culmen.launchers.building import prepare
 from culmen.launchers.policies import MakePolicy
+from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 
@@ -79,6 +86,7 @@ class Run:
 
     _learner: Learner
     _metric_names: tuple[str, ...]  # of an update, 'loss' first
+    _has_python = False  # whether its checkpoints hold what only pickle can
 
     def __init__(
         self,
@@ -90,12 +98,16 @@ class Run:
         sinks: Sequence[Sink],
         progress: bool | None,
         until_return: float | None,
+        trust: bool = False,
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
         self._experiment = experiment
         self._built = built
         self._folder = folder
         self._config = config
         self._until_return = until_return
+        self._trust = trust
+        self._on_lost_rows: OnLostRows = on_lost_rows
         self._counter = Counter()
         self._evaluator = Evaluator(
             built.parts.evaluator,
@@ -169,11 +181,14 @@ class Run:
         """What only pickle can hold."""
         return None
 
-    def _set_learner_state(self, saved: Any) -> None:
+    def _set_learner_state(self, saved: Any) -> int:
+        """Goes on from a checkpoint. Returns: how many items are dropped, since their rows are lost."""
         self._learner.set_state(saved.state['learner'])
+        return 0
 
-    def _set_worker_state(self, saved: Any) -> None:
-        """Goes on from a checkpoint; the learner has already."""
+    def _set_worker_state(self, saved: Any) -> int:
+        """Goes on from a checkpoint; the learner has already. Returns: as `_set_learner_state`."""
+        return 0
 
     @property
     def _table_to_save(self) -> Any:
@@ -187,7 +202,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(exits_fail())
             stack.callback(self._close)
-            saved = self._checkpointer.restore() if self._checkpointer is not None else None
+            saved = self._restore()
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / CONFIG, self._config)
@@ -197,7 +212,7 @@ class Run:
             self._logs = Logs(directory, columns, self._sinks)
             stack.callback(self._logs.close)
             if saved is not None:
-                self._set_state(saved)
+                self._go_on(saved)
             else:
                 self._begin_anew()
             if self._checkpointer is not None:
@@ -252,6 +267,8 @@ class Run:
         now = time.monotonic()
         if now >= self._poll_at:
             self._poll(now)
+            if self._checkpointer is not None:
+                self._checkpointer.poll()  # a full disk is told now, not at the next checkpoint
         over = self._over()
         if over:
             self._learner.run_rest()
@@ -405,10 +422,24 @@ class Run:
             },
         }
 
-    def _set_state(self, saved: Any) -> None:
+    def _restore(self) -> Saved | None:
+        if self._checkpointer is None:
+            return None
+        with refusing_checkpoints():
+            return self._checkpointer.restore(
+                python=self._has_python, trust=self._trust, on_lost_rows=self._on_lost_rows
+            )
+
+    def _go_on(self, saved: Saved) -> None:
+        assert self._folder is not None
+        path = self._folder / CHECKPOINTS / saved.name
+        with refusing_checkpoints(), fitting(path):
+            dropped = self._set_state(saved)
+        tell_losses(path, saved, dropped)
+
+    def _set_state(self, saved: Any) -> int:
         state = saved.state
-        self._set_learner_state(saved)
-        self._set_worker_state(saved)
+        dropped = self._set_learner_state(saved) + self._set_worker_state(saved)
         self._counter.set_state(state['counter'])
         self._logs.set_state(state['logs'])
         events = state['events']
@@ -421,10 +452,13 @@ class Run:
         )
         self._last_evaluation = events['last_evaluation']
         self._resumed_at = self.steps
+        return dropped
 
 
 class Training(Run):
     """A run that acts: an actor, a learner and a table as plain objects in one loop."""
+
+    _has_python = True
 
     def __init__(
         self,
@@ -442,6 +476,8 @@ class Training(Run):
         stop_on_non_finite: bool,
         until_return: float | None,
         record: Path | None = None,
+        trust: bool = False,
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
         super().__init__(
             experiment,
@@ -451,6 +487,8 @@ class Training(Run):
             sinks=sinks,
             progress=progress,
             until_return=until_return,
+            trust=trust,
+            on_lost_rows=on_lost_rows,
         )
         spec, parts, lanes = built.spec, built.parts, built.lanes
         seed, num_lanes = experiment.seed, len(lanes.index)
@@ -473,7 +511,13 @@ class Training(Run):
         self._datasets: DatasetReader | None = None
         if recorded(parts.experience):
             self._datasets = DatasetReader(
-                parts.experience, spec, action, extras, fold_seed(seed, 'table'), self._table
+                parts.experience,
+                spec,
+                action,
+                extras,
+                fold_seed(seed, 'table'),
+                self._table,
+                on_lost_rows,
             )
         self._recorder: Recorder | None = None
         if record is not None:
@@ -589,7 +633,7 @@ class Training(Run):
             ],
         }
 
-    def _set_worker_state(self, saved: Any) -> None:
+    def _set_worker_state(self, saved: Any) -> int:
         state = saved.state
         num_lanes, spec = len(self._built.lanes.index), self._built.spec
         timestep = TimeStep(
@@ -608,13 +652,13 @@ class Training(Run):
         self._environment.set_state(state['lanes'])
         self._actor.set_state(state['actor'])
         if isinstance(self._table, ReverbTable):
-            self._table.set_state(state['table'], saved.table)
+            dropped = self._table.set_state(state['table'], saved.table)
         else:
-            self._table.set_state(state['table'], saved.rows)
+            dropped = self._table.set_state(state['table'], saved.rows, saved.lost)
         if self._datasets is not None:
             self._datasets.seek(self._learner.learner_steps)
         if self._recorder is not None:
-            self._recorder.set_state(state.get('recording'))
+            self._recorder.set_state(state.get('recording'), drop=self._on_lost_rows == 'drop')
         for environment, old in zip(
             self._environment.environments, saved.python['environments'], strict=True
         ):
@@ -623,6 +667,40 @@ class Training(Run):
         for observer, old in zip(self._observers, saved.python['observers'], strict=False):
             if old is not None and hasattr(observer, 'set_state'):
                 observer.set_state(old)
+        return dropped
+
+
+@contextlib.contextmanager
+def refusing_checkpoints() -> Iterator[None]:
+    """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
+    try:
+        yield
+    except (DamagedError, UntrustedError) as error:
+        raise Refused(str(error)) from error
+
+
+@contextlib.contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """What does not fit in the content of a checkpoint is a DamagedCheckpointError that names it."""
+    try:
+        yield
+    except DamagedError:
+        raise
+    except Exception as error:
+        text = ' '.join(str(error).split()).rstrip('.')
+        what = text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
+        raise DamagedCheckpointError(f'{path} does not fit this experiment: {what}.') from error
+
+
+def tell_losses(path: Path, saved: Saved, dropped: int) -> None:
+    """Warns of what a checkpoint has lost since it was written. Args: dropped: items."""
+    if saved.losses:
+        warnings.warn(
+            f'{" ".join(saved.losses)} {path} is used without: {dropped} items of the replay needed '
+            f'these rows and are dropped; learner, counts and logs are whole. on_lost_rows refuse '
+            f'(--on-lost-rows refuse) refuses such a checkpoint.',
+            stacklevel=2,
+        )
 
 
 def learner_columns(names: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import culmen
+from culmen.agents import dqn
 from culmen.launchers import local
 from culmen.launchers.results import Refused
 from tests.components.replay.registry import has_reverb
@@ -86,14 +87,36 @@ class TestRuns:
         with pytest.raises(Refused, match='another experiment: replay differ'):
             culmen.run(experiment(), tmp_path / 'run', progress=False)
 
-    def test_a_damaged_server_file_is_passed_over(self, tmp_path):
+    @pytest.mark.parametrize('prioritised', [False, True])
+    def test_a_damaged_server_file_loses_the_items_alone(self, tmp_path, prioritised):
+        workdir = tmp_path / 'run'
+        agent = dqn.DQN(**{**runs.SMALL, 'priority_exponent': 0.6 if prioritised else 0.0})
+        first = culmen.run(
+            experiment(steps=300, agent=agent), workdir, progress=False, replay='reverb'
+        )
+        newest = sorted((workdir / 'checkpoints').glob('0*'))[-1]
+        file = newest / 'table' / 'items.tfrecord'
+        file.write_bytes(file.read_bytes()[:-1])
+        with pytest.warns(UserWarning, match='items.tfrecord is not .* 2[0-9][0-9] items of the'):
+            result = culmen.run(
+                experiment(steps=600, agent=agent), workdir, progress=False, replay='reverb'
+            )
+        assert result.summary['resumed_at'] == 300
+        assert result.summary['actor_steps'] == 600
+        # The tables fill as at the beginning, and the learner goes on.
+        assert result.summary['learner_steps'] > first.summary['learner_steps'] + 200
+
+    def test_a_damaged_server_file_is_passed_over_where_that_is_asked_for(self, tmp_path):
         workdir = tmp_path / 'run'
         culmen.run(experiment(steps=300), workdir, progress=False, replay='reverb')
         newest = sorted((workdir / 'checkpoints').glob('0*'))[-1]
         file = newest / 'table' / 'items.tfrecord'
         file.write_bytes(file.read_bytes()[:-1])
         with pytest.warns(UserWarning, match='items.tfrecord is not what was written'):
-            result = culmen.run(experiment(steps=600), workdir, progress=False, replay='reverb')
+            result = culmen.run(
+                experiment(steps=600), workdir, progress=False, replay='reverb',
+                on_lost_rows='refuse',
+            )  # fmt: skip
         assert 0 < result.summary['resumed_at'] < 300
         assert result.summary['actor_steps'] == 600
 

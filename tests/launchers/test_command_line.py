@@ -88,6 +88,8 @@ def test_the_options_make_the_experiment(culmen, runs, tmp_path):
         'replay': 'in_process',
         'loggers': [],
         'on_non_finite': 'log',
+        'on_lost_rows': 'drop',
+        'trust': False,
         'until_return': -1.5,
         'device': None,
         'actor_device': None,
@@ -546,7 +548,8 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     (experiment, workdir, options), launched = calls
     assert (experiment.seed, str(workdir)) == (4, 'a')
     assert options == {
-        'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'until_return': 1.0
+        'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'on_lost_rows': 'drop',
+        'until_return': 1.0
     }  # fmt: skip
     assert launched == ('the program', 'processes')
 

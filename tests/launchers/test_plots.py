@@ -105,5 +105,5 @@ def test_folders_without_runs_are_named(tmp_path):
     with pytest.raises(ValueError, match='runs of several experiments'):
         plots.read_curve(tmp_path)
     (tmp_path / 'seed-1' / 'config.json').write_text('{')
-    with pytest.raises(ValueError, match=r'seed-1/config\.json is no config'):
+    with pytest.raises(ValueError, match=r'seed-1/config\.json is damaged'):
         plots.read_curve(tmp_path)

@@ -1,6 +1,6 @@
 """Writes and reads the checkpoints of a run.
 
-    checkpoints/000000010000/   manifest.json: sizes and checksums, written last
+    checkpoints/000000010000/   manifest.json: sizes and checksums, its own too; written last
                                 state.json, arrays: plain values and arrays, no pickle
                                 python.pickle: environments; opened by a resuming run alone
                                 table/: of a table that writes itself (Reverb)
@@ -8,41 +8,39 @@
 
 A folder appears under its name when it is whole. Rows of a table never change, so each checkpoint
 adds those since the last. Files are written by a thread: training waits only while state is copied.
+Whatever is wrong with a checkpoint, the one before it is used; one that lost rows, or its table, alone is
+used without them.
 """
 
-import contextlib
 import json
 import os
 import pickle
 import shutil
 import threading
 import warnings
-import zlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components import files
+from culmen.components.checkpointing import disk
 from culmen.components.checkpointing import trees
+from culmen.components.checkpointing.disk import ARRAYS
+from culmen.components.checkpointing.disk import MANIFEST
+from culmen.components.checkpointing.disk import PYTHON
+from culmen.components.checkpointing.disk import ROWS
+from culmen.components.checkpointing.disk import STATE
+from culmen.components.checkpointing.disk import TABLE
+from culmen.components.checkpointing.disk import DamagedCheckpointError
+from culmen.components.checkpointing.disk import Manifest
+from culmen.components.checkpointing.disk import UnknownFormatError
+from culmen.components.files import OnLostRows
 from culmen.components.paths import expanded
-
-_FORMAT = 1
-_MANIFEST, _STATE, _ARRAYS, _PYTHON, _ROWS, _TABLE = (
-    'manifest.json',
-    'state.json',
-    'arrays',
-    'python.pickle',
-    'rows',
-    'table',
-)
-
-
-class DamagedCheckpointError(RuntimeError):
-    """A checkpoint's files are not what was written."""
 
 
 class Saved(NamedTuple):
@@ -55,6 +53,9 @@ class Saved(NamedTuple):
         tuple[int, dict[str, NDArray[Any]]]
     ]  # (start tick, arrays) of the table, in order
     table: Path | None = None  # the folder of a table that wrote itself
+    lost: tuple[tuple[int, int], ...] = ()  # [start, stop) of ticks whose rows are gone
+    lost_table: bool = False  # a table wrote itself, and what it wrote is damaged
+    losses: tuple[str, ...] = ()  # what was found to be lost now, a sentence a file
 
 
 class Checkpointer:
@@ -79,7 +80,7 @@ class Checkpointer:
         *,
         name: str | None = None,
     ) -> None:
-        """Saves a checkpoint, in a thread; `wait` or the next call reports its errors.
+        """Saves a checkpoint, in a thread; `poll`, `wait` or the next call reports its errors.
 
         Args:
             number: orders checkpoints: actor steps.
@@ -95,17 +96,22 @@ class Checkpointer:
         pickled = pickle.dumps(python, protocol=4) if python is not None else None
         apart, name = name is not None, name or f'{number:012d}'
         shutil.rmtree(self._temporary(name), ignore_errors=True)
-        chunk, files = None, {}
+        chunk, of_table = None, {}
         if hasattr(table, 'checkpoint'):
-            written = table.checkpoint(self._temporary(name) / _TABLE)
-            files = {f'{_TABLE}/{file}': each for file, each in written.items()}
+            written = table.checkpoint(self._temporary(name) / TABLE)
+            of_table = {f'{TABLE}/{file}': each for file, each in written.items()}
         else:
             chunk = self._new_rows(table)
-        job = lambda: self._write(name, number, state, pickled, chunk, files, apart)
+        job = lambda: self._write(name, number, state, pickled, chunk, of_table, apart)
         self._thread = threading.Thread(
             target=self._run, args=(job,), name='checkpoint', daemon=False
         )
         self._thread.start()
+
+    def poll(self) -> None:
+        """Does not wait. Raises: the error of the last save, once it has failed."""
+        if self._error is not None:
+            self.wait()
 
     def wait(self) -> None:
         """Waits until the last save is on the disk. Raises: its error."""
@@ -150,19 +156,18 @@ class Checkpointer:
             temporary.mkdir(parents=True, exist_ok=True)
             segments = self._write_rows(chunk)
             plain, arrays = trees.split(state)
-            files = {
+            written = {
                 **of_table,
-                _STATE: _write_bytes(temporary / _STATE, trees.dumps(plain).encode()),
-                _ARRAYS: _write_arrays(temporary / _ARRAYS, arrays),
+                STATE: disk.write_bytes(temporary / STATE, trees.dumps(plain).encode()),
+                ARRAYS: disk.write_arrays(temporary / ARRAYS, arrays),
             }
             if pickled is not None:
-                files[_PYTHON] = _write_bytes(temporary / _PYTHON, pickled)
-            manifest = {'format': _FORMAT, 'number': number, 'files': files, 'rows': segments}
-            _write_bytes(temporary / _MANIFEST, json.dumps(manifest).encode())
+                written[PYTHON] = disk.write_bytes(temporary / PYTHON, pickled)
+            disk.write_manifest(temporary / MANIFEST, Manifest(written, segments), number)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(temporary, final)
-            _sync(self._directory)
+            disk.sync(self._directory)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             where = error.filename or temporary
@@ -180,12 +185,12 @@ class Checkpointer:
         segments = [segment for segment in self._segments if segment['stop'] > first]
         if rows is not None:
             stop = start + len(next(iter(rows.values())))
-            folder = self._directory / _ROWS
+            folder = self._directory / ROWS
             folder.mkdir(parents=True, exist_ok=True)
             file = f'{start:012d}-{stop:012d}'
             temporary = folder / f'.{file}'
             try:
-                written = _write_arrays(temporary, rows)
+                written = disk.write_arrays(temporary, rows)
                 os.replace(temporary, folder / file)
             except OSError:
                 temporary.unlink(missing_ok=True)
@@ -199,12 +204,13 @@ class Checkpointer:
         for name in names[: -self._keep]:
             shutil.rmtree(self._directory / name, ignore_errors=True)
         needed = set()
-        for path in self._directory.glob(f'[!.]*/{_MANIFEST}'):
+        for path in self._directory.glob(f'[!.]*/{MANIFEST}'):
             try:
-                needed |= {segment['file'] for segment in json.loads(path.read_text())['rows']}
-            except (OSError, ValueError, KeyError):
-                return  # a damaged manifest: which rows it needs is not known, so all stay
-        for path in (self._directory / _ROWS).glob('[!.]*'):
+                segments = disk.read_manifest(path).segments
+            except DamagedCheckpointError:
+                return  # which rows it needs is not known, so all stay
+            needed |= {segment['file'] for segment in segments if not segment.get('lost')}
+        for path in (self._directory / ROWS).glob('[!.]*'):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
 
@@ -218,88 +224,149 @@ class Checkpointer:
             path.name for path in self._directory.iterdir() if path.name.isdigit() and path.is_dir()
         )
 
-    def restore(self) -> Saved | None:
-        """The newest checkpoint that is whole, python state included, or None where there is none.
+    def restore(
+        self, *, python: bool = True, trust: bool = False, on_lost_rows: OnLostRows = 'drop'
+    ) -> Saved | None:
+        """The newest checkpoint that can be used, or None where there is none; later ones are removed.
 
-        A damaged one is passed over with a warning.
+        A damaged one is passed over with a warning, for the one before it.
 
-        Raises: PermissionError where a file belongs to another user; DamagedCheckpointError where
-            every checkpoint is damaged.
+        Args:
+            python: whether to open the pickle too.
+            trust: whether to open it whoever may have written it.
+            on_lost_rows: whether a checkpoint of which only rows are damaged is used without them ('drop')
+                or passed over ('refuse').
+        Raises: DamagedCheckpointError that says of each checkpoint what is wrong; UnknownFormatError;
+            UntrustedError that names a file.
         """
-        names = self.names()
+
+        def read(name: str) -> Saved:
+            saved = self.read(name, python=python, rows=True, trust=trust)
+            if saved.losses and on_lost_rows == 'refuse':
+                raise DamagedCheckpointError(f'{" ".join(saved.losses)} Its rows are lost.')
+            return saved
+
+        if not self.names():
+            return None
+        saved = self._newest(read)
+        segments = disk.read_manifest(self._directory / saved.name / MANIFEST).segments
+        self._segments = [
+            {**segment, 'lost': True}
+            if (segment['start'], segment['stop']) in saved.lost
+            else segment
+            for segment in segments
+        ]
+        self._forget_after(saved.name)
+        return saved
+
+    def read_newest(self) -> Saved:
+        """The newest checkpoint that can be used, its pickle and its rows left alone. Removes nothing.
+
+        A damaged one is passed over with a warning, for the one before it.
+
+        Raises: FileNotFoundError without any; otherwise as `restore`.
+        """
+        while True:
+            names = self.names()
+            try:
+                return self._newest(self.read)
+            except DamagedCheckpointError:
+                # Beside a run that goes on: those that were read may have left for newer ones.
+                if names == self.names():
+                    raise
+
+    def _newest(self, read: Callable[[str], Saved]) -> Saved:
+        names, reasons = self.names(), []
+        if not names:
+            raise FileNotFoundError(f'{self._directory} holds no checkpoint.')
         for name in reversed(names):
             try:
-                saved = self.read(name, python=True)
+                return read(name)
+            except UnknownFormatError:
+                raise
             except DamagedCheckpointError as error:
-                warnings.warn(f'{error} The checkpoint before it is used.', stacklevel=2)
-                continue
-            self._segments = self._manifest(name)['rows']
-            self._forget_after(name)
-            return saved
-        if names:
-            raise DamagedCheckpointError(f'every checkpoint in {self._directory} is damaged.')
-        return None
+                reasons.append(str(error))
+                if name != names[0]:
+                    warnings.warn(f'{error} The checkpoint before it is used.', stacklevel=4)
+        raise DamagedCheckpointError(
+            f'every checkpoint in {self._directory} is damaged: {" ".join(reasons)}'
+        )
 
-    def read(self, name: str | None = None, *, python: bool = False) -> Saved:
+    def read(
+        self, name: str, *, python: bool = False, rows: bool = False, trust: bool = False
+    ) -> Saved:
         """Reads a checkpoint.
 
         Args:
-            name: which; None: the newest.
-            python: whether to check the files of rows and to open the pickle too.
-        Raises: FileNotFoundError without any; DamagedCheckpointError that names the file;
-            PermissionError that names a file of another user, where the pickle is asked for.
+            name: which.
+            python: whether to open the pickle too.
+            rows: whether to check the files of rows, and what a table wrote itself. Without it `lost` is what
+                was known when the checkpoint was saved.
+            trust: whether to open a pickle whoever may have written it.
+        Raises: DamagedCheckpointError that names the file; UnknownFormatError; UntrustedError that names a
+            file which somebody else could have written, where the pickle is asked for.
         """
-        if name is None:
-            names = self.names()
-            if not names:
-                raise FileNotFoundError(f'{self._directory} holds no checkpoint.')
-            name = names[-1]
         folder = self._directory / name
-        manifest = self._manifest(name)
-        for file, written in manifest['files'].items():
-            _check(folder / file, written)
-        if python:
-            for segment in manifest['rows']:
-                _check(self._directory / _ROWS / segment['file'], segment)
-        state = trees.join(
-            json.loads((folder / _STATE).read_text()), _read_arrays(folder / _ARRAYS)
-        )
-        objects = None
-        if python and _PYTHON in manifest['files']:
-            _check_owner(
-                self._directory,
-                folder,
-                *(folder / file for file in (_MANIFEST, *manifest['files'])),
-            )
-            objects = pickle.loads((folder / _PYTHON).read_bytes())
-        table = folder / _TABLE
+        manifest = disk.read_manifest(folder / MANIFEST)
+        for file, written in manifest.files.items():
+            if not file.startswith(f'{TABLE}/') and (python or file != PYTHON):
+                disk.check(folder / file, written)
+        path = folder / STATE
+        with disk.damaged(path), files.reading(path):
+            state = trees.join(json.loads(path.read_bytes()), disk.read_arrays(folder / ARRAYS))
+        objects, path = None, folder / PYTHON
+        if python and PYTHON in manifest.files:
+            with disk.damaged(path), files.reading(path):
+                objects = pickle.loads(files.read_trusted(path, trust=trust))
+        lost, lost_table, losses = self._losses(folder, manifest) if rows else ([], False, [])
+        known = [(each['start'], each['stop']) for each in manifest.segments if each.get('lost')]
+        segments = [
+            each for each in manifest.segments if (each['start'], each['stop']) not in known + lost
+        ]
+        wrote_itself = any(file.startswith(f'{TABLE}/') for file in manifest.files)
         return Saved(
             name,
             state,
             objects,
-            self._read_rows(manifest['rows']),
-            table if table.is_dir() else None,
+            self._read_rows(segments),
+            folder / TABLE if wrote_itself and not lost_table else None,
+            tuple(sorted(known + lost)),
+            lost_table,
+            tuple(losses),
         )
+
+    def _losses(
+        self, folder: Path, manifest: Manifest
+    ) -> tuple[list[tuple[int, int]], bool, list[str]]:
+        """(ticks of damaged files of rows, whether the table's own are damaged, a sentence for each)."""
+        lost, lost_table, losses = [], False, []
+        for segment in manifest.segments:
+            if segment.get('lost'):
+                continue
+            path = self._directory / ROWS / segment['file']
+            try:
+                disk.check(path, segment)
+            except DamagedCheckpointError as error:
+                lost.append((segment['start'], segment['stop']))
+                losses.append(str(error))
+        for file, written in manifest.files.items():
+            if file.startswith(f'{TABLE}/'):
+                try:
+                    disk.check(folder / file, written)
+                except DamagedCheckpointError as error:
+                    lost_table = True
+                    losses.append(str(error))
+        return lost, lost_table, losses
 
     def _read_rows(
         self, segments: list[dict[str, Any]]
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         for segment in segments:
-            yield segment['start'], _read_arrays(self._directory / _ROWS / segment['file'])
-
-    def _manifest(self, name: str) -> dict[str, Any]:
-        path = self._directory / name / _MANIFEST
-        try:
-            manifest = json.loads(path.read_text())
-            if manifest['format'] != _FORMAT:
-                raise DamagedCheckpointError(
-                    f'{path} must have format {_FORMAT}, got {manifest["format"]}.'
-                )
-            return dict(manifest)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedCheckpointError(
-                f'{path} is damaged: {type(error).__name__}: {error}.'
-            ) from error
+            path = self._directory / ROWS / segment['file']
+            yield (
+                segment['start'],
+                disk.read_arrays(path, segment['stop'] - segment['start']),
+            )
 
     def _forget_after(self, name: str) -> None:
         """Removes what was saved after the checkpoint that a run goes on from."""
@@ -308,92 +375,3 @@ class Checkpointer:
                 shutil.rmtree(self._directory / later, ignore_errors=True)
         for path in self._directory.glob('.*'):
             shutil.rmtree(path, ignore_errors=True)
-
-
-class _Writer:
-    """Writes a file to the disk, and knows its size and checksum."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, 'wb')
-        self.written = {'bytes': 0, 'crc32': 0}
-
-    def __enter__(self) -> '_Writer':
-        return self
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        finally:
-            with contextlib.suppress(OSError):  # of what a full disk did not take, reported already
-                self._file.close()
-
-    def write(self, data: Any) -> None:
-        self._file.write(data)
-        self.written['bytes'] += len(data)
-        self.written['crc32'] = zlib.crc32(data, self.written['crc32'])
-
-
-def _write_bytes(path: Path, data: bytes) -> dict[str, Any]:
-    with _Writer(path) as writer:
-        writer.write(data)
-    return writer.written
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Arrays in NumPy's own format, one after another; the first holds the names of the others."""
-    with _Writer(path) as writer:
-        for array in (np.array(list(arrays), dtype=str), *arrays.values()):
-            np.lib.format.write_array(writer, array, allow_pickle=False)
-    return writer.written
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with open(path, 'rb') as file:
-            names = np.lib.format.read_array(file, allow_pickle=False)
-            return {str(name): np.lib.format.read_array(file, allow_pickle=False) for name in names}
-    except (OSError, ValueError) as error:
-        raise DamagedCheckpointError(f'{path} is damaged: {error}.') from error
-
-
-def _crc32(path: Path) -> int:
-    checksum = 0
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 22):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
-def _check(path: Path, written: Mapping[str, Any]) -> None:
-    try:
-        good = path.stat().st_size == written['bytes'] and _crc32(path) == written['crc32']
-    except OSError as error:
-        raise DamagedCheckpointError(f'{path} can not be read: {error.strerror}.') from error
-    if not good:
-        raise DamagedCheckpointError(f'{path} is not what was written: {written["bytes"]} bytes.')
-
-
-def _check_owner(*paths: Path) -> None:
-    if not hasattr(os, 'getuid'):
-        return
-    for path in paths:
-        owner = path.stat().st_uid
-        if owner != os.getuid():
-            raise PermissionError(
-                f'{path} must belong to the user who resumes (uid {os.getuid()}), got uid {owner}: '
-                f'a resumed run unpickles the environments in it.'
-            )
-
-
-def _sync(directory: Path) -> None:
-    """Makes a rename last, where the system lets folders be opened."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,12 +4,15 @@ import contextlib
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from culmen.components.files import crc32
+from culmen.components.files import reading
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import check_columns
 from culmen.components.loggers.base import unknown_columns
@@ -48,6 +51,7 @@ class CsvLog:
         self._begun = False
         self._header_size = 0
         self._size = 0  # bytes of whole rows in the file, header included
+        self._checksum = 0  # of these bytes
         self._failed = False
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
@@ -113,8 +117,16 @@ class CsvLog:
         self.flush()
         return self._size - self._header_size
 
-    def cut(self, position: int) -> None:
-        """Goes on in an existing file where `position()` was given: later rows are cut off."""
+    def checksum(self) -> int:
+        """CRC-32 of the header and the rows in the file, after a flush."""
+        self.flush()
+        return self._checksum
+
+    def cut(self, position: int, checksum: int | None = None) -> None:
+        """Goes on in an existing file where `position()` was given: later rows are cut off.
+
+        Args: checksum: that `checksum()` gave with it; warns where what is left has another.
+        """
         self._pending = []
         if position == 0 or not self._path.exists():
             self._start_anew()
@@ -122,6 +134,7 @@ class CsvLog:
             return
         header, self._size = _cut(self._path, position)
         self._header_size = len(header)
+        self._checksum = crc32(self._path)
         found = tuple(header.decode().rstrip('\n').split(','))
         if found[: len(self._columns)] != self._columns[: len(found)]:
             raise ValueError(f'{self._path} must have the columns {self._columns}, got {found}.')
@@ -130,6 +143,13 @@ class CsvLog:
         self._columns = found
         self._begun = True
         self._warn_if_short(position)
+        whole = self._size == self._header_size + position
+        if whole and checksum is not None and checksum != self._checksum:
+            warnings.warn(
+                f'{self._path} has been changed: its rows up to the checkpoint are not those that this '
+                f'run wrote.',
+                stacklevel=2,
+            )
 
     @staticmethod
     def truncate(path: str | os.PathLike[str], position: int) -> None:
@@ -154,7 +174,7 @@ class CsvLog:
         waiting, self._pending = self._pending, []
         with self._errors():
             self._path.write_bytes(b'')
-        self._size = 0
+        self._size = self._checksum = 0
         if self._columns:
             self._append(','.join(self._columns).encode() + b'\n')
         self._header_size = self._size
@@ -172,6 +192,7 @@ class CsvLog:
                 # All of it, or the rows that fitted: the half of one is cut off, the others wait.
                 whole = data.rfind(b'\n', 0, len(data) - len(rest)) + 1
                 self._size += whole
+                self._checksum = zlib.crc32(memoryview(data)[:whole], self._checksum)
                 del self._pending[: data.count(b'\n', 0, whole)]
                 file.truncate(self._size)
 
@@ -194,16 +215,20 @@ class CsvLog:
 
 
 def read_csv(path: str | os.PathLike[str]) -> 'pd.DataFrame':
-    """A log as a data frame, floats bit for bit as written. A half last row is left out."""
+    """A log as a data frame, floats bit for bit as written. A half last row is left out.
+
+    Raises: DamagedError that names a file which is no log.
+    """
     import io
 
     import pandas as pd
 
-    text = expanded(path).read_bytes()
-    text = text[: text.rfind(b'\n') + 1]
-    if not text:
-        return pd.DataFrame()
-    return pd.read_csv(io.BytesIO(text), float_precision='round_trip')
+    with reading(path):
+        text = expanded(path).read_bytes()
+        text = text[: text.rfind(b'\n') + 1]
+        if not text:
+            return pd.DataFrame()
+        return pd.read_csv(io.BytesIO(text), float_precision='round_trip')
 
 
 def _cell(value: Any) -> str:

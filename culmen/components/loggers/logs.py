@@ -78,13 +78,20 @@ class Logs(Mapping[str, 'pd.DataFrame']):
     def get_state(self) -> dict[str, Any]:
         """Where each log stands, for a checkpoint."""
         self.flush()
-        positions = {label: log.position() for label, log in self._logs.items()}
-        return {'positions': positions, 'actor_steps': self._steps}
+        return {
+            'positions': {label: log.position() for label, log in self._logs.items()},
+            'checksums': {label: log.checksum() for label, log in self._logs.items()},
+            'actor_steps': self._steps,
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint: rows written after it are cut off."""
+        """Goes on from a checkpoint: rows written after it are cut off.
+
+        Warns of a file that lacks rows from before it, and of one whose rows have been changed.
+        """
+        checksums = state.get('checksums', {})
         for label, log in self._logs.items():
-            log.cut(int(state['positions'].get(label, 0)))
+            log.cut(int(state['positions'].get(label, 0)), checksums.get(label))
         self._steps = int(state['actor_steps'])
         for sink in self._sinks:
             resume = getattr(sink, 'resume', None)

@@ -6,6 +6,7 @@ which windows there are. Windows are drawn uniformly with replacement, by number
 (seed, count of draws) alone: what a checkpoint needs of a Dataset is the learner's count.
 """
 
+import warnings
 import zlib
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -17,10 +18,13 @@ import numpy as np
 from dm_env import specs as dm_env_specs
 from numpy.typing import NDArray
 
+from culmen.components.files import DamagedError
+from culmen.components.files import OnLostRows
 from culmen.components.packing import Packed
 from culmen.components.paths import expanded
 from culmen.components.replay.items import may_be_short
 from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.recorder import Shard
 from culmen.components.replay.recorder import leaf_data
 from culmen.components.replay.recorder import read_shard
 from culmen.components.replay.recorder import read_spec
@@ -28,6 +32,7 @@ from culmen.components.replay.recorder import shards
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Gather
 from culmen.components.replay.rows import Rows
+from culmen.components.replay.rows import stored_shape
 from culmen.components.replay.windows import Cutter
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
@@ -61,6 +66,7 @@ class DatasetReader:
         extras: Nest,
         seed: int,
         table: Reader | None = None,
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
         """Reads all sources into memory.
 
@@ -70,13 +76,15 @@ class DatasetReader:
             action, extras: shapes and dtypes of one lane's. A source may have more extras.
             seed: of the draws; each Dataset of a dict has its own numbers.
             table: of `live(experience)`, where that is anything.
-        Raises: ValueError that names a source and what is wrong with it: there is none, or a leaf
-            differs, or it has no window.
+            on_lost_rows: whether a recording with damaged files of rows is read without them ('drop'), with a
+                warning, or refused.
+        Raises: DamagedError that names a file; ValueError that names a source and what is wrong with
+            it: there is none, or a leaf differs, or it has no window.
         """
         self._experience = experience
         self._table = table
         self._datasets = {
-            name: _OneDataset(name, dataset, spec, action, extras, seed)
+            name: _OneDataset(name, dataset, spec, action, extras, seed, on_lost_rows)
             for name, dataset in recorded(experience).items()
         }
         self._draws = 0
@@ -134,20 +142,26 @@ class _OneDataset:
         action: Nest,
         extras: Nest,
         seed: int,
+        on_lost_rows: OnLostRows,
     ) -> None:
         self._batch_size = dataset.batch_size
         self._place = (seed, zlib.crc32(name.encode()))
         if isinstance(dataset.source, str):
             where = f'Dataset.source {dataset.source}'
-            rows, streams = _read_folder(where, expanded(dataset.source), spec, action, extras)
+            rows, streams = _read_folder(
+                where, expanded(dataset.source), spec, action, extras, on_lost_rows
+            )
         else:
             where = f'Dataset.source {getattr(dataset.source, "__qualname__", dataset.source)}'
             rows, streams = _read_callable(where, dataset.source(), spec, action, extras)
         starts, lengths = [], []
         for begin, step_type in streams:
+            # After a gap the first stacks reach back to frames that are lost.
+            ages = rows.ages(begin + np.arange(len(step_type)))
             for start, length in _cut(dataset, step_type):
-                starts.append(begin + start)
-                lengths.append(length)
+                if ages[start] <= start:
+                    starts.append(begin + start)
+                    lengths.append(length)
         if not starts:
             raise ValueError(f'{where} has no window of length {dataset.window.length}.')
         self._starts = np.array(starts, np.int64)
@@ -187,32 +201,86 @@ _Streams = list[tuple[int, NDArray[Any]]]
 
 
 def _read_folder(
-    where: str, folder: Path, spec: EnvironmentSpec, action: Nest, extras: Nest
+    where: str,
+    folder: Path,
+    spec: EnvironmentSpec,
+    action: Nest,
+    extras: Nest,
+    on_lost_rows: OnLostRows,
 ) -> tuple[Rows, _Streams]:
     """All lanes of a recording, one after another."""
     wanted = Rows(spec, action, extras, 1, 1)
-    stored = read_spec(folder)['leaves']
+    recording = read_spec(folder)
+    stored = recording['leaves']
     _check_leaves(where, wanted.leaves, stored)
+    int32: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int32), ())
+    leaves = {
+        path: (np.dtype(stored[path]['dtype']), stored_shape(wanted.leaves[path]))
+        if path in wanted.leaves
+        else int32
+        for path in wanted.paths()
+    }
     lanes = [shards(lane) for lane in sorted(folder.glob('lane-*'))]
     for lane in lanes:
-        for shard, after in zip(lane, lane[1:]):
-            if shard.stop != after.start:
-                raise ValueError(f'{after.path} must begin at row {shard.stop}: rows are missing.')
+        _check_shards(folder, lane, recording['rows_of_a_shard'])
     num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
-    rows = Rows(spec, action, extras, 1, max(num_rows, 1))
-    begin, streams = 0, []
+    try:
+        rows = Rows(spec, action, extras, 1, max(num_rows, 1))
+    except MemoryError as error:
+        raise DamagedError(f'{where}: {error}') from error
+    begin, streams, losses, lost = 0, [], [], 0
     for lane in lanes:
-        types = []
-        first = begin
+        reached, first, is_gap = 0, begin, False
+        types: list[NDArray[Any]] = []
         for shard in lane:
-            arrays = read_shard(shard, rows.paths())
+            if shard.start > reached:
+                losses.append(f'{shard.path.parent} has no rows [{reached}, {shard.start}).')
+                lost += shard.start - reached
+                is_gap = True
+            reached = shard.stop
+            try:
+                arrays = read_shard(shard, leaves)
+            except DamagedError as error:
+                losses.append(str(error))
+                lost += shard.stop - shard.start
+                is_gap = True
+                continue
             _check_types(where, arrays['step_type'])
+            if types and is_gap:  # what is on the two sides of a gap are two streams
+                streams.append((first, np.concatenate(types)))
+                types, first = [], begin
+            is_gap = False
             types.append(arrays['step_type'])
             begin = _put(rows, begin, arrays)
         if types:
             streams.append((first, np.concatenate(types)))
+    _tell_losses(where, losses, lost, begin + lost, on_lost_rows)
     rows.restart(begin, is_open=False)
     return rows, streams
+
+
+def _check_shards(folder: Path, lane: list[Shard], most: int) -> None:
+    for shard in lane:
+        if not 0 < shard.stop - shard.start <= most:
+            raise DamagedError(f'{shard.path} must have 1 to {most} rows, as {folder} says.')
+    for shard, after in zip(lane, lane[1:]):
+        if after.start < shard.stop:
+            raise DamagedError(f'{after.path} must begin at row {shard.stop} or after it.')
+
+
+def _tell_losses(
+    where: str, losses: list[str], lost: int, num_rows: int, on_lost_rows: OnLostRows
+) -> None:
+    if not losses:
+        return
+    said = f'{where}: {" ".join(losses)} {lost} of {num_rows} rows are lost'
+    if on_lost_rows == 'refuse':
+        raise DamagedError(f'{said}.')
+    warnings.warn(
+        f'{said}, and windows that need them are left out. on_lost_rows refuse (--on-lost-rows refuse) '
+        f'refuses such a recording.',
+        stacklevel=2,
+    )
 
 
 def _read_callable(

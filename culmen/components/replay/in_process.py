@@ -5,6 +5,7 @@ a step to a batch. Rows live while an item of any of its tables, or an open wind
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from culmen.components.replay.rows import Gather
 from culmen.components.replay.rows import Rows
 from culmen.components.replay.windows import Cutter
 from culmen.components.replay.windows import Items
+from culmen.components.replay.windows import meets
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -193,13 +195,21 @@ class InProcessTable:
             state['open_row'] = self._rows.read(next_tick, next_tick + 1, of_open_row=True)
         return state
 
-    def set_state(self, state: TableState, rows: Iterable[tuple[int, Arrays]]) -> None:
-        """Goes on from a checkpoint, to the bit.
+    def set_state(
+        self,
+        state: TableState,
+        rows: Iterable[tuple[int, Arrays]],
+        lost: Sequence[tuple[int, int]] = (),
+    ) -> int:
+        """Goes on from a checkpoint, to the bit where no rows are lost.
 
         Args:
             state: of `get_state`.
-            rows: (start tick, arrays of `read_rows`), in order; together at least the rows of
+            rows: (start tick, arrays of `read_rows`), in order; together with `lost` at least the rows of
                 [first_tick, next_tick).
+            lost: [start, stop) of ticks whose rows are gone, in order. Items that need them are dropped,
+                and so are windows that are open; what is left goes on as it was.
+        Returns: how many items are dropped.
         Raises: ValueError that names the field that does not fit this experiment, or missing rows.
         """
         names = list(state['tables'])
@@ -207,21 +217,25 @@ class InProcessTable:
             known = list(self._tables)
             raise ValueError(f"checkpoint field 'tables' must have {known}, got {names}.")
         first, next_tick = int(state['first_tick']), int(state['next_tick'])
+        if not 0 <= first <= next_tick:
+            raise ValueError(
+                f"checkpoint field 'first_tick' must be in [0, {next_tick}], got {first}."
+            )
         num_ticks = self._rows.num_ticks
         while next_tick >= first + num_ticks:
             num_ticks *= 2
         self._rows.resize_empty(num_ticks)
-        reached = first
+        covered = [*lost]
         for start, arrays in rows:
-            num = len(next(iter(arrays.values())))
-            begin, end = max(start, reached), min(start + num, next_tick)
-            if begin > reached:
-                break
+            begin, end = max(start, first), min(start + len(arrays['step_type']), next_tick)
             if begin < end:
                 wanted = slice(begin - start, end - start)
                 self._rows.write(begin, {path: leaf[wanted] for path, leaf in arrays.items()})
-                reached = end
-        if reached != next_tick:
+                covered.append((begin, end))
+        reached = first
+        for begin, end in sorted(covered):
+            reached = max(reached, end) if begin <= reached else reached
+        if reached < next_tick:
             raise ValueError(
                 f'checkpoint rows must reach from tick {first} to {next_tick}, got up to {reached}.'
             )
@@ -232,6 +246,9 @@ class InProcessTable:
         for name, table in self._tables.items():
             table.set_state(state['tables'][name])
         self._full_at = 0
+        # Rows of long ago are no item's; with them nothing is lost.
+        lost = [(begin, end) for begin, end in lost if end > first]
+        return sum(table.drop(lost) for table in self._all) if lost else 0
 
 
 class _OneTable:
@@ -257,6 +274,7 @@ class _OneTable:
             with_lengths=may_be_short(table.window) or self._padded_to > 0,
             with_probability=not uniform,
         )
+        self._rows = rows
         self._length = table.window.length
         self._num_lanes = num_lanes
 
@@ -291,6 +309,17 @@ class _OneTable:
     def set_state(self, state: dict[str, Any]) -> None:
         self.cutter.set_state(state['cutter'])
         self.items.set_state(state['items'])
+
+    def drop(self, lost: Sequence[tuple[int, int]]) -> int:
+        """Drops what needs lost rows: items, and windows that are open. Returns: how many items."""
+
+        def are_lost(codes: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+            start = codes // self._num_lanes
+            # A stack of frames reaches back; where the row that says how far is lost the item is too.
+            return meets(start - self._rows.ages(codes), start + lengths, lost)
+
+        self.cutter.skip_before(lost[-1][1] + self._rows.max_frames - 1)
+        return self.items.drop(are_lost)
 
 
 def _first_ticks(table: Table, num_lanes: int) -> int:

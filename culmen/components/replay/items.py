@@ -6,6 +6,7 @@ row (`tick * lanes + lane`).
 """
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -19,6 +20,9 @@ from culmen.components.replay.windows import Items
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
+
+# Which of some items are lost: (codes int64[N], transitions int64[N]) -> bool[N].
+AreLost = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 class Drawn(NamedTuple):
@@ -66,6 +70,13 @@ class ItemStore(Protocol):
         """Goes on from `get_state`."""
         ...
 
+    def drop(self, are_lost: AreLost) -> int:
+        """Drops items whose rows are lost. Keys of earlier draws name no item any more.
+
+        Returns: how many.
+        """
+        ...
+
 
 class ReplayItems:
     """Items that are kept and drawn many times; the oldest leave first.
@@ -85,7 +96,9 @@ class ReplayItems:
         self._rate = Rate.of(replay)
         sequence = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
         self._generator = np.random.Generator(np.random.PCG64(sequence))
-        self._inserted = 0
+        self._inserted = 0  # the number that the next item gets
+        self._first = 0  # the least number that is in use
+        self._uncounted = 0  # numbers that the rate has not to count
         self._draws = 0
         self._codes = np.zeros(self._capacity, np.int64)
         self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
@@ -102,7 +115,8 @@ class ReplayItems:
     @property
     def size(self) -> int:
         """Items in the table."""
-        return self._inserted if self._inserted < self._capacity else self._capacity
+        size = self._inserted - self._first
+        return size if size < self._capacity else self._capacity
 
     def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
         codes = items.start * self._num_lanes + items.lane
@@ -134,7 +148,9 @@ class ReplayItems:
         pass
 
     def due(self, updates: int) -> bool:
-        return self._rate.due(self._inserted, self._draws + updates)
+        return self._inserted > self._first and self._rate.due(
+            self._inserted - self._uncounted, self._draws + updates
+        )
 
     def draw(self) -> Drawn:
         size = self.size
@@ -211,7 +227,7 @@ class ReplayItems:
             self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
 
     def oldest_end(self) -> int | None:
-        if not self._inserted:
+        if not self.size:
             return None
         slot = (self._inserted - self.size) % self._capacity
         length = self._length if self._lengths is None else int(self._lengths[slot])
@@ -221,6 +237,8 @@ class ReplayItems:
         size = self.size
         state: dict[str, Any] = {
             'inserted': self._inserted,
+            'first': self._first,
+            'uncounted': self._uncounted,
             'draws': self._draws,
             'generator': self._generator.bit_generator.state,
             'codes': self._codes[:size].copy(),
@@ -235,6 +253,8 @@ class ReplayItems:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._inserted = int(state['inserted'])
+        self._first = int(state.get('first', 0))
+        self._uncounted = int(state.get('uncounted', 0))
         self._draws = int(state['draws'])
         self._generator.bit_generator.state = state['generator']
         size = self.size
@@ -246,6 +266,31 @@ class ReplayItems:
             self._tree.restore(_field(self._where, state, 'weights', (size,)))
             self._largest = np.float32(state['largest_priority'])
             self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+
+    def drop(self, are_lost: AreLost) -> int:
+        size = self.size
+        slots = np.arange(self._inserted - size, self._inserted) % self._capacity
+        codes = self._codes[slots]
+        lengths = np.full(size, self._length) if self._lengths is None else self._lengths[slots]
+        slots = slots[~are_lost(codes, lengths)]
+        kept, dropped = len(slots), size - len(slots)
+        if not dropped:
+            return 0
+        self._codes[:kept] = self._codes[slots]
+        if self._lengths is not None:
+            self._lengths[:kept] = self._lengths[slots]
+        if self._tree is not None:
+            self._raw[:kept] = self._raw[slots]
+            self._tree.restore(self._tree.leaves[slots])
+        # With fewer than min_size left the table waits for the rest, as at its beginning.
+        counted, least = self._inserted - self._uncounted, max(self._replay.min_size, 1)
+        if kept < least:
+            counted = max(counted, least) - (least - kept)
+        # Numbers go on at the next that has slot 0: keys from before name nothing that is here.
+        self._first = -(-self._inserted // self._capacity) * self._capacity
+        self._inserted = self._first + kept
+        self._uncounted = self._inserted - counted
+        return dropped
 
 
 class QueueItems:
@@ -336,6 +381,13 @@ class QueueItems:
         self._of_tick = int(state['of_tick'])
         num = np.shape(state.get('waiting', ()))[-1:]
         self._waiting = _field(self._where, state, 'waiting', (3, *num)).astype(np.int64)
+
+    def drop(self, are_lost: AreLost) -> int:
+        lost = are_lost(self._waiting[1], self._waiting[2])
+        if self._of_tick:
+            self._of_tick -= int(lost[-self._of_tick :].sum())
+        self._waiting = self._waiting[:, ~lost]
+        return int(lost.sum())
 
 
 def may_be_short(window: Window) -> bool:

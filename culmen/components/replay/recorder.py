@@ -12,9 +12,9 @@ import json
 import os
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -22,11 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components import files
 from culmen.components.paths import check_writable
 from culmen.components.paths import expanded
 from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Rows
+from culmen.core.checks import check_range
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -35,6 +37,7 @@ from culmen.core.workers import Writer
 SPEC = 'spec.json'
 FORMAT = 1
 _ROWS_OF_A_SHARD = 1024
+_MOST_ROWS_OF_A_SHARD = 2**16
 _SHARD = re.compile(r'(\d{12})-(\d{12})\.npz')
 
 
@@ -89,8 +92,10 @@ class Recorder:
             action, extras: shapes and dtypes of one lane's.
             num_lanes: B.
             run: names the run, for `check_recording`; goes into spec.json.
-            rows_of_a_shard: of a full file.
+            rows_of_a_shard: of a full file, at most 65,536.
+        Raises: ValueError for more.
         """
+        check_range('rows_of_a_shard', rows_of_a_shard, 1, _MOST_ROWS_OF_A_SHARD)
         self._directory = expanded(directory)
         self._rows = Rows(spec, action, extras, num_lanes, rows_of_a_shard)
         self._written = 0  # the first tick that is not on the disk
@@ -99,6 +104,7 @@ class Recorder:
             'format': FORMAT,
             'run': dict(run),
             'lanes': num_lanes,
+            'rows_of_a_shard': rows_of_a_shard,
             'leaves': {path: leaf_data(leaf) for path, leaf in self._rows.leaves.items()},
         }
 
@@ -154,10 +160,12 @@ class Recorder:
             state['open_row'] = self._rows.read(tick, tick + 1, of_open_row=True)
         return state
 
-    def set_state(self, state: Mapping[str, Any] | None) -> None:
+    def set_state(self, state: Mapping[str, Any] | None, *, drop: bool = False) -> None:
         """Goes on from a checkpoint: rows that were recorded after it are cut off.
 
-        Args: state: of `get_state`; None: the checkpoint has none.
+        Args:
+            state: of `get_state`; None: the checkpoint has none.
+            drop: whether to go on, with a warning, where files of rows before it are gone.
         Raises: ValueError that names what is missing.
         """
         if state is None:
@@ -171,10 +179,14 @@ class Recorder:
                     shard.path.unlink()
             reached = sum(shard.stop - shard.start for shard in shards(self._lane(lane)))
             if reached != next_tick:
-                raise ValueError(
+                lacks = (
                     f'{self._lane(lane)} must hold the {next_tick} rows recorded up to the '
                     f'checkpoint, got {reached}.'
                 )
+                if not drop or reached > next_tick:
+                    raise ValueError(lacks)
+                self._lane(lane).mkdir(parents=True, exist_ok=True)
+                warnings.warn(f'{lacks} The recording goes on without the others.', stacklevel=2)
         open_row = state.get('open_row')
         if open_row is not None:
             self._rows.write(next_tick, open_row, of_open_row=True)
@@ -208,7 +220,7 @@ def check_recording(
     if (folder / SPEC).exists():
         if read_spec(folder)['run'] != json.loads(json.dumps(run)):
             raise ValueError(f'{folder} holds the recording of another run; choose another folder.')
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or {*os.listdir(folder)} - {files.LOCK}):
         raise ValueError(f'a recording needs a new or empty folder, or its own, got {folder}.')
     elif resumed:
         raise ValueError(f'{folder} can not record this run: it was begun without a recording.')
@@ -223,13 +235,19 @@ def read_spec(directory: Path) -> dict[str, Any]:
     path = directory / SPEC
     if not path.exists():
         raise ValueError(f'{directory} holds no recording: there is no {SPEC} in it.')
-    try:
-        spec = json.loads(path.read_text())
-        if spec['format'] != FORMAT or not isinstance(spec['leaves'], dict) or 'run' not in spec:
-            raise ValueError(f'format {spec["format"]} is not {FORMAT}')
-        return dict(spec)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f'{path} can not be read: {error}.') from error
+    with files.reading(path):
+        spec = files.read_json(path)
+        if spec['format'] != FORMAT or not isinstance(spec['run'], dict):
+            raise ValueError(f'format {spec["format"]!r:.40} is not {FORMAT}')
+        spec.setdefault('rows_of_a_shard', _ROWS_OF_A_SHARD)
+        check_range('rows_of_a_shard', int(spec['rows_of_a_shard']), 1, _MOST_ROWS_OF_A_SHARD)
+        for name, leaf in spec['leaves'].items():
+            sizes = [*leaf['shape'], leaf.get('num_frames', 1)]
+            if any(type(size) is not int or size < 0 for size in sizes):
+                raise ValueError(f'the shape of {name!r:.40} must be of numbers from 0 on')
+            if np.dtype(str(leaf['dtype'])).hasobject:
+                raise ValueError(f'the dtype of {name!r:.40} must be of numbers')
+        return spec
 
 
 def shards(lane: Path) -> list[Shard]:
@@ -241,20 +259,30 @@ def shards(lane: Path) -> list[Shard]:
     )
 
 
-def read_shard(shard: Shard, paths: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays [stop - start, ...] by path. Raises: ValueError that names the file, if damaged."""
-    try:
-        # Opened here, since NumPy leaves the file of a broken archive open.
-        with open(shard.path, 'rb') as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {path: file[path] for path in paths}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{shard.path} is damaged: {error}.') from error
-    for path, array in arrays.items():
-        if len(array) != shard.stop - shard.start:
-            raise ValueError(
-                f'{shard.path} is damaged: {path} must have {shard.stop - shard.start} rows, '
-                f'got {len(array)}.'
-            )
+def read_shard(
+    shard: Shard, leaves: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+) -> dict[str, NDArray[Any]]:
+    """Arrays [stop - start, ...] by path; takes no more memory than these.
+
+    Args: leaves: dtype and shape of a row of each that is read.
+    Raises: DamagedError that names the file.
+    """
+    num_rows, arrays = shard.stop - shard.start, {}
+    with files.reading(shard.path), zipfile.ZipFile(shard.path) as archive:
+        for path, (dtype, shape) in leaves.items():
+            info = archive.getinfo(f'{path}.npy')
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f'{path} must be stored or deflated')
+            size = num_rows * int(np.prod(shape, dtype=object)) * dtype.itemsize
+            with archive.open(info) as member:
+                array = files.read_array(member, size, shape=(num_rows, *shape))  # type: ignore[arg-type]
+                if member.read(1):  # reading to the end compares the checksum
+                    raise ValueError(f'{path} has more than its {num_rows} rows')
+            # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
+            unnamed = array.dtype.kind == 'V' and array.dtype.itemsize == dtype.itemsize
+            if array.dtype != dtype and not unnamed:
+                raise ValueError(f'{path} must be {dtype}, got {array.dtype}')
+            arrays[path] = array
     return arrays
 
 

@@ -246,6 +246,12 @@ class Rows:
                 slot = begin % self.num_ticks
                 view[slot : slot + end - begin] = array[begin - start : end - start]
 
+    def ages(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """int[N]: how many rows before these the frames of their stacks reach back."""
+        if self.max_frames == 1:
+            return np.zeros(len(codes), np.int64)
+        return self.record['age'].take(codes % len(self.record))
+
     def restart(self, next_tick: int, is_open: bool) -> None:
         """Goes on at a tick whose rows before (and, where open, of it) have been written."""
         self.next_tick = next_tick

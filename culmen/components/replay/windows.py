@@ -117,6 +117,12 @@ class Cutter:
         start = self._origin[lane] + (np.repeat(begin, num) + rank) * self._period
         return Items(lane, start, self._tick - start)
 
+    def skip_before(self, tick: int) -> None:
+        """Drops the windows that are open and begin before a tick, of lanes that count from before it."""
+        early = self._origin < tick
+        periods = -(-(tick - self._origin[early]) // self._period)
+        self._origin[early] += periods * self._period
+
     def get_state(self) -> dict[str, Any]:
         """What a resumed stream needs."""
         return {'tick': self._tick, 'origin': self._origin.copy(), 'ended': self._ended.copy()}
@@ -126,6 +132,16 @@ class Cutter:
         self._tick = int(state['tick'])
         self._origin = np.array(state['origin'], np.int64)
         self._ended = np.array(state['ended'], bool)
+
+
+def meets(
+    begin: NDArray[Any], end: NDArray[Any], ranges: Sequence[tuple[int, int]]
+) -> NDArray[Any]:
+    """bool[N]: whether ticks [begin, end], both included, meet any of the ranges [start, stop)."""
+    found = np.zeros(len(begin), bool)
+    for start, stop in ranges:
+        found |= (begin < stop) & (end >= start)
+    return found
 
 
 def kept_times(window: Window, paths: Sequence[str]) -> tuple[list[str], list[str]]:

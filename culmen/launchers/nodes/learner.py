@@ -61,6 +61,7 @@ class LearnerNode:
         lead: float,
         checkpoints: Path,
         restore: str | None,
+        lost_table: bool,
         stop_on_non_finite: bool,
         stop: Stop,
         counter: Remote,
@@ -75,6 +76,7 @@ class LearnerNode:
             lead: samples that the actors may be ahead by.
             checkpoints: their folder.
             restore: the name of the checkpoint to go on from.
+            lost_table: whether it is without its tables, which fill as at the beginning.
             stop_on_non_finite: whether a loss that is not finite ends the run.
             stop: ends every wait.
             counter, replay: the other nodes.
@@ -135,7 +137,7 @@ class LearnerNode:
             )
         )
         if restore is not None:
-            self._set_state(self._checkpointer.read(restore).state)
+            self._set_state(self._checkpointer.read(restore).state, lost_table)
         self._counter.open_logs(self._columns)
         self._first_windows = self._reader.next_windows()
 
@@ -343,10 +345,10 @@ class LearnerNode:
             },
         }
 
-    def _set_state(self, state: Mapping[str, Any]) -> None:
+    def _set_state(self, state: Mapping[str, Any], lost_table: bool) -> None:
         self._learner.set_state(state['learner'])
         self._learner.actor_steps = int(state['loop']['actor_steps'])
-        self._reader.set_state(state['table'])
+        self._reader.set_state(state['table'], lost_table)
         events = state['events']
         self._next_evaluation = later_or(events['evaluation'], self._experiment.evaluation.every)
         self._next_checkpoint = events['checkpoint']

@@ -52,6 +52,10 @@ class DeviceTable:
         items = self._update(self.state.items, keys, priorities)
         self.state = self.state._replace(items=items)
 
+    def drop(self, state: Any, ticks: int, lost: Any) -> tuple[Any, int]:
+        """A state without what needs lost rows."""
+        return self._tables.drop(state, ticks, lost)
+
     def faults(self) -> list[str]:
         """What its tables complain of."""
         faults = np.asarray(self._tables.faults(self.state.items))

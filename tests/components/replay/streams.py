@@ -169,6 +169,15 @@ def cut(types: np.ndarray, window: Window) -> list[Item]:
     return sorted(items)
 
 
+def needs(item: Item, types: np.ndarray, lost: list[tuple[int, int]], num_frames: int = 1) -> bool:
+    """Whether an item needs a row of one of these ticks [start, stop), for its stacks of frames too."""
+    begin = item.start
+    while begin > item.start - (num_frames - 1) and types[begin, item.lane] != FIRST:
+        begin -= 1
+    ticks = range(begin, item.start + item.length + 1)
+    return any(start <= tick < stop for tick in ticks for start, stop in lost)
+
+
 def _pieces(types: list[int], cross_episodes: bool) -> list[list[int]]:
     """The ticks of a lane in pieces that no window may leave."""
     pieces: list[list[int]] = []

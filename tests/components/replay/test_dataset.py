@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import re
+import tracemalloc
 
 import jax
 import numpy as np
 import pytest
 from dm_env import specs
 
+from culmen.components.files import DamagedError
 from culmen.components.packing import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
@@ -225,6 +227,12 @@ def test_a_recording_that_lacks_rows_of_the_checkpoint_is_refused(tmp_path):
     shards(tmp_path / 'a' / 'lane-0000')[1].path.unlink()
     with pytest.raises(ValueError, match=r'lane-0000 must hold the 20 rows .* got 13'):
         make_recorder(tmp_path / 'a', 1).set_state(state)
+    resumed = make_recorder(tmp_path / 'a', 1)
+    with pytest.warns(UserWarning, match='got 13. The recording goes on without the others'):
+        resumed.set_state(state, drop=True)
+    play(resumed, stream, 20, 30)
+    resumed.close()
+    assert [shard.start for shard in shards(tmp_path / 'a' / 'lane-0000')] == [0, 14, 20, 27]
     with pytest.raises(ValueError, match='it was begun without a recording'):
         make_recorder(tmp_path / 'a', 1).set_state(None)
 
@@ -262,9 +270,19 @@ def recording(tmp_path):
     return record(tmp_path / 'a', streams.make_stream(streams.step_types([[3], [5]], 30)))
 
 
-def refused(source, words, window=Window(), spec=streams.SPEC, extras=streams.EXTRAS):  # noqa: B008
-    with pytest.raises(ValueError, match=words):
-        DatasetReader(Dataset(window, source, 4), spec, streams.ACTION, extras, 0)
+def refused(
+    source,
+    words,
+    error=ValueError,
+    window=Window(),  # noqa: B008
+    spec=streams.SPEC,
+    extras=streams.EXTRAS,
+    on_lost_rows='drop',
+):
+    with pytest.raises(error, match=words):
+        DatasetReader(
+            Dataset(window, source, 4), spec, streams.ACTION, extras, 0, None, on_lost_rows
+        )
 
 
 def test_a_folder_without_a_recording_is_refused(tmp_path):
@@ -307,22 +325,111 @@ def test_extras_may_be_spared_but_not_missing(recording):
     )
 
 
-def test_a_damaged_recording_is_refused(recording, tmp_path):
+def test_a_damaged_recording_is_refused_where_that_is_asked_for(recording, tmp_path):
     lane = tmp_path / 'a' / 'lane-0001'
     first, second, *_ = shards(lane)
     whole = second.path.read_bytes()
     second.path.write_bytes(whole[: len(whole) // 2])
-    refused(recording, rf'{re.escape(str(second.path))} is damaged')
+    refused(recording, rf'{re.escape(str(second.path))} is damaged', on_lost_rows='refuse')
     second.path.unlink()
-    refused(recording, 'must begin at row 7: rows are missing')
+    refused(recording, r'lane-0001 has no rows \[7, ', on_lost_rows='refuse')
     (tmp_path / 'a' / 'spec.json').write_text('{')
-    refused(recording, 'spec.json can not be read')
+    refused(recording, 'spec.json is damaged')
     (tmp_path / 'a' / 'spec.json').write_text(json.dumps({'format': 2, 'leaves': {}, 'run': {}}))
     refused(recording, 'format 2 is not 1')
 
 
+@pytest.mark.parametrize('num_frames', [1, 4])
+@pytest.mark.parametrize('window', [Window(), Window(length=3)])
+def test_windows_that_need_lost_rows_are_left_out(tmp_path, window, num_frames):
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 40))
+    spec = streams.SPEC
+    if num_frames > 1:
+        stream, spec = streams.stacked_stream(4, 1, num_ticks=40), streams.stacked_spec(4, 1, True)
+    record(tmp_path / 'a', stream, spec)
+    lost = {}  # by lane
+    for lane, damage in ((0, 'cut'), (3, 'gone')):
+        shard = shards(tmp_path / 'a' / f'lane-{lane:04d}')[2]
+        lost[lane] = [(shard.start, shard.stop)]
+        if damage == 'gone':
+            shard.path.unlink()
+        else:
+            data = shard.path.read_bytes()
+            shard.path.write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning, match=r'14 of 200 rows are lost, and windows that need them'):
+        reader = DatasetReader(
+            Dataset(window, str(tmp_path / 'a'), 200), spec, streams.ACTION, streams.EXTRAS, 0
+        )
+    items = {(i.lane, i.start): i for i in streams.cut(stream.timestep.step_type, window)}
+    kept = {
+        place
+        for place, item in items.items()
+        if not streams.needs(item, stream.timestep.step_type, lost.get(item.lane, []), num_frames)
+    }
+    drawn = set()
+    for _ in range(20):
+        for place, leaves, _ in streams.rows_of(unpacked(reader.draw().samples)):
+            drawn.add(place)
+            expected = streams.content(stream, items[place], window)[0]
+            streams.assert_same_item(leaves, expected)
+    assert drawn == kept
+    assert len(kept) < len(items)
+
+
+def forged(path, **arrays):
+    """Writes a shard anew with other arrays."""
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez_compressed(path, **{**content, **arrays})
+
+
+HOSTILE = {
+    'a gibibyte of zeros': lambda path: forged(path, version=np.zeros(2**28, np.int32)),
+    'more rows': lambda path: forged(path, version=np.zeros(8, np.int32)),
+    'other numbers': lambda path: forged(path, version=np.zeros(7, np.int16)),
+    'objects': lambda path: forged(path, version=np.array([{}] * 7)),
+    'not there': lambda path: path.write_bytes(b'PK\x05\x06' + bytes(18)),
+    'no archive': lambda path: path.write_bytes(b''),
+}
+
+
+@pytest.mark.parametrize('name', [each for each in HOSTILE if each != 'a gibibyte of zeros'])
+def test_a_hostile_shard_is_one_error(recording, tmp_path, name):
+    path = shards(tmp_path / 'a' / 'lane-0000')[0].path
+    HOSTILE[name](path)
+    refused(recording, re.escape(f'{path} is damaged'), DamagedError, on_lost_rows='refuse')
+
+
+@pytest.mark.slow
+def test_a_shard_takes_no_more_memory_than_its_rows(recording, tmp_path):
+    path = shards(tmp_path / 'a' / 'lane-0000')[0].path
+    HOSTILE['a gibibyte of zeros'](path)
+    assert path.stat().st_size < 1.2e6
+    bomb = path.rename(path.with_name(f'{0:012d}-{2**28:012d}.npz'))
+    tracemalloc.start()
+    try:
+        # Its name says so many rows, or it does not.
+        refused(recording, re.escape(f'{bomb} must have 1 to 7 rows'), DamagedError)
+        bomb.rename(path)
+        refused(recording, re.escape(f'{path} is damaged'), DamagedError, on_lost_rows='refuse')
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('spec', [
+    '[' * 100_000, '[]', '{}', '{"format": 1, "run": {}, "leaves": {"reward/own": 3}}',
+    '{"format": 1, "run": {}, "leaves": {"reward/own": {"dtype": "object", "shape": []}}}',
+    '{"format": 1, "run": {}, "leaves": {"reward/own": {"dtype": "int8", "shape": [-1]}}}',
+    '{"format": 1, "run": {}, "leaves": {}, "rows_of_a_shard": 1000000}',
+], ids=lambda text: text[:60])  # fmt: skip
+def test_a_hostile_spec_is_one_error(recording, tmp_path, spec):
+    (tmp_path / 'a' / 'spec.json').write_text(spec)
+    refused(recording, 'spec.json is damaged', DamagedError)
+
+
 def test_a_source_without_a_window_is_refused(recording):
-    refused(recording, 'has no window of length 40', Window(length=40, cross_episodes=True))
+    refused(recording, 'has no window of length 40', window=Window(length=40, cross_episodes=True))
     refused(lambda: iter(()), 'has no window of length 1')
 
 

@@ -187,3 +187,66 @@ def test_saved_in_pieces_a_table_goes_on_with_the_same_bits(experience):
         draws = [t._draw(t.state.rows, t.state.items, key)[2] for t in (whole, again)]
         for a, b in zip(*map(jax.tree_util.tree_leaves, draws), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'experience',
+    [
+        Replay(Window(length=3), 40, 1, 7, 8.0, priority_exponent=0.6),
+        Replay(Window(length=4, period=2), 30, 5, 8, 2.0),
+        Queue(Window(length=3), batch_size=4, max_size=50),
+    ],
+)
+@pytest.mark.parametrize('lost', [[(44, 50)], [(20, 33), (35, 37)]])
+def test_items_that_need_lost_rows_are_dropped_and_all_others_stay(experience, lost):
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 90))
+    types, window = stream.timestep.step_type, experience.window
+    items = streams.cut(types, window)
+    is_lost = {(i.lane, i.start): streams.needs(i, types, lost) for i in items}
+    whole, again = make(experience), make(experience)
+    feed(whole, stream, 0, 30)
+    while whole.due() and isinstance(experience, Queue):
+        whole.draw()
+    feed(whole, stream, 30, 50)
+    whole.observe(stream.at(50)[0])
+    rows = [(0, 20), (20, 33), (33, 35), (35, 37), (37, 44), (44, 50)]
+    pieces, first = saving.SavedRows(whole.state, 50), None
+    first, _ = pieces.live_ticks()
+    rows = [(max(a, first), pieces.read_rows(max(a, first), b)) for a, b in rows
+            if (a, b) not in lost and b > first]  # fmt: skip
+    opened = saving.open_rows(whole.state)
+    with pytest.raises(ValueError, match='checkpoint rows must reach from tick'):
+        saving.with_rows(again.state, opened, 50, rows)
+    restored = saving.with_rows(again.state, opened, 50, rows, lost)
+    again.state, dropped = again.drop(restored, 50, lost)
+    again.state = jax.tree_util.tree_map(jnp.asarray, again.state)
+    draws = []
+    for table in (whole, again):
+        timestep, action, extras, version = stream.at(50)
+        table.act(action, extras, version)
+        places = []
+        for tick in range(51, 90):
+            timestep, action, extras, version = stream.at(tick)
+            table.observe(timestep)
+            while table.due():
+                sample = table.draw().samples
+                for place, leaves, _ in streams.rows_of(sample):
+                    places.append(place)
+                    if table is again:
+                        assert not is_lost[place]
+                        by_place = {(i.lane, i.start): i for i in items}
+                        expected = streams.content(stream, by_place[place], window)[0]
+                        streams.assert_same_item(leaves, expected)
+            table.act(action, extras, version)
+        draws.append(places)
+    assert dropped > 0
+    assert len(draws[1]) > 20
+    if isinstance(experience, Queue):
+        left = [place for place in draws[0] if not is_lost[place]]
+        assert left[: len(draws[1])] == draws[1][: len(left)]
+    else:
+        waiting = [i for i in items if (i.tick, i.phase) <= (50, streams.OBSERVE)]
+        waiting = waiting[-experience.capacity :]
+        assert dropped == sum(is_lost[i.lane, i.start] for i in waiting)
+        assert len(draws[1]) == len(draws[0])

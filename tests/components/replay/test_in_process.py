@@ -118,6 +118,125 @@ def test_a_restored_table_goes_on_to_the_bit(name: str, between: bool, num_frame
     assert_same_draws(*draws)
 
 
+LOST = {'a piece': [(84, 86)], 'the newest': [(85, 91)], 'two': [(60, 66), (84, 88)]}
+
+
+def save(table: InProcessTable, lost: list[tuple[int, int]]) -> tuple[Any, list[Any]]:
+    """(state, rows in pieces but those that are lost)."""
+    first, stop = table.live_ticks()
+    cuts = sorted({first, stop, *(t for each in lost for t in each if first < t < stop)})
+    pieces = [(a, b) for a, b in itertools.pairwise(cuts) if not any(c <= a < d for c, d in lost)]
+    rows = [(a, table.read_rows(a, b)) for a, b in pieces]
+    return through_a_file(table.get_state()), rows
+
+
+def drawn(experience: Any, draws: list[Any]) -> dict[str, list[Any]]:
+    """What was drawn of each table, in order: ((lane, start), leaves)."""
+    found: dict[str, list[Any]] = {name: [] for name in tables(experience)}
+    for draw in draws:
+        for name, sample in unmirror(experience, unpacked(draw.samples)).items():
+            rows = streams.rows_of(sample)
+            real = np.asarray(sample.probability) > 0
+            found[name] += [row for row, is_real in zip(rows, real) if is_real]
+    return found
+
+
+@pytest.mark.parametrize('lost', list(LOST))
+@pytest.mark.parametrize(
+    ('name', 'num_frames'),
+    [*((name, 1) for name in EXPERIENCES), ('uniform', 4), ('queue of a number', 4)],
+)
+def test_items_that_need_lost_rows_are_dropped_and_all_others_stay(
+    name: str, lost: str, num_frames: int
+) -> None:
+    experience, gone = EXPERIENCES[name], LOST[lost]
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 150))
+    if num_frames > 1:
+        stream = streams.stacked_stream(num_frames, 1, num_ticks=150)
+    types = stream.timestep.step_type
+    unbroken, restored = make(experience, num_frames), make(experience, num_frames)
+    before = run(unbroken, experience, stream, range(91))
+    before += observe(unbroken, experience, stream, 91)
+    state, rows = save(unbroken, gone)
+    dropped = restored.set_state(state, rows, gone)
+    draws = []
+    for table in (unbroken, restored):
+        table.act(*stream.at(91)[1:])
+        draws.append(run(table, experience, stream, range(92, 150)))
+    earlier, (went_on, resumed) = drawn(experience, before), (drawn(experience, d) for d in draws)
+    expected = 0
+    for key, kind in tables(experience).items():
+        items = streams.cut(types, kind.window)
+        is_lost = {(i.lane, i.start): streams.needs(i, types, gone, num_frames) for i in items}
+        waiting = [i for i in items if (i.tick, i.phase) <= (91, streams.OBSERVE)]
+        if isinstance(kind, Queue):
+            taken = {place for place, *_ in earlier[key]}
+            waiting = [i for i in waiting if (i.lane, i.start) not in taken]
+            for lane in range(5):  # what is left comes in the order in which it would have come
+                old, new = (
+                    [place for place, *_ in each[key] if place[0] == lane]
+                    for each in (went_on, resumed)
+                )
+                old = [place for place in old if not is_lost[place]]
+                assert len(new) > 3
+                assert old[: len(new)] == new[: len(old)]
+        else:
+            waiting = waiting[-kind.capacity :]
+            kept = [i for i in waiting if not is_lost[i.lane, i.start]]
+            later = [i for i in items if (i.tick, i.phase) > (91, streams.OBSERVE)]
+            no_window_was_open = not any(is_lost[i.lane, i.start] for i in later)
+            if len(kept) >= kind.min_size and no_window_was_open:
+                assert len(draws[0]) == len(draws[1]) > 0
+        expected += sum(is_lost[i.lane, i.start] for i in waiting)
+        by_place = {(i.lane, i.start): i for i in items}
+        assert resumed[key]
+        for place, leaves, _ in resumed[key]:
+            assert not is_lost[place]
+            streams.assert_same_item(
+                leaves, streams.content(stream, by_place[place], kind.window)[0]
+            )
+    assert dropped == expected
+    assert dropped > 0 or name not in ('uniform', 'prioritised')
+
+
+@pytest.mark.parametrize('name', ['all', 'queue of a number', 'prioritised'])
+def test_a_table_that_lost_rows_is_saved_and_restored_to_the_bit(name: str) -> None:
+    experience, gone = EXPERIENCES[name], LOST['two']
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 150))
+    unbroken = make(experience)
+    run(unbroken, experience, stream, range(91))
+    observe(unbroken, experience, stream, 91)
+    table, again = make(experience), make(experience, seed=8)
+    table.set_state(*save(unbroken, gone), gone)
+    table.act(*stream.at(91)[1:])
+    run(table, experience, stream, range(92, 100))
+    observe(table, experience, stream, 100)
+    assert again.set_state(*save(table, gone), gone) == 0
+    draws = []
+    for each in (table, again):
+        each.act(*stream.at(100)[1:])
+        draws.append(run(each, experience, stream, range(101, 150)))
+    assert_same_draws(*draws)
+
+
+def test_with_few_items_left_a_table_waits_for_its_least_as_at_its_beginning() -> None:
+    replay = Replay(Window(), 1000, min_size=20, batch_size=4, samples_per_insert=4.0)
+    stream = streams.make_stream(streams.step_types([[1000]], 100))
+    whole = InProcessTable(replay, streams.SPEC, streams.ACTION, streams.EXTRAS, 1, 0)
+    table = InProcessTable(replay, streams.SPEC, streams.ACTION, streams.EXTRAS, 1, 0)
+    updates = [len(observe(whole, replay, stream, 0))]
+    for tick in range(1, 60):
+        whole.act(*stream.at(tick - 1)[1:])
+        updates.append(len(observe(whole, replay, stream, tick)))
+    assert updates == [0] * 21 + [1] * 39
+    assert table.set_state(*save(whole, [(0, 55)]), [(0, 55)]) == 55
+    updates = []
+    for tick in range(60, 90):
+        table.act(*stream.at(tick - 1)[1:])
+        updates.append(len(observe(table, replay, stream, tick)))
+    assert updates == [0] * 16 + [1] * 14  # 4 are left: from the 20th on each item is an update
+
+
 def test_the_state_shares_no_memory_with_the_table() -> None:
     stream = streams.make_stream(streams.step_types(streams.EPISODES, 120))
     experience = EXPERIENCES['prioritised']

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from culmen.components.replay.items import may_be_short
 from culmen.core.experience import Window
@@ -65,3 +66,12 @@ class Cut:
         back = jnp.where(offset == 0, step, step - period + offset)
         real = state.ended[:, None] & (back <= state.rows[:, None]) & (back < length)
         return back, real
+
+    def skip(self, state: CutState, ticks: int) -> CutState:
+        """Drops the windows that are open and begin more than so many ticks before the newest row."""
+        period = self._window.period
+        rows = np.asarray(state.rows)
+        # The last start that is allowed, or the first after it, in step with those before.
+        skipped = (rows > ticks) & (ticks < self._window.length)
+        rows = np.where(skipped, ticks - (ticks - rows) % period, rows)
+        return state._replace(rows=jnp.asarray(rows, jnp.int32))

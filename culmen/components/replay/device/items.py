@@ -10,6 +10,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from culmen.components.replay.device import sum_tree
 from culmen.components.replay.device.masking import On
@@ -88,6 +89,14 @@ class ItemStore(Protocol):
 
     def fault(self, state: Any) -> jax.Array:
         """bool[]: something was asked that a table refuses (`complaint`)."""
+        ...
+
+    def places(self, state: Any) -> NDArray[Any]:
+        """int64[size], on the host: where the items are, the oldest first."""
+        ...
+
+    def drop(self, state: Any, lost: NDArray[Any]) -> Any:
+        """Drops items, on the host. Args: lost: bool[size], the oldest first."""
         ...
 
     complaint: str
@@ -229,6 +238,36 @@ class ReplayItems:
     def fault(self, state: ReplayState) -> jax.Array:
         return state.bad
 
+    def places(self, state: ReplayState) -> NDArray[Any]:
+        size = int(state.size)
+        return (int(state.next) - size + np.arange(size)) % self.capacity
+
+    def drop(self, state: ReplayState, lost: NDArray[Any]) -> ReplayState:
+        old = self.places(state)[~lost]
+        size, least = len(old), max(self._replay.min_size, 1)
+        new = (int(state.next) - size + np.arange(size)) % self.capacity
+        levels = state.levels
+        if self._replay.prioritised:
+            weights = jnp.asarray(np.asarray(levels[0])[old])
+            empty = sum_tree.make(self.capacity)
+            levels = sum_tree.write(empty, jnp.asarray(new, jnp.int32), weights)
+        return state._replace(
+            rows=_moved(state.rows, old, new),
+            lengths=_moved(state.lengths, old, new),
+            size=jnp.int32(size),
+            # With fewer than min_size left the table waits for the rest, as at its beginning.
+            missing=jnp.int32(least - size) if size < least else state.missing,
+            levels=levels,
+        )
+
+
+def _moved(values: jax.Array, old: NDArray[Any], new: NDArray[Any]) -> jax.Array:
+    """Entries at other places; what has none is left as it is."""
+    array = np.array(values)
+    if len(array):
+        array[new] = array[old]
+    return jnp.asarray(array)
+
 
 class QueueState(NamedTuple):
     """Items in a ring, in order."""
@@ -300,3 +339,15 @@ class QueueItems:
 
     def fault(self, state: QueueState) -> jax.Array:
         return state.bad
+
+    def places(self, state: QueueState) -> NDArray[Any]:
+        return (int(state.first) + np.arange(int(state.size))) % self.capacity
+
+    def drop(self, state: QueueState, lost: NDArray[Any]) -> QueueState:
+        old = self.places(state)[~lost]
+        new = self.places(state)[: len(old)]
+        return state._replace(
+            rows=_moved(state.rows, old, new),
+            lengths=_moved(state.lengths, old, new),
+            size=jnp.int32(len(old)),
+        )

@@ -5,6 +5,7 @@ Checkpointer asks for), and beside them the state of the tables with the open ro
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -81,6 +82,7 @@ def with_rows(
     opened: TablesState,
     ticks: int,
     saved: Iterable[tuple[int, dict[str, NDArray[Any]]]],
+    lost: Sequence[tuple[int, int]] = (),
 ) -> TablesState:
     """The inverse: a state from that of `open_rows` and the rows that were saved.
 
@@ -89,6 +91,8 @@ def with_rows(
         opened: as `open_rows` gave it.
         ticks: whose rows are closed.
         saved: (first tick, arrays of `read_rows`), in order.
+        lost: [start, stop) of ticks that are not among them; `DeviceTables.drop` drops what needs them.
+    Raises: ValueError for rows that are missing.
     """
     rows = dict(opened.rows)
     rings = {name: state for name, state in empty.rows.items() if is_ring(state)}
@@ -99,7 +103,9 @@ def with_rows(
         }
         for name, state in rings.items()
     }
+    covered = [*lost]
     for start, chunk in saved if rings else ():
+        covered.append((start, start + len(next(iter(chunk.values())))))
         for name, of_table in arrays.items():
             size = len(of_table['words'])
             for path, ring in of_table.items():
@@ -107,6 +113,7 @@ def with_rows(
                 at = np.arange(start, start + len(new))
                 kept = at > ticks - size  # what a shorter ring has no more is left out
                 ring[at[kept] % size] = new[kept]
+    _check_covered(covered, max(map(_reach, rings.values()), default=0), ticks)
     for name, of_table in arrays.items():
         newest = opened.rows[name]
         slot = int(newest.slot)
@@ -116,3 +123,18 @@ def with_rows(
         words = of_table.pop('words')
         rows[name] = RingState(words, of_table, newest.slot)  # type: ignore[arg-type]
     return opened._replace(rows=rows)
+
+
+def _reach(ring: RingState) -> int:
+    """Closed rows that a ring has at most."""
+    return len(ring.words) - 1
+
+
+def _check_covered(covered: Sequence[tuple[int, int]], most: int, ticks: int) -> None:
+    first = reached = max(ticks - most, 0)
+    for begin, end in sorted(covered):
+        reached = max(reached, end) if begin <= reached else reached
+    if reached < ticks and most:
+        raise ValueError(
+            f'checkpoint rows must reach from tick {first} to {ticks}, got up to {reached}.'
+        )

@@ -4,11 +4,13 @@ A table's state has two parts: rows, which a tick writes once, and items, which 
 loop over the updates of a tick carries the items alone, so rows are never copied for it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from culmen.components.replay.device.cutting import Cut
 from culmen.components.replay.device.cutting import CutState
@@ -25,6 +27,7 @@ from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
+from culmen.components.replay.windows import meets
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -187,6 +190,23 @@ class DeviceTables:
         """What a fault of each table means."""
         return [table.complaint for table in self._tables.values()]
 
+    def drop(
+        self, state: TablesState, ticks: int, lost: Sequence[tuple[int, int]]
+    ) -> tuple[TablesState, int]:
+        """Drops what needs rows that are lost, on the host: items, and windows that are open.
+
+        Args:
+            ticks: whose rows are closed; the next one's is open.
+            lost: [start, stop) of ticks, in order.
+        Returns: the state, and how many items are dropped.
+        """
+        items, dropped = dict(state.items), 0
+        for name, table in self._tables.items():
+            if isinstance(table, RingTable):
+                items[name], num = table.drop(state.rows[name], items[name], ticks, lost)
+                dropped += num
+        return state._replace(items=items), dropped
+
 
 class RingItems(NamedTuple):
     """What changes with updates, and the counts of the cut."""
@@ -330,6 +350,28 @@ class RingTable:
 
     def fault(self, items: RingItems) -> jax.Array:
         return self._items.fault(items.items)
+
+    def drop(
+        self, rows: RingState, items: RingItems, ticks: int, lost: Sequence[tuple[int, int]]
+    ) -> tuple[RingItems, int]:
+        lost = [(begin, end) for begin, end in lost if end > ticks + 1 - self._ring.num_ticks]
+        if not lost:
+            return items, 0
+        places = self._items.places(items.items)
+        slots = np.asarray(items.items.rows)[places] // self._num_lanes
+        start = ticks - (int(rows.slot) - slots) % self._ring.num_ticks
+        lengths: Any = self._length
+        if len(items.items.lengths):
+            lengths = np.asarray(items.items.lengths)[places]
+        gone = meets(start, start + lengths, lost)
+        cut = self._cut.skip(items.cut, ticks - lost[-1][1])
+        left = min(int(items.inserted), len(gone))
+        if gone[len(gone) - left :].any():
+            # All windows of this tick that wait began at one tick, and are gone together.
+            items = items._replace(
+                whole=jnp.zeros_like(items.whole), inserted=jnp.zeros_like(items.inserted)
+            )
+        return items._replace(items=self._items.drop(items.items, gone), cut=cut), int(gone.sum())
 
 
 def _without(sample: Sample, padding: jax.Array) -> Sample:

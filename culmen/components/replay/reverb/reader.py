@@ -161,16 +161,25 @@ class ReverbReader:
         return numbers
 
     def get_state(self) -> dict[str, Any]:
-        """What the server does not keep: arrays and plain values."""
-        return {name: table.get_state() for name, table in self._tables.items()}
+        """What the server does not keep, and how many items that has: arrays and plain values."""
+        counts = self._info()
+        return {
+            name: {**table.get_state(), 'stored': int(counts[table.reverb_name].current_size)}
+            for name, table in self._tables.items()
+        }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`, on a server that was restored with it."""
+    def set_state(self, state: dict[str, Any], lost: bool = False) -> int:
+        """Goes on from `get_state`, on a server that was restored with it.
+
+        Args: lost: what the server had is lost, and it is a new one: its tables fill as at the beginning.
+        Returns: how many items are lost.
+        """
         if list(state) != list(self._tables):
             known = list(self._tables)
             raise ValueError(f"checkpoint field 'tables' must have {known}, got {list(state)}.")
         for name, table in self._tables.items():
-            table.set_state(state[name])
+            table.set_state(state[name], lost)
+        return sum(int(each.get('stored', 0)) for each in state.values()) if lost else 0
 
     def close(self) -> None:
         """Lets go of the server."""
@@ -225,8 +234,9 @@ class _OfReplay:
             'largest_priority': None if self.raw is None else self.raw.largest,
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        self._draws = int(state['draws'])
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
+        if not lost:  # the rate is of the items that the server has counted
+            self._draws = int(state['draws'])
         if self.raw is not None:
             self.raw.see(float(state['largest_priority']))
 
@@ -321,7 +331,7 @@ class _OfQueue(_Drained):
     def get_state(self) -> dict[str, Any]:
         return {'next': self._next, 'waiting': _pack(self._waiting)}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
         self._next = self._reach = int(state['next'])
         self._waiting = dict(_unpack(state['waiting']))
         while self._reach in self._waiting:
@@ -377,7 +387,7 @@ class _OfAll(_Drained):
             'items': _pack(dict(enumerate(self._items))),
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
         self._inserted = int(state['inserted'])
         self._draws = int(state['draws'])
         self._items.clear()

@@ -124,16 +124,22 @@ class ReverbTable:
         """All that the server does not keep, as arrays and plain values: the streams' newest rows."""
         return {'writer': self._writer.get_state(), 'reader': self._reader.get_state()}
 
-    def set_state(self, state: dict[str, Any], folder: str | os.PathLike[str]) -> None:
+    def set_state(self, state: dict[str, Any], folder: str | os.PathLike[str] | None) -> int:
         """Goes on from a checkpoint: items, priorities and counts are those of then.
 
-        Args: state: of `get_state`. folder: that `checkpoint` wrote with it.
+        Args:
+            state: of `get_state`.
+            folder: that `checkpoint` wrote with it; None: it is lost, and the tables fill anew.
+        Returns: how many items are lost.
         Raises: ValueError that names the tables, where they are not those of this experience.
         """
         self.close()
-        self._start(Path(folder))
-        self._reader.set_state(state['reader'])
-        self._writer.set_state(state['writer'])
+        self._start(None if folder is None else Path(folder))
+        lost = self._reader.set_state(state['reader'], lost=folder is None)
+        self._writer.set_state(
+            state['writer'], self._reader.next_windows() if folder is None else None
+        )
+        return lost
 
     def close(self) -> None:
         """Ends the server; a second call does nothing."""

@@ -205,8 +205,11 @@ class ReverbWriter:
             'tables': {table.name: table.get_state() for table in self._tables},
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`; only on a writer that has written nothing."""
+    def set_state(self, state: dict[str, Any], next_windows: NDArray[Any] | None = None) -> None:
+        """Goes on from `get_state`; only on a writer that has written nothing.
+
+        Args: next_windows: of a reader, where what the server had is lost: windows count on from these.
+        """
         self._is_open = bool(state['is_open'])
         before = {'before', *(leaf.path for leaf in self._rows.before.large)}
         for i, row in enumerate(state['rows']):
@@ -216,7 +219,7 @@ class ReverbWriter:
                 after = {name: row[name] for name in row if name not in before}
                 self._append(after, is_open=False)
         for table in self._tables:
-            table.set_state(state['tables'][table.name])
+            table.set_state(state['tables'][table.name], next_windows)
         self.needed_version = max(table.needed_version for table in self._tables)
 
 
@@ -338,10 +341,13 @@ class _Written:
             'largest_priority': None if self.raw is None else self.raw.largest,
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: dict[str, Any], next_windows: NDArray[Any] | None) -> None:
         self.cutter.set_state(state['cutter'])
         self._emitted = np.array(state['emitted'], np.int64)
         self._begun = np.array(state['begun'], np.int64)
+        if next_windows is not None and self._order == self._by_window:
+            self._begun += next_windows - self._emitted
+            self._emitted = np.array(next_windows, np.int64)
         self._inserted = int(state['inserted'])
         self.needed_version = int(state['needed_version'])
         if self.raw is not None:
