@@ -153,6 +153,22 @@ def test_of_another_host_the_kernel_knows_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_its_owner_removed_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def late(descriptor, operation):
+        if not calls:
+            (tmp_path / LOCK).unlink()  # whoever had it has let go since it was opened
+        calls.append(operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', late)
+    with take(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text())['pid'] == os.getpid()
+        with pytest.raises(Refused, match='in use'):
+            take(tmp_path)
+
+
 def test_of_many_who_come_at_once_one_gets_it(tmp_path):
     held, most, got = [], [], []
 
