@@ -293,7 +293,7 @@ def train(
 
         experiments = {
             (values, seed): configs.from_json({**variant, 'seed': seed}, **vouched)
-            for values, variant in _variants(config, sweep).items()
+            for values, variant in _variants(config, sweep, vouched).items()
             for seed in range(config['seed'], config['seed'] + (seeds or 1))
         }
         many = seeds is not None or bool(sweep)
@@ -437,7 +437,7 @@ def _named(
 ) -> set[str]:
     """What was typed, and so may be imported whatever file names it too."""
     names = {options['agent'], options['environment'], *(text for _, _, text in fields)} - {None}
-    return names.union(*(text.partition('=')[2].split(',') for text in sweep))
+    return names.union(*(_split_values(text.partition('=')[2]) for text in sweep))
 
 
 def _apply(
@@ -540,7 +540,7 @@ def _as_list(run: Callable[[], Result]) -> list[Result]:
 
 
 def _variants(
-    config: dict[str, Any], sweep: Sequence[str]
+    config: dict[str, Any], sweep: Sequence[str], vouched: Mapping[str, Any]
 ) -> dict[tuple[str, ...], dict[str, Any]]:
     """A config for each combination of swept values, by what it is called: ('learning_rate=0.001', ...)."""
     fields: dict[str, list[str]] = {}
@@ -562,7 +562,7 @@ def _variants(
         # Two ways to write a value are one run: it is called by what is read.
         names = [
             f'{field.partition(".")[2]}={value}'
-            for field, value in zip(fields, _as_read(variant, fields, texts), strict=True)
+            for field, value in zip(fields, _as_read(variant, fields, texts, vouched), strict=True)
         ]
         variants.setdefault(tuple(names), variant)
     return variants
@@ -582,12 +582,15 @@ def _split_values(text: str) -> list[str]:
 
 
 def _as_read(
-    variant: Mapping[str, Any], fields: Iterable[str], texts: Iterable[str]
+    variant: Mapping[str, Any],
+    fields: Iterable[str],
+    texts: Iterable[str],
+    vouched: Mapping[str, Any],
 ) -> Iterator[str]:
     """The values of swept fields in the one way that Culmen writes them."""
     from culmen.launchers import configs
 
-    read = configs.to_json(configs.from_json(variant), 'local', 'in_process')
+    read = configs.to_json(configs.from_json(variant, **vouched), 'local', 'in_process')
     for field, text in zip(fields, texts, strict=True):
         value: Any = read
         for name in field.split('.'):
