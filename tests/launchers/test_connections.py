@@ -184,10 +184,12 @@ def test_a_stranger_is_turned_away_before_anything_of_his_is_opened(served, tmp_
     for attempt in (bomb, b'add\0' + bomb, b'#CHALLENGE#' + bomb, b''):
         stranger = connections.Client(served.address)
         try:
-            stranger.recv_bytes(256)  # the challenge
+            assert stranger.poll(5), 'he is not asked for the key'
+            stranger.recv_bytes(256)
             stranger.send_bytes(attempt)
             stranger.send_bytes(b'add\0' + bomb)
             while True:
+                assert stranger.poll(5), 'he is still listened to'
                 answer = stranger.recv_bytes(256)
                 assert answer == b'#FAILURE#'
         except (EOFError, OSError):
