@@ -120,6 +120,11 @@ class Evaluator:
             np.asarray([r for r, _ in flat], np.float64), np.asarray([n for _, n in flat], np.int64)
         )
 
+    @property
+    def num_compilations(self) -> int:
+        """How often the policy was compiled: 1 for any number of evaluations."""
+        return 0 if self._actor is None else self._actor.num_compilations
+
     def _begin(self, params: Params, number: int, actor_steps: int) -> Actor:
         contexts = Contexts(self._seed, 'evaluator', number)
         init_seed = fold_seed(self._seed, 'evaluation', number)

@@ -412,7 +412,7 @@ class _Courier:
         return future
 
 
-class _Served:
+class Served:
     """A node as a CourierNode has it: every public method is published, so there is one, `call`."""
 
     def __init__(self, make: Callable[..., Any], stop: Stop, secret: str, **clients: Any) -> None:
@@ -491,7 +491,7 @@ def _build(
     def serve(label: str, make: Callable[..., Any], **handles: Any) -> Any:
         return result.add_node(
             lp.CourierNode(
-                _Served,
+                Served,
                 make,
                 stop,
                 secret,

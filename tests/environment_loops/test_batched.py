@@ -11,8 +11,8 @@ from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import EnvironmentFailure
 from culmen.environment_loops.batched import FunctionalBatch
 from culmen.environment_loops.batched import batch
-from tests.components.environments.test_functional import SPEC
-from tests.components.environments.test_functional import begin
+from tests.components.environments.counting import SPEC
+from tests.components.environments.counting import begin
 
 
 def lanes(num, **arguments):

@@ -127,9 +127,23 @@ def test_several_actors_in_a_process_and_a_budget_of_updates(tmp_path):
 
 
 def test_a_node_answers_its_own_program_alone():
-    node = launchpad._Served(None, Stop(), 'a' * 32)
-    node._server.open({'x': 1})
-    payload = pickle.dumps(('x',))
-    assert pickle.loads(node.call('a' * 32, 'get', payload)) == (0, 1)
+    class Node:
+        asked = 0
+
+        def __init__(self, stop):
+            pass
+
+        def add(self, number):
+            self.asked += number
+            return self.asked
+
+        def run(self):
+            pass
+
+    served = launchpad.Served(Node, Stop(), 'a' * 32)
+    served.run()
+    payload = pickle.dumps((3,))
+    assert pickle.loads(served.call('a' * 32, 'add', payload)) == (0, 3)
     with pytest.raises(PermissionError, match='of another program'):
-        node.call('b' * 32, 'get', payload)
+        served.call('b' * 32, 'add', payload)
+    assert pickle.loads(served.call('a' * 32, 'add', payload)) == (0, 6)
