@@ -17,8 +17,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
-BAR = 250
-BARS = {'ppo': 300, 'wrappers': 500}  # where it is another; wrappers are four agents
 
 # The parts that the design of the house gives to every agent, files or folders of culmen/components.
 SHARED = (
@@ -179,24 +177,19 @@ def table(root: pathlib.Path = ROOT) -> dict[str, dict[pathlib.Path, int]]:
     }
 
 
-def main() -> int:
-    """Prints the table; 1 where an agent has more lines than the bar."""
+def main() -> None:
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--files', action='store_true', help='a line for each file too')
     arguments = parser.parse_args()
     print(f'{"agent":24} {"folder":>7} {"own components":>15} {"together":>9}')
-    too_long = []
     for name, files in sorted(table().items()):
         folder = sum(lines for path, lines in files.items() if path.parts[1] == 'agents')
         together = sum(files.values())
-        if together > BARS.get(name, BAR):
-            too_long.append(name)
         print(f'{name:24} {folder:7} {together - folder:15} {together:9}')
         for path, lines in files.items() if arguments.files else ():
             print(f'    {path!s:50} {lines:4}')
-    print(f'too long: {", ".join(too_long) or "none"}')
-    return bool(too_long)
 
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    main()

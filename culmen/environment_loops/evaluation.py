@@ -193,6 +193,11 @@ class Evaluator:
             batch.close()
         return played.result()
 
+    @property
+    def num_compilations(self) -> int:
+        """How often the policy was compiled: 1 for any number of evaluations."""
+        return 0 if self._actor is None else self._actor.num_compilations
+
     def _begin(self, variables: Held, number: int, actor_steps: int) -> Actor:
         contexts = Contexts(self._seed, 'evaluator', number)
         init_seed = fold_seed(self._seed, 'evaluation', number)

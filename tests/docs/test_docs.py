@@ -5,6 +5,8 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,15 +75,8 @@ def test_a_table_of_settings_has_every_field_with_its_default():
 
 
 def test_a_field_without_a_comment_is_refused():
-    maker = load_maker()
     with pytest.raises(ValueError, match='Silent.field has no comment at its end'):
-        maker._config(Silent)
-
-
-@dataclasses.dataclass
-class Silent:
-    said: int = 1  # how many
-    field: int | None = 3
+        load_maker().make('config tests.docs.silent:Silent')
 
 
 def test_a_table_of_arguments_says_something_of_each():
@@ -123,14 +118,6 @@ def test_the_map_is_the_house():
         assert folders <= mapped, 'a folder that the map of README.md has not'
 
 
-def test_no_more_than_six_files_from_the_environment_to_the_gradient():
-    section = PAGES['docs/architecture.md'].split('\n## ')[2]
-    assert section.startswith('One transition')
-    numbered = re.findall(r'^(\d)\. \[(\S+\.py)\]', section, re.MULTILINE)
-    assert [int(number) for number, _ in numbered] == list(range(1, len(numbered) + 1))
-    assert len({path for _, path in numbered}) == len(numbered) <= 6
-
-
 @pytest.mark.parametrize('page', PAGES)
 def test_every_relative_link_leads_somewhere(page):
     text = re.sub(r'```.*?```', '', PAGES[page], flags=re.DOTALL)
@@ -160,11 +147,15 @@ def test_the_public_face_is_in_the_readme():
 
 
 def test_every_make_target_exists():
-    makefile = (ROOT / 'Makefile').read_text()
-    targets = set(re.findall(r'^(\w+):', makefile, re.MULTILINE))
-    for text in PAGES.values():
-        named = re.findall(r'(?:^    |`)make (\w+)', text, re.MULTILINE)
-        assert set(named) <= targets
+    named = {
+        target
+        for text in PAGES.values()
+        for target in re.findall(r'(?:^    |`)make (\w+)', text, re.MULTILINE)
+    }
+    if shutil.which('make') is None:
+        pytest.skip('make is not installed')
+    told = subprocess.run(['make', '-n', *named], cwd=ROOT, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
 
 
 # What the pages show.

@@ -12,8 +12,8 @@ from culmen.environment_loops.batched import EnvironmentFailure
 from culmen.environment_loops.batched import FunctionalBatch
 from culmen.environment_loops.batched import batch
 from culmen.environment_loops.batched import reward_names
-from tests.components.environments.test_functional import SPEC
-from tests.components.environments.test_functional import begin
+from tests.components.environments.counting import SPEC
+from tests.components.environments.counting import begin
 from tests.launchers import echo
 
 

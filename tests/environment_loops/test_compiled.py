@@ -10,6 +10,7 @@ import pytest
 import culmen
 from culmen.agents import dqn
 from culmen.components import environments
+from culmen.components import policies
 from culmen.components import wide
 from culmen.components.environments import functional
 from culmen.core import Lanes
@@ -19,10 +20,8 @@ from culmen.core.specs import make_environment_spec
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Evaluation
-from culmen.environment_loops.compiled import Sums
-from culmen.environment_loops.compiled import _sum
 from culmen.launchers import compiled
-from tests.components.environments import test_functional
+from tests.components.environments import counting
 from tests.environment_loops import telling
 
 pytestmark = pytest.mark.slow
@@ -227,14 +226,17 @@ def test_counts_that_32_bits_can_not_hold_go_on(loop):
 
 def test_returns_are_summed_beyond_single_precision():
     rewards = np.array([1e8, 0.1, 0.1, -1e8, 0.25], np.float32)
-    sums = Sums(*(np.zeros(1, np.float32) for _ in range(2)), np.zeros(1, np.int32))
-    compute = jax.jit(_sum)
-    for i, reward in enumerate(rewards):
-        timestep = test_functional.timestep(2 if i == 4 else 1, reward)
-        sums, ended = compute(sums, timestep)
-    exact = np.sum(rewards, dtype=np.float64)
-    assert abs(float(ended.high[0]) + float(ended.low[0]) - exact) < 1e-6
-    assert ended.length.tolist() == [5]
+    step = lambda key, n, action: (
+        n + 1, functional.Outcome(n + 1, jnp.asarray(rewards)[n], n + 1 == len(rewards))
+    )  # fmt: skip
+    environment = functional.Functional(counting.SPEC, counting.begin, step)
+    result = CompiledEvaluator(policies.greedy(two_zeros), environment, 2).evaluate((), 0)
+    np.testing.assert_allclose(result.returns, np.sum(rewards, dtype=np.float64), atol=1e-6)
+    assert result.lengths.tolist() == [5, 5]
+
+
+def two_zeros(params, observation):
+    return jnp.zeros((len(observation), 2))
 
 
 def test_an_evaluation_is_that_of_the_host_and_compiles_once():
@@ -256,14 +258,17 @@ def test_an_evaluation_is_that_of_the_host_and_compiles_once():
 
 
 def test_what_an_update_may_not_do_is_named():
-    loop = make(telling.Telling(Replay(Window(), 20, 5, 2, 1.0)))
-    update = loop._parts.learner.update
+    class Shrinking(telling.Telling):
+        def build(self, spec):
+            parts = super().build(spec)
 
-    def grow(state, sample, context):
-        state, metrics, _ = update(state, sample, context)
-        return {**state, 'told': state['told'].astype(np.float16)}, metrics, None
+            def update(state, sample, context):
+                state, metrics, _ = parts.learner.update(state, sample, context)
+                return {**state, 'told': state['told'].astype(np.float16)}, metrics, None
 
-    loop._parts = loop._parts._replace(learner=loop._parts.learner._replace(update=grow))
+            return parts._replace(learner=parts.learner._replace(update=update))
+
+    loop = make(Shrinking(Replay(Window(), 20, 5, 2, 1.0)))
     with pytest.raises(ValueError, match=r'training_state/told as float32\[\], got float16'):
         loop.run(loop.begin(0), 5)
 

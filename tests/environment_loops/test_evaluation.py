@@ -62,7 +62,7 @@ def test_the_policy_is_compiled_once_over_evaluations():
     each, _ = evaluator(3)
     for number in range(3):
         each.evaluate({}, number)
-    assert each._actor.num_compilations == 1
+    assert each.num_compilations == 1
 
 
 def test_a_stopped_evaluation_says_so_and_closes():

@@ -18,11 +18,15 @@ from tests.environment_loops.fakes import counting_core
 
 
 def make(environments, **kwargs):
-    lanes = Lanes(np.arange(len(environments), dtype=np.int32), len(environments))
+    """A loop of these lanes, or of a batch."""
+    batch = environments
+    if not isinstance(batch, BatchedEnvironment):
+        batch = BatchedEnvironment(environments, SPEC)
+    lanes = Lanes(np.arange(batch.num_lanes, dtype=np.int32), batch.num_lanes)
     table = Recorder()
     actor = Actor(counting_core(), Held(), lanes, Contexts(0, 'actor', 0), 0, writer=table)
     counter = Counter()
-    loop = EnvironmentLoop(BatchedEnvironment(environments, SPEC), actor, counter, **kwargs)
+    loop = EnvironmentLoop(batch, actor, counter, **kwargs)
     return loop, table, counter, actor
 
 
@@ -181,9 +185,10 @@ def test_time_is_told_by_phase():
 
 
 def test_a_restored_loop_acts_on_the_tick_it_stood_at():
-    whole, table, _, actor = make([Counting(length=5)])
+    batch = BatchedEnvironment([Counting(length=5)], SPEC)
+    whole, table, _, actor = make(batch)
     whole.run(num_steps=3)
-    state, actor_state, lanes = whole.get_state(), actor.get_state(), whole._environment.get_state()
+    state, actor_state, lanes = whole.get_state(), actor.get_state(), batch.get_state()
     whole.run(num_steps=9)
     acted = [int(e[1][0]) for e in table.events if e[0] == 'act'][3:]
 
@@ -191,10 +196,11 @@ def test_a_restored_loop_acts_on_the_tick_it_stood_at():
     environment.reset()
     for action in (1, 2, 3):
         environment.step(action)
-    loop, table, counter, other = make([environment])
+    batch = BatchedEnvironment([environment], SPEC)
+    loop, table, counter, other = make(batch)
     loop.set_state(state)
     other.set_state(actor_state)
-    loop._environment.set_state(lanes)
+    batch.set_state(lanes)
     loop.run(num_steps=9)
     assert [int(e[1][0]) for e in table.events if e[0] == 'act'] == acted
     assert loop.actor_steps == whole.actor_steps == 12

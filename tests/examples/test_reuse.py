@@ -4,10 +4,16 @@ import importlib.util
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import culmen
 from culmen.core.specs import make_environment_spec
+from culmen.core.types import MID
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import TimeStep
 from tests.conftest import is_installed
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +31,28 @@ def test_the_borrowed_actor_is_dqns_own():
     agent = example('borrowed_actor').ExpectedSarsa()
     environment = culmen.components.environments.make('bsuite/catch/0', 0)
     spec = make_environment_spec(environment)
-    mine, its = agent.build(spec), agent.base.build(spec)
-    codes = [[core.select_action.__code__, core.init.__code__] for core in (mine.actor, its.actor)]
-    assert codes[0] == codes[1]
-    init = lambda parts: jax.eval_shape(
-        lambda: parts.learner.variables(parts.learner.init(jax.random.key(0)))
-    )
-    assert init(mine) == init(its)
+    both = agent.build(spec), agent.base.build(spec)
+    variables = [
+        jax.jit(
+            lambda parts=parts: parts.learner.variables(parts.learner.init(jax.random.key(0)))
+        )()
+        for parts in both
+    ]
+    shapes = [jax.eval_shape(lambda each=each: each) for each in variables]
+    assert shapes[0] == shapes[1]
+    lanes = Lanes(np.arange(64, dtype=np.int32), 64)
+    observations = np.random.default_rng(0).random((64, *spec.observation.shape), np.float32)
+    ones = np.ones(64, np.float32)
+    timestep = TimeStep(np.full(64, MID, np.int32), ones, ones, observations)
+    context = Context(jax.random.key(1), jnp.int32(500), jnp.int32(7))
+    acted = []
+    for parts in both:
+        state = parts.actor.init(jax.random.key(2), lanes)
+        acted.append(parts.actor.select_action(variables[0], timestep, state, context))
+    a, b = map(jax.tree_util.tree_leaves, acted)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert len(set(np.asarray(acted[0][0]).tolist())) > 1
 
 
 @pytest.mark.learning

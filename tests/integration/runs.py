@@ -1,11 +1,15 @@
 """Runs for tests: one small experiment an environment family, and what to compare of two runs."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from dm_env import specs
 
 import culmen
@@ -80,9 +84,68 @@ def assert_same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-def main(config, workdir):
-    """Runs a config to its end; in a process of its own."""
-    culmen.run(configs.from_json(json.loads(Path(config).read_text())), workdir, progress=False)
+class Signaller:
+    """Sends SIGTERM to its own process at a tick."""
+
+    def __init__(self, at):
+        self._left = at
+
+    def observe(self, timestep, action):
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def get_metrics(self, lane):
+        return {}
+
+
+class Held(Signaller):
+    """Lets its run go no further than a tick, until somebody kills it."""
+
+    def observe(self, timestep, action):
+        self._left -= 1
+        while self._left == 0:
+            time.sleep(60)
+
+
+def main(config, workdir, record=None):
+    """Runs a config up to its half, and waits there to be killed; in a process of its own."""
+    experiment = configs.from_json(json.loads(Path(config).read_text()))
+    held = Held(experiment.max_actor_steps // 2)
+    culmen.run(experiment, workdir, progress=False, observers=[held], record=record)
+
+
+def start(experiment, workdir, *record):
+    """Begins the first half of a run in a process of its own. Args: record: a folder, if any."""
+    config = workdir.parent / f'{workdir.name}.json'
+    config.write_text(
+        json.dumps(configs.to_json(experiment, launcher='local', replay='in_process'))
+    )
+    return subprocess.Popen(
+        [
+            sys.executable,
+            '-m',
+            'tests.integration.runs',
+            str(config),
+            str(workdir),
+            *map(str, record),
+        ],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def kill_after_checkpoints(process, workdir, count=1):
+    """Kills a run in another process once it has so many checkpoints."""
+    while len(list(workdir.glob('checkpoints/0*'))) < count:
+        if process.poll() is not None:
+            pytest.fail(f'the run ended early: {process.stdout.read().decode()}')
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (workdir / 'result.json').exists(), 'the run was over before it was killed'
 
 
 FIVE_RUNS = """

@@ -1,10 +1,7 @@
 """A run is recorded, and what it did is cloned: from actors to files to a policy, through kills."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -17,6 +14,7 @@ from culmen.agents import dqn
 from culmen.components.replay.recorder import shards
 from culmen.launchers import offline
 from tests.integration import runs
+from tests.integration.runs import Signaller
 
 pytestmark = pytest.mark.slow
 
@@ -50,33 +48,6 @@ def start(arguments):
     )  # fmt: skip
 
 
-def kill_after_a_checkpoint(process, workdir):
-    deadline = time.monotonic() + 120
-    while not list(workdir.glob('checkpoints/0*')):
-        assert process.poll() is None, process.stdout.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert not (workdir / 'result.json').exists(), 'the run was over before it was killed'
-
-
-class Stopping:
-    """Sends SIGTERM to its own process at a tick."""
-
-    def __init__(self, at):
-        self._left = at
-
-    def observe(self, timestep, action):
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def get_metrics(self, lane):
-        return {}
-
-
 def test_recording_changes_nothing_and_holds_the_stream(tmp_path):
     experiment = runs.experiment('bsuite/catch/0', 300, num_environments=2)
     plain = culmen.run(experiment, progress=False)
@@ -100,24 +71,13 @@ def test_a_recording_goes_on_with_its_run_after_a_stop_and_a_kill(tmp_path):
     culmen.run(experiment, tmp_path / 'a', progress=False, record=tmp_path / 'recorded-a')
     stopped = culmen.run(
         experiment, tmp_path / 'b', progress=False, record=tmp_path / 'recorded-b',
-        observers=[Stopping(97)],
+        observers=[Signaller(97)],
     )  # fmt: skip
     assert stopped.interrupted
-    arguments = (
-        '--config', tmp_path / 'a' / 'config.json', '--workdir', tmp_path / 'b',
-        '--record', tmp_path / 'recorded-b',
-    )  # fmt: skip
     before = len(list((tmp_path / 'b' / 'checkpoints').glob('0*')))
     assert before == 1
-    process = start(arguments)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / 'b' / 'checkpoints').glob('0*'))) == before:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = runs.start(experiment, tmp_path / 'b', tmp_path / 'recorded-b')
+    runs.kill_after_checkpoints(process, tmp_path / 'b', before + 1)
     culmen.run(experiment, tmp_path / 'b', progress=False, record=tmp_path / 'recorded-b')
     assert_same_rows(tmp_path / 'recorded-a', tmp_path / 'recorded-b')
 
@@ -193,7 +153,7 @@ def test_an_offline_run_that_was_killed_goes_on_to_the_bit(tmp_path):
     experiment = culmen.Experiment(**settings)
     unbroken = offline.run(experiment, tmp_path / 'a', progress=False)
     process = start(['--config', tmp_path / 'a' / 'config.json', '--workdir', tmp_path / 'b'])
-    kill_after_a_checkpoint(process, tmp_path / 'b')
+    runs.kill_after_checkpoints(process, tmp_path / 'b')
     resumed = offline.run(experiment, tmp_path / 'b', progress=False)
     assert 0 < resumed.summary['resumed_at'] < 3_000
     for key in ('learner_steps', 'evaluation'):

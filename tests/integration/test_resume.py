@@ -1,20 +1,14 @@
 """A run that was killed and resumed equals the unbroken one, bit for bit."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import warnings
 from pathlib import Path
 
 import pytest
 
 import culmen
-from culmen.launchers import configs
 from tests.conftest import is_installed
 from tests.integration import runs
+from tests.integration.runs import Signaller
 
 pytestmark = pytest.mark.slow
 
@@ -32,28 +26,6 @@ FAMILIES = [
 ]
 
 
-def start(experiment, workdir):
-    config = workdir.parent / f'{workdir.name}.json'
-    config.write_text(
-        json.dumps(configs.to_json(experiment, launcher='local', replay='in_process'))
-    )
-    return subprocess.Popen(
-        [sys.executable, '-m', 'tests.integration.runs', str(config), str(workdir)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def wait_for_checkpoint(process, workdir, count=1):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if len(list(workdir.glob('checkpoints/0*'))) >= count:
-            return
-        if process.poll() is not None:
-            pytest.fail(f'the run ended early: {process.stdout.read().decode()}')
-        time.sleep(0.005)
-    pytest.fail('no checkpoint was written')
-
-
 @pytest.mark.parametrize(('environment', 'changes', 'package'), FAMILIES)
 def test_killed_and_resumed_equals_unbroken(tmp_path, environment, changes, package):
     if not is_installed(package):
@@ -61,14 +33,8 @@ def test_killed_and_resumed_equals_unbroken(tmp_path, environment, changes, pack
     experiment = runs.experiment(environment, **changes)
     unbroken = culmen.run(experiment, tmp_path / 'unbroken', progress=False)
     broken = tmp_path / 'broken'
-    process = start(experiment, broken)
-    wait_for_checkpoint(process, broken)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    finished = (broken / 'result.json').exists()
+    runs.kill_after_checkpoints(runs.start(experiment, broken), broken)
     resumed = culmen.run(experiment, broken, progress=False)
-    assert not finished, 'the run was over before it was killed'
     assert 0 < resumed.summary['resumed_at'] < experiment.max_actor_steps
     runs.assert_same(unbroken, resumed)
 
@@ -89,21 +55,6 @@ def test_stopped_at_a_tick_and_resumed_equals_unbroken(tmp_path, changes):
     resumed = culmen.run(experiment, tmp_path / 'broken', progress=False)
     assert not resumed.interrupted
     runs.assert_same(unbroken, resumed)
-
-
-class Signaller:
-    """Sends SIGTERM to its own process at a tick."""
-
-    def __init__(self, at):
-        self._left = at
-
-    def observe(self, timestep, action):
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def get_metrics(self, lane):
-        return {}
 
 
 def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path):

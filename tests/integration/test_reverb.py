@@ -10,7 +10,6 @@ import pytest
 
 import culmen
 from culmen.agents import dqn
-from culmen.launchers import local
 from culmen.launchers.results import Refused
 from tests.components.replay.registry import has_reverb
 from tests.integration import runs
@@ -152,7 +151,9 @@ def test_without_reverb_it_is_refused_before_anything_is_written(tmp_path, monke
     for name in [name for name in sys.modules if name.split('.')[0] == 'reverb']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'reverb', None)
-    monkeypatch.setattr(local, 'build', lambda *_: pytest.fail('it built the experiment'))
+    built = []
+    of_none = culmen.Experiment(dqn.DQN(), environment=built.append, max_actor_steps=10)
     with pytest.raises(Refused, match=r"needs the package dm-reverb.*pip install 'culmen\[launch"):
-        culmen.run(experiment(), tmp_path / 'run', progress=False, replay='reverb')
+        culmen.run(of_none, tmp_path / 'run', progress=False, replay='reverb')
+    assert not built
     assert not (tmp_path / 'run').exists()

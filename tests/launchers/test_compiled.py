@@ -1,8 +1,10 @@
 """The compiled launcher: a run is that of every launcher, and goes on with the same bits."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -10,37 +12,22 @@ import pytest
 
 import culmen
 from culmen.agents import bc
-from culmen.agents import dqn
 from culmen.components.learners import NonFiniteLossError
 from culmen.core import Queue
 from culmen.core import Window
 from culmen.launchers import command_line
 from culmen.launchers import compiled
-from culmen.launchers import compiled_many
 from culmen.launchers.results import Refused
 from tests.agents import recorded
 from tests.environment_loops import telling
+from tests.launchers.compiled_runs import StopsAt
+from tests.launchers.compiled_runs import assert_same
+from tests.launchers.compiled_runs import experiment
+from tests.launchers.compiled_runs import train
+from tests.launchers.compiled_runs import without_time
+from tests.launchers.toys import Traced
 
 pytestmark = pytest.mark.slow
-
-CATCH = culmen.environment('jax/catch', rows=4, columns=3)
-SMALL = dqn.DQN(
-    hidden_sizes=(8,), n_step=2, min_replay_size=20, replay_capacity=60, batch_size=4,
-    samples_per_insert=0.5, priority_exponent=0.6,
-)  # fmt: skip
-
-
-def experiment(**changes):
-    settings = {
-        'agent': SMALL,
-        'environment': CATCH,
-        'max_actor_steps': 1300,
-        'num_environments': 3,
-        'evaluation': culmen.Evaluation(every=500, episodes=4),
-        'checkpoint': culmen.Checkpoint(every=200),
-        'seed': 2,
-    }
-    return culmen.Experiment(**{**settings, **changes})
 
 
 @pytest.fixture(scope='module')
@@ -50,17 +37,6 @@ def program():
 
 def run(experiment, *arguments, **options):
     return compiled.run(experiment, *arguments, progress=False, **options)
-
-
-def without_time(frame):
-    return frame[[name for name in frame.columns if 'second' not in name]]
-
-
-def assert_same(a, b):
-    for x, y in zip(*map(jax.tree_util.tree_leaves, (a.params, b.params)), strict=True):
-        np.testing.assert_array_equal(x, y)
-    for label in ('actor', 'learner', 'evaluator'):
-        assert without_time(a.logs[label]).equals(without_time(b.logs[label])), label
 
 
 def test_a_run_is_that_of_every_launcher(tmp_path, program):
@@ -106,22 +82,12 @@ def test_what_is_watched_changes_no_bit(tmp_path, program):
         assert without_time(watched.logs[label]).equals(without_time(unwatched.logs[label]))
 
 
-def test_stopped_and_resumed_it_equals_the_unbroken_run(tmp_path, program, monkeypatch):
+def test_stopped_and_resumed_it_equals_the_unbroken_run(tmp_path, program, stop):
     unbroken = run(experiment(), tmp_path / 'unbroken', program=program)
-    calls = []
-    hear = compiled.CompiledTraining._hear
-
-    def stop(training, heard):
-        hear(training, heard)
-        calls.append(training.steps)
-        if training.steps > 700:
-            training._stop_asked = True
-
-    monkeypatch.setattr(compiled.CompiledTraining, '_hear', stop)
-    broken = run(experiment(), tmp_path / 'broken', program=program)
+    broken = run(experiment(), tmp_path / 'broken', program=program, loggers=[StopsAt(700, stop)])
     assert broken.interrupted
+    assert broken.signal == signal.SIGTERM
     assert 700 < broken.summary['actor_steps'] < 1300
-    monkeypatch.undo()
     resumed = run(experiment(), tmp_path / 'broken', program=program)
     assert resumed.summary['resumed_at'] == broken.summary['actor_steps']
     assert_same(resumed, unbroken)
@@ -188,37 +154,24 @@ def test_what_can_not_be_compiled_is_named_before(tmp_path, changes, said):
     assert not (tmp_path / 'run').exists()
 
 
-def train(*arguments):
-    command = [
-        'train', 'dqn', '--environment', 'jax/catch', '--launcher', 'compiled', '--steps', '300',
-        '--evaluation-episodes', '2', '--agent.hidden_sizes', '8', '--agent.min_replay_size', '50',
-        '--agent.batch_size', '4', '--agent.samples_per_insert', '1', '--agent.replay_capacity', '90',
-    ]  # fmt: skip
-    with pytest.raises(SystemExit) as caught:
-        command_line.main([*command, *map(str, arguments)])
-    return caught.value.code
-
-
 @pytest.mark.slow
-def test_the_command_line_runs_seeds_of_one_program(tmp_path, capfd, monkeypatch):
-    made = []
-    make = compiled_many.make_program
-
-    def remember(*arguments):
-        made.append(make(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr(compiled_many, 'make_program', remember)
-    assert train('--workdir', tmp_path / 'runs', '--seeds', 3, '--json') == 0
-    runs = json.loads(capfd.readouterr().out.splitlines()[-1])['runs']
+def test_the_command_line_runs_seeds_of_one_program(tmp_path, capfd):
+    agent = 'tests.launchers.toys:Traced'
+    Traced.traces.clear()
+    assert train('--workdir', tmp_path / 'runs', '--seeds', 3, '--json', agent=agent) == 0
+    of_three = len(Traced.traces)
+    said = capfd.readouterr()
+    assert said.err.count('3 runs of one compilation') == 1
+    runs = json.loads(said.out.splitlines()[-1])['runs']
     assert [each['seed'] for each in runs] == [0, 1, 2]
     assert [each['actor_steps'] for each in runs] == [300] * 3
-    assert len(made) == made[0].loop.num_compilations == made[0].evaluator.num_compilations == 1
     assert (tmp_path / 'runs' / 'seed-2' / 'result.json').exists()
     # A seed among others is the seed alone, and its config.json is the run.
     config = tmp_path / 'runs' / 'seed-1' / 'config.json'
+    Traced.traces.clear()
     with pytest.raises(SystemExit):
         command_line.main(['train', '--config', str(config), '--workdir', str(tmp_path / 'alone')])
+    assert len(Traced.traces) == of_three > 0  # and nothing is compiled for the others
     ends = [(tmp_path / run / 'logs' / 'actor.csv').read_text() for run in ('runs/seed-1', 'alone')]
     cut = [[line.rpartition(',')[0] for line in text.splitlines()] for text in ends]
     assert cut[0] == cut[1]
@@ -256,7 +209,7 @@ def test_a_signal_stops_it_after_a_checkpoint(tmp_path):
     )  # fmt: skip
     try:
         while process.poll() is None and not list(tmp_path.glob('run/checkpoints/0*')):
-            pass
+            time.sleep(0.05)
         process.terminate()
         out, _ = process.communicate(timeout=120)
     finally:

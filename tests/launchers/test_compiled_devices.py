@@ -2,15 +2,16 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from tests.components.learners.test_devices import DEVICES
-from tests.components.learners.test_devices import ROOT
-
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('devices')]
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEVICES = 4
 
 # A process has the devices that it starts with.
 OBSERVE = """
@@ -71,9 +72,15 @@ print(json.dumps(seen))
 @pytest.fixture(scope='module')
 def seen(tmp_path_factory):
     flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={DEVICES}'
+    # Its runs are of few programs: each is compiled once.
+    kept = {
+        'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('programs')),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0',
+    }
     done = subprocess.run(
         [sys.executable, '-c', OBSERVE, str(tmp_path_factory.mktemp('runs'))],
-        env={**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
+        env={**os.environ, **kept, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from culmen.components.learners import NonFiniteLossError
-from culmen.environment_loops.compiled import CompiledLoop
 from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers.results import Refused
 from tests.environment_loops import telling
-from tests.launchers.test_compiled import SMALL
-from tests.launchers.test_compiled import assert_same
-from tests.launchers.test_compiled import experiment
-from tests.launchers.test_compiled import train
-from tests.launchers.test_compiled import without_time
+from tests.launchers.compiled_runs import SMALL
+from tests.launchers.compiled_runs import StopsAt
+from tests.launchers.compiled_runs import assert_same
+from tests.launchers.compiled_runs import experiment
+from tests.launchers.compiled_runs import train
+from tests.launchers.compiled_runs import without_time
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +36,22 @@ def seeds(number, **changes):
     return [experiment(seed=seed, **changes) for seed in range(number)]
 
 
+# They end one by one: the others go on without those that have.
+OF_THREE = [
+    experiment(seed=seed, max_actor_steps=steps) for seed, steps in enumerate((1300, 700, 1000))
+]
+
+
 @pytest.fixture(scope='module')
 def alone():
-    return [compiled.run(each, progress=False) for each in seeds(3)]
+    program = compiled.make_program(OF_THREE[0])
+    return [compiled.run(each, program=program, progress=False) for each in OF_THREE]
 
 
 @WAYS
 def test_each_run_is_the_run_alone(tmp_path, alone, as_one):
     folders = [tmp_path / str(seed) for seed in range(3)]
-    results = run_many(seeds(3), folders, as_one=as_one)
+    results = run_many(OF_THREE, folders, as_one=as_one)
     for result, other, folder in zip(results, alone, folders, strict=True):
         if not as_one:
             assert_same(result, other)
@@ -62,33 +69,32 @@ def test_each_run_is_the_run_alone(tmp_path, alone, as_one):
         policy = result.policy(seed=0)
         assert policy is not None
     # Finished runs are not run again.
-    again = run_many(seeds(3), folders, as_one=as_one)
+    again = run_many(OF_THREE, folders, as_one=as_one)
     assert [each.summary['resumed_at'] for each in again] == [
         each.summary['actor_steps'] for each in results
     ]
 
 
 @WAYS
-def test_stopped_and_resumed_each_equals_the_unbroken_run(tmp_path, monkeypatch, as_one):
+def test_stopped_and_resumed_each_equals_the_unbroken_run(tmp_path, stop, as_one):
     unbroken = run_many(seeds(3), as_one=as_one)
-    hear = compiled.CompiledTraining._hear
-
-    def stop(training, heard):
-        hear(training, heard)
-        if training._experiment.seed and training.steps > 400 * training._experiment.seed:
-            training.ask_to_stop(15)
-
     folders = [tmp_path / str(seed) for seed in range(3)]
-    monkeypatch.setattr(compiled.CompiledTraining, '_hear', stop)
-    broken = run_many(seeds(3), folders, as_one=as_one)
-    assert [each.interrupted for each in broken] == [False, True, True]
-    steps = [each.summary['actor_steps'] for each in broken]
-    assert steps[1] < steps[2] < steps[0]
-    monkeypatch.undo()
+    loggers = [[], [StopsAt(400, stop)], []]
+    broken = {
+        each.summary['seed']: each
+        for each in run_many(seeds(3), folders, loggers=loggers, as_one=as_one)
+    }
+    assert broken[1].interrupted
+    assert broken[1].signal == signal.SIGTERM
+    # One after another some may have ended before, and others not begun.
+    assert not as_one or [broken[seed].interrupted for seed in range(3)] == [True] * 3
+    assert 400 < broken[1].summary['actor_steps'] < 1300
     resumed = run_many(seeds(3), folders, as_one=as_one)
-    assert [each.summary['resumed_at'] for each in resumed] == steps
-    for result, other in list(zip(resumed, unbroken, strict=True))[1:]:
-        assert_same(result, other)
+    for seed, (result, other) in enumerate(zip(resumed, unbroken, strict=True)):
+        before = broken[seed].summary['actor_steps'] if seed in broken else 0
+        assert result.summary['resumed_at'] == before
+        if before < other.summary['actor_steps']:
+            assert_same(result, other)
 
 
 @WAYS
@@ -103,36 +109,54 @@ def test_where_one_fails_the_others_end(tmp_path, as_one):
     assert list((folders[1] / 'checkpoints').glob('non-finite-*'))
 
 
-def test_a_call_that_fails_ends_all_and_hangs_none(monkeypatch):
-    calls = []
-    run_all = CompiledLoop.run_all
+class Failing(telling.Telling):
+    """Its acting fails after some steps, whichever run of a program it is in."""
 
-    def fail(loop, carry, ticks, limits):
-        calls.append(limits)
-        if len(calls) == 3:
-            raise RuntimeError('out of memory')
-        return run_all(loop, carry, ticks, limits)
+    def build(self, spec):
+        parts = super().build(spec)
 
-    monkeypatch.setattr(CompiledLoop, 'run_all', fail)
+        def look(steps):
+            if np.max(steps) > 200:
+                raise RuntimeError('the lamp is broken')
+            return np.asarray(steps)
+
+        def select_action(params, timestep, state, context):
+            shape = jax.ShapeDtypeStruct((), np.int32)
+            steps = jax.pure_callback(look, shape, context.actor_steps, vmap_method='expand_dims')
+            return parts.actor.select_action(
+                params, timestep, state, context._replace(actor_steps=steps)
+            )
+
+        return parts._replace(actor=parts.actor._replace(select_action=select_action))
+
+
+def test_a_call_that_fails_ends_all_and_hangs_none(tmp_path):
     # The short one waits for its last evaluation when the call of the others fails.
-    budgets = [experiment(seed=seed, max_actor_steps=steps) for seed, steps in enumerate((40, 900))]
-    with pytest.raises(RuntimeError, match='out of memory'):
-        run_many(budgets, as_one=True)
-    assert calls[-1][0] == (0, 0)
+    agent = Failing(telling.unroll())
+    budgets = [
+        experiment(agent=agent, seed=seed, max_actor_steps=steps)
+        for seed, steps in enumerate((40, 900))
+    ]
+    folders = [tmp_path / str(run) for run in range(2)]
+    with pytest.raises(RuntimeError, match='the lamp is broken'):
+        run_many(budgets, folders, as_one=True)
+    assert not any((folder / 'result.json').exists() for folder in folders)
 
 
 @WAYS
-def test_a_stop_before_the_first_step_reaches_every_run(tmp_path, monkeypatch, as_one):
+def test_a_stop_before_the_first_step_reaches_every_run(tmp_path, stop, as_one):
     """Runs of one program that have begun are waited for by the others: none may be passed over."""
-    register = compiled_many._Crew.register
 
-    def stop(crew, training):
-        crew.stopped = signal.SIGTERM
-        return register(crew, training)
+    class Stopping(list):
+        """Loggers of all runs, that stop them where the first is made."""
 
-    monkeypatch.setattr(compiled_many._Crew, 'register', stop)
+        def __getitem__(self, run):
+            if not run:
+                stop()
+            return super().__getitem__(run)
+
     folders = [tmp_path / str(seed) for seed in range(3)]
-    results = run_many(seeds(3), folders, as_one=as_one)
+    results = run_many(seeds(3), folders, loggers=Stopping([()] * 3), as_one=as_one)
     assert results
     assert all(each.interrupted and each.signal == signal.SIGTERM for each in results)
     assert len(results) == 3 or not as_one
@@ -162,16 +186,22 @@ def test_numbers_share_a_program_and_sizes_have_their_own():
     assert [group.runs for group in lanes] == [[0, 2], [1]]
 
 
+SWEPT = [
+    experiment(agent=dataclasses.replace(SMALL, learning_rate=rate), max_actor_steps=300)
+    for rate in (1e-3, 1e-2)
+]
+
+
+@pytest.fixture(scope='module')
+def compiled_in():
+    return [compiled.run(each, progress=False).params for each in SWEPT]
+
+
 @WAYS
-def test_swept_numbers_are_used(as_one):
-    agents = [dataclasses.replace(SMALL, learning_rate=rate) for rate in (1e-3, 1e-2)]
-    experiments = [experiment(agent=agent, max_actor_steps=300) for agent in agents]
-    swept = run_many(experiments, as_one=as_one)
-    for result, each in zip(swept, experiments, strict=True):
-        alone = compiled.run(each, progress=False)
-        for a, b in zip(
-            *map(jax.tree_util.tree_leaves, (result.params, alone.params)), strict=True
-        ):
+def test_swept_numbers_are_used(compiled_in, as_one):
+    swept = run_many(SWEPT, as_one=as_one)
+    for result, params in zip(swept, compiled_in, strict=True):
+        for a, b in zip(*map(jax.tree_util.tree_leaves, (result.params, params)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     a, b = (np.concatenate([x.ravel() for x in jax.tree_util.tree_leaves(r.params)]) for r in swept)
     assert np.abs(a - b).max() > 1e-2

@@ -177,9 +177,9 @@ def test_what_is_no_data_is_said_so_and_can_be_given():
     assert configs.same_experiment(data, configs.to_json(original, 'local', 'in_process')) == []
 
 
-def test_a_class_of_a_notebook_is_said_so(monkeypatch):
-    monkeypatch.setattr(Toy, '__module__', '__main__')
-    data = configs.to_json(experiment(), 'local', 'in_process')
+def test_a_class_of_a_notebook_is_said_so():
+    of_notebook = type('OfNotebook', (Toy,), {'__module__': '__main__'})
+    data = configs.to_json(experiment(of_notebook()), 'local', 'in_process')
     assert data['agent']['not_data'] == 'it was defined in a notebook or a script'
 
 

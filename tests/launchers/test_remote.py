@@ -17,6 +17,7 @@ import pytest
 
 from culmen.components.packing import pack
 from culmen.launchers.remote import LAUNCHER
+from culmen.launchers.remote import NO_ARGUMENTS
 from culmen.launchers.remote import Asking
 from culmen.launchers.remote import Remote
 from culmen.launchers.remote import RemoteError
@@ -28,10 +29,12 @@ from culmen.launchers.remote import Stopped
 class Threads:
     """An engine of threads."""
 
-    def __init__(self, server, listens=lambda: True):
+    def __init__(self, server):
         self.pool = ThreadPoolExecutor(4)
         self.server = server
-        self.listens = listens
+
+    def listens(self):
+        return True
 
     def start(self, name, payload):
         return self.pool.submit(self.server.call, name, payload)
@@ -49,7 +52,7 @@ class Node:
         raise KeyError('nothing of that name')
 
     def _secret(self):
-        return 1
+        self.calls += 1
 
 
 def test_arrays_go_there_and_back_and_traffic_is_counted():
@@ -85,41 +88,65 @@ def test_an_error_of_the_other_node_is_told_with_its_traceback():
         RemoteError, match=r'(?s)fail of node adder.*KeyError.*nothing of that name'
     ):
         remote.fail()
+
+
+def test_methods_that_are_not_public_are_not_called():
+    server, node = Server(), Node()
+    server.open(node)
     with pytest.raises(AttributeError):
-        remote._secret()
-    with pytest.raises(RemoteError, match='public methods'):
-        remote._call('_secret', ())
+        Remote('adder', Threads(server), Stop())._secret()
+    state, told = pickle.loads(server.call('_secret', NO_ARGUMENTS))
+    assert state
+    assert 'public methods' in told
+    assert not node.calls
 
 
 def test_a_call_waits_for_a_node_that_is_made_later_and_is_made_once():
-    server, node, open_at = Server(), Node(), time.monotonic() + 0.4
-    listens = lambda: time.monotonic() > open_at - 0.3
-    threading.Timer(0.4, lambda: server.open(node)).start()
-    assert Remote('adder', Threads(server, listens), Stop()).add(1, 2) == 3
-    assert time.monotonic() >= open_at
+    server, node, asked = Server(), Node(), []
+
+    class Late(Threads):
+        """Listens when it is asked again; its node is there once it has been called twice."""
+
+        def listens(self):
+            asked.append('listens')
+            return asked.count('listens') > 2
+
+        def start(self, name, payload):
+            asked.append('call')
+            if asked.count('call') == 3:
+                self.server.open(node)
+            return super().start(name, payload)
+
+    assert Remote('adder', Late(server), Stop()).add(1, 2) == 3
+    assert asked == ['listens'] * 3 + ['call'] * 3
     assert node.calls == 1
 
 
-@pytest.mark.parametrize('there', [True, False])
-def test_no_wait_outlives_the_stop(there):
+@pytest.mark.parametrize('waits_for', ['the other to listen', 'its node', 'its answer'])
+def test_no_wait_outlives_the_stop(waits_for):
+    class Late(Threads):
+        def listens(self):
+            return waits_for != 'the other to listen'
+
+        def start(self, name, payload):
+            return Future() if waits_for == 'its answer' else super().start(name, payload)
+
     stop = Stop()
-    remote = Remote('nobody', Threads(Server(), lambda: there), stop)
-    threading.Timer(0.2, stop.set).start()
-    begin = time.monotonic()
+    threading.Timer(0.1, stop.set).start()
     with pytest.raises(Stopped):
-        remote.add(1, 2)
-    assert time.monotonic() - begin < 2
+        Remote('nobody', Late(Server()), stop).add(1, 2)
 
 
 def test_a_connection_that_breaks_is_no_error_where_the_program_ends():
+    stop = Stop()
+
     class Broken(Threads):
         def start(self, name, payload):
+            threading.Timer(0.1, stop.set).start()  # the launcher tells why a moment later
             future = Future()
             future.set_exception(OSError('socket closed'))
             return future
 
-    stop = Stop()
-    threading.Timer(0.2, stop.set).start()
     with pytest.raises(Stopped):
         Remote('gone', Broken(Server()), stop).add(1, 2)
 
@@ -144,8 +171,7 @@ def test_asking_never_waits():
     polls.join(30)
     assert (answers, engine.asked) == ([None] * 3, 1)
     engine.opened.set()
-    deadline = time.monotonic() + 5
-    while asking.poll() is None and time.monotonic() < deadline:
+    while asking.poll() is None:
         time.sleep(0.01)
     assert asking.answer == {'calls': 5}
 
@@ -156,7 +182,7 @@ stop = pickle.loads(bytes.fromhex(sys.argv[1]))
 assert stop is pickle.loads(bytes.fromhex(sys.argv[1]))
 stop.install()
 print('ready', flush=True)
-sys.exit(0 if stop.wait(30) else 3)
+sys.exit(0 if stop.wait(120) else 3)
 """
 
 
@@ -174,11 +200,10 @@ def child():
 
 def test_in_a_process_sigterm_stops_and_sigint_does_not():
     process = child()
+    # Python handles those that wait in the order of their numbers, and SIGINT's is the smaller.
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_process_whose_launcher_is_gone_ends():
@@ -197,10 +222,8 @@ time.sleep(60)
     launcher.kill()
     launcher.wait()
     launcher.stdout.close()
-    deadline = time.monotonic() + 5
-    while is_running(node) and time.monotonic() < deadline:
+    while is_running(node):
         time.sleep(0.05)
-    assert not is_running(node)
 
 
 def test_a_process_that_is_late_to_ask_for_its_launcher_ends_too():

@@ -24,10 +24,8 @@ def process(tmp_path, code, name='node'):
 
 
 def finish(node):
-    deadline = time.monotonic() + 10
-    while node.is_running() and time.monotonic() < deadline:
+    while node.is_running():
         time.sleep(0.02)
-    assert not node.is_running()
 
 
 def test_a_process_that_raises_is_named_with_its_error_and_its_traceback_is_shown(tmp_path, capfd):
@@ -74,21 +72,22 @@ def test_ending_asks_and_then_kills_with_all_that_was_started(tmp_path):
         'print(p.pid, flush=True)\ntime.sleep(60)\n'
     )
     deaf, polite = process(tmp_path, code, 'deaf'), process(tmp_path, 'import time; time.sleep(60)')
-    deadline = time.monotonic() + 10
-    while not (tmp_path / 'deaf.log').read_text().endswith('\n') and time.monotonic() < deadline:
+    while not (tmp_path / 'deaf.log').read_text().endswith('\n'):
         time.sleep(0.02)
     grandchild = int((tmp_path / 'deaf.log').read_text())
     assert end([deaf, polite], seconds=0.5) == ['deaf']
     assert not deaf.is_running()
     assert not polite.is_running()
-    deadline = time.monotonic() + 5
-    while os.path.exists(f'/proc/{grandchild}') and time.monotonic() < deadline:
-        with open(f'/proc/{grandchild}/stat') as file:
-            if file.read().rpartition(')')[2].split()[0] == 'Z':
-                break
+    while is_running(grandchild):
         time.sleep(0.02)
-    else:
-        assert not os.path.exists(f'/proc/{grandchild}')
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
@@ -144,14 +143,6 @@ def test_a_launcher_that_is_killed_at_once_leaves_no_node(tmp_path, delay):
     assert not left
     if delay < 0:
         assert {path.name for path in tmp_path.glob('[01]')} == {'0', '1'}
-
-
-def is_running(pid):
-    try:
-        with open(f'/proc/{pid}/stat') as file:
-            return file.read().rpartition(')')[2].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
 
 
 def test_what_is_handed_over_is_known_to_the_node_alone_and_once(tmp_path):

@@ -10,6 +10,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
+from culmen.agents import dqn
 from culmen.core import Agent
 from culmen.core import check_range
 from culmen.core import check_types
@@ -53,6 +54,29 @@ class Around:
 
     def build(self, spec):
         raise NotImplementedError
+
+
+class Traced(dqn.DQN):
+    """DQN that tells how often its functions are traced."""
+
+    traces: ClassVar[list[str]] = []
+
+    def build(self, spec):
+        parts = super().build(spec)
+
+        def told(name, function):
+            def wrapped(*arguments):
+                self.traces.append(name)
+                return function(*arguments)
+
+            return wrapped
+
+        return parts._replace(
+            learner=parts.learner._replace(update=told('update', parts.learner.update)),
+            evaluator=parts.evaluator._replace(
+                select_action=told('evaluate', parts.evaluator.select_action)
+            ),
+        )
 
 
 class Corridor(dm_env.Environment):

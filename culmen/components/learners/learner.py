@@ -294,6 +294,18 @@ class Learner:
         """How often the update was compiled."""
         return sum(program.num_compilations for program in self._programs.values())
 
+    @property
+    def programs_in_threads(self) -> dict[int, int]:
+        """By the updates of a call: as how many programs in threads of their own it runs.
+
+        0 where the call is short, and one program of the caller's thread. Where the process may use one
+        core alone, programs that could have threads run in turn.
+        """
+        return {
+            updates: len(program.halves) if isinstance(program, InThreads) else 0
+            for updates, program in self._programs.items()
+        }
+
     def check_finite(self) -> None:
         """Looks for a loss that was not finite.
 

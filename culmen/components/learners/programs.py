@@ -145,7 +145,6 @@ def _run(
     return jax.block_until_ready(compiled(own, shared, *arguments))
 
 
-@functools.cache
 def num_threads() -> int:
     """Threads that long calls have: two, or none where this process may use one core."""
     return 2 if len(usable_cores()) > 1 else 0

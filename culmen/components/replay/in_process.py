@@ -168,6 +168,11 @@ class InProcessTable:
             self._rows.grow(first)
         self._full_at = first + self._rows.num_ticks
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the rows that there is room for; memory is taken up as they are written."""
+        return self._rows.nbytes
+
     def live_ticks(self) -> tuple[int, int]:
         """(first tick still needed, first tick not closed yet). Rows between never change."""
         return min(self._first_live(), self._rows.next_tick), self._rows.next_tick

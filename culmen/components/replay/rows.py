@@ -113,6 +113,11 @@ class Rows:
         self._timestep_views = [views[leaf.path] for leaf in self._timestep.leaves]
         self._decision_views = [views[leaf.path] for leaf in self._decision.leaves]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rings."""
+        return int(self.record.nbytes + sum(ring.nbytes for ring in self.flat.values()))
+
     def open(self, timestep: TimeStep) -> None:
         """Opens the row of every lane, over the oldest tick where the rings are full.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -60,29 +59,23 @@ def test_an_action_lasts_frame_skip_frames_and_the_last_two_are_pooled():
 
 
 def test_sticky_actions_stick_as_often_as_they_say():
-    environment = make(sticky_actions=0.25, frame_skip=1)
-    ale = environment._ale
-    taken = []
-
-    class Recorder:
-        def act(self, action):
-            taken.append(action.value)
-            return ale.act(action)
-
-        def __getattr__(self, name):
-            return getattr(ale, name)
-
-    environment._ale = Recorder()
-    environment.reset()
-    for step in range(2000):
-        if environment.step(2 + step % 2).last():
-            environment.step(0)
-    wanted = [environment._actions[2].value, environment._actions[3].value]
-    changes = np.mean([a != b for a, b in itertools.pairwise(taken) if {a, b} <= set(wanted)])
+    # What the emulator was last given is part of the state.
+    taken = {}
+    for probability in (0.25, 0.0):
+        environment = make(sticky_actions=probability, frame_skip=1)
+        environment.reset()
+        taken[probability] = []
+        for step in range(2000):
+            if environment.step(2 + step % 2).last():
+                environment.step(0)
+            taken[probability].append(environment.get_state()['last_action'])
+    wanted = {2: 3, 3: 4}  # the minimal actions of Breakout: nothing, fire, right, left
+    given = [wanted[2 + step % 2] for step in range(2000)]
+    assert np.mean(np.array(taken[0.0]) == given) > 0.99  # but where a game is over
+    changes = np.mean([a != b for a, b in itertools.pairwise(taken[0.25]) if {a, b} <= {3, 4}])
     # Two actions in turn. The one taken is the one given with probability p = 0.75 p + (1 - p), for
     # after one that stuck it is so anyway; it changes after those, where it does not stick.
     assert changes == pytest.approx(0.8 * 0.75, abs=0.05)
-    assert make(sticky_actions=0.0)._sticky_actions == 0.0
 
 
 def test_a_lost_life_ends_an_episode_and_the_game_goes_on():
@@ -131,14 +124,8 @@ def test_the_console_s_switches():
     assert make('pong', mode=1).reset().first()
 
 
-def test_a_state_is_saved_in_less_than_five_milliseconds():
+def test_a_state_is_small():
+    """A checkpoint has one of every lane: the console's memory and four small frames, no screen."""
     environment = environments.make('atari/breakout', 0)
     environment.reset()
-    best = min(_timed(lambda: pickle.dumps(environment.get_state())) for _ in range(20))
-    assert best < 0.005
-
-
-def _timed(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    assert len(pickle.dumps(environment.get_state())) < 50_000

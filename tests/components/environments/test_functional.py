@@ -4,42 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
 from culmen.components import environments
 from culmen.components.environments import functional
 from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
-from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import TimeStep
-
-SPEC = EnvironmentSpec(
-    specs.Array((), np.int32), specs.DiscreteArray(2), functional.REWARD, functional.DISCOUNT
-)
-
-
-def timestep(step_type, reward):
-    """Of one lane, with a batch axis."""
-    return TimeStep(
-        np.array([step_type], np.int32), np.array([reward], np.float32), np.ones(1, np.float32), ()
-    )
-
-
-def begin(key):
-    return jnp.int32(0), jnp.int32(0)
-
-
-def count(end, truncated=False):
-    """Counts steps; ends at `end`."""
-
-    def advance(key, n, action):
-        done = n + 1 == end
-        return n + 1, functional.Outcome(
-            n + 1, 10.0 * (n + 1), done & (not truncated), done & truncated
-        )
-
-    return functional.Functional(SPEC, begin, advance)
+from tests.components.environments.counting import SPEC
+from tests.components.environments.counting import advance
+from tests.components.environments.counting import begin
+from tests.components.environments.counting import count
 
 
 @pytest.mark.parametrize('truncated', [False, True])
@@ -61,10 +35,10 @@ def test_an_episode_ends_with_its_own_observation_and_the_next_begins_after(trun
 
 def test_what_does_not_fit_the_spec_is_named():
     with pytest.raises(ValueError, match=r'observation must be int32\[\] .*, got float32\[\]'):
-        functional.Functional(SPEC, lambda key: (0, jnp.float32(0)), count(2)._advance)
+        functional.Functional(SPEC, lambda key: (0, jnp.float32(0)), advance(2))
     two = SPEC._replace(observation={'a': SPEC.observation, 'b': SPEC.observation})
     with pytest.raises(ValueError, match=r"leaves \['observation/a', 'observation/b'\]"):
-        functional.Functional(two, begin, count(2)._advance)
+        functional.Functional(two, begin, advance(2))
 
 
 def test_a_typed_key_in_a_state_is_refused_by_leaf():

@@ -1,5 +1,7 @@
 """gymnasium as dm_env: the numbers are its own, the spaces have their specs."""
 
+import inspect
+
 import numpy as np
 import pytest
 from dm_env import specs
@@ -228,5 +230,22 @@ def test_what_pickles_as_a_new_object_is_not_restorable():
 
 
 def test_the_checkers_of_gymnasium_are_not_paid_for():
-    environment = environments.make('gymnasium/CartPole-v1', 0)
-    assert environment._environment is environment.unwrapped
+    """Nothing stands between the adapter and the environment that was registered."""
+    callers = []
+
+    class Asked(Fake):
+        def __init__(self):
+            super().__init__(spaces.Box(-1, 1, (2,)))
+
+        def step(self, action):
+            callers.append(inspect.currentframe().f_back.f_globals['__name__'])
+            return super().step(action)
+
+    gymnasium.register('Asked-v0', Asked)
+    try:
+        environment = environments.make('gymnasium/Asked-v0', 0)
+        environment.reset()
+        environment.step(1)
+    finally:
+        gymnasium.registry.pop('Asked-v0')
+    assert callers == [GymnasiumEnvironment.__module__]

@@ -1,24 +1,37 @@
 """Long calls of a learner: what counts as long, what falls in two, and that threads change no bit."""
 
+import contextlib
+import os
 import threading
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dm_env import specs
 
 import culmen
 from culmen.agents import d4pg
 from culmen.agents import dqn
 from culmen.agents import sac
 from culmen.agents import td3
+from culmen.components import policies
+from culmen.components.checkpointing import to_paths
+from culmen.components.keys import Contexts
+from culmen.components.keys import fold_seed
+from culmen.components.keys import unpack
 from culmen.components.learners import Learner
-from culmen.components.learners import programs
-from culmen.components.learners.programs import InThreads
 from culmen.components.learners.programs import in_threads
 from culmen.components.learners.programs import num_threads
+from culmen.core import EnvironmentSpec
+from culmen.core import Parts
+from culmen.core import Replay
+from culmen.core import Window
 from culmen.core.types import LearnerCore
-from tests.components.learners.test_learner import Table
+from tests.components.learners.tables import Recorded
+from tests.components.learners.tables import Table
+from tests.components.learners.tables import random_samples
 
 N = 512
 SAMPLES = np.ones((N, 1), np.float32)
@@ -93,61 +106,109 @@ def test_what_is_cheap_to_tell_short_is_not_traced():
         halves(fail)
 
 
+@pytest.fixture
+def on_one_core():
+    """This thread may use one core, as under `taskset`."""
+    if not hasattr(os, 'sched_setaffinity'):
+        pytest.skip('no process can be kept to a core here')
+    before = os.sched_getaffinity(0)
+
+    @contextlib.contextmanager
+    def kept():
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+    return kept
+
+
+SPEC = EnvironmentSpec(
+    specs.Array((3,), np.float32),
+    specs.BoundedArray((1,), np.float32, -1, 1),
+    specs.Array((), np.float32),
+    specs.Array((), np.float32),
+)
 LONG = {'hidden_sizes': (256, 256), 'batch_size': 256, 'min_replay_size': 300}
-LONG_AGENTS = {
-    'sac': (sac.SAC(**LONG, random_steps=300, samples_per_insert=256.0), 2),
-    'd4pg': (d4pg.D4PG(**LONG, samples_per_insert=256.0), 2),
-    'td3': (td3.TD3(**LONG, random_steps=300, samples_per_insert=256.0), 1),
-}
+LONG_AGENTS = {'sac': (sac.SAC, 2), 'd4pg': (d4pg.D4PG, 2), 'td3': (td3.TD3, 1)}
 
 
+@needs_two_cores
 @pytest.mark.slow
 @pytest.mark.parametrize('name', LONG_AGENTS)
-def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, monkeypatch):
-    agent, number = LONG_AGENTS[name]
-    in_turn = trained(agent, 1, monkeypatch)
-    in_threads = trained(agent, 2, monkeypatch)
-    (program,) = in_threads._programs.values()
-    assert isinstance(program, InThreads)
-    assert len(program.halves) == number
+def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, on_one_core):
+    make, number = LONG_AGENTS[name]
+    parts = make(**LONG).build(SPEC)
+    samples = random_samples(parts, SPEC, 12)
+    in_turn, in_threads = (Learner(parts.learner, Recorded(samples), 1, lag=1) for _ in range(2))
+    with on_one_core():
+        in_turn.run_due()
+    in_threads.run_due()
+    assert in_threads.programs_in_threads == {1: number}
     assert in_threads.num_compilations == 1
-    monkeypatch.setattr(programs, '_LONG', np.inf)
-    as_one = trained(agent, 2, monkeypatch)
-    a, b, c = (learner.get_state() for learner in (in_turn, in_threads, as_one))
-    assert a['updates'] == b['updates'] == c['updates'] > 25
-    assert a['held_version'] == b['held_version'] == c['held_version']
+    a, b = (learner.get_state() for learner in (in_turn, in_threads))
+    assert a['updates'] == b['updates'] == 12
+    assert a['held_version'] == b['held_version'] == 10  # at lag 1 the last two wait
+    as_one, metrics = one_by_one(parts.learner, samples)
+    assert set(a['training_state']) == set(as_one)
     for path, leaf in a['training_state'].items():
         np.testing.assert_array_equal(leaf, b['training_state'][path], path)
-        np.testing.assert_allclose(leaf, c['training_state'][path], atol=1e-3, err_msg=path)
+        np.testing.assert_allclose(leaf, as_one[path], atol=1e-3, err_msg=path)
     assert a['metrics'] == b['metrics']
-    assert set(a['metrics']) == set(c['metrics'])
+    assert set(a['metrics']) == set(metrics)
 
 
-def trained(agent, threads, monkeypatch, environment='gymnasium/Pendulum-v1', steps=330):
-    monkeypatch.setattr(programs, 'num_threads', lambda: threads)
-    made = []
-    begin = Learner.__init__
-    monkeypatch.setattr(
-        Learner, '__init__', lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
-    )
+def one_by_one(core, samples):
+    """The training state and metrics after the updates of seed 1, each one program."""
+    contexts = Contexts(1, 'learner')
+    update = jax.jit(lambda state, sample, packed: core.update(state, sample, unpack(packed))[:2])
+    state = jax.jit(core.init)(jax.random.key(fold_seed(1, 'init', 0)))
+    for i, sample in enumerate(samples):
+        state, metrics = update(state, sample, contexts.pack(i, 0, i))
+    return to_paths(jax.tree_util.tree_map(np.asarray, state)), metrics
+
+
+def test_small_agents_stay_in_the_calling_thread():
+    spec = SPEC._replace(action=specs.DiscreteArray(3))
+    parts = dqn.DQN().build(spec)
+    learner = Learner(parts.learner, Recorded(random_samples(parts, spec, 1)), 1, lag=1)
+    learner.run_due()
+    assert learner.programs_in_threads == {1: 0}
+
+
+@dataclass(frozen=True)
+class Products:
+    """Does nothing; an update is a product of two matrices. Says in which threads one is made."""
+
+    threads: list
+    size: int = N
+
+    def build(self, spec):
+        def update(state, sample, context):
+            self.threads.append(threading.current_thread())
+            return product(state), {'loss': state[0, 0]}, None
+
+        zeros = lambda params, observation: jnp.zeros((len(observation), spec.action.num_values))
+        core = policies.greedy(zeros)
+        learner = LearnerCore(lambda key: jnp.eye(self.size), update, lambda state: state[0, 0])
+        return Parts(core, core, learner, Replay(Window(), 100, 1, self.size, 1.0))
+
+
+@needs_two_cores
+@pytest.mark.parametrize(('size', 'elsewhere'), [(N, True), (8, False)])
+def test_long_updates_of_a_run_are_made_in_another_thread(size, elsewhere):
+    threads = []  # in which JAX traced an update: it does where it is first made
     culmen.run(
         culmen.Experiment(
-            agent=agent,
-            environment=environment,
-            seed=1,
-            max_actor_steps=steps,
+            agent=Products(threads, size),
+            environment='bsuite/catch/0',
+            max_actor_steps=2 * size,
             evaluation=culmen.Evaluation(every=None, episodes=1),
         ),
         progress=False,
     )
-    monkeypatch.undo()
-    return made[0]
-
-
-def test_small_agents_stay_in_the_calling_thread(monkeypatch):
-    learner = trained(dqn.DQN(), 2, monkeypatch, 'bsuite/catch/0', 1_100)
-    (program,) = learner._programs.values()
-    assert not isinstance(program, InThreads)
+    assert any(each is not threading.main_thread() for each in threads) == elsewhere
 
 
 def waiting_core(gate, fail=False):
@@ -208,8 +269,7 @@ def test_at_lag_0_one_long_program_stays_in_the_calling_thread():
         learner = Learner(core, LongTable(), 0, lag=lag)
         learner.step()
         learner.check_finite()
-        (program,) = learner._programs.values()
-        assert isinstance(program, InThreads) == (lag == 1)
+        assert learner.programs_in_threads == {1: lag}
 
 
 @needs_two_cores
@@ -231,7 +291,7 @@ def test_calls_of_another_number_of_updates_go_on_from_those_that_still_run():
     threading.Timer(0.1, gate.set).start()
     learner.step(2)
     assert float(learner.newest_variables['count']) == 5
-    assert [len(program.halves) for program in learner._programs.values()] == [1, 2]
+    assert learner.programs_in_threads == {2: 1, 1: 2}
 
 
 @needs_two_cores
@@ -249,20 +309,19 @@ def test_what_a_long_call_raises_reaches_the_caller():
 def test_a_state_saved_while_a_long_call_runs_goes_on_as_the_unbroken_one():
     gate = threading.Event()
     gate.set()
-    whole = Learner(waiting_core(gate), LongTable(), 0, lag=1)
-    other = Learner(waiting_core(gate), LongTable(), 0, lag=1)
+    tables = LongTable(), LongTable()
+    whole, other = (Learner(waiting_core(gate), table, 0, lag=1) for table in tables)
     for _ in range(5):
         whole.step()
     for _ in range(3):
         other.step()
-    state, table = other.get_state(), other._table
-    resumed = Learner(waiting_core(gate), table, 0, lag=1)
-    resumed.set_state(state)
+    resumed = Learner(waiting_core(gate), tables[1], 0, lag=1)
+    resumed.set_state(other.get_state())
     for _ in range(2):
         resumed.step()
     for a, b in zip(*(leaves(x.get_state()) for x in (whole, resumed)), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert whole._table.written == table.written
+    assert tables[0].written == tables[1].written
 
 
 def leaves(state):

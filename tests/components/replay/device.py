@@ -24,7 +24,7 @@ class DeviceTable:
         self._update = jax.jit(self._tables.update_priorities)
         self.state = jax.jit(self._tables.init)()
         self._key = jax.random.key(seed)
-        self._draws = 0
+        self.draws = 0  # the number of the next, which gives its key
 
     def observe(self, timestep: Any) -> None:
         self.state = self._observe(self.state, timestep)
@@ -42,11 +42,15 @@ class DeviceTable:
         return bool(self._due(items))
 
     def draw(self) -> Draw:
-        key = jax.random.fold_in(self._key, self._draws)
-        self._draws += 1
+        key = jax.random.fold_in(self._key, self.draws)
+        self.draws += 1
         items, keys, samples = self._draw(self.state.rows, self.state.items, key)
         self.state = self.state._replace(items=items)
         return Draw(keys, jax.tree_util.tree_map(np.asarray, samples))
+
+    def sample(self, key: Any) -> Any:
+        """What a draw with this key would give."""
+        return self._draw(self.state.rows, self.state.items, key)[2]
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
         items = self._update(self.state.items, keys, priorities)

