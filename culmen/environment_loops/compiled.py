@@ -56,6 +56,7 @@ from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Interrupted
 from culmen.environment_loops.evaluation import shares
+from culmen.environment_loops.faults import Faults
 
 _REPORTED = 2**16  # time steps of all lanes that one call can tell of
 _UNLIMITED = 2**31 - 1
@@ -144,6 +145,7 @@ class Report(NamedTuple):
     actor_steps: jax.Array  # int32[]: since the call began
     updates: jax.Array  # int32[]: since the call began
     metrics: jax.Array  # float32[metrics]: of the last update, by name
+    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
 
 
 class Shards:
@@ -223,6 +225,7 @@ class CompiledLoop:
                 f'reward must be one number in a compiled program, got {spec.reward}; the local '
                 f'launcher takes nests of them.'
             )
+        self.faults = Faults(spec)
         action, extras = self._shapes(spec)
         self._make_tables = lambda experience: DeviceTables(
             experience, spec, action, extras, self.num_lanes
@@ -296,7 +299,8 @@ class CompiledLoop:
     # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
     # outside, so that a run that waits for the others costs no copy of its tables.
 
-    def _begin_run(self, seeds: Seeds, settings: Settings) -> Carry:
+    def _begin_run(self, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Array]:
+        """(carry, faults of the first time step)."""
         parts, tables = self._of(settings)
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
             functional.lane_keys(seeds.lanes)
@@ -319,7 +323,8 @@ class CompiledLoop:
             Keys(_key_of(seeds.actor), _key_of(seeds.learner), _key_of(seeds.table)),
             settings,
         )
-        return carry._replace(tables=tables.observe(carry.tables, timestep))
+        carry = carry._replace(tables=tables.observe(carry.tables, timestep))
+        return carry, self.faults.of(timestep)
 
     def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Report, Limits]:
         """Ticks up to the limits of every run: (carry, report, what of the limits each run used)."""
@@ -369,11 +374,11 @@ class CompiledLoop:
 
     def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
         """Act, step, observe, learn."""
-        carry, ended, new_steps = each(functools.partial(self._play, each))(carry, on)
+        carry, ended, new_steps, faults = each(functools.partial(self._play, each))(carry, on)
         learning = self._learn(each, carry, counted(on, left.updates))
         metrics = [learning.metrics[name] for name in self.metric_names]
         updates = counted(on, left.updates) - learning.left
-        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1))
+        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1), faults)
         return carry._replace(
             training_state=learning.training_state,
             tables=TablesState(carry.tables.rows, learning.items),
@@ -382,8 +387,8 @@ class CompiledLoop:
             learner_steps=learning.learner_steps,
         ), row
 
-    def _play(self, each: Each, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array]:
-        """Act, step, observe: (carry, episodes that ended, int32[]: steps)."""
+    def _play(self, each: Each, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array, jax.Array]:
+        """Act, step, observe: (carry, episodes that ended, int32[]: steps, int32[B]: faults)."""
         parts, tables = self._of(carry.settings)
         params = parts.learner.variables(carry.training_state)
         version = wide.saturated(carry.learner_steps)
@@ -398,6 +403,7 @@ class CompiledLoop:
         lanes, timestep = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
         )(carry.lanes, self._share(each, action))
+        faults = self.faults.of(timestep, carry.timestep, action)
         sums, ended = _sum(carry.sums, timestep)
         new_steps = counted(on, jnp.sum(~timestep.first(), dtype=jnp.int32))
         small = (
@@ -417,7 +423,8 @@ class CompiledLoop:
             ticks=ticks,
             actor_steps=actor_steps,
         )
-        return carry, ended._replace(length=counted(on, ended.length)), new_steps
+        ended = ended._replace(length=counted(on, ended.length))
+        return carry, ended, new_steps, counted(on, faults)
 
     def _learn(self, each: Each, carry: Carry, left: jax.Array) -> Learning:
         """Makes the updates that are due."""
@@ -487,7 +494,10 @@ class CompiledLoop:
     # The host's side.
 
     def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
-        """The first tick of a run, observed. Args: settings: of the run, by name; numbers."""
+        """The first tick of a run, observed. Args: settings: of the run, by name; numbers.
+
+        Raises: EnvironmentFailure that names the lane and the leaf.
+        """
         seeds = Seeds(
             training_state=fold_seed(seed, 'init', 0),
             actor_state=fold_seed(fold_seed(seed, 'actor', 0), 'init', 1),
@@ -497,7 +507,9 @@ class CompiledLoop:
             table=fold_seed(seed, 'table'),
         )
         seeds = Seeds(*(np.asarray(folded, np.uint32) for folded in seeds))
-        carry: Carry = distinct(self._begin(seeds, as_arrays(settings or {})))
+        begun, faults = self._begin(seeds, as_arrays(settings or {}))
+        self.faults.check(faults)
+        carry: Carry = distinct(begun)
         return carry
 
     def run(
@@ -548,7 +560,7 @@ class CompiledLoop:
         lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
         shapes = jax.eval_shape(lambda: as_arrays(settings))
         seeds = Seeds(one, one, lanes, one, one, one)
-        carry = jax.eval_shape(self._begin_run, seeds, shapes)
+        carry, _ = jax.eval_shape(self._begin_run, seeds, shapes)
         limits = jax.eval_shape(lambda: Limits(*[jnp.int32(1)] * 3))
         jax.eval_shape(functools.partial(self._run_ticks, _alone), carry, limits)
 
@@ -610,6 +622,10 @@ class Heard:
         """float32[metrics] of the last update up to a tick."""
         return np.asarray(self._report.metrics)[tick]
 
+    def faults(self) -> NDArray[Any]:
+        """int32[ticks, B], as of `Faults`."""
+        return np.asarray(self._report.faults)[: self.ticks]
+
     def episodes(self) -> Iterator[tuple[int, Episode]]:
         """(tick, episode) of those that ended, in order."""
         return _episodes(self._report.ended, self.ticks)
@@ -648,6 +664,7 @@ class CompiledEvaluator:
         self._seed = 0
         self._settings: Mapping[str, Any] = {}
         self._stop: Callable[[], bool] = lambda: False
+        self._faults = Faults(environment.spec())
         self._num_lanes = min(episodes, MAX_LANES)
         self._shares = shares(episodes, self._num_lanes)
         self._max_ticks = 1024
@@ -684,7 +701,7 @@ class CompiledEvaluator:
         zeros = jnp.zeros(self._num_lanes, jnp.float32)
         sums = Sums(zeros, zeros, jnp.zeros(self._num_lanes, jnp.int32))
         left = jnp.asarray(self._shares, jnp.int32)
-        return lanes, timestep, actor, sums, left, jnp.int32(0)
+        return (lanes, timestep, actor, sums, left, jnp.int32(0)), self._faults.of(timestep)
 
     def _play_ticks(self, each: Each, state: Any, given: Any) -> Any:
         """Ticks until all lanes have played their shares: (ticks, state, record)."""
@@ -694,16 +711,16 @@ class CompiledEvaluator:
 
         def tick(carry: Any) -> Any:
             done, state, record = carry
-            state, ended = each(self._play_tick)(state, given)
+            state, told = each(self._play_tick)(state, given)
             record = jax.tree_util.tree_map(
                 lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, done, 0),
                 record,
-                ended,
+                told,
             )
             return done + 1, state, record
 
         none = jnp.zeros((self._max_ticks, *state[4].shape), jnp.float32)
-        record = Ended(none, none, none.astype(jnp.int32))
+        record = Ended(none, none, none.astype(jnp.int32)), none.astype(jnp.int32)
         return jax.lax.while_loop(goes_on, tick, (jnp.int32(0), state, record))
 
     def _play_tick(self, state: Any, given: Any) -> Any:
@@ -714,18 +731,21 @@ class CompiledEvaluator:
         core = self._core_of(settings)
         action, after, _ = core.select_action(params, timestep, actor, context)
         actor = keep_like('actor_state', actor, after)
+        acted_on = timestep
         lanes, timestep = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
         )(lanes, action)
         sums, ended = _sum(sums, timestep)
-        return (lanes, timestep, actor, sums, left - timestep.last(), ticks + 1), ended
+        # A lane that has played its share is nobody's.
+        faults = jnp.where(left > 0, self._faults.of(timestep, acted_on, action), 0)
+        return (lanes, timestep, actor, sums, left - timestep.last(), ticks + 1), (ended, faults)
 
     def evaluate(self, params: Params, number: int, actor_steps: int = 0) -> EvaluationResult:
         """Plays the episodes. Args and Raises: as of `Evaluator.evaluate`."""
         state, given = self._prepared(
             Evaluation(params, number, actor_steps, self._seed, self._settings)
         )
-        results = [_Played(self._shares)]
+        results = [_Played(self._shares, self._faults)]
         while not results[0].is_over:
             if self._stop():
                 raise Interrupted
@@ -742,7 +762,7 @@ class CompiledEvaluator:
         """Plays the episodes of many runs side by side. Raises: Interrupted."""
         prepared = [self._prepared(evaluation) for evaluation in evaluations]
         state, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
-        results = [_Played(self._shares) for _ in evaluations]
+        results = [_Played(self._shares, self._faults) for _ in evaluations]
         while not all(played.is_over for played in results):
             if self._stop():
                 raise Interrupted
@@ -758,7 +778,9 @@ class CompiledEvaluator:
         actor = fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1)
         key = _key_of(fold_seed(seed, 'evaluator', number))
         settings = as_arrays(evaluation.settings)
-        state = distinct(self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings))
+        begun, faults = self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings)
+        self._faults.check(faults)
+        state = distinct(begun)
         steps = np.int32(min(evaluation.actor_steps, _UNLIMITED))
         return state, (evaluation.params, key, steps, settings)
 
@@ -771,8 +793,9 @@ class CompiledEvaluator:
 class _Played:
     """Episodes of an evaluation, each lane's share of them."""
 
-    def __init__(self, of_lanes: Sequence[int]) -> None:
+    def __init__(self, of_lanes: Sequence[int], faults: Faults) -> None:
         self._shares = of_lanes
+        self._faults = faults
         self._episodes: list[list[Episode]] = [[] for _ in of_lanes]
 
     @property
@@ -781,8 +804,10 @@ class _Played:
             len(played) >= share for played, share in zip(self._episodes, self._shares, strict=True)
         )
 
-    def add(self, record: Ended, ticks: int) -> None:
-        for _, episode in _episodes(record, ticks):
+    def add(self, record: tuple[Ended, jax.Array], ticks: int) -> None:
+        ended, faults = record
+        self._faults.check(np.asarray(faults)[:ticks])
+        for _, episode in _episodes(ended, ticks):
             if len(self._episodes[episode.lane]) < self._shares[episode.lane]:
                 self._episodes[episode.lane].append(episode)
 

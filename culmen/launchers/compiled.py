@@ -209,7 +209,7 @@ def run(
         until_return: an evaluation with this mean return ends the run.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
-        OSError that names a file.
+        EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     with refusing():
         check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
@@ -499,7 +499,8 @@ class CompiledTraining(Run):
         ), None if updates is None else updates - self._learner.learner_steps
 
     def _hear(self, heard: Heard) -> None:
-        """Writes the rows of the ticks of a call."""
+        """Writes the rows of the ticks of a call. Raises: as `run`."""
+        self._loop.faults.check(heard.faults())
         self._learner.check_finite()
         new_steps, new_updates = heard.actor_steps_by_tick(), heard.updates_by_tick()
         actor_steps = self._learner.actor_steps - heard.actor_steps

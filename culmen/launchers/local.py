@@ -71,7 +71,7 @@ def run(
             recorded from its beginning.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
-        EnvironmentFailure that names the lane; OSError that names a file.
+        EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     with refusing():
         check_choice('replay', replay, ('in_process', 'reverb'))
