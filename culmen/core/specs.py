@@ -1,5 +1,6 @@
 """What an environment's steps look like, and checks of real steps against that."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -10,9 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.core.errors import SettingError
+from culmen.core.ranges import SpecError
+from culmen.core.ranges import as_float32
+from culmen.core.ranges import check_values
 from culmen.core.types import LAST
 from culmen.core.types import Array
 from culmen.core.types import Nest
+
+REWARD = specs.Array((), np.float32, 'reward')
+DISCOUNT = specs.BoundedArray((), np.float32, 0.0, 1.0, 'discount')
 
 
 class EnvironmentSpec(NamedTuple):
@@ -67,17 +75,31 @@ class StackedArray(specs.BoundedArray):  # type: ignore[misc]
 
 
 def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
-    """Reads the specs of an environment. Scalar rewards and discounts become float32."""
-    return EnvironmentSpec(
+    """Reads the specs of an environment. Rewards and discounts become float32.
+
+    Raises: SettingError that names a path which two leaves share.
+    """
+    spec = EnvironmentSpec(
         observation=environment.observation_spec(),
         action=environment.action_spec(),
-        reward=jax.tree_util.tree_map(_as_float32, environment.reward_spec()),
-        discount=jax.tree_util.tree_map(_as_float32, environment.discount_spec()),
+        reward=in_float32(environment.reward_spec()),
+        discount=in_float32(environment.discount_spec()),
     )
+    for name, nest in spec._asdict().items():
+        check_paths([path for path, _ in leaf_paths(nest, name)])
+    return spec
 
 
-def _as_float32(spec: specs.Array) -> specs.Array:
-    return spec.replace(dtype=np.float32)
+def in_float32(spec: Any) -> Any:
+    """The spec of rewards or of discounts, a nest, in float32."""
+    return jax.tree_util.tree_map(lambda leaf: leaf.replace(dtype=np.float32), spec)
+
+
+def check_paths(paths: list[str]) -> None:
+    """Refuses leaves that have one path, as 'a/b' beside {'a': {'b': ...}}. Raises: SettingError."""
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise SettingError(f'{twice[0]} is the path of two leaves; rename one of their keys.')
 
 
 def unbounded(spec: specs.Array) -> specs.Array:
@@ -147,48 +169,125 @@ def check_storable(what: str, nest: Nest) -> None:
             )
 
 
+def conform(name: str, spec: Any, value: Nest) -> Nest:
+    """A nest in the containers of its spec: mappings are compared by keys, sequences by their lengths.
+
+    So an OrderedDict in another order is the dict of a spec, and a list its tuple.
+
+    Args: name: of the nest, for the error. spec: a nest. value: arrays, or anything, for its leaves.
+    Raises: SpecError that names the leaves of both.
+    """
+    structure = jax.tree_util.tree_structure(spec)
+    try:
+        return structure.unflatten(structure.flatten_up_to(_conform(spec, value)))
+    except (LookupError, ValueError):
+        wanted, given = ([path for path, _ in leaf_paths(nest, name)] for nest in (spec, value))
+        if wanted == given:  # they differ in what a path does not tell
+            wanted, given = str(structure), str(jax.tree_util.tree_structure(value))  # type: ignore[assignment]
+        raise SpecError(f'{name} must have the leaves {wanted} of its spec, got {given}.') from None
+
+
+def _conform(spec: Any, value: Any) -> Any:
+    if isinstance(spec, Mapping):
+        if not isinstance(value, Mapping) or set(spec) != set(value):
+            raise LookupError
+        inner = {key: _conform(leaf, value[key]) for key, leaf in spec.items()}
+        return OrderedDict(inner) if isinstance(spec, OrderedDict) else inner
+    if isinstance(spec, tuple | list):
+        fields = getattr(spec, '_fields', None)
+        if not isinstance(value, tuple | list) or len(spec) != len(value):
+            raise LookupError
+        if fields is not None and getattr(value, '_fields', fields) != fields:
+            raise LookupError
+        parts = [_conform(leaf, each) for leaf, each in zip(spec, value, strict=True)]
+        if fields is not None:
+            return type(spec)(*parts)
+        return parts if isinstance(spec, list) else tuple(parts)
+    if isinstance(value, Mapping):
+        raise LookupError
+    return value
+
+
 def validate_timestep(spec: EnvironmentSpec, timestep: dm_env.TimeStep) -> None:
     """Checks one unbatched time step of an environment against its spec.
 
-    Observations are held to structure, shape and dtype; rewards and discounts to structure and
-    shape (their floats are cast), to being finite, and discounts to [0, 1]. None is accepted for
-    the reward and the discount of FIRST.
+    Observations are held to structure, shape and dtype (any number will do for a scalar float), and to
+    what JAX holds: floats are finite, in float32 too, integers within int32. Rewards and discounts are
+    held to structure and shape, to being numbers that float32 holds, and discounts to [0, 1]. None is
+    accepted for the reward and the discount of FIRST.
 
-    Raises: ValueError that names the leaf, what the spec says and what came.
+    Raises: SpecError (a ValueError) that names the leaf, what the spec says and what came.
     """
-    if int(timestep.step_type) not in (0, 1, LAST):
-        raise ValueError(f'step_type must be FIRST, MID or LAST, got {timestep.step_type!r}.')
-    _validate_nest('observation', spec.observation, timestep.observation, exact_dtype=True)
+    if not is_step_type(timestep.step_type):
+        raise SpecError(f'step_type must be FIRST, MID or LAST, got {timestep.step_type!r}.')
+    for path, leaf_spec, leaf in _leaves('observation', spec.observation, timestep.observation):
+        array = np.asarray(leaf)
+        if array.dtype != leaf_spec.dtype and not (
+            takes_any_number(leaf_spec) and array.dtype.kind in 'biuf'
+        ):
+            raise SpecError(f'{path} must have dtype {leaf_spec.dtype}, got {array.dtype}.')
+        check_values(path, array, leaf_spec.dtype)
     for name in ('reward', 'discount'):
         value = getattr(timestep, name)
         if value is None:
-            if not timestep.first():
-                raise ValueError(f'{name} must be a number after FIRST, got None.')
+            if int(timestep.step_type) != 0:
+                raise SpecError(f'{name} must be a number after FIRST, got None.')
             continue
-        _validate_nest(name, getattr(spec, name), value, exact_dtype=False)
-        for path, leaf in leaf_paths(value, name):
-            if not np.all(np.isfinite(leaf)):
-                raise ValueError(f'{path} must be finite, got {leaf}.')
-            if name == 'discount' and not (np.all(leaf >= 0) and np.all(leaf <= 1)):
-                raise ValueError(f'{path} must be in [0, 1], got {leaf}.')
+        for path, _, leaf in _leaves(name, getattr(spec, name), value):
+            as_float32(path, leaf)
+            if name == 'discount' and not 0 <= np.min(leaf) <= np.max(leaf) <= 1:
+                raise SpecError(f'{path} must be in [0, 1], got {leaf}.')
 
 
-def _validate_nest(name: str, spec: Any, value: Any, exact_dtype: bool) -> None:
+def integer_range(spec: specs.Array) -> tuple[Any, Any] | None:
+    """The least and the largest integer of a leaf, arrays where they differ; None: it is of floats."""
+    if spec.dtype.kind not in 'biu':
+        return None
+    if isinstance(spec, specs.BoundedArray):
+        low, high = spec.minimum, spec.maximum
+        return (low.item(), high.item()) if low.size == high.size == 1 else (low, high)
+    if spec.dtype.kind == 'b':
+        return 0, 1
+    return np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max
+
+
+def check_action(spec: Any, action: Nest) -> None:
+    """Refuses the action of one lane that holds an integer out of range. Raises: SpecError."""
+    leaves = jax.tree_util.tree_structure(spec).flatten_up_to(conform('action', spec, action))
+    for (path, leaf), value in zip(leaf_paths(spec, 'action'), leaves, strict=True):
+        accepted = integer_range(leaf)
+        if accepted is None:
+            continue
+        array = np.asarray(value)
+        if (
+            array.dtype.kind not in 'biu'
+            or (array < accepted[0]).any()
+            or (array > accepted[1]).any()
+        ):
+            raise SpecError(
+                f'{path} must be in [{accepted[0]}, {accepted[1]}], in {leaf.dtype}, got {value}.'
+            )
+
+
+def is_step_type(value: Any) -> bool:
+    """Whether a value is FIRST, MID or LAST, of dm_env.StepType or as a plain integer."""
+    return bool(np.shape(value) == () and value in (0, 1, LAST))
+
+
+def takes_any_number(spec: specs.Array) -> bool:
+    """Whether a leaf of an observation takes Python's and NumPy's numbers of any type."""
+    return bool(spec.dtype.kind == 'f' and spec.shape == ())
+
+
+def _leaves(name: str, spec: Any, value: Nest) -> list[tuple[str, Any, Any]]:
+    """(path, spec, value) of the leaves of a nest that has the structure and the shapes of its spec."""
     wanted = leaf_paths(spec, name)
-    given = leaf_paths(value, name)
-    if [path for path, _ in wanted] != [path for path, _ in given]:
-        raise ValueError(
-            f'{name} must have the leaves {[path for path, _ in wanted]} of its spec, '
-            f'got {[path for path, _ in given]}.'
-        )
-    for (path, leaf_spec), (_, leaf) in zip(wanted, given, strict=True):
-        array = np.asarray(leaf)
-        if array.shape != tuple(leaf_spec.shape):
-            raise ValueError(f'{path} must have shape {tuple(leaf_spec.shape)}, got {array.shape}.')
-        if exact_dtype and array.dtype != leaf_spec.dtype:
-            raise ValueError(f'{path} must have dtype {leaf_spec.dtype}, got {array.dtype}.')
-        if not exact_dtype and array.dtype.kind not in 'fiub':
-            raise ValueError(f'{path} must be a number, got {leaf!r}.')
+    given = jax.tree_util.tree_structure(spec).flatten_up_to(conform(name, spec, value))
+    for (path, leaf_spec), leaf in zip(wanted, given, strict=True):
+        shape = np.asarray(leaf).shape
+        if shape != tuple(leaf_spec.shape):
+            raise SpecError(f'{path} must have shape {tuple(leaf_spec.shape)}, got {shape}.')
+    return [(path, spec, leaf) for (path, spec), leaf in zip(wanted, given, strict=True)]
 
 
 def legal_actions(observation: Nest) -> Array | None:

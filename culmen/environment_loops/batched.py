@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import compiled
 from culmen.components.environments.wrappers import StepLimit
+from culmen.core.ranges import FLOAT32_MAX
+from culmen.core.ranges import NUMBERS
+from culmen.core.ranges import SpecError
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import validate_timestep
+from culmen.core.types import FIRST
 from culmen.core.types import LAST
+from culmen.core.types import MID
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.environment_loops.boundary import Actions
+from culmen.environment_loops.boundary import Stacker
 
 
 class Episode(NamedTuple):
@@ -57,14 +64,15 @@ class BatchedEnvironment:
         self.new_steps = 0  # lanes whose last time step is not FIRST
         self._returns: Any = [0.0] * self.num_lanes
         self._lengths: Any = [0] * self.num_lanes
-        self._observations = _Stacker(spec.observation, self.num_lanes)
-        self._scalar_reward = (
-            not isinstance(spec.reward, (dict, tuple, list)) and spec.reward.shape == ()
-        )
-        self._rewards = _Stacker(spec.reward, self.num_lanes)
-        self._discounts = _Stacker(spec.discount, self.num_lanes)
+        self._observations = Stacker('observation', spec.observation, self.num_lanes)
+        self._rewards = Stacker('reward', spec.reward, self.num_lanes, as_float32=True)
+        self._discounts = Stacker('discount', spec.discount, self.num_lanes, as_float32=True)
+        self._scalar_reward = getattr(spec.reward, 'shape', None) == ()
+        self._scalars = self._scalar_reward and getattr(spec.discount, 'shape', None) == ()
+        self._actions = Actions(spec.action)
         self._single_action = hasattr(spec.action, 'shape')
         self._timesteps: list[dm_env.TimeStep] = []
+        self._step_type: NDArray[Any] | None = None  # of the last time step
         self._frozen = [False] * self.num_lanes
 
     def reset(self) -> TimeStep:
@@ -78,8 +86,12 @@ class BatchedEnvironment:
         )
 
     def step(self, action: Nest) -> TimeStep:
-        """Steps every lane. Actions: NumPy leaves [B, ...]."""
-        action = as_actions(self.spec.action, action)
+        """Steps every lane.
+
+        Args: action: NumPy leaves [B, ...].
+        Raises: EnvironmentFailure, ActionFailure: both name the lane and the leaf.
+        """
+        action = self._actions(action, self._ignored)
         if self._single_action:
             actions: Sequence[Any] = action
         else:
@@ -110,65 +122,115 @@ class BatchedEnvironment:
     ) -> dm_env.TimeStep:
         try:
             return function(*args)
+        except SpecError as error:
+            raise EnvironmentFailure(
+                f'the environment of lane {lane} broke its spec: {error}'
+            ) from error
         except (Exception, SystemExit) as error:
             raise EnvironmentFailure(
                 f'the environment of lane {lane} raised {type(error).__name__}: {error}'
             ) from error
 
+    def _ignored(self) -> NDArray[Any]:
+        """bool[B]: lanes that do not look at their actions."""
+        frozen = np.asarray(self._frozen)
+        return frozen if self._step_type is None else frozen | (self._step_type == LAST)
+
     def gather(self, timesteps: list[dm_env.TimeStep]) -> TimeStep:
-        """Unbatched time steps of the lanes -> one, in arrays of its own; sums up episodes."""
+        """Unbatched time steps of the lanes -> one, in arrays of its own; sums up episodes.
+
+        Raises: EnvironmentFailure that names the lane and the leaf.
+        """
         self._timesteps = timesteps
         if self.episodes:
             self.episodes = []
-        step_type = np.empty(self.num_lanes, np.int32)
-        reward = self._rewards.empty()
-        discount = self._discounts.empty()
+        num_lanes, scalars = self.num_lanes, self._scalars
+        step_type = np.empty(num_lanes, np.int32)
+        reward = np.empty(num_lanes, np.float32) if scalars else self._rewards.empty()
+        discount = np.empty(num_lanes, np.float32) if scalars else self._discounts.empty()
         observation = self._observations.empty()
+        put = self._observations.put
         self.new_steps = len(timesteps)
         for lane, timestep in enumerate(timesteps):
-            kind = step_type[lane] = timestep.step_type
-            good = self._observations.put(observation, lane, timestep.observation)
-            if kind == 0:
-                self._rewards.fill(reward, lane, 0.0)
-                self._discounts.fill(discount, lane, 1.0)
-                self._returns[lane] = 0.0
-                self._lengths[lane] = 0
-                self.new_steps -= 1
-            elif self._scalar_reward and timestep.reward is not None:
-                value = float(timestep.reward)
-                good = good and value - value == 0.0 and 0 < kind <= LAST
-                self._rewards.put(reward, lane, value)
-                good = self._discounts.put(discount, lane, timestep.discount) and good
-                self._returns[lane] += value
-                self._lengths[lane] += 1
-            else:
-                good = self._rewards.put(reward, lane, timestep.reward) and good
-                good = self._discounts.put(discount, lane, timestep.discount) and good
-                good = good and all(
-                    np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(timestep.reward)
-                )
-                if good:
-                    numbers = [
-                        number
-                        for leaf in jax.tree_util.tree_leaves(timestep.reward)
-                        for number in np.ravel(np.asarray(leaf, np.float64)).tolist()
-                    ]
-                    sums = self._returns[lane] or [0.0] * len(numbers)
-                    self._returns[lane] = [a + b for a, b in zip(sums, numbers, strict=True)]
-                    self._lengths[lane] += 1
+            kind = None
+            try:
+                kind, paid, kept, seen = timestep
+                good = put(observation, lane, seen)
+                if kind == FIRST:
+                    good = self._begin(lane, timestep, reward, discount) and good
+                elif scalars and type(paid) in NUMBERS and type(kept) in NUMBERS:
+                    paid = float(paid)
+                    good = (
+                        good
+                        and (kind == MID or kind == LAST)
+                        and -FLOAT32_MAX <= paid <= FLOAT32_MAX
+                        and 0.0 <= kept <= 1.0
+                    )
+                    if good:
+                        reward[lane], discount[lane] = paid, kept
+                        self._returns[lane] += paid
+                        self._lengths[lane] += 1
+                else:
+                    good = good and (kind == MID or kind == LAST)
+                    good = good and self._pay(lane, timestep, reward, discount)
+                step_type[lane] = kind
+            except (TypeError, ValueError, ArithmeticError):
+                good = False
             if not good:
                 self._refuse(lane, timestep)
             if kind == LAST and not self._frozen[lane]:
                 self.episodes.append(Episode(lane, self._returns[lane], self._lengths[lane]))
+        if not self._observations.holds(observation):
+            for lane, timestep in enumerate(timesteps):
+                self._validate(lane, timestep)
+        self._step_type = step_type
         return TimeStep(step_type, reward, discount, observation)
 
-    def _refuse(self, lane: int, timestep: dm_env.TimeStep) -> None:
+    def _begin(self, lane: int, timestep: dm_env.TimeStep, reward: Nest, discount: Nest) -> bool:
+        """Begins an episode in a lane."""
+        self._rewards.fill(reward, lane, 0.0)
+        self._discounts.fill(discount, lane, 1.0)
+        self._returns[lane] = 0.0
+        self._lengths[lane] = 0
+        self.new_steps -= 1
+        if timestep.reward is not None or timestep.discount is not None:
+            validate_timestep(self.spec, timestep)
+        return True
+
+    def _pay(self, lane: int, timestep: dm_env.TimeStep, reward: Nest, discount: Nest) -> bool:
+        """Puts the reward and the discount of a step, arrays or nests of them, and sums up."""
+        if not self._rewards.put(reward, lane, timestep.reward):
+            return False
+        if not self._discounts.put(discount, lane, timestep.discount):
+            return False
+        self._lengths[lane] += 1
+        paid = [
+            number
+            for leaf in self._rewards.leaves(timestep.reward)
+            for number in np.ravel(np.asarray(leaf, np.float64)).tolist()
+        ]
+        if self._scalar_reward:
+            self._returns[lane] += paid[0]
+        else:
+            sums = self._returns[lane] or [0.0] * len(paid)
+            self._returns[lane] = [a + b for a, b in zip(sums, paid, strict=True)]
+        kept = [np.asarray(leaf) for leaf in self._discounts.leaves(timestep.discount)]
+        return all(bool((leaf >= 0).all() and (leaf <= 1).all()) for leaf in kept)
+
+    def _validate(self, lane: int, timestep: dm_env.TimeStep) -> None:
         try:
             validate_timestep(self.spec, timestep)
         except ValueError as error:
             raise EnvironmentFailure(
                 f'the environment of lane {lane} broke its spec: {error}'
             ) from error
+
+    def _refuse(self, lane: int, timestep: dm_env.TimeStep) -> None:
+        if not isinstance(timestep, dm_env.TimeStep):
+            raise EnvironmentFailure(
+                f'the environment of lane {lane} must give a dm_env.TimeStep, got {timestep!r}.'
+            )
+        self._validate(lane, timestep)
         raise EnvironmentFailure(
             f'the environment of lane {lane} gave a time step that is not valid: {timestep}.'
         )
@@ -233,7 +295,7 @@ class FunctionalBatch(BatchedEnvironment):
         return self._hear(timestep)
 
     def step(self, action: Nest) -> TimeStep:
-        """Steps every lane, one that is frozen too. Actions: NumPy leaves [B, ...]."""
+        """Steps every lane, one that is frozen too. Args and Raises: as of `BatchedEnvironment`."""
         if self._lanes is None:
             if any(environment.lane is None for environment in self._environments):
                 return self.reset()  # fresh ones, whose state could not be restored
@@ -242,7 +304,8 @@ class FunctionalBatch(BatchedEnvironment):
                 *[environment.lane for environment in self._environments],
             )
         keys = self._lanes.key
-        stepped = self._functions.advance_all(self._lanes, as_actions(self.spec.action, action))
+        action = self._actions(action, self._ignored)
+        stepped = self._functions.advance_all(self._lanes, action)
         if self._cut.any():  # for the environments their episodes go on
             begun = self._functions.begin_all(keys)
             stepped = jax.tree_util.tree_map(
@@ -262,13 +325,10 @@ class FunctionalBatch(BatchedEnvironment):
     def _hear(self, timestep: TimeStep) -> TimeStep:
         timestep = jax.tree_util.tree_map(np.asarray, timestep)
         first, last = timestep.first(), timestep.last()
-        finite = np.isfinite(timestep.reward) & np.isfinite(timestep.discount)
-        if not finite.all():
-            lane = int(np.argmin(finite))
-            raise EnvironmentFailure(
-                f'the environment of lane {lane} gave a reward or a discount that is not finite: '
-                f'{timestep.reward[lane]}, {timestep.discount[lane]}.'
-            )
+        if not self._holds(timestep):
+            for lane in np.flatnonzero(~np.asarray(self._frozen)).tolist():
+                of_lane = jax.tree_util.tree_map(lambda leaf, lane=lane: leaf[lane], timestep)
+                self._validate(lane, dm_env.TimeStep(*of_lane))
         self.new_steps = self.num_lanes - int(first.sum())
         self._returns = np.where(
             first, 0.0, np.add(self._returns, timestep.reward, dtype=np.float64)
@@ -280,12 +340,26 @@ class FunctionalBatch(BatchedEnvironment):
             timestep = timestep._replace(
                 step_type=np.where(self._cut, np.int32(LAST), timestep.step_type)
             )
+        self._step_type = np.asarray(timestep.step_type)
         self.episodes = [
             Episode(int(lane), float(self._returns[lane]), int(self._lengths[lane]))
             for lane in last.nonzero()[0]
             if not self._frozen[lane]
         ]
         return timestep
+
+    def _holds(self, timestep: TimeStep) -> bool:
+        """Whether time steps of the spec's shapes and dtypes are valid."""
+        step_type, reward, discount, observation = timestep
+        return bool(
+            step_type.min() >= FIRST
+            and step_type.max() <= LAST
+            and reward.min() >= -FLOAT32_MAX
+            and reward.max() <= FLOAT32_MAX
+            and discount.min() >= 0
+            and discount.max() <= 1
+            and self._observations.holds(observation)
+        )
 
 
 def batch(
@@ -296,7 +370,8 @@ def batch(
     Args: max_steps: of an episode, which is truncated there; None: no limit.
     """
     if len(environments) > 1 and all(isinstance(each, DmEnvironment) for each in environments):
-        if len({id(each.functions) for each in environments}) == 1:
+        scalars = all(getattr(each, 'shape', None) == () for each in (spec.reward, spec.discount))
+        if scalars and len({id(each.functions) for each in environments}) == 1:
             return FunctionalBatch(environments, spec, max_steps)
     if max_steps is not None:
         environments = [StepLimit(each, max_steps) for each in environments]
@@ -313,71 +388,3 @@ def reward_names(spec: EnvironmentSpec) -> tuple[str, ...]:
             name = '/'.join([*([path] if path else []), *map(str, index)])
             names.append(re.sub(r'[,"\r\n]', '_', name))  # what a header can't hold
     return tuple(names)
-
-
-def as_actions(spec: Any, action: Nest) -> Nest:
-    """NumPy actions in the dtypes that an environment asks for."""
-    if isinstance(action, np.ndarray):
-        return action if action.dtype == spec.dtype else action.astype(spec.dtype)
-    return jax.tree_util.tree_map(
-        lambda leaf_spec, leaf: np.asarray(leaf, leaf_spec.dtype), spec, action
-    )
-
-
-class _Stacker:
-    """Puts the values of lanes into arrays [B, ...] of one spec; a lone array without tree maps."""
-
-    def __init__(self, spec: Any, num_lanes: int) -> None:
-        leaves, self._structure = jax.tree_util.tree_flatten(spec)
-        self._shapes = [tuple(leaf.shape) for leaf in leaves]
-        self._dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
-        self._batch = [(num_lanes, *shape) for shape in self._shapes]
-        self._lone = jax.tree_util.treedef_is_leaf(self._structure)
-        self._cast = [
-            dtype.kind == 'f' and shape == ()
-            for dtype, shape in zip(self._dtypes, self._shapes, strict=True)
-        ]
-
-    def empty(self) -> Nest:
-        if self._lone:
-            return np.empty(self._batch[0], self._dtypes[0])
-        arrays = [
-            np.empty(shape, dtype) for shape, dtype in zip(self._batch, self._dtypes, strict=True)
-        ]
-        return self._structure.unflatten(arrays)
-
-    def fill(self, arrays: Nest, lane: int, value: float) -> None:
-        for array in [arrays] if self._lone else self._structure.flatten_up_to(arrays):
-            array[lane] = value
-
-    def put(self, arrays: Nest, lane: int, value: Nest) -> bool:
-        """Whether the value had the structure, shapes and dtypes of the spec, and so was put."""
-        if self._lone:
-            return self._put(arrays, lane, value, 0)
-        try:
-            values = self._structure.flatten_up_to(value)
-        except ValueError:
-            return False
-        return all(
-            self._put(array, lane, leaf, i)
-            for i, (array, leaf) in enumerate(
-                zip(self._structure.flatten_up_to(arrays), values, strict=True)
-            )
-        )
-
-    def _put(self, array: NDArray[Any], lane: int, value: Any, i: int) -> bool:
-        if not isinstance(value, np.ndarray):
-            if value is None:
-                return False
-            if self._cast[
-                i
-            ]:  # a number for a float: rewards and discounts come as Python's and NumPy's
-                array[lane] = value
-                return True
-            value = np.asarray(value)
-        if value.shape != self._shapes[i]:
-            return False
-        if value.dtype != self._dtypes[i] and not self._cast[i]:
-            return False
-        array[lane] = value
-        return True

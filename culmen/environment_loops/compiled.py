@@ -60,6 +60,7 @@ from culmen.environment_loops.evaluation import Interrupted
 from culmen.environment_loops.evaluation import Played
 from culmen.environment_loops.evaluation import Teller
 from culmen.environment_loops.evaluation import shares
+from culmen.environment_loops.faults import Faults
 
 _REPORTED = 2**16  # time steps of all lanes that one call can tell of
 _UNLIMITED = 2**31 - 1
@@ -148,6 +149,7 @@ class Report(NamedTuple):
     actor_steps: jax.Array  # int32[]: since the call began
     updates: jax.Array  # int32[]: since the call began
     metrics: jax.Array  # float32[metrics]: of the last update, by name
+    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
 
 
 class Shards:
@@ -227,6 +229,7 @@ class CompiledLoop:
                 f'reward must be one number in a compiled program, got {spec.reward}; the local '
                 f'launcher takes nests of them.'
             )
+        self.faults = Faults(spec)
         action, extras = self._shapes(spec)
         self._make_tables = lambda experience: DeviceTables(
             experience, spec, action, extras, self.num_lanes
@@ -288,7 +291,8 @@ class CompiledLoop:
     # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
     # outside, so that a run that waits for the others costs no copy of its tables.
 
-    def _begin_run(self, seeds: Seeds, settings: Settings) -> Carry:
+    def _begin_run(self, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Array]:
+        """(carry, faults of the first time step)."""
         parts, tables = self._of(settings)
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
             functional.lane_keys(seeds.lanes)
@@ -311,7 +315,8 @@ class CompiledLoop:
             Keys(_key_of(seeds.actor), _key_of(seeds.learner), _key_of(seeds.table)),
             settings,
         )
-        return carry._replace(tables=tables.observe(carry.tables, timestep))
+        carry = carry._replace(tables=tables.observe(carry.tables, timestep))
+        return carry, self.faults.of(timestep)
 
     def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Report, Limits]:
         """Ticks up to the limits of every run: (carry, report, what of the limits each run used)."""
@@ -361,11 +366,11 @@ class CompiledLoop:
 
     def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
         """Act, step, observe, learn."""
-        carry, ended, new_steps = each(functools.partial(self._play, each))(carry, on)
+        carry, ended, new_steps, faults = each(functools.partial(self._play, each))(carry, on)
         learning = self._learn(each, carry, counted(on, left.updates))
         metrics = [learning.metrics[name] for name in self.metric_names]
         updates = counted(on, left.updates) - learning.left
-        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1))
+        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1), faults)
         return carry._replace(
             training_state=learning.training_state,
             tables=TablesState(carry.tables.rows, learning.items),
@@ -374,8 +379,8 @@ class CompiledLoop:
             learner_steps=learning.learner_steps,
         ), row
 
-    def _play(self, each: Each, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array]:
-        """Act, step, observe: (carry, episodes that ended, int32[]: steps)."""
+    def _play(self, each: Each, carry: Carry, on: On) -> tuple[Carry, Ended, jax.Array, jax.Array]:
+        """Act, step, observe: (carry, episodes that ended, int32[]: steps, int32[B]: faults)."""
         parts, tables = self._of(carry.settings)
         params = parts.learner.variables(carry.training_state)
         version = wide.saturated(carry.learner_steps)
@@ -390,6 +395,7 @@ class CompiledLoop:
         lanes, timestep = jax.vmap(
             lambda lane, action: functional.advance(self._environment, lane, action)
         )(carry.lanes, self._share(each, action))
+        faults = self.faults.of(timestep, carry.timestep, action)
         sums, ended = _sum(carry.sums, timestep)
         new_steps = counted(on, jnp.sum(~timestep.first(), dtype=jnp.int32))
         small = (
@@ -409,7 +415,8 @@ class CompiledLoop:
             ticks=ticks,
             actor_steps=actor_steps,
         )
-        return carry, ended._replace(length=counted(on, ended.length)), new_steps
+        ended = ended._replace(length=counted(on, ended.length))
+        return carry, ended, new_steps, counted(on, faults)
 
     def _learn(self, each: Each, carry: Carry, left: jax.Array) -> Learning:
         """Makes the updates that are due."""
@@ -479,7 +486,10 @@ class CompiledLoop:
     # The host's side.
 
     def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
-        """The first tick of a run, observed. Args: settings: of the run, by name; numbers."""
+        """The first tick of a run, observed. Args: settings: of the run, by name; numbers.
+
+        Raises: EnvironmentFailure that names the lane and the leaf.
+        """
         seeds = Seeds(
             training_state=fold_seed(seed, 'init', 0),
             actor_state=fold_seed(fold_seed(seed, 'actor', 0), 'init', 1),
@@ -489,7 +499,9 @@ class CompiledLoop:
             table=fold_seed(seed, 'table'),
         )
         seeds = Seeds(*(np.asarray(folded, np.uint32) for folded in seeds))
-        carry: Carry = distinct(self._begin(seeds, as_arrays(settings or {})))
+        begun, faults = self._begin(seeds, as_arrays(settings or {}))
+        self.faults.check(faults)
+        carry: Carry = distinct(begun)
         return carry
 
     def run(
@@ -540,7 +552,7 @@ class CompiledLoop:
         lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
         shapes = jax.eval_shape(lambda: as_arrays(settings))
         seeds = Seeds(one, one, lanes, one, one, one)
-        carry = jax.eval_shape(self._begin_run, seeds, shapes)
+        carry, _ = jax.eval_shape(self._begin_run, seeds, shapes)
         limits = jax.eval_shape(lambda: Limits(*[jnp.int32(1)] * 3))
         jax.eval_shape(functools.partial(self._run_ticks, _alone), carry, limits)
 
@@ -602,6 +614,10 @@ class Heard:
         """float32[metrics] of the last update up to a tick."""
         return np.asarray(self._report.metrics)[tick]
 
+    def faults(self) -> NDArray[Any]:
+        """int32[ticks, B], as of `Faults`."""
+        return np.asarray(self._report.faults)[: self.ticks]
+
     def episodes(self) -> Iterator[tuple[int, Episode]]:
         """(tick, episode) of those that ended, in order."""
         return _episodes(self._report.ended, self.ticks)
@@ -628,6 +644,14 @@ class Playing(NamedTuple):
     left: jax.Array  # int32[B]: episodes that the lane has still to play
     ticks: jax.Array  # int32[]
     cut: jax.Array  # bool[B]: `max_steps` ended the episode here; the environment's goes on
+
+
+class PlayTick(NamedTuple):
+    """What happened at a tick of an evaluation, or at [ticks, ...] of several."""
+
+    ended: Ended
+    cut: jax.Array  # bool[B]: as of `Playing`
+    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
 
 
 class CompiledEvaluator:
@@ -658,6 +682,7 @@ class CompiledEvaluator:
         self._seed = 0
         self._settings: Mapping[str, Any] = {}
         self._stop: Callable[[], bool] = lambda: False
+        self._faults = Faults(environment.spec())
         self._num_lanes = min(episodes, MAX_LANES)
         self._shares = shares(episodes, self._num_lanes)
         self._max_ticks = 1024
@@ -692,7 +717,8 @@ class CompiledEvaluator:
     def _core_of(self, settings: Settings) -> ActorCore:
         return self._core if self._rebuild is None or not settings else self._rebuild(settings)
 
-    def _begin_lanes(self, actor_seed: Any, lane_seeds: Any, settings: Settings) -> Playing:
+    def _begin_lanes(self, actor_seed: Any, lane_seeds: Any, settings: Settings) -> Any:
+        """(playing, faults of the first time step)."""
         lanes, timestep = jax.vmap(lambda key: functional.begin(self._environment, key))(
             functional.lane_keys(lane_seeds)
         )
@@ -701,7 +727,8 @@ class CompiledEvaluator:
         zeros = jnp.zeros(self._num_lanes, jnp.float32)
         sums = Sums(zeros, zeros, jnp.zeros(self._num_lanes, jnp.int32))
         left = jnp.asarray(self._shares, jnp.int32)
-        return Playing(lanes, timestep, actor, sums, left, jnp.int32(0), left < 0)
+        playing = Playing(lanes, timestep, actor, sums, left, jnp.int32(0), left < 0)
+        return playing, self._faults.of(timestep)
 
     def _play_ticks(self, each: Each, playing: Playing, given: Any) -> Any:
         """Ticks until all lanes have played their shares, or one is cut: (ticks, playing, record)."""
@@ -712,25 +739,26 @@ class CompiledEvaluator:
 
         def tick(carry: Any) -> Any:
             done, playing, record = carry
-            playing, ended = each(functools.partial(self._play_tick, False))(playing, given)
+            playing, told = each(functools.partial(self._play_tick, False))(playing, given)
             record = jax.tree_util.tree_map(
                 lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, done, 0),
                 record,
-                (ended, playing.cut),
+                told,
             )
             return done + 1, playing, record
 
         none = jnp.zeros((self._max_ticks, *playing.left.shape), jnp.float32)
-        record = Ended(none, none, none.astype(jnp.int32)), none.astype(bool)
+        numbers = none.astype(jnp.int32)
+        record = PlayTick(Ended(none, none, numbers), none.astype(bool), numbers)
         return jax.lax.while_loop(goes_on, tick, (jnp.int32(0), playing, record))
 
     def _play_anew(self, each: Each, playing: Playing, given: Any) -> Any:
         """A tick in which the lanes that were cut begin anew. A program of its own: most need none."""
-        playing, ended = each(functools.partial(self._play_tick, True))(playing, given)
-        record = jax.tree_util.tree_map(lambda leaf: leaf[None], (ended, playing.cut))
+        playing, told = each(functools.partial(self._play_tick, True))(playing, given)
+        record = jax.tree_util.tree_map(lambda leaf: leaf[None], told)
         return jnp.int32(1), playing, record
 
-    def _play_tick(self, anew: bool, playing: Playing, given: Any) -> tuple[Playing, Ended]:
+    def _play_tick(self, anew: bool, playing: Playing, given: Any) -> tuple[Playing, PlayTick]:
         params, key, counts, settings = given
         of_call = jax.random.fold_in(jax.random.wrap_key_data(key), playing.ticks)
         context = Context(of_call, *counts)
@@ -752,6 +780,8 @@ class CompiledEvaluator:
                 stepped,
             )
         lanes, timestep = stepped
+        # A lane that has played its share is nobody's.
+        faults = jnp.where(playing.left > 0, self._faults.of(timestep, playing.timestep, action), 0)
         sums, ended = _sum(playing.sums, timestep)
         cut = jnp.zeros_like(playing.cut)
         if self._max_steps is not None:
@@ -761,7 +791,8 @@ class CompiledEvaluator:
             timestep = timestep._replace(step_type=step_type)
             ended = ended._replace(length=jnp.where(cut, sums.length, ended.length))
         left = playing.left - timestep.last()
-        return Playing(lanes, timestep, actor, sums, left, playing.ticks + 1, cut), ended
+        playing = Playing(lanes, timestep, actor, sums, left, playing.ticks + 1, cut)
+        return playing, PlayTick(ended, cut, faults)
 
     def evaluate(
         self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
@@ -772,13 +803,13 @@ class CompiledEvaluator:
         )
         played = Played(self._shares)
         for ticks, record in self._calls((self._play, self._begin_anew), playing, given, [played]):
-            _hear(played, record, ticks)
+            self._hear(played, record, ticks)
         return played.result()
 
     def _calls(
         self, programs: tuple[Any, Any], playing: Playing, given: Any, results: Sequence[Played]
     ) -> Iterator[tuple[int, Any]]:
-        """Calls the program until all is played: (ticks, record) of each call. Raises: Interrupted."""
+        """Calls the program until all is played: (ticks, `PlayTick`) of each call. Raises: Interrupted."""
         teller = Teller(self._tell, self._episodes * len(results))
         play, begin_anew = programs
         done = 0
@@ -806,8 +837,14 @@ class CompiledEvaluator:
         programs = self._play_all, self._begin_anew_all
         for ticks, record in self._calls(programs, playing, given, results):
             for run, played in enumerate(results):
-                _hear(played, jax.tree_util.tree_map(lambda leaf: leaf[:, run], record), ticks)  # noqa: B023
+                self._hear(played, jax.tree_util.tree_map(lambda leaf: leaf[:, run], record), ticks)  # noqa: B023
         return [played.result() for played in results]
+
+    def _hear(self, played: Played, record: PlayTick, ticks: int) -> None:
+        """Takes the episodes of a call. Raises: EnvironmentFailure, ActionFailure."""
+        self._faults.check(record.faults[:ticks])
+        for tick, episode in _episodes(record.ended, ticks):
+            played.add(episode, bool(record.cut[tick, episode.lane]))
 
     def _prepared(self, evaluation: Evaluation) -> tuple[Any, Any]:
         seed, number = evaluation.seed, evaluation.number
@@ -815,24 +852,18 @@ class CompiledEvaluator:
         actor = fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1)
         key = _key_of(fold_seed(seed, 'evaluator', number))
         settings = as_arrays(evaluation.settings)
-        state = distinct(self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings))
+        begun, faults = self._begin(np.uint32(actor), np.asarray(lanes, np.uint32), settings)
+        self._faults.check(faults)
         counts = [
             np.int32(min(count, MAX_COUNT))
             for count in (evaluation.actor_steps, evaluation.learner_steps)
         ]
-        return state, (evaluation.params, key, counts, settings)
+        return distinct(begun), (evaluation.params, key, counts, settings)
 
     @property
     def num_compilations(self) -> int:
         """How often the program was compiled: 1 for any number of evaluations."""
         return int(self._play._cache_size() + self._play_all._cache_size())
-
-
-def _hear(played: Played, record: tuple[Ended, NDArray[Any]], ticks: int) -> None:
-    """Takes the episodes of a call of an evaluator."""
-    ended, cut = record
-    for tick, episode in _episodes(ended, ticks):
-        played.add(episode, bool(cut[tick, episode.lane]))
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -279,7 +279,7 @@ def run(
             items that need them and go on, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
-        OSError that names a file.
+        EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     locks = Locks()
     with refusing(), locks.released_on_error():
@@ -577,7 +577,8 @@ class CompiledTraining(Run):
         ), None if updates is None else updates - self._learner.learner_steps
 
     def _hear(self, heard: Heard) -> None:
-        """Writes the rows of the ticks of a call."""
+        """Writes the rows of the ticks of a call. Raises: as `run`."""
+        self._loop.faults.check(heard.faults())
         self._learner.check_finite()
         new_steps, new_updates = heard.actor_steps_by_tick(), heard.updates_by_tick()
         actor_steps = self._learner.actor_steps - heard.actor_steps

@@ -97,7 +97,7 @@ def run(
             whole: 'drop' the items that need them and go on, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
-        EnvironmentFailure that names the lane; OSError that names a file.
+        EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     locks = Locks()
     with contextlib.ExitStack() as stack, refusing(), locks.released_on_error():

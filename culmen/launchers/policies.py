@@ -19,7 +19,7 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import BatchedEnvironment
-from culmen.environment_loops.batched import as_actions
+from culmen.environment_loops.boundary import as_actions
 from culmen.environment_loops.evaluation import Held
 from culmen.launchers.building import build_agent
 

@@ -74,7 +74,7 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_lane():
     environment = functional.Functional(SPEC, begin, advance)
     lanes = batch([functional.DmEnvironment(environment, seed) for seed in range(3)], SPEC)
     lanes.reset()
-    with pytest.raises(EnvironmentFailure, match='lane 2 gave a reward .* inf'):
+    with pytest.raises(EnvironmentFailure, match='lane 2 .* reward must be finite, got inf'):
         lanes.step(np.array([0, 0, 1], np.int32))
 
 

@@ -15,6 +15,7 @@ from dm_env import specs
 from culmen.components.environments import registry
 from culmen.components.environments import saving
 from culmen.core import checks
+from culmen.core import ranges
 from culmen.core import specs as core_specs
 
 # Observations of so many steps ago are still held, to see whether they change.
@@ -46,7 +47,8 @@ def check_environment(
     """Steps an environment with random actions and tells what is wrong with it.
 
     Checked: the specs; the order of FIRST, MID, LAST; None for reward and discount at FIRST;
-    structure, shape, dtype, bounds and NaN of observations, rewards and discounts; observations
+    structure, shape, dtype, bounds and NaN of observations, rewards and discounts, and that JAX
+    holds them (finite in float32, within int32); observations
     that change after they were returned; FIRST after LAST, on a fresh environment and after
     `reset`. Where a callable or a name is given, also: that one seed gives the same bits twice, and
     that a saved state goes on as the environment it was taken from.
@@ -142,6 +144,10 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
             problems.add(f'{name}_spec', f'{name}_spec() raised {type(error).__name__}: {error}')
             continue
         leaves = core_specs.leaf_paths(spec, name)
+        try:
+            core_specs.check_paths([path for path, _ in leaves])
+        except ValueError as error:
+            problems.add(f'{name}_spec', f'{name}_spec(): {error}')
         if not leaves:
             problems.add(f'{name}_spec', f'{name}_spec() has no leaves: {spec!r}')
         for path, leaf in leaves:
@@ -266,13 +272,11 @@ def _check_values(
 
 
 def _check_nest(step: int, name: str, spec: Any, value: Any, problems: _Problems) -> None:
-    wanted, given = core_specs.leaf_paths(spec, name), core_specs.leaf_paths(value, name)
-    if [path for path, _ in wanted] != [path for path, _ in given]:
-        problems.add(
-            f'{name} structure',
-            f'step {step}: {name} must have the leaves {[path for path, _ in wanted]} of its spec, '
-            f'got {[path for path, _ in given]}',
-        )
+    wanted = core_specs.leaf_paths(spec, name)
+    try:
+        given = core_specs.leaf_paths(core_specs.conform(name, spec, value), name)
+    except ValueError as error:
+        problems.add(f'{name} structure', f'step {step}: {error}')
         return
     for (path, leaf_spec), (_, leaf) in zip(wanted, given):
         array = np.asarray(leaf)
@@ -290,7 +294,10 @@ def _check_nest(step: int, name: str, spec: Any, value: Any, problems: _Problems
             problems.add(f'{path} NaN', f'step {step}: {path} is NaN')
         else:
             try:
+                ranges.check_values(path, array)
                 leaf_spec.validate(array)
+            except ranges.SpecError as error:
+                problems.add(f'{path} value', f'step {step}: {error}')
             except ValueError as error:
                 problems.add(f'{path} value', f'step {step}: {path} breaks its spec: {error}')
 

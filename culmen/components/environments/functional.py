@@ -21,10 +21,11 @@ import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dm_env import specs
 from numpy.typing import NDArray
 
+from culmen.core import specs as core_specs
 from culmen.core.environments import JaxEnvironment
+from culmen.core.ranges import SpecError
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_storable
 from culmen.core.specs import leaf_paths
@@ -36,8 +37,7 @@ from culmen.core.types import MID
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 
-REWARD = specs.Array((), np.float32, 'reward')
-DISCOUNT = specs.BoundedArray((), np.float32, 0.0, 1.0, 'discount')
+REWARD, DISCOUNT = core_specs.REWARD, core_specs.DISCOUNT
 
 
 class Outcome(NamedTuple):
@@ -106,19 +106,7 @@ class Functional:
         self._state = state
         check_storable('state', state)
         for given in (observation, outcome.observation):
-            wanted = leaf_paths(self._spec.observation, 'observation')
-            paths = [path for path, _ in leaf_paths(given, 'observation')]
-            if paths != [path for path, _ in wanted]:
-                raise ValueError(
-                    f'observation must have the leaves {[path for path, _ in wanted]} of its spec, '
-                    f'got {paths}.'
-                )
-            for (path, leaf), (_, value) in zip(wanted, leaf_paths(given), strict=True):
-                if value.shape != leaf.shape or value.dtype != leaf.dtype:
-                    raise ValueError(
-                        f'{path} must be {leaf.dtype}{list(leaf.shape)} as in its spec, '
-                        f'got {value.dtype}{list(value.shape)}.'
-                    )
+            _as_in_spec(self._spec, given)
 
     def spec(self) -> EnvironmentSpec:
         """The specs of one environment."""
@@ -131,7 +119,7 @@ class Functional:
             jnp.int32(FIRST),
             jnp.float32(0),
             jnp.float32(1),
-            _like(self._spec.observation, observation),
+            _like(self._spec.observation, _as_in_spec(self._spec, observation)),
         )
         return EpisodeState(_like(self._state, state), jnp.bool_(False)), timestep
 
@@ -148,7 +136,7 @@ class Functional:
                 jnp.where(last, LAST, MID).astype(jnp.int32),
                 jnp.asarray(outcome.reward, jnp.float32),
                 jnp.where(terminated, 0.0, 1.0).astype(jnp.float32),
-                outcome.observation,
+                _as_in_spec(self._spec, outcome.observation),
             ),
         )
         # Only one of the two is used, and so the key serves once.
@@ -180,20 +168,45 @@ class Lane(NamedTuple):
 def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[Lane, TimeStep]:
     """Begins an episode with the key of a lane: (lane, FIRST). To be vmapped over keys uint32[B, 2]."""
     key, of_step = _split(key)
-    state, timestep = _strong(environment.reset(of_step))
-    return Lane(key, state), timestep
+    state, timestep = environment.reset(of_step)
+    return Lane(key, _strong(state)), _held(environment, timestep)
 
 
 def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane, TimeStep]:
     """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
     key, of_step = _split(lane.key)
-    state, timestep = _strong(environment.step(of_step, lane.state, action))
-    return Lane(key, state), timestep
+    state, timestep = environment.step(of_step, lane.state, action)
+    return Lane(key, _strong(state)), _held(environment, timestep)
+
+
+def _held(environment: JaxEnvironment, timestep: TimeStep) -> TimeStep:
+    """A time step in the containers, shapes and dtypes of its spec; rewards and discounts as float32."""
+    step_type, reward, discount, observation = _strong(timestep)
+    reward, discount = jax.tree_util.tree_map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32), (reward, discount)
+    )
+    return TimeStep(step_type, reward, discount, _as_in_spec(environment.spec(), observation))
+
+
+def _as_in_spec(spec: EnvironmentSpec, observation: Nest) -> Nest:
+    """An observation in the containers of its spec. Raises: SpecError that names a leaf."""
+    observation = core_specs.conform('observation', spec.observation, observation)
+    wanted = leaf_paths(spec.observation, 'observation')
+    for (path, leaf), value in zip(wanted, jax.tree_util.tree_leaves(observation), strict=True):
+        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        if shape != leaf.shape or dtype != leaf.dtype:
+            raise SpecError(
+                f'{path} must be {leaf.dtype}{list(leaf.shape)} as in its spec, '
+                f'got {dtype}{list(shape)}.'
+            )
+    return observation
 
 
 def _strong(tree: Any) -> Any:
     """Arrays whose dtypes are their own: a loop that carries weak ones is compiled twice."""
-    return jax.tree_util.tree_map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
+    return jax.tree_util.tree_map(
+        lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree
+    )
 
 
 def lane_keys(seeds: Any) -> jax.Array:
@@ -223,21 +236,32 @@ class DmEnvironment(dm_env.Environment):
         self.lane: Lane | None = None  # None: not begun
         self._spec = environment.spec()
         self._compiled = compiled(environment)
+        self._ignores_action = True  # whether the next step is known to look at none
 
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode."""
         key = self.first_key if self.lane is None else self.lane.key
         self.lane, timestep = self._compiled.begin(key)
-        return _to_dm_env(timestep)
+        return self._tell(timestep)
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        """Takes a step; from LAST, and where nothing has begun, FIRST."""
+        """Takes a step; from LAST, and where nothing has begun, FIRST.
+
+        Raises: SpecError that names an action which is not of the spec.
+        """
         if self.lane is None:
             return self.reset()
         if action is None:  # at LAST, where it is ignored
             action = zeros_like(self._spec.action)
+        elif not self._ignores_action:
+            core_specs.check_action(self._spec.action, action)
         self.lane, timestep = self._compiled.advance(self.lane, action)
-        return _to_dm_env(timestep)
+        return self._tell(timestep)
+
+    def _tell(self, timestep: TimeStep) -> dm_env.TimeStep:
+        told = _to_dm_env(timestep)
+        self._ignores_action = told.step_type == LAST
+        return told
 
     def observation_spec(self) -> Any:
         return self._spec.observation
@@ -265,7 +289,7 @@ class DmEnvironment(dm_env.Environment):
         return [np.array(leaf) for leaf in jax.tree_util.tree_leaves(self.lane)]
 
     def set_state(self, state: Any) -> None:
-        self.lane = None
+        self.lane, self._ignores_action = None, True
         if state is not None:
             template = jax.eval_shape(self._compiled.begin, self.first_key)[0]
             structure = jax.tree_util.tree_structure(template)

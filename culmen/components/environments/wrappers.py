@@ -24,7 +24,11 @@ from culmen.components.environments import saving
 from culmen.components.environments.arguments import Range
 from culmen.components.paths import expanded
 from culmen.core import checks
+from culmen.core.ranges import FLOAT32_MAX
+from culmen.core.ranges import as_float32
+from culmen.core.ranges import cast_exactly
 from culmen.core.specs import StackedArray
+from culmen.core.specs import in_float32
 
 _LEGAL = 'legal_actions'
 
@@ -147,7 +151,26 @@ class Wrapper(dm_env.Environment):
         return getattr(self._environment, name)
 
 
-class ActionRepeat(Wrapper):
+class Float32Rewards(Wrapper):
+    """A wrapper that computes with rewards: they, and discounts, are float32 from here on."""
+
+    def reward_spec(self) -> Any:
+        return in_float32(self._environment.reward_spec())
+
+    def discount_spec(self) -> Any:
+        return in_float32(self._environment.discount_spec())
+
+    def _advance(self, action: Any) -> dm_env.TimeStep:
+        """A step of the environment inside, None at FIRST and float32 after it."""
+        timestep = self._environment.step(action)
+        if timestep.first():
+            return timestep
+        return timestep._replace(
+            reward=_map(_reward, timestep.reward), discount=_map(_discount, timestep.discount)
+        )
+
+
+class ActionRepeat(Float32Rewards):
     """An action lasts `num_repeats` steps or to an end: rewards add up, discounts multiply."""
 
     def __init__(self, environment: dm_env.Environment, num_repeats: int) -> None:
@@ -156,17 +179,17 @@ class ActionRepeat(Wrapper):
         self._num_repeats = num_repeats
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        timestep = self._environment.step(action)
+        timestep = self._advance(action)
         if not timestep.mid():
             return timestep
-        reward, discount = timestep.reward, timestep.discount
+        reward, discount = _map(np.float64, timestep.reward), timestep.discount
         for _ in range(self._num_repeats - 1):
-            timestep = self._environment.step(action)
-            reward = _map(_add, reward, timestep.reward)
-            discount = _map(_multiply, discount, timestep.discount)
+            timestep = self._advance(action)
+            reward = _map(np.add, reward, timestep.reward)
+            discount = _map(np.multiply, discount, timestep.discount)
             if timestep.last():
                 break
-        return timestep._replace(reward=reward, discount=discount)
+        return timestep._replace(reward=_map(_reward, reward), discount=discount)
 
 
 class StepLimit(Wrapper):
@@ -226,7 +249,7 @@ class NoopStarts(Wrapper):
         return dm_env.restart(timestep.observation)
 
 
-class ClipReward(Wrapper):
+class ClipReward(Float32Rewards):
     """Rewards are clipped to [-limit, limit]."""
 
     def __init__(self, environment: dm_env.Environment, limit: float) -> None:
@@ -235,18 +258,16 @@ class ClipReward(Wrapper):
         self._limit = limit
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        timestep = self._environment.step(action)
-        if timestep.reward is None:
+        timestep = self._advance(action)
+        if timestep.first():
             return timestep
         return timestep._replace(reward=_map(self._clip, timestep.reward))
 
     def _clip(self, reward: Any) -> Any:
-        if isinstance(reward, np.ndarray):
-            return np.clip(reward, -self._limit, self._limit).astype(reward.dtype)
-        return type(reward)(min(max(reward, -self._limit), self._limit))
+        return as_float32('reward', np.minimum(np.maximum(reward, -self._limit), self._limit))
 
 
-class DelayedReward(Wrapper):
+class DelayedReward(Float32Rewards):
     """Rewards are held back and paid together every `period` steps of an episode and at its end."""
 
     _state = ('_elapsed', '_held')
@@ -262,7 +283,7 @@ class DelayedReward(Wrapper):
         return self._delay(self._environment.reset())
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        return self._delay(self._environment.step(action))
+        return self._delay(self._advance(action))
 
     def _delay(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         if timestep.first():
@@ -270,13 +291,12 @@ class DelayedReward(Wrapper):
             return timestep
         self._elapsed += 1
         reward = timestep.reward
-        # Copied: what is held outlives the step.
-        held = _map(_plus_zero, reward) if self._held is None else _map(_add, self._held, reward)
+        held = _map(np.float64, reward) if self._held is None else _map(np.add, self._held, reward)
         if timestep.last() or self._elapsed % self._period == 0:
             self._held = None
-            return timestep._replace(reward=held)
+            return timestep._replace(reward=_map(_reward, held))
         self._held = held
-        return timestep._replace(reward=_map(_zero_like, reward))
+        return timestep._replace(reward=_map(_nothing, reward))
 
 
 class CanonicalActions(Wrapper):
@@ -407,17 +427,25 @@ class FlattenObservation(ObservationWrapper):
     def _observe(self, observation: Any) -> Any:
         visible = _split_legal(observation)[0] if self._legal else observation
         leaves = [np.ravel(leaf) for leaf in tree.flatten(visible)]
-        flat = np.concatenate(leaves).astype(self._dtype, copy=False)
+        flat = np.concatenate(leaves)
+        if flat.dtype != self._dtype:
+            flat = cast_exactly('observation', flat, self._dtype)
         return _join_legal(flat, observation) if self._legal else flat
 
 
 class SinglePrecision(ObservationWrapper):
-    """Observations and actions in 32 bits. Rewards stay as they are: the loops cast them."""
+    """Observations and actions in 32 bits; what these can't hold is refused.
+
+    Floats are rounded. Rewards stay as they are: the loops cast them.
+    """
 
     def __init__(self, environment: dm_env.Environment) -> None:
         super().__init__(environment)
         self._inner = environment.action_spec()
         self._spec = tree.map_structure(self._narrow_spec, environment.observation_spec())
+        self._paths = tree.map_structure_with_path(
+            lambda path, _: '/'.join(('observation', *map(str, path))), self._spec
+        )
         self._action = tree.map_structure(self._narrow_spec, self._inner)
         self._widens = any(
             a.dtype != b.dtype
@@ -437,24 +465,33 @@ class SinglePrecision(ObservationWrapper):
 
     def _observe(self, observation: Any) -> Any:
         if isinstance(self._spec, specs.Array):
-            return np.asarray(observation, self._spec.dtype)
+            return _narrow(self._spec, self._paths, observation)
         if type(self._spec) is dict and type(observation) is dict:
             try:
                 return {
-                    name: np.asarray(observation[name], s.dtype) for name, s in self._spec.items()
+                    name: _narrow(spec, self._paths[name], observation[name])
+                    for name, spec in self._spec.items()
                 }
             except AttributeError:  # a deeper nest
                 pass
-        return tree.map_structure_up_to(
-            self._spec, lambda spec, leaf: np.asarray(leaf, spec.dtype), self._spec, observation
-        )
+        return tree.map_structure_up_to(self._spec, _narrow, self._spec, self._paths, observation)
 
     @staticmethod
     def _narrow_spec(spec: specs.Array) -> specs.Array:
         narrow = {'float64': np.float32, 'int64': np.int32, 'uint64': np.uint32}.get(
             str(spec.dtype)
         )
-        return spec if narrow is None else spec.replace(dtype=narrow)
+        if narrow is None:
+            return spec
+        if isinstance(spec, specs.DiscreteArray) or not isinstance(spec, specs.BoundedArray):
+            return spec.replace(dtype=narrow)
+        low, high = spec.minimum, spec.maximum
+        if narrow is not np.float32:  # bounds that would wrap
+            held = np.iinfo(np.dtype(narrow).name)
+            low, high = np.clip(low, held.min, held.max), np.clip(high, held.min, held.max)
+        with np.errstate(over='ignore'):  # bounds of floats may become infinite
+            low, high = np.asarray(low, narrow), np.asarray(high, narrow)
+        return spec.replace(dtype=narrow, minimum=low, maximum=high)
 
 
 class FrameStack(Wrapper):
@@ -582,10 +619,12 @@ class ObservationActionReward(Wrapper):
         elif self._is_plain:
             # A copy: the policy may use its buffer again.
             action = np.array(action, self._action.dtype)
-            reward = np.array(timestep.reward, np.float32)
+            reward = np.array(as_float32('reward', timestep.reward))
         else:
             action = tree.map_structure_up_to(self._action, _as_own, self._action, action)
-            reward = tree.map_structure_up_to(self._reward, _as_own, self._reward, timestep.reward)
+            reward = tree.map_structure_up_to(
+                self._reward, lambda _, paid: np.array(_reward(paid)), self._reward, timestep.reward
+            )
         return timestep._replace(observation=self._join(timestep.observation, action, reward))
 
     def _join(self, observation: Any, action: Any, reward: Any) -> dict[str, Any]:
@@ -681,20 +720,16 @@ def _map(function: Any, *values: Any) -> Any:
     return tree.map_structure(function, *values)
 
 
-def _add(a: Any, b: Any) -> Any:
-    return a + b
+def _reward(value: Any) -> Any:
+    return as_float32('reward', value)
 
 
-def _multiply(a: Any, b: Any) -> Any:
-    return a * b
+def _discount(value: Any) -> Any:
+    return as_float32('discount', value)
 
 
-def _plus_zero(a: Any) -> Any:
-    return a + type(a)(0) if not isinstance(a, np.ndarray) else a.copy()
-
-
-def _zero_like(a: Any) -> Any:
-    return np.zeros_like(a) if isinstance(a, np.ndarray) else type(a)(0)
+def _nothing(reward: Any) -> Any:
+    return np.zeros_like(reward)[()]
 
 
 def _is_continuous(spec: specs.Array) -> bool:
@@ -735,6 +770,17 @@ def _zero_action(spec: specs.Array) -> np.ndarray[Any, Any]:
 
 def _as_own(spec: specs.Array, value: Any) -> np.ndarray[Any, Any]:
     return np.array(value, spec.dtype)
+
+
+def _narrow(spec: specs.Array, path: str, value: Any) -> np.ndarray[Any, Any]:
+    array = np.asarray(value)
+    if array.dtype == spec.dtype:
+        return array
+    if array.dtype == np.float64 and spec.dtype == np.float32 and array.size:
+        # The usual case, without a copy to compare with.
+        if -FLOAT32_MAX <= array.min() and array.max() <= FLOAT32_MAX:
+            return array.astype(np.float32)
+    return cast_exactly(path, array, spec.dtype)
 
 
 def _widen(spec: specs.Array, value: Any) -> np.ndarray[Any, Any]:

@@ -39,8 +39,12 @@ from culmen.core.experience import Experience
 from culmen.core.experience import mirror
 from culmen.core.experience import recorded
 from culmen.core.experience import unmirror
+from culmen.core.ranges import cast_exactly
+from culmen.core.ranges import check_values
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import StackedArray
+from culmen.core.specs import check_paths
+from culmen.core.specs import integer_range
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -79,7 +83,8 @@ class DatasetReader:
             on_lost_rows: whether a recording with damaged files of rows is read without them ('drop'), with a
                 warning, or refused.
         Raises: DamagedError that names a file; ValueError that names a source and what is wrong with
-            it: there is none, or a leaf differs, or it has no window.
+            it: there is none, or a leaf differs or holds what no loop would take (NaN, a discount out of
+            [0, 1], an action out of range), or it has no window.
         """
         self._experience = experience
         self._table = table
@@ -230,6 +235,7 @@ def _read_folder(
         raise DamagedError(f'{where}: {error}') from error
     begin, streams, losses, lost = 0, [], [], 0
     for lane in lanes:
+        followed = {shard.start for shard in lane}
         reached, first, is_gap = 0, begin, False
         types: list[NDArray[Any]] = []
         for shard in lane:
@@ -246,6 +252,8 @@ def _read_folder(
                 is_gap = True
                 continue
             _check_types(where, arrays['step_type'])
+            named = f'{where}: {shard.path.relative_to(folder)}'
+            _check_rows(named, spec, rows.leaves, arrays, is_end=shard.stop not in followed)
             if types and is_gap:  # what is on the two sides of a gap are two streams
                 streams.append((first, np.concatenate(types)))
                 types, first = [], begin
@@ -289,7 +297,7 @@ def _read_callable(
     """All streams of an iterator, one after another; stacks of frames are held as they come."""
     spec = spec._replace(observation=jax.tree_util.tree_map(_unstacked, spec.observation))
     leaves = Rows(spec, action, extras, 1, 1).leaves
-    given = [_arrays(where, stream, leaves) for stream in source]
+    given = [_arrays(where, stream, spec, leaves) for stream in source]
     rows = Rows(spec, action, extras, 1, max(sum(len(each['step_type']) for each in given), 1))
     begin, streams = 0, []
     for arrays in given:
@@ -299,7 +307,9 @@ def _read_callable(
     return rows, streams
 
 
-def _arrays(where: str, stream: Stream, leaves: Mapping[str, Leaf]) -> Arrays:
+def _arrays(
+    where: str, stream: Stream, spec: EnvironmentSpec, leaves: Mapping[str, Leaf]
+) -> Arrays:
     """A stream's arrays by path, in the dtypes wanted."""
     timestep, action, extras, version = stream
     nests = {
@@ -309,12 +319,10 @@ def _arrays(where: str, stream: Stream, leaves: Mapping[str, Leaf]) -> Arrays:
         'action': action,
         'extras': extras,
     }
-    given = {
-        path: np.asarray(leaf)
-        for name, nest in nests.items()
-        for path, leaf in leaf_paths(nest, name)
-    }
-    given['step_type'] = np.asarray(timestep.step_type, np.int32)
+    by_path = [item for name, nest in nests.items() for item in leaf_paths(nest, name)]
+    check_paths([path for path, _ in by_path])
+    given = {path: np.asarray(leaf) for path, leaf in by_path}
+    given['step_type'] = cast_exactly(f'{where}: step_type', timestep.step_type, np.int32)
     given['version'] = np.asarray(version, np.int32)
     num_rows = len(given['step_type'])
     for path, leaf in given.items():
@@ -329,7 +337,11 @@ def _arrays(where: str, stream: Stream, leaves: Mapping[str, Leaf]) -> Arrays:
         if path not in ('step_type', 'version')
     }
     _check_leaves(where, leaves, stored)
-    cast = {path: given[path].astype(leaf.dtype) for path, leaf in leaves.items()}
+    _check_rows(where, spec, leaves, given, is_end=True)
+    cast = {
+        path: cast_exactly(f'{where}: {path}', given[path], leaf.dtype)
+        for path, leaf in leaves.items()
+    }
     return {'step_type': given['step_type'], 'version': given['version'], **cast}
 
 
@@ -341,9 +353,8 @@ def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
         leaf = rows.leaves.get(path)
         dtype = array.dtype if leaf is None else leaf.dtype
         # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
-        columns[path] = (array.view(dtype) if array.dtype.kind == 'V' else array.astype(dtype))[
-            :, None
-        ]
+        column = array.view(dtype) if array.dtype.kind == 'V' else cast_exactly(path, array, dtype)
+        columns[path] = column[:, None]
     rows.write(begin, columns)
     return begin + len(arrays['step_type'])
 
@@ -353,6 +364,46 @@ def _check_types(where: str, step_type: NDArray[Any]) -> None:
         len(step_type) and not 0 <= step_type.min() <= step_type.max() <= LAST
     ):
         raise ValueError(f'{where}: step_type must be FIRST, MID or LAST, int32[T].')
+
+
+def _check_rows(
+    where: str, spec: EnvironmentSpec, leaves: Mapping[str, Leaf], arrays: Arrays, is_end: bool
+) -> None:
+    """Holds rows to what a loop takes from an environment: finite, in range.
+
+    Args:
+        arrays: [T, ...] by path.
+        is_end: whether no row follows; on the last one nobody acted.
+    Raises: ValueError that names the leaf, the value and its index, rows first.
+    """
+    acted = arrays['step_type'] != LAST
+    acted[len(acted) - is_end :] = False
+    actions = {path: integer_range(leaf) for path, leaf in leaf_paths(spec.action, 'action')}
+    for path, leaf in leaves.items():
+        named, array = f'{where}: {path}', arrays[path]
+        array = array.view(leaf.dtype) if array.dtype.kind == 'V' else array
+        part = path.partition('/')[0]
+        if part == 'extras':
+            continue
+        if part != 'action':
+            check_values(named, array, np.float32 if part != 'observation' else None)
+            accepted = (0, 1) if part == 'discount' else None
+        else:
+            accepted = actions.get(path)
+            # What is not read may be anything.
+            array = np.where(acted.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(0))
+            if accepted is None:
+                check_values(named, array)
+        if accepted is not None:
+            low, high = accepted
+            bad = (array < low) | (array > high)
+            if part == 'action':
+                bad[~acted] = False
+            if bad.any():
+                at = np.argwhere(bad)[0].tolist()
+                raise ValueError(
+                    f'{named} must be in [{low}, {high}], got {array[tuple(at)]} at {at}.'
+                )
 
 
 def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, Any]) -> None:

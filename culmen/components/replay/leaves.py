@@ -10,6 +10,7 @@ import numpy as np
 
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import StackedArray
+from culmen.core.specs import check_paths
 from culmen.core.specs import leaf_paths
 from culmen.core.types import Nest
 
@@ -35,7 +36,11 @@ class Half:
     """
 
     def __init__(self, parts: Mapping[str, Nest], as_float32: Sequence[str] = ()) -> None:
-        """Args: parts: specs, or shapes and dtypes, of one lane. as_float32: parts stored as that."""
+        """Plans.
+
+        Args: parts: specs, or shapes and dtypes, of one lane. as_float32: parts stored as that.
+        Raises: ValueError that names a path which two leaves share.
+        """
         self._names = tuple(parts)
         self.tree: Any = jax.tree_util.tree_structure(tuple(parts.values()))
         self.leaves = [
@@ -48,6 +53,7 @@ class Half:
             for name, nest in parts.items()
             for path, leaf in leaf_paths(nest, name)
         ]
+        check_paths([leaf.path for leaf in self.leaves])
 
     def check(self, nests: tuple[Nest, ...], num_lanes: int) -> None:
         """Holds this half of a row of all lanes, arrays traced or not, to what a table stores.

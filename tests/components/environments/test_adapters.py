@@ -97,6 +97,15 @@ def test_the_contract_of_dm_env(row):
     assert not problems, problems[0][1]
 
 
+@pytest.mark.parametrize('row', [row for row in registry.rows() if ':' not in row.values[0].name])
+def test_rewards_and_discounts_are_float32(row):
+    environment = row.make(seed=0)
+    assert environment.reward_spec().dtype == environment.discount_spec().dtype == np.float32
+    for timestep in play(environment, 12)[1]:
+        if not timestep.first():
+            assert timestep.reward.dtype == timestep.discount.dtype == np.float32
+
+
 @pytest.mark.parametrize('row', registry.rows())
 def test_one_seed_gives_the_same_bits_and_another_seed_others(row):
     steps = min(row.steps, 120)

@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_gymnasium(name):
             action = generator.uniform(spec.minimum, spec.maximum, spec.shape).astype(spec.dtype)
         observation, reward, terminated, truncated, _ = raw.step(action)
         timestep = environment.step(action)
-        assert timestep.reward == reward
+        assert timestep.reward == np.float32(reward)
         assert timestep.last() == (terminated or truncated)
         assert timestep.discount == (0.0 if terminated else 1.0)
 
@@ -249,3 +249,126 @@ def test_the_checkers_of_gymnasium_are_not_paid_for():
     finally:
         gymnasium.registry.pop('Asked-v0')
     assert callers == [GymnasiumEnvironment.__module__]
+
+
+class Showing(Fake):
+    """Observes what it is given, whatever its space says."""
+
+    def __init__(self, space, shown):
+        super().__init__(space)
+        self.shown = shown
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.shown, {}
+
+
+@pytest.mark.parametrize(
+    ('space', 'shown', 'words'),
+    [
+        (spaces.Box(0, 255, (2,), np.uint8), [0.5, 0.3], r'observation must be uint8.* 0.5 at \[0\]'),
+        (spaces.Box(0, 255, (2,), np.uint8), np.array([1, 256]), r'not hold 256 at \[1\]'),
+        (spaces.Box(-9, 9, (1,), np.int64), np.array([np.nan]), 'must be int64.* not hold nan'),
+        (spaces.Box(-1, 1, (1,), np.float32), np.array([1e39]), 'float32.* not hold 1e\\+39'),
+        (spaces.MultiBinary(2), np.array([0, 300]), 'observation must be int8.* not hold 300'),
+        (spaces.Discrete(4), 1.5, 'observation must be int32.* not hold 1.5'),
+        (spaces.Discrete(4), 2**31, 'observation must be int32.* not hold 2147483648'),
+        (
+            spaces.Dict({'a': spaces.Tuple([UNIT, spaces.Box(0, 9, (1,), np.uint8)])}),
+            {'a': (np.zeros(2, np.float32), [-1])},
+            r'observation/a/1 must be uint8.* not hold -1',
+        ),
+    ],
+)  # fmt: skip
+def test_an_observation_that_its_space_can_not_hold_is_refused(space, shown, words):
+    environment = GymnasiumEnvironment(lambda: Showing(space, shown), 0)
+    with pytest.raises(ValueError, match=words):
+        environment.reset()
+    with pytest.raises(ValueError, match=words):  # nothing is hidden from an author
+        environments.check_environment(GymnasiumEnvironment(lambda: Showing(space, shown), 0))
+
+
+def test_what_a_space_holds_is_cast():
+    for space, shown in (
+        (spaces.Box(0, 255, (2,), np.uint8), [255.0, 0.0]),
+        (spaces.Box(-1, 1, (2,), np.float32), np.array([0.1, 1e-60])),  # rounded without a word
+        (spaces.Discrete(3, start=-1), np.array(1)),
+    ):
+        environment = GymnasiumEnvironment(lambda s=space, o=shown: Showing(s, o), 0)
+        observation = environment.reset().observation
+        assert observation.dtype == environment.observation_spec().dtype
+        assert np.allclose(observation, np.asarray(shown) + (space.dtype == np.int64))
+
+
+class Undrawable(Fake):
+    """Its metadata promise a render mode that its constructor does not take."""
+
+    metadata = {'render_modes': ['rgb_array']}
+
+    def __init__(self):
+        super().__init__(UNIT)
+
+
+class HandingUp(Undrawable):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.fixture
+def register():
+    registered = []
+
+    def register(identity, **kwargs):
+        gymnasium.register(identity, **kwargs)
+        registered.append(identity)
+        return f'gymnasium/{identity}'
+
+    yield register
+    for identity in registered:
+        del gymnasium.registry[identity]
+
+
+@pytest.mark.parametrize('made', [Undrawable, HandingUp])
+def test_a_constructor_without_render_mode_is_not_given_one(made, register):
+    environment = environments.make(register('Undrawable-v0', entry_point=made), 0)
+    assert environment.reset().first()
+    with pytest.raises(ValueError, match="has no render mode 'rgb_array'"):
+        environment.render()
+
+
+@pytest.mark.parametrize('limit', [None, 3])
+def test_registered_wrappers_know_the_time_limit(register, limit):
+    aware = gymnasium.wrappers.TimeAwareObservation
+    name = register(
+        'Aware-v0',
+        entry_point='gymnasium.envs.classic_control:CartPoleEnv',
+        max_episode_steps=4,
+        additional_wrappers=(aware.wrapper_spec(flatten=True, normalize_time=True),),
+    )
+    options = {} if limit is None else {'max_episode_steps': limit}
+    raw = gymnasium.make(name.partition('/')[2], **options)
+    environment = environments.make(name, 5, **options)
+    shown = [environment.reset().observation]
+    expected = [raw.reset(seed=5)[0]]
+    while True:
+        timestep = environment.step(0)
+        observation, _, _, truncated, _ = raw.step(0)
+        shown.append(timestep.observation)
+        expected.append(observation)
+        if timestep.last():
+            break
+    np.testing.assert_allclose(shown, expected)
+    assert truncated
+    assert timestep.discount == 1.0
+    assert len(shown) == 1 + (limit or 4)
+    assert shown[-1][-1] == 1.0
+    # It is saved and goes on, with what the limit has counted.
+    environment.reset()
+    environment.step(0)
+    restored = environments.make(name, 5, **options)
+    restored.set_state(environment.get_state())
+    for _ in range(len(shown) - 2):
+        one, other = environment.step(0), restored.step(0)
+        np.testing.assert_array_equal(one.observation, other.observation)
+    assert one.last()
+    assert other.last()

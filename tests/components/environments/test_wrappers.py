@@ -1,6 +1,7 @@
 """What each wrapper does to the stream, on an environment whose numbers are known."""
 
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from dm_env import specs
 from culmen.components.environments import saving
 from culmen.components.environments import wrappers
 from culmen.core.specs import StackedArray
+from culmen.core.specs import leaf_paths
 from tests.components.environments.fakes import Counter
 
 
@@ -340,3 +342,116 @@ def test_canonical_actions_of_the_largest_box(dtype):
     inner.step = lambda action: given.append(action)
     wrappers.CanonicalActions(inner).step(np.array([-1.0, 0.0, 1.0]))
     np.testing.assert_array_equal(given[0], np.array([-most, 0, most], dtype))
+
+
+class Paying(Counter):
+    """Pays numbers of one type."""
+
+    def __init__(self, paid, spec_dtype=np.int64):
+        super().__init__(length=len(paid))
+        self.paid, self.spec_dtype = paid, spec_dtype
+
+    def step(self, action):
+        timestep = super().step(action)
+        if timestep.first():
+            return timestep
+        kept = np.array(timestep.discount, np.asarray(self.paid[0]).dtype)
+        return timestep._replace(reward=self.paid[self.at - 1], discount=kept)
+
+    def reward_spec(self):
+        return specs.Array((), self.spec_dtype)
+
+
+TYPES = [bool, np.bool_, int, float, np.int8, np.uint8, np.int64, np.float64, np.array]
+
+
+@pytest.mark.parametrize('number', TYPES, ids=lambda each: each.__name__)
+def test_rewards_of_any_type_are_float32_in_what_computes_with_them(number):
+    paid = [number(1) for _ in range(300)]
+    for wrapper, wanted in (
+        (lambda each: wrappers.ActionRepeat(each, 300), [300.0]),
+        (lambda each: wrappers.ClipReward(each, 0.5), [0.5] * 300),
+        (lambda each: wrappers.DelayedReward(each, 150), ([0.0] * 149 + [150.0]) * 2),
+    ):
+        environment = wrapper(Paying(paid))
+        assert environment.reward_spec().dtype == environment.discount_spec().dtype == np.float32
+        timesteps = episode(environment)
+        assert rewards(timesteps) == wanted
+        for timestep in timesteps[1:]:
+            assert timestep.reward.dtype == timestep.discount.dtype == np.float32
+    seen = episode(wrappers.ObservationActionReward(Paying(paid)))[-1].observation
+    assert seen['previous_reward'] == 1.0
+
+
+def test_an_int64_reward_is_clipped_to_a_fraction():
+    environment = wrappers.wrap(Paying([np.int64(3), np.int64(-3)]), 0, clip_reward=0.5)
+    assert rewards(episode(environment)) == [0.5, -0.5]
+
+
+def test_sums_of_rewards_are_rounded_once():
+    paid = [np.float32(2**24)] + [np.float32(1)] * 8
+    repeated = episode(wrappers.ActionRepeat(Paying(paid, np.float32), 9))
+    delayed = episode(wrappers.DelayedReward(Paying(paid, np.float32), 9))
+    assert rewards(repeated) == rewards(delayed)[-1:] == [2**24 + 8]
+
+
+@pytest.mark.parametrize(
+    'wrapper', [lambda e: wrappers.ClipReward(e, 1.0), lambda e: wrappers.ActionRepeat(e, 2)]
+)
+@pytest.mark.parametrize('paid', [np.nan, np.inf, 1e39, '1'])
+def test_what_is_no_reward_is_not_made_one(wrapper, paid):
+    with pytest.raises(ValueError, match='reward must be'):
+        episode(wrapper(Paying([paid], np.float64)))
+
+
+def test_single_precision_refuses_what_32_bits_do_not_hold():
+    def narrow(dtype, value):
+        spec = {'leaf': specs.Array((1,), dtype)}
+        inner = Counter(3, spec, lambda step: {'leaf': np.asarray(value)})
+        return wrappers.SinglePrecision(inner).reset().observation['leaf']
+
+    assert narrow(np.int64, [2**31 - 1]).dtype == np.int32
+    assert narrow(np.float64, [0.1]) == np.float32(0.1)  # rounded without a word
+    assert np.isnan(narrow(np.float64, [np.nan]))  # refused by the loops
+    for dtype, value in (
+        (np.int64, [2**31]),
+        (np.int64, [0.5]),
+        (np.uint64, [2**32]),
+        (np.float64, [1e39]),
+    ):
+        with pytest.raises(ValueError, match='observation/leaf must be .*32'):
+            narrow(dtype, value)
+
+
+def test_single_precision_keeps_bounds_in_order():
+    spec = specs.BoundedArray((2,), np.int64, np.iinfo(np.int64).min, [5, np.iinfo(np.int64).max])
+    narrow = wrappers.SinglePrecision(Counter(observation_spec=spec)).observation_spec()
+    assert narrow.minimum == -(2**31)
+    assert narrow.maximum.tolist() == [5, 2**31 - 1]
+    wide = specs.BoundedArray((), np.float64, -1e300, 1e300)
+    narrow = wrappers.SinglePrecision(Counter(observation_spec=wide)).observation_spec()
+    assert (narrow.minimum, narrow.maximum) == (-np.inf, np.inf)
+
+
+def test_a_flat_observation_holds_what_its_leaves_hold():
+    inner = image_counter()
+    inner.make_observation = lambda step: np.full((4, 3), 0.5)
+    with pytest.raises(ValueError, match='observation must be uint8, .* not hold 0.5'):
+        wrappers.FlattenObservation(inner).reset()
+
+
+@pytest.mark.parametrize(
+    'wrapper',
+    [wrappers.SinglePrecision, wrappers.FlattenObservation, lambda e: wrappers.FrameStack(e, 2)],
+)
+def test_wrappers_compare_containers_by_keys(wrapper):
+    def make(ordered):
+        inner = dict_counter()
+        plain = inner.make_observation
+        if ordered:
+            inner.make_observation = lambda step: OrderedDict(reversed(plain(step).items()))
+        return wrapper(inner)
+
+    for one, other in zip(episode(make(False)), episode(make(True)), strict=True):
+        for path, leaf in leaf_paths(one.observation):
+            np.testing.assert_array_equal(leaf, dict(leaf_paths(other.observation))[path])

@@ -475,3 +475,88 @@ def test_a_stream_that_begins_in_mid_episode_is_cut_like_any_other():
 def test_a_dataset_needs_a_batch():
     with pytest.raises(ValueError, match='Dataset.batch_size must be at least 1, got 0'):
         dataclasses.replace(Dataset(Window(), 'a', 1), batch_size=0)
+
+
+def changed(leaf, index, value):
+    """A leaf with another value, in a type that holds it."""
+    array = np.array(leaf, np.result_type(leaf, np.asarray(value)))
+    array[index] = value
+    return array
+
+
+BAD_ROWS = {
+    r"reward/other must be finite, got nan at \[3, 1\]": lambda s: s._replace(
+        timestep=s.timestep._replace(
+            reward={**s.timestep.reward, 'other': changed(s.timestep.reward['other'], (3, 1), np.nan)}
+        )
+    ),
+    'reward/own must be within float32': lambda s: s._replace(
+        timestep=s.timestep._replace(
+            reward={**s.timestep.reward, 'own': changed(s.timestep.reward['own'], 2, np.float64(1e39))}
+        )
+    ),
+    r'discount must be in \[0, 1\], got 2.0 at \[1\]': lambda s: s._replace(
+        timestep=s.timestep._replace(discount=changed(s.timestep.discount, 1, 2.0))
+    ),
+    r'action/0 must be in \[0, 4\], got 5 at \[1\]': lambda s: s._replace(
+        action=(changed(s.action[0], 1, 5), s.action[1])
+    ),
+    r'action/0 must be in \[0, 4\], got 4294967296': lambda s: s._replace(
+        action=(changed(s.action[0], 1, 2**32), s.action[1])
+    ),
+    r'action/1 must be finite, got inf at \[1, 0\]': lambda s: s._replace(
+        action=(s.action[0], changed(s.action[1], (1, 0), np.inf))
+    ),
+    'step_type must be int32.* not hold 0.5': lambda s: s._replace(
+        timestep=s.timestep._replace(step_type=changed(s.timestep.step_type, 0, 0.5))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('words', BAD_ROWS)
+def test_what_no_loop_would_take_is_refused_with_its_row(words):
+    stream = next(of_lanes(streams.make_stream(streams.step_types([[3]], 9))))
+    refused(lambda: iter([BAD_ROWS[words](stream)]), f'Dataset.source .*lambda.*: {words}')
+
+
+def test_observations_of_a_stream_are_finite_and_within_int32():
+    for dtype, value, words in (
+        (np.float32, np.nan, r'observation/where must be finite, got nan at \[2, 1\]'),
+        (np.int64, 2**31, r'observation/where must be within int32, .* got 2147483648 at \[2, 1\]'),
+    ):
+        stream = next(of_lanes(streams.make_stream(streams.step_types([[3]], 9))))
+        spec = streams.SPEC._replace(
+            observation={**streams.SPEC.observation, 'where': specs.Array((2,), dtype)}
+        )
+        where = stream.timestep.observation['where'].astype(dtype)
+        observation = {**stream.timestep.observation, 'where': where}
+        good = stream._replace(timestep=stream.timestep._replace(observation=observation))
+        DatasetReader(
+            Dataset(Window(), lambda s=good: iter([s]), 4), spec, streams.ACTION, streams.EXTRAS, 0
+        )
+        where[2, 1] = value
+        refused(lambda s=good: iter([s]), words, spec=spec)
+
+
+def test_what_is_not_read_of_an_action_may_be_anything():
+    stream = next(of_lanes(streams.make_stream(streams.step_types([[3]], 7))))
+    assert stream.timestep.step_type.tolist() == [0, 1, 1, 2, 0, 1, 1]
+    action = stream.action[0].copy(), stream.action[1].copy()
+    action[0][[3, 6]], action[1][[3, 6]] = -1, np.nan
+    read(lambda: iter([stream._replace(action=action)]), Window())
+
+
+def test_rows_of_a_recording_are_held_to_the_same(tmp_path):
+    stream = streams.make_stream(streams.step_types([[3], [5]], 30))
+    stream.timestep.reward['own'][12, 1] = np.inf
+    recorded = record(tmp_path / 'a', stream)
+    refused(
+        recorded,
+        r'lane-0001/000000000007-000000000014.npz: reward/own must be finite, got inf at \[5\]',
+    )
+
+
+def test_two_leaves_of_one_path_are_refused():
+    stream = next(of_lanes(streams.make_stream(streams.step_types([[3]], 9))))
+    twice = {**stream.extras, 'a/b': stream.extras['value'], 'a': {'b': stream.extras['value']}}
+    refused(lambda: iter([stream._replace(extras=twice)]), 'extras/a/b is the path of two leaves')

@@ -16,6 +16,12 @@ from dm_env import specs
 from culmen.components.environments import arguments
 from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.ranges import as_float32
+from culmen.core.specs import DISCOUNT
+from culmen.core.specs import REWARD
+
+_MID, _LAST = dm_env.StepType.MID, dm_env.StepType.LAST
+_ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
 
 
 def names() -> list[str]:
@@ -183,20 +189,21 @@ class AtariEnvironment(dm_env.Environment):
             # Sprites that the console draws in every other frame only.
             np.maximum(screen, self._screens[1], out=screen)
         observation = self._observation(screen)
+        paid = as_float32('reward', reward)
         if ale.game_over():
             self._reset_next_step = True
             if ale.game_over(with_truncation=False):
-                return dm_env.termination(reward, observation)
-            return dm_env.truncation(reward, observation)
+                return dm_env.TimeStep(_LAST, paid, _ENDED, observation)
+            return dm_env.TimeStep(_LAST, paid, _GOES_ON, observation)
         if self._terminal_on_life_loss:
             lives = ale.lives()
             # Some games show no lives for some frames before they are over.
             if 0 < lives < self._lives:
                 self._reset_next_step = True
                 self._unfinished = observation.copy()
-                return dm_env.termination(reward, observation)
+                return dm_env.TimeStep(_LAST, paid, _ENDED, observation)
             self._lives = max(lives, self._lives)
-        return dm_env.transition(reward, observation)
+        return dm_env.TimeStep(_MID, paid, _GOES_ON, observation)
 
     def _observation(self, screen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return screen.copy() if self._resize is None else self._resize(screen)
@@ -206,6 +213,12 @@ class AtariEnvironment(dm_env.Environment):
 
     def action_spec(self) -> specs.DiscreteArray:
         return self._action_spec
+
+    def reward_spec(self) -> Any:
+        return REWARD
+
+    def discount_spec(self) -> Any:
+        return DISCOUNT
 
     def render(self) -> np.ndarray[Any, Any]:
         """The console's screen in colour."""

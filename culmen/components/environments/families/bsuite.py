@@ -15,6 +15,8 @@ from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments import saving
 from culmen.core import checks
+from culmen.core.ranges import as_float32
+from culmen.core.specs import in_float32
 
 
 def names() -> list[str]:
@@ -67,7 +69,8 @@ class BsuiteEnvironment(dm_env.Environment):
         )
         self._observation = observation
         if reward is not None:
-            reward = float(reward)
+            reward = as_float32('reward', reward)
+            discount = as_float32('discount', discount)
         return dm_env.TimeStep(step_type, reward, discount, observation)
 
     def observation_spec(self) -> Any:
@@ -75,6 +78,12 @@ class BsuiteEnvironment(dm_env.Environment):
 
     def action_spec(self) -> Any:
         return self._environment.action_spec()
+
+    def reward_spec(self) -> Any:
+        return in_float32(self._environment.reward_spec())
+
+    def discount_spec(self) -> Any:
+        return in_float32(self._environment.discount_spec())
 
     def render(self) -> np.ndarray[Any, Any]:
         """The last observation in grey, where it is a board or a row."""

@@ -18,6 +18,9 @@ from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.ranges import as_float32
+from culmen.core.ranges import cast_exactly
+from culmen.core.specs import in_float32
 
 
 def names() -> list[str]:
@@ -68,11 +71,12 @@ class ControlEnvironment(dm_env.Environment):
         step_type, reward, discount, observation = timestep
         # Some entries are views of the simulation, which the next step changes.
         observation = {
-            name: np.array(observation[name], spec.dtype)
+            name: cast_exactly(f'observation/{name}', observation[name], spec.dtype)
             for name, spec in self._observation_spec.items()
         }
         if reward is not None:
-            reward = float(reward)
+            reward = as_float32('reward', reward)
+            discount = as_float32('discount', discount)
         return dm_env.TimeStep(step_type, reward, discount, observation)
 
     def observation_spec(self) -> Any:
@@ -80,6 +84,12 @@ class ControlEnvironment(dm_env.Environment):
 
     def action_spec(self) -> Any:
         return self._action_spec
+
+    def reward_spec(self) -> Any:
+        return in_float32(self._environment.reward_spec())
+
+    def discount_spec(self) -> Any:
+        return in_float32(self._environment.discount_spec())
 
     @property
     def physics(self) -> Any:

@@ -5,6 +5,7 @@ seeded once, at the first reset, and goes on from episode to episode. gymnasium'
 left out: they cost more than many a step.
 """
 
+import functools
 import pickle
 from collections.abc import Callable
 from typing import Annotated
@@ -19,6 +20,10 @@ from culmen.components.environments import saving
 from culmen.components.environments.arguments import Argument
 from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.ranges import as_float32
+from culmen.core.ranges import cast_exactly
+from culmen.core.specs import DISCOUNT
+from culmen.core.specs import REWARD
 
 # What registers the ids of a namespace. Others are `module:id`, gymnasium's own way to say it.
 _NAMESPACES = {'ALE': ('ale_py', 'ale-py'), 'MinAtar': ('minatar.gym', 'minatar')}
@@ -28,6 +33,7 @@ _DRAWN_WITH_PYGAME = (
     'gymnasium.envs.toy_text',
 )
 _FIRST, _MID, _LAST = dm_env.StepType
+_ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
 
 
 def names() -> list[str]:
@@ -65,23 +71,32 @@ def make(
     gymnasium = _gymnasium(f'gymnasium/{identity}')
     spec = _registered(identity)
     metadata = getattr(_creator(spec), 'metadata', None) or {}
-    if 'rgb_array' in metadata.get('render_modes', ()):
-        options['render_mode'] = 'rgb_array'
+    is_drawn = 'rgb_array' in metadata.get('render_modes', ())
+    if max_episode_steps is None:
+        max_episode_steps = spec.max_episode_steps
+    # Registered wrappers may ask gymnasium's own limit how much of it is left.
+    inner_limit = max_episode_steps if spec.additional_wrappers else None
+    options = {'max_episode_steps': inner_limit or -1, 'disable_env_checker': True, **options}
 
     def build() -> Any:
-        environment = gymnasium.make(
-            spec, max_episode_steps=-1, disable_env_checker=True, **options
-        )
+        nonlocal is_drawn
+        environment = None
+        if is_drawn:
+            try:
+                environment = gymnasium.make(spec, render_mode='rgb_array', **options)
+            except TypeError as error:
+                if "unexpected keyword argument 'render_mode'" not in str(error):
+                    raise
+                is_drawn = False  # its metadata promise what its constructor does not take
+        if environment is None:
+            environment = gymnasium.make(spec, **options)
         # Nothing calls step before reset here.
         while type(environment) is gymnasium.wrappers.OrderEnforcing:
             environment = environment.env
         return environment
 
-    if max_episode_steps is None:
-        max_episode_steps = spec.max_episode_steps
-    return GymnasiumEnvironment(
-        build, seed, max_episode_steps, legal_actions, f'gymnasium/{identity}'
-    )
+    limit = None if inner_limit else max_episode_steps
+    return GymnasiumEnvironment(build, seed, limit, legal_actions, f'gymnasium/{identity}')
 
 
 class GymnasiumEnvironment(dm_env.Environment):
@@ -98,7 +113,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         """Builds and adapts an environment.
 
         Args:
-            build: makes a gymnasium.Env, without a time limit of its own.
+            build: makes a gymnasium.Env, without a time limit of its own where there is one here.
             seed: given to its first reset.
             max_episode_steps: steps after which an episode is truncated; None: never.
             legal_actions: whether `info['action_mask']` joins the observation.
@@ -166,16 +181,17 @@ class GymnasiumEnvironment(dm_env.Environment):
             self._actions.append(action)
         observation, reward, terminated, truncated, info = self._step(action)
         observation = self._read(observation)
+        reward = as_float32('reward', reward)
         self._elapsed += 1
         if self._legal_actions:
             observation = self._with_mask(observation, info, terminated or truncated)
         if terminated:
             self._reset_next_step = True
-            return dm_env.TimeStep(_LAST, float(reward), 0.0, observation)
+            return dm_env.TimeStep(_LAST, reward, _ENDED, observation)
         if truncated or self._elapsed >= self._limit:
             self._reset_next_step = True
-            return dm_env.TimeStep(_LAST, float(reward), 1.0, observation)
-        return dm_env.TimeStep(_MID, float(reward), 1.0, observation)
+            return dm_env.TimeStep(_LAST, reward, _GOES_ON, observation)
+        return dm_env.TimeStep(_MID, reward, _GOES_ON, observation)
 
     def _with_mask(self, observation: Any, info: Any, ended: bool = False) -> Any:
         mask = info.get('action_mask')
@@ -195,6 +211,12 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     def action_spec(self) -> Any:
         return self._action_spec
+
+    def reward_spec(self) -> Any:
+        return REWARD
+
+    def discount_spec(self) -> Any:
+        return DISCOUNT
 
     @property
     def unwrapped(self) -> Any:
@@ -304,14 +326,13 @@ def _observation_reader(space: Any, path: str, name: str) -> tuple[Any, Callable
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         spec = specs.DiscreteArray(int(space.n), dtype=np.int32, name=path)
-        return spec, lambda value: np.array(value - start, np.int32)
+        return spec, lambda value: cast_exactly(path, np.subtract(value, start), np.int32)
     if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
         spec = _array_spec(space, spaces, path)
         if np.issubdtype(spec.dtype, np.floating):
             spec = specs.Array(spec.shape, spec.dtype, name=path)
-        dtype, array = spec.dtype, np.array
         # A copy: an environment may return the same buffer at each step.
-        return spec, lambda value: array(value, dtype)
+        return spec, functools.partial(cast_exactly, path, dtype=spec.dtype)
     raise _unsupported(space, path, name)
 
 

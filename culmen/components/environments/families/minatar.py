@@ -16,6 +16,9 @@ from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.ranges import as_float32
+from culmen.core.specs import DISCOUNT
+from culmen.core.specs import REWARD
 
 GAMES = ('asterix', 'breakout', 'freeway', 'seaquest', 'space_invaders')
 _VERSIONS = {'': None, 'v0': False, 'v1': True}
@@ -26,6 +29,9 @@ _COLOURS = np.array(
     ],
     np.uint8,
 )  # fmt: skip
+
+_MID, _LAST = dm_env.StepType.MID, dm_env.StepType.LAST
+_ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
 
 
 def names() -> list[str]:
@@ -95,10 +101,11 @@ class MinAtarEnvironment(dm_env.Environment):
         if self._reset_next_step:
             return self.reset()
         reward, terminal = self._environment.act(self._actions[int(action)])
+        reward = as_float32('reward', reward)
         if terminal:
             self._reset_next_step = True
-            return dm_env.termination(float(reward), self._observation())
-        return dm_env.transition(float(reward), self._observation())
+            return dm_env.TimeStep(_LAST, reward, _ENDED, self._observation())
+        return dm_env.TimeStep(_MID, reward, _GOES_ON, self._observation())
 
     def _observation(self) -> np.ndarray[Any, Any]:
         return np.asarray(self._environment.state(), np.float32)
@@ -108,6 +115,12 @@ class MinAtarEnvironment(dm_env.Environment):
 
     def action_spec(self) -> specs.DiscreteArray:
         return self._action_spec
+
+    def reward_spec(self) -> Any:
+        return REWARD
+
+    def discount_spec(self) -> Any:
+        return DISCOUNT
 
     def render(self) -> np.ndarray[Any, Any]:
         """Each square in the colour of its last channel."""

@@ -1,0 +1,218 @@
+"""What passes between a loop and its environments: values of lanes into arrays, actions out of them.
+
+Here, once a tick and for all lanes together, everything is held to the specs. What passes is fast; what does
+not is looked at again, by lane and by leaf, by whoever asked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from dm_env import specs
+from numpy.typing import NDArray
+
+from culmen.core import ranges
+from culmen.core.specs import conform
+from culmen.core.specs import integer_range
+from culmen.core.specs import leaf_paths
+from culmen.core.specs import takes_any_number
+from culmen.core.types import Nest
+
+_FEW = 64  # entries that Python looks through sooner than NumPy
+_SMALL = 4096  # entries of which one product tells sooner than two searches that all are in bounds
+
+
+class Stacker:
+    """Puts the values of lanes into arrays [B, ...] of one spec; a lone array without tree maps."""
+
+    def __init__(self, name: str, spec: Any, num_lanes: int, as_float32: bool = False) -> None:
+        """Args: as_float32: numbers of any real dtype are taken, for rewards and discounts."""
+        leaves, self._structure = jax.tree_util.tree_flatten(spec)
+        self._name, self._spec = name, spec
+        self._shapes = [tuple(leaf.shape) for leaf in leaves]
+        self._dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
+        self._batch = [(num_lanes, *shape) for shape in self._shapes]
+        self._lone = jax.tree_util.treedef_is_leaf(self._structure)
+        self._cast = [as_float32 or takes_any_number(leaf) for leaf in leaves]
+        self._bounds = [ranges.bounds(dtype) for dtype in self._dtypes]
+        # Leaves that are cast are held to their bounds on the way.
+        self._held = [
+            (i, _Bounds.of(dtype, accepted))
+            for i, (dtype, accepted) in enumerate(zip(self._dtypes, self._bounds, strict=True))
+            if accepted is not None and not self._cast[i]
+        ]
+
+    def empty(self) -> Nest:
+        """Arrays to put values into."""
+        if self._lone:
+            return np.empty(self._batch[0], self._dtypes[0])
+        arrays = [
+            np.empty(shape, dtype) for shape, dtype in zip(self._batch, self._dtypes, strict=True)
+        ]
+        return self._structure.unflatten(arrays)
+
+    def fill(self, arrays: Nest, lane: int, value: float) -> None:
+        """Puts one number into all leaves of a lane."""
+        for array in [arrays] if self._lone else self._structure.flatten_up_to(arrays):
+            array[lane] = value
+
+    def put(self, arrays: Nest, lane: int, value: Nest) -> bool:
+        """Whether the value had the structure, shapes and dtypes of the spec, and so was put."""
+        if self._lone:
+            return self._put(arrays, lane, value, 0)
+        values = self.leaves(value)
+        return all(
+            self._put(array, lane, leaf, i)
+            for i, (array, leaf) in enumerate(
+                zip(self._structure.flatten_up_to(arrays), values, strict=True)
+            )
+        )
+
+    def leaves(self, value: Nest) -> list[Any]:
+        """The leaves of a value in the order of the spec. Raises: SpecError for other leaves."""
+        try:
+            return list(self._structure.flatten_up_to(value))
+        except ValueError:  # other containers, perhaps of the same keys
+            value = conform(self._name, self._spec, value)
+            return list(self._structure.flatten_up_to(value))
+
+    def _put(self, array: NDArray[Any], lane: int, value: Any, i: int) -> bool:
+        if self._cast[i]:
+            return self._put_number(array, lane, value, i)
+        if not isinstance(value, np.ndarray):
+            value = np.asarray(value)
+        if value.shape != self._shapes[i] or value.dtype != self._dtypes[i]:
+            return False
+        array[lane] = value
+        return True
+
+    def _put_number(self, array: NDArray[Any], lane: int, value: Any, i: int) -> bool:
+        low, high = self._bounds[i]  # type: ignore[misc]
+        if type(value) not in ranges.NUMBERS:
+            value = np.asarray(value)
+            if value.shape != self._shapes[i] or value.dtype.kind not in 'biuf':
+                return False
+            if value.shape:
+                array[lane] = np.clip(value, low, high)
+                return bool((value >= low).all() and (value <= high).all())
+        elif self._shapes[i]:
+            return False
+        number = float(value)
+        if not low <= number <= high:
+            return False
+        array[lane] = number
+        return True
+
+    def holds(self, arrays: Nest) -> bool:
+        """Whether JAX holds all that was put: finite floats, integers within int32."""
+        if self._lone:
+            return not self._held or self._held[0][1].hold(arrays)
+        leaves = self._structure.flatten_up_to(arrays)
+        return all(accepted.hold(leaves[i]) for i, accepted in self._held)
+
+
+class _Bounds(NamedTuple):
+    """Between which two numbers a leaf's values must be."""
+
+    low: float
+    high: float
+    square: float | None  # a sum of squares up to this is of such values alone; None: of no floats
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], accepted: tuple[float, float]) -> '_Bounds':
+        # In float32 squares overflow long before values do; those are then looked at one by one.
+        square = {'float32': ranges.FLOAT32_MAX, 'float64': ranges.FLOAT32_MAX**2}.get(dtype.name)
+        return cls(*accepted, square)
+
+    def hold(self, array: NDArray[Any]) -> bool:
+        """Whether all values are within."""
+        if self.square is not None and array.size <= _SMALL:
+            flat = array.ravel()
+            if len(flat) <= _FEW and array.dtype == np.float32:
+                total = sum(flat.tolist())  # in float64, which finite float32 do not leave
+                return bool(total - total == 0.0)
+            if flat.dot(flat).item() <= self.square:
+                return True
+        if not array.size:
+            return True
+        if array.dtype.kind == 'V':  # bfloat16 and its like, which NumPy does not order
+            array = array.astype(np.float32)
+        return bool(array.min() >= self.low and array.max() <= self.high)
+
+
+class ActionFailure(RuntimeError):
+    """A policy gave an action that its environment's spec does not know."""
+
+
+class Actions:
+    """Actions of lanes as an environment takes them: in its dtypes, and discrete ones in range."""
+
+    def __init__(self, spec: Any) -> None:
+        """Args: spec: of one lane's action."""
+        self._spec = spec
+        self._structure = jax.tree_util.tree_structure(spec)
+        self._leaves = [
+            (path, leaf, integer_range(leaf)) for path, leaf in leaf_paths(spec, 'action')
+        ]
+        lone = jax.tree_util.treedef_is_leaf(self._structure)
+        self._dtype = spec.dtype if lone else None
+        self._accepted = self._leaves[0][2]
+
+    def __call__(self, action: Nest, ignored: Callable[[], NDArray[Any]]) -> Nest:
+        """Holds actions to the spec and casts them.
+
+        Args:
+            action: leaves [B, ...].
+            ignored: () -> bool[B]: lanes that do not look at theirs, as at LAST.
+        Returns: NumPy leaves [B, ...].
+        Raises: ActionFailure that names the lane, the leaf and the value.
+        """
+        if self._dtype is not None and type(action) is np.ndarray and action.dtype == self._dtype:
+            if self._accepted is None or _is_within(action, *self._accepted):
+                return action
+        leaves = self._structure.flatten_up_to(conform('action', self._spec, action))
+        for (path, spec, accepted), leaf in zip(self._leaves, leaves, strict=True):
+            if accepted is not None:
+                _check_range(path, spec, accepted, np.asarray(leaf), ignored)
+        return as_actions(self._spec, self._structure.unflatten(leaves))
+
+
+def as_actions(spec: Any, action: Nest) -> Nest:
+    """NumPy actions in the dtypes that an environment asks for."""
+    if isinstance(action, np.ndarray):
+        return action if action.dtype == spec.dtype else action.astype(spec.dtype)
+    return jax.tree_util.tree_map(
+        lambda leaf_spec, leaf: np.asarray(leaf, leaf_spec.dtype), spec, action
+    )
+
+
+def _is_within(action: NDArray[Any], low: Any, high: Any) -> bool:
+    if action.ndim == 1 and len(action) <= _FEW:
+        for value in action.tolist():
+            if not low <= value <= high:
+                return False
+        return True
+    return bool((action >= low).all() and (action <= high).all())
+
+
+def _check_range(
+    path: str,
+    spec: specs.Array,
+    accepted: tuple[Any, Any],
+    action: NDArray[Any],
+    ignored: Callable[[], NDArray[Any]],
+) -> None:
+    if action.dtype.kind not in 'biu':
+        raise ActionFailure(f'{path} must be of {spec.dtype}, got {action.dtype}.')
+    low, high = accepted
+    bad = (action < low) | (action > high)
+    bad[ignored()] = False
+    if bad.any():
+        lane, *at = np.argwhere(bad)[0].tolist()
+        least, most = (np.broadcast_to(bound, spec.shape)[tuple(at)] for bound in accepted)
+        raise ActionFailure(
+            f'the action of lane {lane} is not of its spec: {path} must be in [{least}, {most}], '
+            f'got {action[(lane, *at)]}{f" at {at}" if at else ""}.'
+        )
