@@ -178,19 +178,27 @@ def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[Lane, TimeStep]:
     """Begins an episode with the key of a lane: (lane, FIRST). To be vmapped over keys uint32[B, 2]."""
     key, of_step = _split(key)
     state, timestep = _strong(environment.reset(of_step))
-    return Lane(key, state), timestep
+    return Lane(key, state), _typed(timestep)
 
 
 def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane, TimeStep]:
     """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
     key, of_step = _split(lane.key)
     state, timestep = _strong(environment.step(of_step, lane.state, action))
-    return Lane(key, state), timestep
+    return Lane(key, state), _typed(timestep)
 
 
 def _strong(tree: Any) -> Any:
     """Arrays whose dtypes are their own: a loop that carries weak ones is compiled twice."""
     return jax.tree_util.tree_map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
+
+
+def _typed(timestep: TimeStep) -> TimeStep:
+    """In a TimeStep's own dtypes: a Python number is of 64 bits where JAX has them."""
+    numbers = timestep.reward, timestep.discount
+    reward, discount = jax.tree_util.tree_map(lambda x: jnp.asarray(x, jnp.float32), numbers)
+    step_type = jnp.asarray(timestep.step_type, jnp.int32)
+    return TimeStep(step_type, reward, discount, timestep.observation)
 
 
 def lane_keys(seeds: Any) -> jax.Array:
