@@ -93,7 +93,7 @@ def loss(
         'value_loss': value_loss,
         'entropy': entropy,
         'kl': mean(ratio - 1 - log_ratio),  # of the new policy from the old one, never below 0
-        'clip_fraction': mean(jnp.abs(ratio - 1) > config.clip_epsilon),
+        'clip_fraction': mean((jnp.abs(ratio - 1) > config.clip_epsilon).astype(jnp.float32)),
         'log_ratio': jnp.max(jnp.abs(log_ratio)),
     }
     return total, metrics
@@ -187,7 +187,8 @@ def summary(each: Metrics) -> Metrics:
     descents = jnp.sum(each['descents'])
     # Where none did, the first says why.
     seen = jnp.arange(len(each['descents'])) < jnp.maximum(descents, 1)
-    metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / jnp.sum(seen) for name, x in each.items()}
+    num = jnp.sum(seen).astype(jnp.float32)
+    metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / num for name, x in each.items()}
     first = each['log_ratio'][0]  # before any descent: nothing but rounding
     return {**metrics, 'log_ratio': first, 'descents': descents}
 

@@ -65,7 +65,7 @@ def critic_loss(
     features_t = networks.encode(target_critic_params.encoder, o_t)
     a_t = networks.policy(target_policy_params, features_t)
     # Equation 14: target policy smoothing.
-    noise = config.target_noise * jax.random.normal(key, a_t.shape)
+    noise = config.target_noise * jax.random.normal(key, a_t.shape, jnp.float32)
     noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
     a_t = jnp.clip(a_t + noise, -1.0, 1.0)
     # Equation 10: the least of the target critics.

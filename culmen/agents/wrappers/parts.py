@@ -98,9 +98,9 @@ class Moments(NamedTuple):
 def initial_moments(shapes: Sequence[tuple[int, ...]]) -> Moments:
     """Of nothing: mean 0 and variance 1, which change nothing."""
     return Moments(
-        tuple(jnp.zeros(()) for _ in shapes),
-        tuple(jnp.zeros(shape) for shape in shapes),
-        tuple(jnp.ones(shape) for shape in shapes),
+        tuple(jnp.float32(0) for _ in shapes),
+        tuple(jnp.zeros(shape, jnp.float32) for shape in shapes),
+        tuple(jnp.ones(shape, jnp.float32) for shape in shapes),
     )
 
 

@@ -78,7 +78,7 @@ class RewardScaled:
 
         def init_actor(key: jax.Array, lanes: Lanes) -> SummingState:
             num_lanes = jnp.shape(lanes.index)[0]
-            sums = [jnp.zeros((num_lanes, *leaf.shape)) for leaf in rewards]
+            sums = [jnp.zeros((num_lanes, *leaf.shape), jnp.float32) for leaf in rewards]
             return SummingState(base.actor.init(key, lanes), structure.unflatten(sums))
 
         def scale(reward: Nest, moments: Moments) -> Nest:

@@ -35,7 +35,7 @@ class TanhGaussian(NamedTuple):
 
     def log_prob(self, action: Array) -> jax.Array:
         """float32[...]: log-densities of float32[..., D]; a bound is taken for the number next to it."""
-        edge = 1.0 - jnp.finfo(jnp.float32).epsneg
+        edge = float(1.0 - jnp.finfo(jnp.float32).epsneg)
         before = jnp.arctanh(jnp.clip(jnp.asarray(action), -edge, edge))
         return self._log_prob(before, (before - self.mean) * jnp.exp(-self.log_scale))
 

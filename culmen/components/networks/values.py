@@ -113,7 +113,7 @@ def make_recurrent_action_value_network(
         def see(inputs: RecurrentInputs) -> jax.Array:
             seen = [torso(without_legal_actions(inputs.observation))]
             if previous_action:
-                seen.append(jax.nn.one_hot(inputs.previous_action, num_actions))
+                seen.append(jax.nn.one_hot(inputs.previous_action, num_actions, dtype=jnp.float32))
             if previous_reward:
                 seen.append(jnp.tanh(jnp.asarray(inputs.reward, jnp.float32))[:, None])
             return jnp.concatenate(seen, axis=-1)

@@ -44,7 +44,9 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, lane)
         keys = jax.vmap(lambda key: jax.random.split(key))(keys)
         canonical = behaviour(params, timestep.observation, keys[:, 0])
-        random = jax.vmap(lambda key: jax.random.uniform(key, (box.size,), minval=-1.0))(keys[:, 1])
+        random = jax.vmap(lambda key: jax.random.uniform(key, (box.size,), jnp.float32, -1.0))(
+            keys[:, 1]
+        )
         is_random = jnp.asarray(context.actor_steps) < random_steps
         return box.from_canonical(jnp.where(is_random, random, canonical)), lane, ()
 
@@ -75,7 +77,7 @@ def with_gaussian_noise(policy: Policy, scale: float | Array) -> Behaviour:
 
     def behaviour(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:
         action = policy(params, observation)
-        noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:]))(keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:], jnp.float32))(keys)
         return jnp.clip(action + scale * noise, -1.0, 1.0)
 
     return behaviour

@@ -175,7 +175,7 @@ def _explore(
     """The best action, or with the lane's probability any legal one."""
     scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,)))(keys)
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,), jnp.float32))(keys)
     # The largest of independent uniforms is each legal action with the same probability.
     allowed = allowed_actions(timestep.observation)
     chances = draws[:, 1:] if allowed is None else jnp.where(allowed, draws[:, 1:], -1.0)

@@ -36,7 +36,9 @@ def uniform_actions(agent: str, spec: EnvironmentSpec, observation: Nest, keys: 
 def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
     if isinstance(leaf, specs.DiscreteArray):
         # The largest of independent uniforms is each legal action with the same probability.
-        chances = jax.vmap(lambda key: jax.random.uniform(key, (leaf.num_values,)))(keys)
+        chances = jax.vmap(lambda key: jax.random.uniform(key, (leaf.num_values,), jnp.float32))(
+            keys
+        )
         if allowed is not None:
             chances = jnp.where(allowed, chances, -1.0)
         return jnp.argmax(chances, axis=-1).astype(jnp.int32)
@@ -53,7 +55,7 @@ def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
             raise SettingError(
                 f'{agent} computes in float32, which can not hold the bounds of {leaf!r}.'
             )
-        shares = jax.vmap(lambda key: jax.random.uniform(key, leaf.shape))(keys)
+        shares = jax.vmap(lambda key: jax.random.uniform(key, leaf.shape, jnp.float32))(keys)
         if np.all(np.isfinite(width)):
             drawn = jnp.asarray(low[None] + shares * width[None])
         else:
@@ -61,4 +63,4 @@ def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
         return jnp.clip(drawn, low[None], high[None])
     if np.any(np.asarray(high, np.int64) >= np.iinfo(np.int32).max):
         raise SettingError(f'{agent} draws actions below {np.iinfo(np.int32).max}, got {leaf!r}.')
-    return jax.vmap(lambda key: jax.random.randint(key, leaf.shape, low, high + 1))(keys)
+    return jax.vmap(lambda key: jax.random.randint(key, leaf.shape, low, high + 1, jnp.int32))(keys)

@@ -235,6 +235,9 @@ class Rows:
             if path not in arrays:
                 raise ValueError(f'{where} is missing: this experiment stores {paths}.')
             shape, dtype = self._views[path].shape[1:], self._views[path].dtype
+            if arrays[path].dtype == f'V{dtype.itemsize}' and dtype.kind == 'V':
+                # Files know NumPy's own dtypes alone: bfloat16 and its like come back as bytes.
+                arrays = {**arrays, path: arrays[path].view(dtype)}
             if arrays[path].shape[1:] != shape or arrays[path].dtype != dtype:
                 raise ValueError(
                     f'{where} must be {dtype}{[*shape]} a tick, as this experiment stores it, '

@@ -64,7 +64,7 @@ def draw(levels: Levels, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array
 
     Returns: (leaves int32[num], their probabilities float32[num]).
     """
-    fractions = jax.random.uniform(key, (len(levels), num))
+    fractions = jax.random.uniform(key, (len(levels), num), jnp.float32)
     node = jnp.zeros(num, jnp.int32)
     for fraction, level in zip(fractions, reversed(levels), strict=True):
         children = level.reshape(-1, _CHILDREN)[node]
