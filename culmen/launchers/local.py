@@ -32,6 +32,8 @@ from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
 from culmen.launchers.locking import Locks
 from culmen.launchers.policies import Policy
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.results import SUMMARY_FIELDS
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
@@ -40,9 +42,7 @@ from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
-from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
-from culmen.launchers.training import refusing_checkpoints
 
 ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -26,14 +25,11 @@ import numpy as np
 from culmen.components import environments
 from culmen.components.actors import Actor
 from culmen.components.checkpointing import Checkpointer
-from culmen.components.checkpointing import DamagedCheckpointError
 from culmen.components.checkpointing import Saved
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.counting import Counter
-from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
-from culmen.components.files import UntrustedError
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
@@ -64,7 +60,9 @@ from culmen.environment_loops.host import Observer
 from culmen.launchers.building import Built
 from culmen.launchers.building import prepare
 from culmen.launchers.policies import Policy
-from culmen.launchers.results import Refused
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
+from culmen.launchers.restoring import tell_losses
 from culmen.launchers.results import Result
 
 LEARNER_LOG_PERIOD = 1_000  # steps between rows of learner.csv
@@ -663,39 +661,6 @@ class Training(Run):
             if old is not None and hasattr(observer, 'set_state'):
                 observer.set_state(old)
         return dropped
-
-
-@contextlib.contextmanager
-def refusing_checkpoints() -> Iterator[None]:
-    """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
-    try:
-        yield
-    except (DamagedError, UntrustedError) as error:
-        raise Refused(str(error)) from error
-
-
-@contextlib.contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """What does not fit in the content of a checkpoint is a DamagedCheckpointError that names it."""
-    try:
-        yield
-    except DamagedError:
-        raise
-    except Exception as error:
-        text = ' '.join(str(error).split()).rstrip('.')
-        what = text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
-        raise DamagedCheckpointError(f'{path} does not fit this experiment: {what}.') from error
-
-
-def tell_losses(path: Path, saved: Saved, dropped: int) -> None:
-    """Warns of what a checkpoint has lost since it was written. Args: dropped: items."""
-    if saved.losses:
-        warnings.warn(
-            f'{" ".join(saved.losses)} {path} is used without: {dropped} items of the replay needed '
-            f'these rows and are dropped; learner, counts and logs are whole. on_lost_rows refuse '
-            f'(--on-lost-rows refuse) refuses such a checkpoint.',
-            stacklevel=2,
-        )
 
 
 def recorded_run(config: Mapping[str, Any], folder: Path | None, record: Path) -> dict[str, Any]:
