@@ -747,7 +747,7 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     """A run's variables, and the summary of the checkpoint that they are from."""
     from culmen.launchers import local
     from culmen.launchers import plots
-    from culmen.launchers.training import refusing_checkpoints
+    from culmen.launchers.restoring import refusing_checkpoints
 
     seeds = plots.seed_folders(folder)
     if seeds and not (folder / 'config.json').exists():

@@ -73,6 +73,9 @@ from culmen.launchers.remote import Remote
 from culmen.launchers.remote import Server
 from culmen.launchers.remote import Stop
 from culmen.launchers.remote import Stopped
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
+from culmen.launchers.restoring import tell_losses
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
@@ -82,12 +85,13 @@ from culmen.launchers.training import CONFIG
 from culmen.launchers.training import LOGS
 from culmen.launchers.training import NO_EVALUATION
 from culmen.launchers.training import RESULT
-from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+<<<<<<< HEAD
 from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_endless
+=======
+>>>>>>> files
 from culmen.launchers.training import signals_to
-from culmen.launchers.training import tell_losses
 from culmen.launchers.training import write_json
 
 Backend = Literal['threads', 'processes']

@@ -38,6 +38,8 @@ from culmen.launchers.building import build
 from culmen.launchers.locking import Locks
 from culmen.launchers.policies import MakePolicy
 from culmen.launchers.policies import Policy
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.results import SUMMARY_FIELDS
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
@@ -47,10 +49,12 @@ from culmen.launchers.training import CHECKPOINTS
 from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
-from culmen.launchers.training import fitting
 from culmen.launchers.training import make_summary
+<<<<<<< HEAD
 from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_cut
+=======
+>>>>>>> files
 
 ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 

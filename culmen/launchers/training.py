@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -26,14 +25,11 @@ import numpy as np
 from culmen.components import environments
 from culmen.components.actors import Actor
 from culmen.components.checkpointing import Checkpointer
-from culmen.components.checkpointing import DamagedCheckpointError
 from culmen.components.checkpointing import Saved
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.counting import Counter
-from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
-from culmen.components.files import UntrustedError
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
@@ -66,8 +62,15 @@ from culmen.environment_loops.host import EnvironmentLoop
 from culmen.environment_loops.host import Observer
 from culmen.launchers.building import Built
 from culmen.launchers.building import prepare
+<<<<<<< HEAD
 from culmen.launchers.policies import MakePolicy
 from culmen.launchers.results import Refused
+=======
+from culmen.launchers.policies import Policy
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
+from culmen.launchers.restoring import tell_losses
+>>>>>>> files
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 
@@ -670,6 +673,7 @@ class Training(Run):
         return dropped
 
 
+<<<<<<< HEAD
 @contextlib.contextmanager
 def refusing_checkpoints() -> Iterator[None]:
     """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
@@ -708,6 +712,8 @@ def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
     return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
 
 
+=======
+>>>>>>> files
 def recorded_run(config: Mapping[str, Any], folder: Path | None, record: Path) -> dict[str, Any]:
     """What names a run in its recording. Both may move, together."""
     return {

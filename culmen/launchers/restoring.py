@@ -1,0 +1,45 @@
+"""What every launcher does where a checkpoint is damaged, does not fit, or has lost rows."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from culmen.components.checkpointing import DamagedCheckpointError
+from culmen.components.checkpointing import Saved
+from culmen.components.files import DamagedError
+from culmen.components.files import UntrustedError
+from culmen.launchers.results import Refused
+
+
+@contextlib.contextmanager
+def refusing_checkpoints() -> Iterator[None]:
+    """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
+    try:
+        yield
+    except (DamagedError, UntrustedError) as error:
+        raise Refused(str(error)) from error
+
+
+@contextlib.contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """What does not fit in the content of a checkpoint is a DamagedCheckpointError that names it."""
+    try:
+        yield
+    except DamagedError:
+        raise
+    except Exception as error:
+        text = ' '.join(str(error).split()).rstrip('.')
+        what = text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
+        raise DamagedCheckpointError(f'{path} does not fit this experiment: {what}.') from error
+
+
+def tell_losses(path: Path, saved: Saved, dropped: int) -> None:
+    """Warns of what a checkpoint has lost since it was written. Args: dropped: items."""
+    if saved.losses:
+        warnings.warn(
+            f'{" ".join(saved.losses)} {path} is used without: {dropped} items of the replay needed '
+            f'these rows and are dropped; learner, counts and logs are whole. on_lost_rows refuse '
+            f'(--on-lost-rows refuse) refuses such a checkpoint.',
+            stacklevel=2,
+        )
