@@ -86,11 +86,7 @@ from culmen.launchers.training import LOGS
 from culmen.launchers.training import NO_EVALUATION
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import make_summary
-<<<<<<< HEAD
-from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_endless
-=======
->>>>>>> files
 from culmen.launchers.training import signals_to
 from culmen.launchers.training import write_json
 

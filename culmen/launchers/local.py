@@ -50,11 +50,7 @@ from culmen.launchers.training import CONFIG
 from culmen.launchers.training import RESULT
 from culmen.launchers.training import Training
 from culmen.launchers.training import make_summary
-<<<<<<< HEAD
-from culmen.launchers.training import refusing_checkpoints
 from culmen.launchers.training import say_cut
-=======
->>>>>>> files
 
 ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
 

@@ -143,12 +143,11 @@ class Server:
         try:
             if name.startswith('_'):
                 raise AttributeError(f'a node shows its public methods alone, got {name!r}.')
-            answer: tuple[int, Any] = (_READY, getattr(self._node, name)(*pickle.loads(payload)))
+            return dumps((_READY, getattr(self._node, name)(*pickle.loads(payload))))
         except Stopped:
-            answer = (_NOT_READY, None)
+            return dumps((_NOT_READY, None))
         except (Exception, SystemExit):
-            answer = (_RAISED, traceback.format_exc())
-        return dumps(answer)
+            return dumps((_RAISED, traceback.format_exc()))
 
 
 class Pending(Protocol):

@@ -62,15 +62,10 @@ from culmen.environment_loops.host import EnvironmentLoop
 from culmen.environment_loops.host import Observer
 from culmen.launchers.building import Built
 from culmen.launchers.building import prepare
-<<<<<<< HEAD
 from culmen.launchers.policies import MakePolicy
-from culmen.launchers.results import Refused
-=======
-from culmen.launchers.policies import Policy
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.restoring import tell_losses
->>>>>>> files
 from culmen.launchers.results import Result
 from culmen.launchers.results import exits_fail
 
@@ -673,47 +668,11 @@ class Training(Run):
         return dropped
 
 
-<<<<<<< HEAD
-@contextlib.contextmanager
-def refusing_checkpoints() -> Iterator[None]:
-    """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
-    try:
-        yield
-    except (DamagedError, UntrustedError) as error:
-        raise Refused(str(error)) from error
-
-
-@contextlib.contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """What does not fit in the content of a checkpoint is a DamagedCheckpointError that names it."""
-    try:
-        yield
-    except DamagedError:
-        raise
-    except Exception as error:
-        text = ' '.join(str(error).split()).rstrip('.')
-        what = text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
-        raise DamagedCheckpointError(f'{path} does not fit this experiment: {what}.') from error
-
-
-def tell_losses(path: Path, saved: Saved, dropped: int) -> None:
-    """Warns of what a checkpoint has lost since it was written. Args: dropped: items."""
-    if saved.losses:
-        warnings.warn(
-            f'{" ".join(saved.losses)} {path} is used without: {dropped} items of the replay needed '
-            f'these rows and are dropped; learner, counts and logs are whole. on_lost_rows refuse '
-            f'(--on-lost-rows refuse) refuses such a checkpoint.',
-            stacklevel=2,
-        )
-
-
 def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
     """The header of learner.csv. Args: names: of the metrics."""
     return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
 
 
-=======
->>>>>>> files
 def recorded_run(config: Mapping[str, Any], folder: Path | None, record: Path) -> dict[str, Any]:
     """What names a run in its recording. Both may move, together."""
     return {

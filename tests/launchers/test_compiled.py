@@ -170,7 +170,9 @@ def test_the_command_line_runs_seeds_of_one_program(tmp_path, capfd):
     config = tmp_path / 'runs' / 'seed-1' / 'config.json'
     Traced.traces.clear()
     with pytest.raises(SystemExit):
-        command_line.main(['train', '--config', str(config), '--workdir', str(tmp_path / 'alone')])
+        command_line.main(
+            ['train', agent, '--config', str(config), '--workdir', str(tmp_path / 'alone')]
+        )
     assert len(Traced.traces) == of_three > 0  # and nothing is compiled for the others
     ends = [(tmp_path / run / 'logs' / 'actor.csv').read_text() for run in ('runs/seed-1', 'alone')]
     cut = [[line.rpartition(',')[0] for line in text.splitlines()] for text in ends]
@@ -178,7 +180,7 @@ def test_the_command_line_runs_seeds_of_one_program(tmp_path, capfd):
     # With another launcher the same config has that launcher's table.
     with pytest.raises(SystemExit) as caught:
         command_line.main(
-            ['train', '--config', str(config), '--launcher', 'local', '--steps', '60',
+            ['train', agent, '--config', str(config), '--launcher', 'local', '--steps', '60',
              '--workdir', str(tmp_path / 'local')]
         )  # fmt: skip
     assert not caught.value.code

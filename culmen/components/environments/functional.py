@@ -180,7 +180,7 @@ def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane
 
 
 def _held(environment: JaxEnvironment, timestep: TimeStep) -> TimeStep:
-    """A time step in the containers of its spec and in a TimeStep's own dtypes, also where JAX has 64 bits."""
+    """A time step in the containers of its spec and a TimeStep's own dtypes, also where JAX has 64 bits."""
     step_type, reward, discount, observation = _strong(timestep)
     reward, discount = jax.tree_util.tree_map(
         lambda leaf: jnp.asarray(leaf, jnp.float32), (reward, discount)

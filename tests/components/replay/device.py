@@ -48,6 +48,10 @@ class DeviceTable:
         self.state = self.state._replace(items=items)
         return Draw(keys, jax.tree_util.tree_map(np.asarray, samples))
 
+    def draw_shapes(self) -> Any:
+        """Shapes and dtypes of what a draw gives, which nothing has to be compiled for."""
+        return jax.eval_shape(self._draw, self.state.rows, self.state.items, self._key)[2]
+
     def sample(self, key: Any) -> Any:
         """What a draw with this key would give."""
         return self._draw(self.state.rows, self.state.items, key)[2]

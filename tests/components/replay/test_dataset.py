@@ -25,7 +25,7 @@ from culmen.core import Window
 from culmen.core.types import Stream
 from culmen.core.types import TimeStep
 from tests.components.replay import streams
-from tests.components.replay.test_tables import WINDOWS
+from tests.components.replay.windows import WINDOWS
 
 RUN = {'agent': 'dqn', 'seed': 1, 'workdir': '../run'}
 SHAPES = (streams.SPEC, streams.ACTION, streams.EXTRAS)
