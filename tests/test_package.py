@@ -227,7 +227,7 @@ def test_the_optional_dependencies_are_all_imported_above():
     """A dependency that joins setup.cfg joins the list: modules by distribution, or a reason."""
     without_a_module = {
         'jax', 'jaxlib', 'dm-haiku', 'optax', 'dm-env', 'dm-tree', 'numpy',  # Culmen imports them.
-        'pytest', 'pytest-timeout', 'pytest-xdist', 'ruff', 'ipython',  # The tests run on them.
+        'pytest', 'pytest-timeout', 'pytest-xdist', 'psutil', 'ruff', 'ipython',  # The tests run on them.
     }  # fmt: skip
     modules_of = {
         'ale-py': 'ale_py',

@@ -64,7 +64,7 @@ def test_evaluators_hear_the_counts_and_cut_what_does_not_end(tmp_path, capfd, l
     assert len(re.findall(words, said)) == runs
     assert said.count('no episode ended in the 30 steps of training') == runs
     # What was saved hears them too.
-    loaded = culmen.load(tmp_path)
+    loaded = culmen.load(tmp_path, trust=True)
     played = loaded.evaluate(2, progress=False)
     assert played.returns.tolist() == expected[-1:] * 2
     assert played.truncated.all()
@@ -168,8 +168,10 @@ def test_evaluations_have_arguments_of_their_own(tmp_path, capsys):
     assert result.logs['actor'].episode_return.max() <= 1.0
     config = json.loads((tmp_path / 'run' / 'config.json').read_text())
     assert config['evaluation']['environment'] == {'prize': 5.0}
-    assert configs.from_json(config).evaluation == prized
-    assert np.mean(culmen.load(tmp_path / 'run').evaluate(2).returns) == pytest.approx(5 * best)
+    assert configs.from_json(config, trust=True).evaluation == prized
+    assert np.mean(culmen.load(tmp_path / 'run', trust=True).evaluate(2).returns) == pytest.approx(
+        5 * best
+    )
     # A function that is no name, too.
     factory = lambda seed, prize=1.0: building.environment_factory(corridor().environment)(seed)
     assert building.evaluation_factory(corridor(environment=factory, evaluation=prized))(1)
@@ -187,7 +189,9 @@ def test_they_are_options_and_old_configs_still_load(tmp_path, capsys):
         'every': None, 'episodes': 20, 'max_steps': None, 'environment': {'prize': 3.0},
     }  # fmt: skip
     config['evaluation'] = {'every': 5, 'episodes': 2}
-    assert configs.from_json(config).evaluation == culmen.Evaluation(every=5, episodes=2)
+    assert configs.from_json(config, trust=True).evaluation == culmen.Evaluation(
+        every=5, episodes=2
+    )
     with pytest.raises(SystemExit) as caught:
         command_line.main(
             [*command[:-1], str(tmp_path / 'other'), '--evaluation-environment.prise=2']

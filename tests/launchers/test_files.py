@@ -30,6 +30,9 @@ from tests.launchers.slow import Slow
 
 CORRIDOR = 'tests.launchers.toys:corridor'
 
+# What config.json names as module:name is imported where it is named here too.
+NAMED = ('tests.launchers.slow:Slow', '--environment', CORRIDOR)
+
 
 def experiment(steps=60, **changes):
     settings = {
@@ -105,7 +108,7 @@ def test_lost_rows_are_refused_where_that_is_asked_for(workdir, command):
         run(workdir, on_lost_rows='refuse')
     with pytest.warns(UserWarning):
         code, _, said = command(
-            *('train', '--config', workdir / 'config.json', '--workdir', workdir),
+            *('train', *NAMED, '--config', workdir / 'config.json', '--workdir', workdir),
             *('--steps', 100, '--on-lost-rows', 'refuse'),
         )
     assert (code, 'Its rows are lost' in said) == (2, True)
@@ -120,16 +123,16 @@ def test_lost_rows_are_refused_where_that_is_asked_for(workdir, command):
 def test_evaluate_and_load_fall_back_as_resume_does(workdir, command):
     harm(newest(workdir, 'arrays'))
     with pytest.warns(UserWarning, match='The checkpoint before it is used'):
-        loaded = culmen.load(workdir)
+        loaded = culmen.load(workdir, trust=True)
     assert loaded.summary['actor_steps'] == 40
     with pytest.warns(UserWarning, match='The checkpoint before it is used'):
-        code, out, _ = command('evaluate', workdir, '--episodes', 1, '--json')
+        code, out, _ = command('evaluate', workdir, '--trust', '--episodes', 1, '--json')
     assert (code, json.loads(out)['resumed_at']) == (0, 40)
     assert len(list((workdir / 'checkpoints').glob('0*'))) == 2  # and remove nothing
     for name in (workdir / 'checkpoints').glob('0*'):
         (name / 'manifest.json').write_bytes(b'')
     with pytest.warns(UserWarning), pytest.raises(DamagedError, match='every checkpoint in'):
-        culmen.load(workdir)
+        culmen.load(workdir, trust=True)
 
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{}', '[' * 100_000, '{"agent": {}}', '\udcff'])
@@ -137,8 +140,8 @@ def test_errors_name_config_json(workdir, command, content):
     (workdir / 'config.json').write_bytes(content.encode('utf-8', 'surrogateescape'))
     path = re.escape(str(workdir / 'config.json'))
     with pytest.raises(DamagedError, match=path):
-        culmen.load(workdir)
-    code, _, said = command('evaluate', workdir)
+        culmen.load(workdir, trust=True)
+    code, _, said = command('evaluate', workdir, '--trust')
     assert (code, str(workdir / 'config.json') in said) == (2, True)
     code, _, said = command('plot', workdir, '--out', workdir / 'curve.png')
     assert (code, str(workdir / 'config.json') in said) == (2, True)
@@ -176,10 +179,10 @@ HOSTILE = {
 def test_a_hostile_state_is_one_error(workdir, command, name):
     forge(newest(workdir), 'state.json', json.dumps(HOSTILE[name]).encode())
     with pytest.raises(DamagedError, match=f'{newest(workdir)} does not fit this experiment'):
-        culmen.load(workdir)
+        culmen.load(workdir, trust=True)
     with pytest.raises(Refused, match=f'{newest(workdir)} does not fit this experiment'):
         run(workdir)
-    code, _, said = command('evaluate', workdir)
+    code, _, said = command('evaluate', workdir, '--trust')
     assert (code, 'does not fit this experiment' in said) == (2, True)
 
 
@@ -209,10 +212,10 @@ def test_a_pickle_that_others_may_write_is_opened_by_those_who_trust_it(workdir,
     newest(workdir, 'python.pickle').chmod(0o666)
     with pytest.raises(Refused, match='python.pickle must be writable by its owner alone'):
         run(workdir)
-    arguments = ('train', '--config', workdir / 'config.json', '--workdir', workdir)
+    arguments = ('train', *NAMED, '--config', workdir / 'config.json', '--workdir', workdir)
     code, _, said = command(*arguments, '--steps', 100)
     assert (code, '--trust' in said) == (2, True)
-    culmen.load(workdir)  # opens none
+    culmen.load(workdir, trust=True)  # opens none
     code, out, _ = command(*arguments, '--steps', 100, '--trust', '--json')
     assert (code, json.loads(out)['resumed_at']) == (0, 60)
 
@@ -331,11 +334,11 @@ def test_the_second_run_in_a_workdir_is_refused(tmp_path, launcher):
 def test_a_workdir_in_use_is_evaluated_drawn_and_loaded(workdir, command, tmp_path):
     with Locks() as locks:
         locks.take(workdir)
-        arguments = ('train', '--config', workdir / 'config.json', '--workdir', workdir)
+        arguments = ('train', *NAMED, '--config', workdir / 'config.json', '--workdir', workdir)
         code, _, said = command(*arguments, '--steps', 100)
         assert (code, 'is in use by a run of pid' in said) == (2, True)
-        culmen.load(workdir)
-        assert command('evaluate', workdir, '--episodes', 1)[0] == 0
+        culmen.load(workdir, trust=True)
+        assert command('evaluate', workdir, '--trust', '--episodes', 1)[0] == 0
         assert command('plot', workdir, '--out', tmp_path / 'curve.png')[0] == 0
         # What is finished is told from its files.
         assert run(workdir, 60).summary['resumed_at'] == 60

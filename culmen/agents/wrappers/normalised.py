@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from culmen.agents.wrappers.parts import Moments
 from culmen.agents.wrappers.parts import against
@@ -73,7 +72,7 @@ class Normalised:
 
         observed = structure.unflatten(
             [
-                unbounded(leaf).replace(dtype=np.float32) if i in chosen else leaf
+                unbounded(leaf).replace(dtype=jnp.float32) if i in chosen else leaf
                 for i, leaf in enumerate(leaves)
             ]
         )
