@@ -323,7 +323,7 @@ class _OneTable:
             # A stack of frames reaches back; where the row that says how far is lost the item is too.
             return meets(start - self._rows.ages(codes), start + lengths, lost)
 
-        self.cutter.skip_before(lost[-1][1] + self._rows.max_frames - 1)
+        self.cutter.skip_before(lost[-1][1], self._rows.max_frames - 1)
         return self.items.drop(are_lost)
 
 

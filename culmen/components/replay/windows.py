@@ -117,10 +117,13 @@ class Cutter:
         start = self._origin[lane] + (np.repeat(begin, num) + rank) * self._period
         return Items(lane, start, self._tick - start)
 
-    def skip_before(self, tick: int) -> None:
-        """Drops the windows that are open and begin before a tick, of lanes that count from before it."""
+    def skip_before(self, tick: int, reach: int = 0) -> None:
+        """Drops open windows that begin before tick + reach, of lanes that count from before the tick.
+
+        Args: reach: rows that a window needs before its first.
+        """
         early = self._origin < tick
-        periods = -(-(tick - self._origin[early]) // self._period)
+        periods = -(-(tick + reach - self._origin[early]) // self._period)
         self._origin[early] += periods * self._period
 
     def get_state(self) -> dict[str, Any]:
