@@ -56,7 +56,7 @@ def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
             )
         shares = jax.vmap(lambda key: jax.random.uniform(key, leaf.shape, jnp.float32))(keys)
         if np.all(np.isfinite(width)):
-            drawn = low[None] + shares * width[None]
+            drawn: Any = low[None] + shares * width[None]
         else:
             drawn = (1 - shares) * low[None] + shares * high[None]
         return jnp.clip(drawn, low[None], high[None])
