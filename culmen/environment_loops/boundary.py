@@ -4,6 +4,7 @@ Here, once a tick and for all lanes together, everything is held to the specs. W
 not is looked at again, by lane and by leaf, by whoever asked.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -36,6 +37,12 @@ class Stacker:
         self._batch = [(num_lanes, *shape) for shape in self._shapes]
         self._lone = jax.tree_util.treedef_is_leaf(self._structure)
         self._cast = [as_float32 or takes_any_number(leaf) for leaf in leaves]
+        plain = self._lone and not self._cast[0]
+        # Of a lone array that is not cast: its shape and its dtype for those who put it by themselves.
+        self.shape = self._shapes[0] if plain else None
+        self.dtype = self._dtypes[0] if plain else None
+        # Whether sums of Python's tell sooner than anything else that all is finite.
+        self.is_small = self.dtype == np.float32 and num_lanes * math.prod(self._shapes[0]) <= _FEW
         self._bounds = [ranges.bounds(dtype) for dtype in self._dtypes]
         # Leaves that are cast are held to their bounds on the way.
         self._held = [
@@ -130,9 +137,6 @@ class _Bounds(NamedTuple):
         """Whether all values are within."""
         if self.square is not None and array.size <= _SMALL:
             flat = array.ravel()
-            if len(flat) <= _FEW and array.dtype == np.float32:
-                total = sum(flat.tolist())  # in float64, which finite float32 do not leave
-                return bool(total - total == 0.0)
             if flat.dot(flat).item() <= self.square:
                 return True
         if not array.size:
@@ -157,8 +161,21 @@ class Actions:
             (path, leaf, integer_range(leaf)) for path, leaf in leaf_paths(spec, 'action')
         ]
         lone = jax.tree_util.treedef_is_leaf(self._structure)
-        self._dtype = spec.dtype if lone else None
+        self.dtype = spec.dtype if lone else None
         self._accepted = self._leaves[0][2]
+        # Of one integer, where that is the action.
+        one = lone and spec.shape == () and self._accepted is not None
+        self._one_of: Any = self._accepted if one else None
+
+    def are_few_in_range(self, action: Nest) -> bool:
+        """Whether these are integers of a few lanes, all in range: the common case, told soonest."""
+        if self._one_of is None or type(action) is not np.ndarray or len(action) > _FEW:
+            return False
+        low, high = self._one_of
+        for value in action.tolist():
+            if type(value) is not int or not low <= value <= high:
+                return False
+        return True
 
     def __call__(self, action: Nest, ignored: Callable[[], NDArray[Any]]) -> Nest:
         """Holds actions to the spec and casts them.
@@ -169,9 +186,11 @@ class Actions:
         Returns: NumPy leaves [B, ...].
         Raises: ActionFailure that names the lane, the leaf and the value.
         """
-        if self._dtype is not None and type(action) is np.ndarray and action.dtype == self._dtype:
-            if self._accepted is None or _is_within(action, *self._accepted):
-                return action
+        if self.dtype is not None and type(action) is np.ndarray:
+            if self._accepted is None or (
+                action.dtype.kind == 'i' and _is_within(action, *self._accepted)
+            ):
+                return action if action.dtype == self.dtype else action.astype(self.dtype)
         leaves = self._structure.flatten_up_to(conform('action', self._spec, action))
         for (path, spec, accepted), leaf in zip(self._leaves, leaves, strict=True):
             if accepted is not None:
@@ -189,11 +208,6 @@ def as_actions(spec: Any, action: Nest) -> Nest:
 
 
 def _is_within(action: NDArray[Any], low: Any, high: Any) -> bool:
-    if action.ndim == 1 and len(action) <= _FEW:
-        for value in action.tolist():
-            if not low <= value <= high:
-                return False
-        return True
     return bool((action >= low).all() and (action <= high).all())
 
 

@@ -18,6 +18,8 @@ from culmen.core import checks
 from culmen.core.ranges import as_float32
 from culmen.core.specs import in_float32
 
+_DISCOUNTS = {0.0: np.float32(0), 1.0: np.float32(1)}  # the usual ones, not made anew each step
+
 
 def names() -> list[str]:
     """Every id of bsuite's sweep, as 'catch/0'."""
@@ -70,7 +72,8 @@ class BsuiteEnvironment(dm_env.Environment):
         self._observation = observation
         if reward is not None:
             reward = as_float32('reward', reward)
-            discount = as_float32('discount', discount)
+            known = _DISCOUNTS.get(discount)
+            discount = as_float32('discount', discount) if known is None else known
         return dm_env.TimeStep(step_type, reward, discount, observation)
 
     def observation_spec(self) -> Any:
