@@ -278,6 +278,7 @@ sys.meta_path.insert(0, Hide())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_suite_needs_no_launchpad():
     """With Reverb, Launchpad and TensorFlow out of sight every test is found, and runs go on.
 

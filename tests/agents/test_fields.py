@@ -28,6 +28,8 @@ from culmen.launchers.building import prepare
 from tests.agents import recorded
 from tests.agents import registry
 
+pytestmark = pytest.mark.slow  # of all agents together; each field takes a part of a second
+
 LANES = Lanes(np.arange(2, dtype=np.int32), 2)
 PIXELS = specs.BoundedArray((84, 84, 1), np.uint8, 0, 255, 'observation')
 # What has to be said for a field to matter, where no row of the registry says it: settings, observation.
