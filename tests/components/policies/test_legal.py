@@ -35,7 +35,9 @@ def test_where_nothing_is_legal_a_random_action_is_any():
     assert np.unique(drawn).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize('row', [row for row in registry.AGENTS if row.name in ROWS], ids=str)
+@pytest.mark.parametrize(
+    'row', [row for row in registry.AGENTS if row.name in ROWS], ids=lambda row: row.name
+)
 def test_an_agent_learns_from_steps_without_a_legal_action(row):
     (sample,) = streams.samples(row, 1)
 
