@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -151,7 +152,7 @@ def check_finished(workdir, result, steps, actors):
     evaluator = log(workdir, 'evaluator')
     assert list(evaluator) == [
         'actor_steps', 'learner_steps', 'episode_return', 'episode_length', 'episode_return_std',
-        'episodes',
+        'episodes', 'truncations',
     ]  # fmt: skip
     last = evaluator.iloc[-1]
     assert (last['actor_steps'], last['learner_steps']) == (steps, result['learner_steps'])
@@ -243,9 +244,14 @@ def test_a_node_that_is_killed_ends_the_program(tmp_path):
     assert command.left() == {}
 
 
-def test_a_launcher_that_is_killed_leaves_nobody(tmp_path):
-    temporary = tmp_path / 'tmp'
-    temporary.mkdir()
+@pytest.fixture
+def temporary():
+    """A temporary folder whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(dir='/tmp') as folder:
+        yield Path(folder)
+
+
+def test_a_launcher_that_is_killed_leaves_nobody(tmp_path, temporary):
     command = Command(
         tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes', temporary=temporary
     )

@@ -94,7 +94,8 @@ def test_a_continuous_action_is_refused_by_the_agents_name():
         networks.num_discrete_actions('DQN', continuous)
 
 
-@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64', 'int8', 'bool'])
+# By its type, since TensorFlow takes the name 'bfloat16' for its own.
+@pytest.mark.parametrize('dtype', [np.float16, jnp.bfloat16, np.float64, np.int8, np.bool_])
 @pytest.mark.parametrize('shape', [(4,), (10, 10, 2), (40, 40, 1)])
 def test_networks_compute_in_float32_whatever_is_observed(dtype, shape):
     observation = specs.Array(shape, jnp.dtype(dtype))

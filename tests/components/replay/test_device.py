@@ -240,13 +240,29 @@ def test_items_that_need_lost_rows_are_dropped_and_all_others_stay(experience, l
                         streams.assert_same_item(leaves, expected)
             table.act(action, extras, version)
         draws.append(places)
-    assert dropped > 0
     assert len(draws[1]) > 20
     if isinstance(experience, Queue):
+        # In the order of the stream; what becomes an item within one tick has no order.
+        ticks = {(i.lane, i.start): i.tick for i in items}
+        for places in draws:
+            drawn_at = [ticks[place] for place in places]
+            assert drawn_at == sorted(drawn_at)
         left = [place for place in draws[0] if not is_lost[place]]
-        assert left[: len(draws[1])] == draws[1][: len(left)]
+        left, again_left = (
+            sorted(each, key=lambda place: (ticks[place], place)) for each in (left, draws[1])
+        )
+        both = min(len(left), len(again_left)) - 10  # the last tick may be drawn in part
+        assert left[:both] == again_left[:both]
     else:
         waiting = [i for i in items if (i.tick, i.phase) <= (50, streams.OBSERVE)]
         waiting = waiting[-experience.capacity :]
         assert dropped == sum(is_lost[i.lane, i.start] for i in waiting)
-        assert len(draws[1]) == len(draws[0])
+        # A window that was open and lost rows never becomes an item, and so gives no updates.
+        never = sum(
+            is_lost[i.lane, i.start]
+            for i in items
+            if (50, streams.OBSERVE) < (i.tick, i.phase) < (90, 0)
+        )
+        assert (never > 0) == (lost[-1][1] == 50)
+        missed = len(draws[0]) - len(draws[1])
+        assert abs(missed - never * experience.samples_per_insert) < experience.batch_size
