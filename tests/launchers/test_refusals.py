@@ -65,8 +65,9 @@ def experiment(launcher, agent, **changes):
 def test_a_slip_in_an_agent_fails_with_its_place_and_leaves_nothing(
     launcher, place, said, tmp_path
 ):
-    with pytest.raises(AgentFailure, match=f"^{said}: KeyError: 'q'$") as caught:
+    with pytest.raises(AgentFailure) as caught:
         launcher(experiment(launcher, Faulty(place)), tmp_path / 'run')
+    assert str(caught.value) == f"{said}: KeyError: 'q'"
     assert "{}['q']" in ''.join(traceback.format_exception(caught.value))
     assert not (tmp_path / 'run').exists()
 

@@ -338,11 +338,11 @@ def _collect(value: Any, constants: list[NDArray[Any]]) -> None:
     if isinstance(value, (tuple, list)):
         for each in value:
             _collect(each, constants)
-    elif hasattr(value, 'consts') and hasattr(value, 'jaxpr'):
-        constants.extend(np.asarray(each) for each in value.consts)
-        _collect(value.jaxpr, constants)
-    elif hasattr(value, 'eqns'):
-        for equation in value.eqns:
+    elif hasattr(getattr(value, 'jaxpr', value), 'eqns'):
+        constants.extend(np.asarray(each) for each in getattr(value, 'consts', ()))
+        for equation in getattr(
+            value, 'jaxpr', value
+        ).eqns:  # a later JAX's program is its own `jaxpr`
             constants.extend(np.asarray(x.val) for x in equation.invars if hasattr(x, 'val'))
             _collect(list(equation.params.values()), constants)
 
