@@ -137,7 +137,9 @@ class _Bounds(NamedTuple):
         """Whether all values are within."""
         if self.square is not None and array.size <= _SMALL:
             flat = array.ravel()
-            if flat.dot(flat).item() <= self.square:
+            with np.errstate(over='ignore', invalid='ignore'):
+                square = flat.dot(flat).item()
+            if square <= self.square:
                 return True
         if not array.size:
             return True
