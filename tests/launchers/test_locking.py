@@ -22,9 +22,13 @@ from pathlib import Path
 from culmen.launchers.locking import Locks
 locks = Locks()
 locks.take(Path(sys.argv[1]))
-if len(sys.argv) > 2 and os.fork() == 0:
-    os.close(1)
-    time.sleep(60)
+if len(sys.argv) > 2:
+    forked, child = os.pipe()
+    if os.fork() == 0:
+        os.close(1)
+        os.write(child, b'x')
+        time.sleep(60)
+    os.read(forked, 1)  # the child has done what it does after a fork
 print('held', flush=True)
 time.sleep(60)
 """
