@@ -142,7 +142,7 @@ class Ended(NamedTuple):
     length: jax.Array  # int32[B]; 0: none
 
 
-class Report(NamedTuple):
+class Record(NamedTuple):
     """What happened at each tick of a call: [max_ticks, ...], of which the first ones are told of."""
 
     ended: Ended
@@ -318,7 +318,7 @@ class CompiledLoop:
         carry = carry._replace(tables=tables.observe(carry.tables, timestep))
         return carry, self.faults.of(timestep)
 
-    def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Report, Limits]:
+    def _run_ticks(self, each: Each, carry: Carry, limits: Limits) -> tuple[Carry, Record, Limits]:
         """Ticks up to the limits of every run: (carry, report, what of the limits each run used)."""
         max_ticks = self.max_ticks(limits.ticks.size)  # of one number, or of one for each run
         waiting = None if each is _alone else limits.ticks > 0
@@ -332,8 +332,8 @@ class CompiledLoop:
             return reached[0] & reached[1] & reached[2]
 
         def tick(
-            state: tuple[jax.Array, Carry, Report, Limits],
-        ) -> tuple[jax.Array, Carry, Report, Limits]:
+            state: tuple[jax.Array, Carry, Record, Limits],
+        ) -> tuple[jax.Array, Carry, Record, Limits]:
             ticks, carry, report, done = state
             on = None if each is _alone else going_on(done)
             left = limits._replace(updates=limits.updates - done.updates)
@@ -364,13 +364,13 @@ class CompiledLoop:
             return tick
         return in_one_thread(tick, self._variables_of(carry.settings, carry))
 
-    def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Report]:
+    def _tick(self, each: Each, carry: Carry, left: Limits, on: On) -> tuple[Carry, Record]:
         """Act, step, observe, learn."""
         carry, ended, new_steps, faults = each(functools.partial(self._play, each))(carry, on)
         learning = self._learn(each, carry, counted(on, left.updates))
         metrics = [learning.metrics[name] for name in self.metric_names]
         updates = counted(on, left.updates) - learning.left
-        row = Report(ended, new_steps, updates, jnp.stack(metrics, axis=-1), faults)
+        row = Record(ended, new_steps, updates, jnp.stack(metrics, axis=-1), faults)
         return carry._replace(
             training_state=learning.training_state,
             tables=TablesState(carry.tables.rows, learning.items),
@@ -506,7 +506,7 @@ class CompiledLoop:
 
     def run(
         self, carry: Carry, ticks: int, actor_steps: int | None = None, updates: int | None = None
-    ) -> tuple[Carry, 'Heard']:
+    ) -> tuple[Carry, 'Report']:
         """Ticks until a limit is reached; the carry that is given is used up.
 
         Args:
@@ -516,11 +516,11 @@ class CompiledLoop:
         """
         limits = _limits(min(ticks, self.max_ticks()), actor_steps, updates)
         carry, report, done = self._run(self._place(carry), Limits(*map(np.int32, limits)))
-        return carry, Heard(report, done)
+        return carry, Report(report, done)
 
     def run_all(
         self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
-    ) -> tuple[Carry, list['Heard']]:
+    ) -> tuple[Carry, list['Report']]:
         """Many runs side by side, each until a limit of its own; the carry that is given is used up.
 
         Args:
@@ -533,7 +533,7 @@ class CompiledLoop:
         of_each = np.asarray([_limits(ticks, *limit) for limit in limits], np.int32)
         carry, report, done = self._run_all(self._place_all(carry), Limits(*of_each.T))
         told = Told(report, done)
-        return carry, [Heard(*told.of(run)) for run in range(len(limits))]
+        return carry, [Report(*told.of(run)) for run in range(len(limits))]
 
     def variables(self, carry: Carry) -> Params:
         """What actors and evaluators read, in memory of its own, on one device."""
@@ -542,7 +542,7 @@ class CompiledLoop:
             return variables
         return jax.device_put(variables, self._shards.devices[0])
 
-    def glance(self, carry: Carry) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+    def status(self, carry: Carry) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
         """(metrics of the last update, the first update whose loss was not finite, faults of the tables)."""
         return carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items)
 
@@ -565,11 +565,11 @@ class CompiledLoop:
 class Told:
     """What a call told of many runs: waits for the device when one is first asked for."""
 
-    def __init__(self, report: Report, done: Limits) -> None:
+    def __init__(self, report: Record, done: Limits) -> None:
         self._device = report, done
-        self._host: tuple[Report, Limits] | None = None
+        self._host: tuple[Record, Limits] | None = None
 
-    def of(self, run: int) -> tuple[Report, Limits]:
+    def of(self, run: int) -> tuple[Record, Limits]:
         """The report and the counts of a run, on the host."""
         if self._host is None:
             self._host = jax.tree_util.tree_map(np.asarray, self._device)
@@ -580,10 +580,10 @@ class Told:
         )
 
 
-class Heard:
+class Report:
     """What a call told: waits for the device when it is first asked."""
 
-    def __init__(self, report: Report, done: Limits) -> None:
+    def __init__(self, report: Record, done: Limits) -> None:
         self._report = report
         self._done = done
 
@@ -623,7 +623,7 @@ class Heard:
         return _episodes(self._report.ended, self.ticks)
 
 
-class Evaluation(NamedTuple):
+class EvaluationRequest(NamedTuple):
     """One evaluation of one run."""
 
     params: Params
@@ -799,7 +799,9 @@ class CompiledEvaluator:
     ) -> EvaluationResult:
         """Plays the episodes. Args and Raises: as of `Evaluator.evaluate`."""
         playing, given = self._prepared(
-            Evaluation(params, number, actor_steps, learner_steps, self._seed, self._settings)
+            EvaluationRequest(
+                params, number, actor_steps, learner_steps, self._seed, self._settings
+            )
         )
         played = Played(self._shares)
         for ticks, record in self._calls((self._play, self._begin_anew), playing, given, [played]):
@@ -825,11 +827,11 @@ class CompiledEvaluator:
     def compile(self, params: Params) -> None:
         """Compiles `evaluate`, and plays nothing."""
         playing, given = self._prepared(
-            Evaluation(params, 0, seed=self._seed, settings=self._settings)
+            EvaluationRequest(params, 0, seed=self._seed, settings=self._settings)
         )
         self._play(playing._replace(left=jnp.zeros_like(playing.left)), given)
 
-    def evaluate_all(self, evaluations: Sequence[Evaluation]) -> list[EvaluationResult]:
+    def evaluate_all(self, evaluations: Sequence[EvaluationRequest]) -> list[EvaluationResult]:
         """Plays the episodes of many runs side by side. Raises: Interrupted."""
         prepared = [self._prepared(evaluation) for evaluation in evaluations]
         playing, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
@@ -846,7 +848,7 @@ class CompiledEvaluator:
         for tick, episode in _episodes(record.ended, ticks):
             played.add(episode, bool(record.cut[tick, episode.lane]))
 
-    def _prepared(self, evaluation: Evaluation) -> tuple[Any, Any]:
+    def _prepared(self, evaluation: EvaluationRequest) -> tuple[Any, Any]:
         seed, number = evaluation.seed, evaluation.number
         lanes = [fold_seed(seed, 'evaluator', lane, number) for lane in range(self._num_lanes)]
         actor = fold_seed(fold_seed(seed, 'evaluation', number), 'init', 1)

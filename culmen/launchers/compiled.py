@@ -41,7 +41,7 @@ from culmen.core.types import Parts
 from culmen.environment_loops.compiled import Carry
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
-from culmen.environment_loops.compiled import Heard
+from culmen.environment_loops.compiled import Report
 from culmen.environment_loops.compiled import Settings
 from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.launchers import configs
@@ -325,7 +325,7 @@ class Glance(NamedTuple):
 
     @classmethod
     def of(cls, looked: Any) -> 'Glance':
-        """From what `CompiledLoop.glance` gave, on the host."""
+        """From what `CompiledLoop.status` gave, on the host."""
         metrics, non_finite, faults = looked
         values = {name: float(value) for name, value in metrics.items()}
         return cls(values, int(non_finite), faults.tolist())
@@ -334,7 +334,7 @@ class Glance(NamedTuple):
 class Seat(Protocol):
     """Where a run sits: on the device alone, or among others in one program."""
 
-    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Report:
         """Runs the program up to a limit."""
         ...
 
@@ -373,7 +373,7 @@ class Alone:
         self._seed, self._settings = experiment.seed, program.settings_of(experiment)
         self.carry: Carry = program.loop.begin(self._seed, self._settings)
 
-    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Report:
         """Runs the program up to a limit."""
         self.carry, heard = self._program.loop.run(self.carry, ticks, actor_steps, updates)
         return heard
@@ -385,7 +385,7 @@ class Alone:
 
     def glance(self) -> Glance:
         """What is looked at after every call."""
-        return Glance.of(jax.device_get(self._program.loop.glance(self.carry)))
+        return Glance.of(jax.device_get(self._program.loop.status(self.carry)))
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> CompiledEvaluator:
         """What evaluates the run."""
@@ -406,7 +406,7 @@ class CompiledLearner:
         self.actor_steps = 0
         self.learner_steps = 0
 
-    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Report:
         """Runs the program up to a limit, and counts."""
         heard = self._seat.run(ticks, actor_steps, updates)
         self.actor_steps += heard.actor_steps
@@ -576,7 +576,7 @@ class CompiledTraining(Run):
             due, default=None
         ), None if updates is None else updates - self._learner.learner_steps
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: Report) -> None:
         """Writes the rows of the ticks of a call. Raises: as `run`."""
         self._loop.faults.check(heard.faults())
         self._learner.check_finite()

@@ -30,8 +30,8 @@ from culmen.components.paths import expanded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry
-from culmen.environment_loops.compiled import Evaluation
-from culmen.environment_loops.compiled import Heard
+from culmen.environment_loops.compiled import EvaluationRequest
+from culmen.environment_loops.compiled import Report
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.launchers import configs
 from culmen.launchers.compiled import Alone
@@ -368,7 +368,7 @@ class Party:
         self._carry: Carry | None = None
         self._failure: BaseException | None = None
         self._glance: Any = None
-        self._look = jax.jit(jax.vmap(program.loop.glance))
+        self._look = jax.jit(jax.vmap(program.loop.status))
         self._slice = jax.jit(lambda tree, run: jax.tree_util.tree_map(lambda x: x[run], tree))
 
     def seat(self, run: int) -> 'Member':
@@ -473,7 +473,7 @@ class Party:
         with self._changed:
             if self._glance is None:
                 if self._carry is None:
-                    return Glance.of(jax.device_get(self.program.loop.glance(self._begun[run])))
+                    return Glance.of(jax.device_get(self.program.loop.status(self._begun[run])))
                 self._glance = jax.device_get(self._look(self._carry))
             return Glance.of(jax.tree_util.tree_map(lambda leaf: leaf[run], self._glance))
 
@@ -489,9 +489,9 @@ class Member:
         self.stop: Callable[[], bool] = lambda: False
         self.tell: Callable[[str], None] = lambda text: None
 
-    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Heard:
+    def run(self, ticks: int, actor_steps: int | None, updates: int | None) -> Report:
         """Runs the program of all up to a limit of this run."""
-        heard: Heard = self._party.ask(self._run, RunRequest(ticks, actor_steps, updates))
+        heard: Report = self._party.ask(self._run, RunRequest(ticks, actor_steps, updates))
         return heard
 
     @property
@@ -525,7 +525,7 @@ class Member:
         """Plays the episodes, with the others'."""
         settings = self._party.program.settings_of(self._experiment)
         seed = self._experiment.seed
-        asked = Evaluation(params, number, actor_steps, learner_steps, seed, settings)
+        asked = EvaluationRequest(params, number, actor_steps, learner_steps, seed, settings)
         result: EvaluationResult = self._party.ask(self._run, asked)
         return result
 

@@ -19,7 +19,7 @@ from culmen.core import Window
 from culmen.core.specs import make_environment_spec
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
-from culmen.environment_loops.compiled import Evaluation
+from culmen.environment_loops.compiled import EvaluationRequest
 from culmen.launchers import compiled
 from tests.components.environments import counting
 from tests.environment_loops import telling
@@ -173,7 +173,10 @@ def test_evaluations_side_by_side_are_those_alone():
         parts.learner.variables(parts.learner.init(jax.random.key(seed))) for seed in range(3)
     ]
     together = evaluator.evaluate_all(
-        [Evaluation(each, number=4, actor_steps=9, seed=seed) for seed, each in enumerate(params)]
+        [
+            EvaluationRequest(each, number=4, actor_steps=9, seed=seed)
+            for seed, each in enumerate(params)
+        ]
     )
     for seed, (each, result) in enumerate(zip(params, together, strict=True)):
         alone = evaluator.of(seed).evaluate(each, 4, 9)

@@ -5,7 +5,7 @@ import pytest
 from culmen.core.specs import make_environment_spec
 from culmen.environment_loops import Evaluator
 from culmen.environment_loops.compiled import CompiledEvaluator
-from culmen.environment_loops.compiled import Evaluation
+from culmen.environment_loops.compiled import EvaluationRequest
 from culmen.environment_loops.evaluation import Interrupted
 from tests.environment_loops.fakes import SPEC
 from tests.environment_loops.fakes import Counting
@@ -87,7 +87,9 @@ def test_episodes_that_do_not_end_are_cut_and_begin_anew():
     ]
     program = CompiledEvaluator(counting_core(), echo.SOME_END, 20, max_steps=5)
     results.append(program.of(3).evaluate({}, 1))
-    results += program.evaluate_all([Evaluation({}, 2, seed=3), Evaluation({}, 1, seed=3)])
+    results += program.evaluate_all(
+        [EvaluationRequest({}, 2, seed=3), EvaluationRequest({}, 1, seed=3)]
+    )
     # Steps pay 1, 2, 3, ...: the policy began anew with every episode.
     for result in results:
         assert set(result.lengths.tolist()) == {3, 5}
