@@ -1,8 +1,10 @@
 """What an agent is: the types, the specs, experience, experiments, and the interfaces of the workers.
 
-Reading order: types, experience, specs, experiment, workers. Imports nothing of Culmen.
+Reading order: types, experience, specs, agent, experiment, workers. Imports nothing of Culmen.
 """
 
+from culmen.core.agent import Agent
+from culmen.core.agent import Parts
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.environments import JaxEnvironment
@@ -29,11 +31,9 @@ from culmen.core.types import LAST
 from culmen.core.types import MAX_COUNT
 from culmen.core.types import MID
 from culmen.core.types import ActorCore
-from culmen.core.types import Agent
 from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import LearnerCore
-from culmen.core.types import Parts
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 from culmen.core.types import Stream

@@ -23,9 +23,8 @@ from culmen.core.types import Steps
 class Window:
     """A piece of the stream."""
 
-    length: int = (
-        1  # transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode
-    )
+    # transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode
+    length: int = 1
     period: int = 1  # rows between starts
     cross_episodes: bool = False  # whether it runs on through LAST (on-policy unrolls)
     ends: tuple[str, ...] = ()  # fields kept at both ends only, as paths: 'observation/pixels'
@@ -52,9 +51,8 @@ class Replay:
     batch_size: int
     samples_per_insert: float  # how often an item is drawn on average
     priority_exponent: float = 0.0  # 0: uniform
-    priority: Callable[[Steps], Array] | None = (
-        None  # of new items [N] from their windows; None: the largest so far
-    )
+    # of new items [N] from their windows; None: the largest so far
+    priority: Callable[[Steps], Array] | None = None
     draw: Literal['sample', 'all'] = 'sample'  # 'all': every item, padded to capacity
 
     def __post_init__(self) -> None:
@@ -202,7 +200,7 @@ def check_experience(experience: Experience, num_lanes: int, updates_per_call: i
 def effective_lag(
     experience: Experience, lag: int, updates_per_call: int = 1, bounded: bool = False
 ) -> int:
-    """The lag that bounds on staleness leave.
+    """The largest lag, up to `lag`, that keeps every table within its max_staleness.
 
     With a lag of L calls of u updates, the parameters that begin a window are those of L + 1 calls
     before its own at worst, and a call begins when u - 1 others wait: (L + 1) u + u - 1 updates. Without

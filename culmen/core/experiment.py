@@ -9,10 +9,10 @@ from typing import Any
 
 import dm_env
 
+from culmen.core.agent import Agent
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.errors import SettingTypeError
-from culmen.core.types import Agent
 
 EnvironmentFactory = Callable[[int], dm_env.Environment]
 
@@ -75,7 +75,7 @@ class Checkpoint:
     """When a run is saved, and how many saves are kept."""
 
     every: int = 10_000  # actor steps
-    keep: int = 2  # so that a damaged newest one has one before it
+    keep: int = 2  # if the newest is damaged, the one before it is used
 
     def __post_init__(self) -> None:
         check_types(self)

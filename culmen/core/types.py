@@ -1,4 +1,4 @@
-"""What an agent is: a few named tuples of data and of pure functions.
+"""What an agent is made of: a few named tuples of data and of pure functions.
 
 This is the room that everything else stands on. An agent reads and writes one stream of steps:
 
@@ -17,20 +17,13 @@ Nothing here knows how that loop is run: in one process, on the device, or by ma
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
-from typing import Protocol
 from typing import TypeAlias
-from typing import runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from culmen.core.experience import Experience
-    from culmen.core.specs import EnvironmentSpec
 
 Array: TypeAlias = jax.Array | np.ndarray[Any, Any]
 Nest: TypeAlias = Any  # a pytree of arrays
@@ -124,9 +117,8 @@ class Sample(NamedTuple):
     steps: Steps
     probability: Array  # float32[B]: of each item, as drawn
     size: Array  # int32[]: items in the table
-    version: (
-        Array  # int32[B]: updates that made the params of the window's first action; -1: recorded
-    )
+    # int32[B]: updates that made the params of the window's first action; -1: recorded
+    version: Array
 
 
 # One table's sample and priorities, or a dict that mirrors a dict of tables.
@@ -147,24 +139,6 @@ class LearnerCore(NamedTuple):
     init: Callable[[jax.Array], State]
     update: Callable[[State, Samples, Context], tuple[State, Metrics, Priorities]]
     variables: Callable[[State], Params]
-
-
-class Parts(NamedTuple):
-    """An agent, built for one environment."""
-
-    actor: ActorCore  # behaviour
-    evaluator: ActorCore  # same params, no exploration, no extras
-    learner: LearnerCore
-    experience: 'Experience'
-
-
-@runtime_checkable
-class Agent(Protocol):
-    """Settings with one method. Implementations are frozen dataclasses."""
-
-    def build(self, spec: 'EnvironmentSpec') -> Parts:
-        """Builds the agent for environments of this spec. Cheap and pure: it computes nothing."""
-        ...
 
 
 def where_first(timestep: TimeStep, initial: State, state: State) -> State:

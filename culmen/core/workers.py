@@ -49,10 +49,6 @@ class Reader(Protocol):
         ...
 
 
-class Table(Writer, Reader, Protocol):
-    """Keeps items and gives batches."""
-
-
 class VariableSource(Protocol):
     """Where an actor reads its parameters."""
 
@@ -62,24 +58,12 @@ class VariableSource(Protocol):
 
 
 class Counter(Protocol):
-    """Counts of a program, safe between threads."""
+    """What a loop sees of the counts of its run."""
 
-    def increment(self, **counts: int) -> Mapping[str, int]:
-        """Adds to counts; returns all of them."""
+    def increment(self, *, actor_steps: int, episodes: int) -> object:
+        """Adds to both counts."""
         ...
 
     def get_counts(self) -> Mapping[str, int]:
         """All counts."""
-        ...
-
-
-class Restorable(Protocol):
-    """A worker whose state is part of a checkpoint."""
-
-    def get_state(self) -> Any:
-        """All that a resumed run needs, sharing no memory with the worker."""
-        ...
-
-    def set_state(self, state: Any) -> None:
-        """Goes on from a state that `get_state` gave."""
         ...

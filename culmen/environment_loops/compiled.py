@@ -41,6 +41,7 @@ from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.tables import TablesState
 from culmen.components.wide import Wide
+from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import zeros_like
@@ -51,7 +52,6 @@ from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Parts
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.evaluation import MAX_LANES

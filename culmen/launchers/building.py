@@ -21,6 +21,8 @@ from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.compiling import run_small_networks_inline
 from culmen.components.keys import fold_seed
+from culmen.core.agent import Agent
+from culmen.core.agent import Parts
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
 from culmen.core.experience import check_experience
@@ -34,11 +36,9 @@ from culmen.core.specs import leaf_paths
 from culmen.core.specs import make_environment_spec
 from culmen.core.specs import zeros_like
 from culmen.core.types import FIRST
-from culmen.core.types import Agent
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Parts
 from culmen.core.types import State
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import EnvironmentFailure

@@ -32,12 +32,12 @@ from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
 from culmen.components.paths import expanded
 from culmen.components.replay.device import saving
+from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.errors import AgentFailure
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
-from culmen.core.types import Parts
 from culmen.environment_loops.compiled import Carry
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop

@@ -32,11 +32,11 @@ from typing import NamedTuple
 from culmen.agents import AGENTS
 from culmen.components import environments
 from culmen.core import checks
+from culmen.core.agent import Agent
 from culmen.core.errors import failing_at
 from culmen.core.experiment import Evaluation
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
-from culmen.core.types import Agent
 
 NOT_DATA = 'not_data'
 

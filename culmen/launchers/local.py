@@ -23,10 +23,10 @@ from culmen.components.loggers import make_progress
 from culmen.components.paths import check_writable
 from culmen.components.paths import expanded
 from culmen.components.replay.reverb import require_reverb
+from culmen.core.agent import Agent
 from culmen.core.checks import check_range
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
-from culmen.core.types import Agent
 from culmen.core.types import Params
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator

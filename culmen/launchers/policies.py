@@ -11,9 +11,9 @@ import numpy as np
 from culmen.components.actors import Actor
 from culmen.components.keys import Contexts
 from culmen.components.keys import fold_seed
+from culmen.core.agent import Agent
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
-from culmen.core.types import Agent
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params

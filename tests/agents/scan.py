@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from culmen.components.replay.windows import kept_times
+from culmen.core.agent import Parts
 from culmen.core.experience import Window
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LAST
 from culmen.core.types import Context
 from culmen.core.types import Lanes
-from culmen.core.types import Parts
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 from culmen.core.types import TimeStep

@@ -9,9 +9,9 @@ import pytest
 
 from culmen.components.actors.actor import extras_spec
 from culmen.core import checks
+from culmen.core.agent import Agent
+from culmen.core.agent import Parts
 from culmen.core.experience import check_experience
-from culmen.core.types import Agent
-from culmen.core.types import Parts
 from tests.agents import registry
 from tests.agents import streams
 from tests.agents import subject

@@ -13,10 +13,10 @@ from culmen.components.networks.action_box import action_box
 from culmen.components.networks.distributions import is_discrete
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from culmen.components.policies import continuous
+from culmen.core.agent import Parts
 from culmen.core.experience import Dataset
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from culmen.components.networks.continuous import make_continuous_networks
 from culmen.components.policies.continuous import deterministic
 from culmen.components.policies.continuous import exploring
 from culmen.components.policies.continuous import with_gaussian_noise
+from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

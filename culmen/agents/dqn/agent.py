@@ -7,10 +7,10 @@ from culmen.agents.dqn.learning import make_learner
 from culmen.components import policies
 from culmen.components.networks import make_action_value_network
 from culmen.components.networks import num_discrete_actions
+from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

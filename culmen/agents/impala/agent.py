@@ -7,10 +7,10 @@ from culmen.agents.impala.config import IMPALAConfig
 from culmen.agents.impala.learning import make_learner
 from culmen.components import policies
 from culmen.components.networks import make_actor_critic_network
+from culmen.core.agent import Parts
 from culmen.core.experience import Queue
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from culmen.agents.ppo.config import PPOConfig
 from culmen.agents.ppo.learning import make_learner
 from culmen.components import policies
 from culmen.components.networks import make_actor_critic_network
+from culmen.core.agent import Parts
 from culmen.core.experience import Queue
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

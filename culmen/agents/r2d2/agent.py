@@ -9,10 +9,10 @@ from culmen.agents.r2d2.learning import values_that_acted
 from culmen.components import policies
 from culmen.components.networks import make_recurrent_action_value_network
 from culmen.components.networks import num_discrete_actions
+from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from culmen.components.policies.continuous import deterministic
 from culmen.components.policies.continuous import exploring
+from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Parts
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from culmen.core.agent import Agent
+from culmen.core.agent import Parts
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.experience import Dataset
 from culmen.core.experience import Replay
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Agent
 from culmen.core.types import Context
 from culmen.core.types import Metrics
-from culmen.core.types import Parts
 from culmen.core.types import Sample
 from culmen.core.types import State
 

@@ -19,6 +19,8 @@ from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import select
 from culmen.components.policies.uniform import uniform_actions
+from culmen.core.agent import Agent
+from culmen.core.agent import Parts
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.experience import Experience
@@ -26,7 +28,6 @@ from culmen.core.experience import Queue
 from culmen.core.experience import tables
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
-from culmen.core.types import Agent
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import Lanes
@@ -34,7 +35,6 @@ from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Parts
 from culmen.core.types import Samples
 from culmen.core.types import State
 from culmen.core.types import Steps

@@ -15,9 +15,9 @@ from culmen.core import Dataset
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
+from culmen.core.agent import Parts
 from culmen.core.types import ActorCore
 from culmen.core.types import LearnerCore
-from culmen.core.types import Parts
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 from tests.agents import recorded

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from culmen.components.replay import sample_spec
+from culmen.core.agent import Parts
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import MID
 from culmen.core.types import Lanes
-from culmen.core.types import Parts
 from culmen.core.workers import Draw
 from culmen.launchers.building import prepare
 
