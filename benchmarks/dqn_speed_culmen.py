@@ -37,8 +37,8 @@ class Parts:
     def watch(self) -> None:
         """Times the workers that are made from now on."""
         from culmen.components.actors import actor
+        from culmen.components.dispatch import programs
         from culmen.components.learners import learner
-        from culmen.components.learners import programs
         from culmen.components.replay import in_process
         from culmen.environment_loops import host
 

@@ -25,7 +25,7 @@ import numpy as np
 from dm_env import specs
 
 from benchmarks import replay
-from culmen.components.packing import unpacked
+from culmen.components.dispatch import unpacked
 from culmen.components.replay import InProcessTable
 from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer

@@ -11,7 +11,7 @@ import traceback  # noqa: E402
 import numpy as np  # noqa: E402
 
 import culmen  # noqa: E402
-from culmen.components.keys import unpack  # noqa: E402
+from culmen.components.dispatch import unpack_context  # noqa: E402
 from culmen.components.replay import sample_spec  # noqa: E402
 from culmen.launchers import building  # noqa: E402
 from culmen.launchers import compiled  # noqa: E402
@@ -28,7 +28,7 @@ def check(row: registry.Row) -> None:
     """What goes in comes out, in the same dtypes: states are carried."""
     parts = row.agent.build(row.spec)
     state = jax.eval_shape(parts.learner.init, jax.random.key(0))
-    context = unpack(np.zeros(4, np.int32))
+    context = unpack_context(np.zeros(4, np.int32))
     params = jax.eval_shape(parts.learner.variables, state)
     lanes = streams.lanes(4)
     timestep = streams.first_timestep(row.spec, 4)

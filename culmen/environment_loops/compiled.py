@@ -25,13 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components import wide
 from culmen.components.actors.actor import extras_spec
-from culmen.components.compiling import compile_lazily
-from culmen.components.compiling import distinct
-from culmen.components.compiling import in_one_thread
+from culmen.components.counts import fold_seed
+from culmen.components.counts import wide
+from culmen.components.counts.wide import Wide
+from culmen.components.dispatch import compile_lazily
+from culmen.components.dispatch import distinct
+from culmen.components.dispatch import in_one_thread
 from culmen.components.environments import functional
-from culmen.components.keys import fold_seed
 from culmen.components.learners.learner import keep_like
 from culmen.components.learners.learner import metric_names
 from culmen.components.replay import sample_spec
@@ -40,7 +41,6 @@ from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.tables import TablesState
-from culmen.components.wide import Wide
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec

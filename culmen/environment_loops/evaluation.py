@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.actors import Actor
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes

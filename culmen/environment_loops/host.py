@@ -13,9 +13,10 @@ from typing import Any
 from typing import Protocol
 
 from culmen.components.actors import Actor
-from culmen.components.counting import Counter
+from culmen.components.counts import RunCounts
 from culmen.components.learners import Learner
 from culmen.core.types import TimeStep
+from culmen.core.workers import Counter
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode
 
@@ -62,7 +63,7 @@ class EnvironmentLoop:
         """
         self._environment = environment
         self._actor = actor
-        self._counter = counter or Counter()
+        self._counter: Counter = counter or RunCounts()
         self._learner = learner
         self._observers = tuple(observers)
         self._on_episode = on_episode

@@ -19,8 +19,8 @@ import numpy as np
 
 from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
-from culmen.components.compiling import run_small_networks_inline
-from culmen.components.keys import fold_seed
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.errors import SettingTypeError

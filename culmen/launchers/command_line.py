@@ -634,7 +634,7 @@ def _folders(
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuses another experiment's workdir, or one that can't be made, before the first seed is run."""
-    from culmen.components.paths import check_writable
+    from culmen.components.files import check_writable
     from culmen.launchers import configs
 
     if not (folder / 'config.json').exists():

@@ -19,18 +19,18 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from culmen.components import wide
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
-from culmen.components.compiling import distinct
+from culmen.components.counts import fold_seed
+from culmen.components.counts import wide
+from culmen.components.dispatch import distinct
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import are_alike
 from culmen.components.environments.functional import lane_keys
 from culmen.components.files import OnLostRows
-from culmen.components.keys import fold_seed
+from culmen.components.files import expanded
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Sink
-from culmen.components.paths import expanded
 from culmen.components.replay.device import saving
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment

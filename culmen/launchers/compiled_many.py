@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.compiling import usable_cores
+from culmen.components.dispatch import usable_cores
 from culmen.components.files import OnLostRows
+from culmen.components.files import expanded
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
-from culmen.components.paths import expanded
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry

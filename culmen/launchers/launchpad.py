@@ -29,20 +29,20 @@ from typing import Literal
 
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import Saved
-from culmen.components.compiling import usable_cores
+from culmen.components.dispatch import usable_cores
 from culmen.components.files import OnLostRows
+from culmen.components.files import Scratch
+from culmen.components.files import expanded
 from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.components.learners import metric_names
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
-from culmen.components.paths import expanded
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import lead_of
-from culmen.components.scratch import Scratch
 from culmen.core.checks import check_range
 from culmen.core.experience import Experience
 from culmen.core.experience import Replay

@@ -16,12 +16,12 @@ from culmen.components.checkpointing import from_paths
 from culmen.components.files import LOCK
 from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
+from culmen.components.files import check_writable
+from culmen.components.files import expanded
 from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.components.loggers import Sink
 from culmen.components.loggers import make_progress
-from culmen.components.paths import check_writable
-from culmen.components.paths import expanded
 from culmen.components.replay.reverb import require_reverb
 from culmen.core.agent import Agent
 from culmen.core.checks import check_range

@@ -13,12 +13,12 @@ from typing import Literal
 
 import jax
 
+from culmen.components.counts import fold_seed
 from culmen.components.files import OnLostRows
-from culmen.components.keys import fold_seed
+from culmen.components.files import expanded
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
-from culmen.components.paths import expanded
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import sample_spec
 from culmen.core.experience import live

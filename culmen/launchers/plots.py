@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from culmen.components.files import expanded
 from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.components.loggers import LogFiles
-from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from culmen.components.actors import Actor
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
 from culmen.core.agent import Agent
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore

@@ -28,10 +28,10 @@ from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import Saved
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
-from culmen.components.counting import Counter
+from culmen.components.counts import RunCounts
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
 from culmen.components.files import OnLostRows
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.learners import metric_names
@@ -106,7 +106,7 @@ class Run:
         self._until_return = until_return
         self._trust = trust
         self._on_lost_rows: OnLostRows = on_lost_rows
-        self._counter = Counter()
+        self._counter = RunCounts()
         self._evaluator = Evaluator(
             built.parts.evaluator,
             built.make_evaluation,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.keys import unpack
+from culmen.components.dispatch import unpack_context
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.core.types import MID
@@ -75,4 +75,4 @@ def acted(agent: Any, role: str, packed: Any, observed: Any) -> Any:
     timestep = TimeStep(np.ones(LANES, np.int32), None, None, jnp.full((LANES, 4), observed))
     params = parts.learner.variables(parts.learner.init(jax.random.key(0)))
     state = core.init(jax.random.key(0), streams.lanes(LANES))
-    return core.select_action(params, timestep, state, unpack(packed))[0]
+    return core.select_action(params, timestep, state, unpack_context(packed))[0]

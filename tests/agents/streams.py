@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from culmen.components.actors.actor import extras_spec
-from culmen.components.keys import unpack
-from culmen.components.packing import unpacked
+from culmen.components.dispatch import unpack_context
+from culmen.components.dispatch import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.core.experience import live
@@ -47,7 +47,7 @@ def packed(count: int, actor_steps: int = 0, learner_steps: int = 0) -> np.ndarr
 
 def context(*args: int) -> Any:
     """The Context of a call."""
-    return unpack(packed(*args))
+    return unpack_context(packed(*args))
 
 
 def random_observation(spec: Any, batch: tuple[int, ...], generator: np.random.Generator) -> Any:
@@ -108,7 +108,7 @@ def samples(row: Row, num: int = 3, num_lanes: int = 4) -> tuple[Sample, ...]:
         params = parts.learner.variables(jax.jit(parts.learner.init)(jax.random.key(0)))
         act = jax.jit(
             lambda params, timestep, state, packed: parts.actor.select_action(
-                params, timestep, state, unpack(packed)
+                params, timestep, state, unpack_context(packed)
             )
         )
         _DRAWING[key] = [], draw(row, parts, params, act, num_lanes)

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from culmen.components.actors import Actor
-from culmen.components.keys import Contexts
-from culmen.components.keys import unpack
+from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import unpack_context
 from culmen.components.learners import Learner
 from culmen.core.types import Lanes
 from tests.agents import streams
@@ -28,7 +28,7 @@ class Subject:
         self.parts = row.agent.build(row.spec)
         learner = self.parts.learner
         self._update = jax.jit(
-            lambda state, sample, packed: learner.update(state, sample, unpack(packed))
+            lambda state, sample, packed: learner.update(state, sample, unpack_context(packed))
         )
         self._acts = {
             role: jax.jit(_act_of(getattr(self.parts, role))) for role in ('actor', 'evaluator')
@@ -70,7 +70,7 @@ class Subject:
 
 def _act_of(core: Any) -> Any:
     return lambda params, timestep, state, packed: core.select_action(
-        params, timestep, state, unpack(packed)
+        params, timestep, state, unpack_context(packed)
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from culmen.components.keys import unpack
+from culmen.components.dispatch import unpack_context
 from tests.agents import registry
 from tests.agents import streams
 from tests.agents import subject
@@ -26,7 +26,7 @@ def traced_update(agent, sample):
     """The update of a sample as a program, and the shapes of what it gives."""
     update = agent.parts.learner.update
     program, given = jax.make_jaxpr(
-        lambda state, packed: update(state, sample, unpack(packed)), return_shape=True
+        lambda state, packed: update(state, sample, unpack_context(packed)), return_shape=True
     )(agent.state, streams.packed(3))
     return re.sub('0x[0-9a-f]+', '', str(program)), given  # without the addresses of functions
 
@@ -103,7 +103,7 @@ def train_and_act(row, drawn, settings):
 
     def update(state, inputs):
         sample, packed = inputs
-        state, *told = parts.learner.update(state, sample, unpack(packed))
+        state, *told = parts.learner.update(state, sample, unpack_context(packed))
         return state, told
 
     state, told = jax.lax.scan(update, parts.learner.init(key), (inputs, counts))

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from culmen.components import wide
+from culmen.components.counts import wide
 from culmen.core.experience import recorded
 from culmen.core.types import Lanes
 from culmen.environment_loops.compiled import CompiledEvaluator

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.keys import unpack
+from culmen.components.dispatch import unpack_context
 from culmen.components.replay import sample_spec
 from culmen.core import Lanes
 from culmen.core.experience import tables
@@ -125,7 +125,7 @@ def act(parts: Any, key: Any, packed: Any, state: Any, samples: Any, timestep: A
     results = []
     for core in (parts.actor, parts.evaluator):
         carried = core.init(key, LANES)
-        results.append(core.select_action(params, timestep, carried, unpack(packed)))
+        results.append(core.select_action(params, timestep, carried, unpack_context(packed)))
     return results
 
 
@@ -136,7 +136,7 @@ def learn(parts: Any, key: Any, packed: Any, state: Any, samples: Any, timestep:
         for name, table in tables(parts.experience).items()
         if getattr(table, 'priority', None) is not None
     ]
-    update = parts.learner.update(state, samples, unpack(packed))
+    update = parts.learner.update(state, samples, unpack_context(packed))
     return parts.learner.init(key), update, priorities
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.keys import unpack
+from culmen.components.dispatch import unpack_context
 from tests.agents import registry
 from tests.agents import streams
 from tests.agents.continuous import LANES
@@ -117,7 +117,9 @@ def test_encoder_channels_and_augmentation_pad(agent):
         learner = agent(**small, augmentation_pad=pad).build(spec).learner
         state = jax.jit(learner.init)(jax.random.key(0))
         update = jax.jit(
-            lambda state, packed, learner=learner: learner.update(state, sample, unpack(packed))[0]
+            lambda state, packed, learner=learner: learner.update(
+                state, sample, unpack_context(packed)
+            )[0]
         )
         states.append(update(state, streams.packed(3)))
     encoder, shifted = (state.critic_params.encoder for state in states)
@@ -132,7 +134,7 @@ def test_encoder_channels_and_augmentation_pad(agent):
     of_vectors = sample._replace(steps=sample.steps._replace(observation=vectors))
     with pytest.raises(ValueError, match='augmentation_pad must be 0 where no image is observed'):
         jax.eval_shape(
-            lambda state, packed: learner.update(state, of_vectors, unpack(packed)),
+            lambda state, packed: learner.update(state, of_vectors, unpack_context(packed)),
             state,
             streams.packed(0),
         )

@@ -11,7 +11,7 @@ import culmen
 from culmen.agents import dqn
 from culmen.components import environments
 from culmen.components import policies
-from culmen.components import wide
+from culmen.components.counts import wide
 from culmen.components.environments import functional
 from culmen.core import Lanes
 from culmen.core import Replay

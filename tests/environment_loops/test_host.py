@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from culmen.components.actors import Actor
-from culmen.components.counting import Counter
-from culmen.components.keys import Contexts
+from culmen.components.counts import RunCounts
+from culmen.components.dispatch import Contexts
 from culmen.core.types import Lanes
 from culmen.environment_loops import BatchedEnvironment
 from culmen.environment_loops import EnvironmentLoop
@@ -25,7 +25,7 @@ def make(environments, **kwargs):
     lanes = Lanes(np.arange(batch.num_lanes, dtype=np.int32), batch.num_lanes)
     table = Recorder()
     actor = Actor(counting_core(), Held(), lanes, Contexts(0, 'actor', 0), 0, writer=table)
-    counter = Counter()
+    counter = RunCounts()
     loop = EnvironmentLoop(batch, actor, counter, **kwargs)
     return loop, table, counter, actor
 

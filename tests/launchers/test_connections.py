@@ -16,7 +16,7 @@ from multiprocessing import connection as connections
 import numpy as np
 import pytest
 
-from culmen.components.scratch import Scratch
+from culmen.components.files import Scratch
 from culmen.launchers.connections import Key
 from culmen.launchers.connections import Line
 from culmen.launchers.connections import Service

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from culmen.components.packing import pack
+from culmen.components.dispatch import pack
 from culmen.launchers.remote import LAUNCHER
 from culmen.launchers.remote import NO_ARGUMENTS
 from culmen.launchers.remote import Asking

@@ -8,11 +8,11 @@ import numpy as np
 
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
-from culmen.components.compiling import compile_lazily
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
-from culmen.components.keys import unpack
-from culmen.components.packing import unpacked
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import compile_lazily
+from culmen.components.dispatch import unpack_context
+from culmen.components.dispatch import unpacked
 from culmen.core.specs import check_storable
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
@@ -63,7 +63,7 @@ class Actor:
             return core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
 
         def select_action(params: Params, timestep: TimeStep, state: Any, packed: jax.Array) -> Any:
-            return core.select_action(unpacked(params), timestep, state, unpack(packed))
+            return core.select_action(unpacked(params), timestep, state, unpack_context(packed))
 
         self._init = jax.jit(init)
         self._select_action = compile_lazily(select_action)
@@ -158,7 +158,7 @@ def extras_spec(
     def act(params: Any, timestep: TimeStep) -> tuple[Any, tuple[Nest, Nest]]:
         key = jax.random.key(0)
         state = core.init(key, Lanes(jnp.asarray(lanes.index), lanes.total))
-        context = unpack(jnp.zeros(4, jnp.int32))
+        context = unpack_context(jnp.zeros(4, jnp.int32))
         action, _, extras = core.select_action(params, timestep, state, context)
         return state, (action, extras)
 

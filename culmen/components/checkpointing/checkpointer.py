@@ -40,7 +40,7 @@ from culmen.components.checkpointing.disk import DamagedCheckpointError
 from culmen.components.checkpointing.disk import Manifest
 from culmen.components.checkpointing.disk import UnknownFormatError
 from culmen.components.files import OnLostRows
-from culmen.components.paths import expanded
+from culmen.components.files import expanded
 
 
 class Saved(NamedTuple):

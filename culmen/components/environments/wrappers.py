@@ -22,7 +22,7 @@ from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments import saving
 from culmen.components.environments.arguments import Range
-from culmen.components.paths import expanded
+from culmen.components.files import expanded
 from culmen.core import checks
 from culmen.core.ranges import FLOAT32_MAX
 from culmen.core.ranges import as_float32

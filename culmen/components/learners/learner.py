@@ -4,7 +4,7 @@ One compiled call makes `updates_per_call` updates: the training state is donate
 actors read is an output of its own, so it outlives the donation. What a call gives is handed on at
 counted places: priorities and variables of call c are written and read just before the draw of call
 c + lag + 1, never when they happen to be ready. The device is not waited for before that; a long call
-on a CPU runs in threads of its own (culmen.components.learners.programs).
+on a CPU runs in threads of its own (culmen.components.dispatch.programs).
 """
 
 import collections
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
-from culmen.components.compiling import distinct
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
-from culmen.components.keys import unpack
-from culmen.components.learners.programs import InThreads
-from culmen.components.learners.programs import OneProgram
-from culmen.components.learners.programs import in_threads
-from culmen.components.packing import Packed
-from culmen.components.packing import pack
-from culmen.components.packing import unpacked
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import Packed
+from culmen.components.dispatch import distinct
+from culmen.components.dispatch import pack
+from culmen.components.dispatch import unpack_context
+from culmen.components.dispatch import unpacked
+from culmen.components.dispatch.programs import InThreads
+from culmen.components.dispatch.programs import OneProgram
+from culmen.components.dispatch.programs import in_threads
 from culmen.core.specs import is_real
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LearnerCore
@@ -142,7 +142,7 @@ class Learner:
 
         def one(carry: _Carry, inputs: tuple[Any, jax.Array]) -> tuple[_Carry, Any]:
             sample, packed = inputs
-            context = unpack(packed)
+            context = unpack_context(packed)
             old = carry.training_state.unpack()
             state, metrics, priorities = self._core.update(old, unpacked(sample), context)
             check_metrics(metrics)
@@ -433,7 +433,7 @@ def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
 
     def update(samples: Any, packed: jax.Array) -> Any:
         state = core.init(jax.random.key(0))
-        return state, *core.update(state, samples, unpack(packed))
+        return state, *core.update(state, samples, unpack_context(packed))
 
     context = jax.ShapeDtypeStruct((4,), np.int32)
     old, new, metrics, _ = jax.eval_shape(update, sample_spec, context)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from culmen.components.files import crc32
+from culmen.components.files import expanded
 from culmen.components.files import reading
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import check_columns
 from culmen.components.loggers.base import unknown_columns
 from culmen.components.loggers.base import widened
-from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
+from culmen.components.files import expanded
 from culmen.components.loggers.base import COLUMNS
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import Sink
@@ -14,7 +15,6 @@ from culmen.components.loggers.base import steps_of
 from culmen.components.loggers.csv_log import CsvLog
 from culmen.components.loggers.csv_log import read_csv
 from culmen.components.loggers.memory_log import MemoryLog
-from culmen.components.paths import expanded
 
 if TYPE_CHECKING:
     import pandas as pd

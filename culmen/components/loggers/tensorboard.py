@@ -5,9 +5,9 @@ import os
 import time
 from typing import Any
 
+from culmen.components.files import expanded
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import steps_of
-from culmen.components.paths import expanded
 
 
 class TensorBoardLog:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.packing import Packed
+from culmen.components.dispatch import Packed
 from culmen.core.types import LAST
 from culmen.core.types import Sample
 from culmen.core.types import Steps

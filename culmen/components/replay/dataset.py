@@ -18,10 +18,10 @@ import numpy as np
 from dm_env import specs as dm_env_specs
 from numpy.typing import NDArray
 
+from culmen.components.dispatch import Packed
 from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
-from culmen.components.packing import Packed
-from culmen.components.paths import expanded
+from culmen.components.files import expanded
 from culmen.components.replay.items import may_be_short
 from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.recorder import Shard

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.packing import Packed
+from culmen.components.dispatch import Packed
 from culmen.components.replay.batch import pad
 from culmen.components.replay.items import ItemStore
 from culmen.components.replay.items import QueueItems

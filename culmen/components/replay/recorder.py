@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components import files
-from culmen.components.paths import check_writable
-from culmen.components.paths import expanded
+from culmen.components.files import check_writable
+from culmen.components.files import expanded
 from culmen.components.replay.leaves import Leaf
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Rows

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.packing import Packed
+from culmen.components.dispatch import Packed
 from culmen.components.replay.batch import WORD
 from culmen.components.replay.batch import BatchLayout
 from culmen.components.replay.batch import Field

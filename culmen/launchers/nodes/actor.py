@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from culmen.components.actors import Actor
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experiment import Experiment
 from culmen.core.types import LAST

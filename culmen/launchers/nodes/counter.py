@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-from culmen.components.counting import Counter
+from culmen.components.counts import RunCounts
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
 from culmen.components.loggers import columns_of
@@ -75,7 +75,7 @@ class CounterNode:
         self._lock = threading.RLock()
         self._max_actor_steps = max_actor_steps
         self._until_return = until_return
-        self._counter = Counter()
+        self._counter = RunCounts()
         self._claimed = [0] * num_actors
         self._still = [False] * num_actors  # hold still, since the pause
         self._left = [False] * num_actors

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from culmen.components.actors import Actor
-from culmen.components.keys import Contexts
+from culmen.components.dispatch import Contexts
 from culmen.components.learners import Learner
 from culmen.core.specs import leaf_paths
 from tests.agents import registry

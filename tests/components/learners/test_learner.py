@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from culmen.components.dispatch import unpacked
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
-from culmen.components.packing import unpacked
 from culmen.core.types import LearnerCore
 from tests.components.learners.tables import BATCH
 from tests.components.learners.tables import Table

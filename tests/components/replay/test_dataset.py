@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from dm_env import specs
 
+from culmen.components.dispatch import unpacked
 from culmen.components.files import DamagedError
-from culmen.components.packing import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import Recorder

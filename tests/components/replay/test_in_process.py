@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.packing import unpacked
+from culmen.components.dispatch import unpacked
 from culmen.components.replay import InProcessTable
 from culmen.core import Dataset
 from culmen.core import EnvironmentSpec

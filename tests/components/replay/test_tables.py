@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from culmen.components.packing import unpacked
+from culmen.components.dispatch import unpacked
 from culmen.components.replay import sample_spec
 from culmen.core import FIRST
 from culmen.core import LAST

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from culmen.components import scratch
-from culmen.components.scratch import Scratch
+from culmen.components.files import Scratch
+from culmen.components.files import scratch
 
 HOLD = """
 import sys, time
-from culmen.components.scratch import Scratch
+from culmen.components.files import Scratch
 made = Scratch(sys.argv[1])
 (made.path / 'inside').mkdir()
 print(made.path, flush=True)

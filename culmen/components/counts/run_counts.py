@@ -1,21 +1,20 @@
-"""Counts of a program, as Python ints, safe between threads."""
+"""The counts of a run, as Python ints, safe between threads."""
 
 import threading
 
 COUNTS = ('actor_steps', 'learner_steps', 'episodes', 'evaluations')
 
 
-class Counter:
-    """Counts that workers share. A child's increments reach its parent, under the parent's lock."""
+class RunCounts:
+    """The counts of a run, which workers share."""
 
-    def __init__(self, parent: 'Counter | None' = None) -> None:
-        """Args: parent: also counts all that this one does."""
-        self._parent = parent
+    def __init__(self) -> None:
+        """All counts are 0."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(COUNTS, 0)
 
     def increment(self, **counts: int) -> dict[str, int]:
-        """Adds to counts; returns all of this counter's.
+        """Adds to counts; returns all of them.
 
         Raises: ValueError that names a count that does not exist or would go down.
         """
@@ -26,10 +25,7 @@ class Counter:
         with self._lock:
             for name, value in counts.items():
                 own[name] += value
-            result = own.copy()
-        if self._parent is not None:
-            self._parent.increment(**counts)
-        return result
+            return own.copy()
 
     def get_counts(self) -> dict[str, int]:
         """All counts."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from culmen.components import wide
+from culmen.components.counts import wide
 from culmen.core.types import MAX_COUNT
 
 

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from culmen.components import compiling
+from culmen.components.dispatch import compiling
 
 INLINE = """
 import sys, jax, numpy as np
-from culmen.components import compiling
+from culmen.components.dispatch import compiling
 before = jax.config.values['jax_cpu_enable_async_dispatch']
 compiling.run_small_networks_inline({'w': jax.ShapeDtypeStruct((int(sys.argv[1]),), np.float32)})
 print(before, jax.config.values['jax_cpu_enable_async_dispatch'])
@@ -44,7 +44,7 @@ def test_a_call_compiled_lazily_is_the_function():
 
 PARTS = """
 import jax, jax.numpy as jnp, numpy as np
-from culmen.components import compiling
+from culmen.components.dispatch import compiling
 params = {'w': jax.ShapeDtypeStruct((100,), np.float32)}
 def body(carry):
     count, x = carry

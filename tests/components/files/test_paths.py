@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from culmen.components.files import check_writable
+from culmen.components.files import expanded
 from culmen.components.loggers import CsvLog
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import Logs
 from culmen.components.loggers import read_csv
-from culmen.components.paths import check_writable
-from culmen.components.paths import expanded
 
 NOBODY = 65534
 

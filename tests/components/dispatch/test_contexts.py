@@ -1,21 +1,22 @@
-"""Keys and contexts of calls."""
+"""Contexts of calls."""
 
 import jax
 import numpy as np
 import pytest
 
-from culmen.components import keys
+from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import unpack_context
 from culmen.core.types import MAX_COUNT
 
 
 def data(packed):
-    return tuple(np.asarray(jax.random.key_data(keys.unpack(packed).key)).tolist())
+    return tuple(np.asarray(jax.random.key_data(unpack_context(packed).key)).tolist())
 
 
 def test_a_call_is_known_by_its_place_alone():
-    forth = keys.Contexts(3, 'actor', 1)
+    forth = Contexts(3, 'actor', 1)
     words = [data(forth.pack(count, 0, 0)) for count in range(1020, 1030)]  # across a block
-    back = keys.Contexts(3, 'actor', 1)
+    back = Contexts(3, 'actor', 1)
     assert [data(back.pack(count, 0, 0)) for count in range(1029, 1019, -1)][::-1] == words
     assert len(set(words)) == 10
 
@@ -28,19 +29,10 @@ def test_places_have_keys_of_their_own():
         (0, 'learner'),
         (0, 'evaluator', 0),
     ]
-    assert len({data(keys.Contexts(*place).pack(0, 0, 0)) for place in places}) == len(places)
+    assert len({data(Contexts(*place).pack(0, 0, 0)) for place in places}) == len(places)
 
 
 @pytest.mark.parametrize('count', [0, 7, MAX_COUNT, MAX_COUNT + 1, 2**40])
 def test_counts_saturate(count):
-    context = keys.unpack(keys.Contexts(0, 'actor').pack(0, count, count))
+    context = unpack_context(Contexts(0, 'actor').pack(0, count, count))
     assert context.actor_steps == context.learner_steps == min(count, MAX_COUNT)
-
-
-def test_seeds_are_folded_by_role_and_count():
-    seeds = {keys.fold_seed(0, 'environment', lane) for lane in range(100)} | {
-        keys.fold_seed(0, 'evaluator', 0)
-    }
-    assert len(seeds) == 101
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert keys.fold_seed(5, 'table') == keys.fold_seed(5, 'table')

@@ -1,4 +1,4 @@
-"""Keys and contexts of calls: functions of (seed, role, index, count), so a resumed run needs counts alone.
+"""The Context of a call in one small array: functions of (seed, role, index, count), as all keys are.
 
 The random words of a key are drawn on the host in blocks (one generator a block, seeded by its
 place), and reach the compiled call with the counts in one small array: folding keys there would cost
@@ -6,36 +6,25 @@ more than a small policy does.
 """
 
 from typing import Any
-from typing import Final
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.counts import keys
 from culmen.core.types import MAX_COUNT
 from culmen.core.types import Context
 
-Role = Literal['init', 'actor', 'evaluator', 'learner', 'table', 'environment', 'evaluation']
-_ROLES: Final[tuple[str, ...]] = (
-    'init', 'actor', 'evaluator', 'learner', 'table', 'environment', 'evaluation'
-)  # fmt: skip
 _BLOCK = 1024
-
-
-def fold_seed(seed: int, role: Role, *counts: int) -> int:
-    """A seed in [0, 2^31) of its own for each (seed, role, counts)."""
-    sequence = np.random.SeedSequence((seed, _ROLES.index(role), *counts))
-    return int(sequence.generate_state(1, np.uint32)[0] >> 1)
 
 
 class Contexts:
     """Packs the Context of each call of one core into an int32[4] for the compiled call."""
 
-    def __init__(self, seed: int, role: Role, *index: int) -> None:
+    def __init__(self, seed: int, role: keys.Role, *index: int) -> None:
         """Args: seed: of the experiment; role, index: whose calls these are."""
-        self._place = (seed, _ROLES.index(role), *index)
+        self._place = (seed, keys.number(role), *index)
         self._block_number = -1
         self._block = np.empty((0, 2), np.int32)
 
@@ -55,7 +44,7 @@ class Contexts:
         return packed
 
 
-def unpack(packed: jax.Array) -> Context:
+def unpack_context(packed: jax.Array) -> Context:
     """The Context in an int32[4]; inside a compiled call."""
     words = jax.lax.bitcast_convert_type(packed[:2], jnp.uint32)
     return Context(jax.random.wrap_key_data(words, impl='threefry2x32'), packed[2], packed[3])

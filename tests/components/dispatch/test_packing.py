@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from culmen.components.packing import Packed
-from culmen.components.packing import pack
-from culmen.components.packing import unpacked
+from culmen.components.dispatch import Packed
+from culmen.components.dispatch import pack
+from culmen.components.dispatch import unpacked
 
 
 class State(NamedTuple):

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.compiling import compile_lazily
-from culmen.components.compiling import usable_cores
+from culmen.components.dispatch import compile_lazily
+from culmen.components.dispatch import usable_cores
 
 # Operations below which handing a call to a thread takes longer than it saves: about half a millisecond.
 _LONG = 1e8

@@ -18,12 +18,12 @@ from culmen.agents import sac
 from culmen.agents import td3
 from culmen.components import policies
 from culmen.components.checkpointing import to_paths
-from culmen.components.keys import Contexts
-from culmen.components.keys import fold_seed
-from culmen.components.keys import unpack
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import unpack_context
+from culmen.components.dispatch.programs import in_threads
+from culmen.components.dispatch.programs import num_threads
 from culmen.components.learners import Learner
-from culmen.components.learners.programs import in_threads
-from culmen.components.learners.programs import num_threads
 from culmen.core import EnvironmentSpec
 from culmen.core import Parts
 from culmen.core import Replay
@@ -162,7 +162,9 @@ def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, on_on
 def one_by_one(core, samples):
     """The training state and metrics after the updates of seed 1, each one program."""
     contexts = Contexts(1, 'learner')
-    update = jax.jit(lambda state, sample, packed: core.update(state, sample, unpack(packed))[:2])
+    update = jax.jit(
+        lambda state, sample, packed: core.update(state, sample, unpack_context(packed))[:2]
+    )
     state = jax.jit(core.init)(jax.random.key(fold_seed(1, 'init', 0)))
     for i, sample in enumerate(samples):
         state, metrics = update(state, sample, contexts.pack(i, 0, i))
