@@ -26,6 +26,7 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.replay import InProcessTable
+from culmen.components.replay import RowSpec
 from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
@@ -96,7 +97,7 @@ def measure_small(rounds: int, seed: int) -> list[Row]:
         for exponent in (0.0, 0.6):
             for length in (1, 3):
                 table = InProcessTable(
-                    replay(100_000, 64, length, exponent), spec, ACTION, (), lanes, seed
+                    replay(100_000, 64, length, exponent), RowSpec(spec, ACTION, ()), lanes, seed
                 )
                 tick = 0
 
@@ -165,7 +166,7 @@ def measure_atari(rounds: int, seed: int, num_frames: int) -> list[Row]:
         gc.collect()
         before = resident_bytes()
         experience = replay(num_frames, BATCH, 1, exponent)
-        table = InProcessTable(experience, spec, ACTION, (), 1, seed)
+        table = InProcessTable(experience, RowSpec(spec, ACTION, ()), 1, seed)
         # So much more than the capacity that the whole ring has been written.
         seconds = fill(table, num_frames + num_frames // 7, seed)
         inserts = (num_frames + num_frames // 7) / seconds

@@ -27,6 +27,7 @@ from dm_env import specs
 from benchmarks import replay
 from culmen.components.dispatch import unpacked
 from culmen.components.replay import InProcessTable
+from culmen.components.replay import RowSpec
 from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer
 from culmen.components.replay.reverb import ReverbWriter
@@ -107,7 +108,7 @@ def measure(
     stack = StackedArray(shape, np.uint8, 0, 255, replay.STACK)
     spec = EnvironmentSpec(stack, specs.DiscreteArray(18), replay.SCALAR, replay.SCALAR)
     experience = replay.replay(frames, replay.BATCH, 1, exponent)
-    rows_of = (experience, spec, replay.ACTION, ())
+    rows_of = (experience, RowSpec(spec, replay.ACTION, ()))
     lanes = Lanes(np.zeros(1, np.int32), 1)
     server = ReverbServer(experience, 1, lead='none')
     writers = {

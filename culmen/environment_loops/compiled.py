@@ -35,6 +35,7 @@ from culmen.components.dispatch import in_one_thread
 from culmen.components.environments import functional
 from culmen.components.learners.learner import keep_like
 from culmen.components.learners.learner import metric_names
+from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables
 from culmen.components.replay.device.masking import On
@@ -50,7 +51,6 @@ from culmen.core.types import MAX_COUNT
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
 from culmen.core.types import Lanes
-from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import Episode
@@ -230,12 +230,10 @@ class CompiledLoop:
                 f'launcher takes nests of them.'
             )
         self.faults = Faults(spec)
-        action, extras = self._shapes(spec)
-        self._make_tables = lambda experience: DeviceTables(
-            experience, spec, action, extras, self.num_lanes
-        )
+        row_spec = self._row_spec(spec)
+        self._make_tables = lambda experience: DeviceTables(experience, row_spec, self.num_lanes)
         self.tables = self._make_tables(parts.experience)
-        samples = sample_spec(parts.experience, spec, action, extras, self.num_lanes)
+        samples = sample_spec(parts.experience, row_spec, self.num_lanes)
         self.metric_names = metric_names(parts.learner, samples)
         self._begin = jax.jit(self._begin_run)
         self._run, self._place = self._compiled(_alone)
@@ -275,8 +273,8 @@ class CompiledLoop:
         parts = self._rebuild(settings)
         return parts, self._make_tables(parts.experience)
 
-    def _shapes(self, spec: EnvironmentSpec) -> tuple[Nest, Nest]:
-        """Shapes and dtypes of one lane's (action, extras)."""
+    def _row_spec(self, spec: EnvironmentSpec) -> RowSpec:
+        """What a row of the stream holds."""
         learner = self._parts.learner
         params = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
         first = TimeStep(
@@ -286,7 +284,7 @@ class CompiledLoop:
                 for nest in (spec.reward, spec.discount, spec.observation)
             ),
         )
-        return extras_spec(self._parts.actor, params, first, self._lanes)
+        return RowSpec(spec, *extras_spec(self._parts.actor, params, first, self._lanes))
 
     # The program. `each` makes of a function of one run that of all: itself, or jax.vmap of it. Loops stand
     # outside, so that a run that waits for the others costs no copy of its tables.

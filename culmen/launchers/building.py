@@ -21,6 +21,7 @@ from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import run_small_networks_inline
+from culmen.components.replay import RowSpec
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.errors import SettingTypeError
@@ -37,7 +38,6 @@ from culmen.core.specs import make_environment_spec
 from culmen.core.specs import zeros_like
 from culmen.core.types import FIRST
 from culmen.core.types import Lanes
-from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import State
 from culmen.core.types import TimeStep
@@ -246,8 +246,7 @@ class Shapes(NamedTuple):
     """Shapes and dtypes of what an agent's functions give."""
 
     params: Params  # what actors read
-    action: Nest  # of one lane
-    extras: Nest  # of one lane
+    row_spec: RowSpec  # of the stream
 
 
 def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
@@ -264,7 +263,7 @@ def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
         zeros_like(spec.observation, (num_lanes,)),
     )
     extras_spec(parts.evaluator, params, first, lanes)
-    return Shapes(params, *extras_spec(parts.actor, params, first, lanes))
+    return Shapes(params, RowSpec(spec, *extras_spec(parts.actor, params, first, lanes)))
 
 
 def _params(parts: Parts) -> Params:
@@ -278,15 +277,15 @@ def _params(parts: Parts) -> Params:
     return params
 
 
-def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> tuple[Nest, Nest]:
+def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:
     """What has to be known, and settled, before the workers are made. Computes nothing.
 
-    Returns: shapes and dtypes of one lane's (action, extras).
+    Returns: what a row of the stream holds.
     Raises: as `trace`.
     """
     shapes = trace(parts, spec, lanes)
     run_small_networks_inline(shapes.params)
-    return shapes.action, shapes.extras
+    return shapes.row_spec
 
 
 def prepare_jax(parts: Parts) -> None:

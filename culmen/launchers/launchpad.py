@@ -190,7 +190,7 @@ def make_program(
         lanes = num_actors * experiment.num_environments
         metric_names(
             built.parts.learner,
-            sample_spec(experience, built.spec, shapes.action, shapes.extras, lanes),
+            sample_spec(experience, shapes.row_spec, lanes),
         )
         check_tables(experience)
         replays = [table for table in tables(experience).values() if isinstance(table, Replay)]

@@ -130,20 +130,18 @@ class OfflineTraining(Run):
             on_lost_rows=on_lost_rows,
         )
         built.close()
-        spec, parts, seed = built.spec, built.parts, experiment.seed
+        parts, seed = built.parts, experiment.seed
         if live(parts.experience) is not None:
             raise ValueError(
                 'experience must be of Datasets alone offline; an agent with a Replay or a Queue '
                 'needs actors: culmen.run, or --launcher local.'
             )
-        action, extras = prepare(parts, spec, built.lanes)
-        samples = sample_spec(parts.experience, spec, action, extras, num_lanes=1)
+        row_spec = prepare(parts, built.spec, built.lanes)
+        samples = sample_spec(parts.experience, row_spec, num_lanes=1)
         self._metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(
             parts.experience,
-            spec,
-            action,
-            extras,
+            row_spec,
             fold_seed(seed, 'table'),
             on_lost_rows=on_lost_rows,
         )

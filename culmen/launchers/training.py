@@ -491,8 +491,8 @@ class Training(Run):
         spec, parts, lanes = built.spec, built.parts, built.lanes
         seed, num_lanes = experiment.seed, len(lanes.index)
 
-        action, extras = prepare(parts, spec, lanes)
-        samples = sample_spec(parts.experience, spec, action, extras, num_lanes)
+        row_spec = prepare(parts, spec, lanes)
+        samples = sample_spec(parts.experience, row_spec, num_lanes)
         self._metric_names = metric_names(parts.learner, samples)
         acted_on = live(parts.experience)
         if acted_on is None:
@@ -501,7 +501,7 @@ class Training(Run):
                 'trains on it (culmen.launchers.offline.run, --launcher offline).'
             )
         self._table: InProcessTable | ReverbTable
-        arguments = (acted_on, spec, action, extras, num_lanes)
+        arguments = (acted_on, row_spec, num_lanes)
         if replay == 'reverb':
             self._table = ReverbTable(*arguments)
         else:
@@ -510,9 +510,7 @@ class Training(Run):
         if recorded(parts.experience):
             self._datasets = DatasetReader(
                 parts.experience,
-                spec,
-                action,
-                extras,
+                row_spec,
                 fold_seed(seed, 'table'),
                 self._table,
                 on_lost_rows,
@@ -521,7 +519,7 @@ class Training(Run):
         if record is not None:
             run = recorded_run(config, folder, record)
             check_recording(record, run, resumed=has_checkpoint(folder))
-            self._recorder = Recorder(record, spec, action, extras, num_lanes, run)
+            self._recorder = Recorder(record, row_spec, num_lanes, run)
         self._learner = Learner(
             parts.learner,
             self._datasets or self._table,

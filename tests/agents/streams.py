@@ -12,6 +12,7 @@ from culmen.components.dispatch import unpack_context
 from culmen.components.dispatch import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
+from culmen.components.replay import RowSpec
 from culmen.core.experience import live
 from culmen.core.experience import recorded
 from culmen.core.specs import EnvironmentSpec
@@ -129,14 +130,15 @@ def forget() -> None:
 def draw(row: Row, parts: Any, params: Any, act: Any, num_lanes: int) -> Iterator[Sample]:
     """The samples of a row's own experience, acted by `act(params, timestep, state, packed)`."""
     state = parts.actor.init(jax.random.key(0), lanes(num_lanes))
-    shapes = extras_spec(parts.actor, params, first_timestep(row.spec, num_lanes), lanes(num_lanes))
-    acted_on = live(parts.experience)
-    table: Any = (
-        InProcessTable(acted_on, row.spec, *shapes, num_lanes, seed=0) if acted_on else None
+    row_spec = RowSpec(
+        row.spec,
+        *extras_spec(parts.actor, params, first_timestep(row.spec, num_lanes), lanes(num_lanes)),
     )
+    acted_on = live(parts.experience)
+    table: Any = InProcessTable(acted_on, row_spec, num_lanes, seed=0) if acted_on else None
     reader = table
     if recorded(parts.experience):
-        reader = DatasetReader(parts.experience, row.spec, *shapes, seed=0, table=table)
+        reader = DatasetReader(parts.experience, row_spec, seed=0, table=table)
     while table is None:
         yield unpacked(reader.draw().samples)
 

@@ -75,8 +75,8 @@ class Looks:
         """Of all that the parts do: a key, a context, the learner's state, samples, time steps."""
         key = jax.eval_shape(lambda: jax.random.key(0))
         state = jax.eval_shape(self.parts.learner.init, key)
-        prepared = prepare(self.parts, self.spec, LANES)
-        samples = sample_spec(self.parts.experience, self.spec, *prepared, LANES.total)
+        row_spec = prepare(self.parts, self.spec, LANES)
+        samples = sample_spec(self.parts.experience, row_spec, LANES.total)
         spec = self.spec
         nest = (FIRST, spec.reward, spec.discount, spec.observation)
         timestep = TimeStep(

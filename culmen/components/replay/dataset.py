@@ -6,6 +6,7 @@ which windows there are. Windows are drawn uniformly with replacement, by number
 (seed, count of draws) alone: what a checkpoint needs of a Dataset is the learner's count.
 """
 
+import dataclasses
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from culmen.components.files import OnLostRows
 from culmen.components.files import expanded
 from culmen.components.replay.items import may_be_short
 from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.recorder import Shard
 from culmen.components.replay.recorder import leaf_data
 from culmen.components.replay.recorder import read_shard
@@ -41,13 +43,11 @@ from culmen.core.experience import recorded
 from culmen.core.experience import unmirror
 from culmen.core.ranges import cast_exactly
 from culmen.core.ranges import check_values
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import StackedArray
 from culmen.core.specs import check_paths
 from culmen.core.specs import integer_range
 from culmen.core.specs import leaf_paths
 from culmen.core.types import LAST
-from culmen.core.types import Nest
 from culmen.core.types import Stream
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
@@ -65,9 +65,7 @@ class DatasetReader:
     def __init__(
         self,
         experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         seed: int,
         table: Reader | None = None,
         on_lost_rows: OnLostRows = 'drop',
@@ -76,8 +74,7 @@ class DatasetReader:
 
         Args:
             experience: of an agent.
-            spec: of one environment.
-            action, extras: shapes and dtypes of one lane's. A source may have more extras.
+            row_spec: of the experiment's stream. A source may have more extras.
             seed: of the draws; each Dataset of a dict has its own numbers.
             table: of `live(experience)`, where that is anything.
             on_lost_rows: whether a recording with damaged files of rows is read without them ('drop'), with a
@@ -89,7 +86,7 @@ class DatasetReader:
         self._experience = experience
         self._table = table
         self._datasets = {
-            name: _OneDataset(name, dataset, spec, action, extras, seed, on_lost_rows)
+            name: _OneDataset(name, dataset, row_spec, seed, on_lost_rows)
             for name, dataset in recorded(experience).items()
         }
         self._draws = 0
@@ -143,9 +140,7 @@ class _OneDataset:
         self,
         name: str,
         dataset: Dataset,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         seed: int,
         on_lost_rows: OnLostRows,
     ) -> None:
@@ -153,12 +148,10 @@ class _OneDataset:
         self._place = (seed, zlib.crc32(name.encode()))
         if isinstance(dataset.source, str):
             where = f'Dataset.source {dataset.source}'
-            rows, streams = _read_folder(
-                where, expanded(dataset.source), spec, action, extras, on_lost_rows
-            )
+            rows, streams = _read_folder(where, expanded(dataset.source), row_spec, on_lost_rows)
         else:
             where = f'Dataset.source {getattr(dataset.source, "__qualname__", dataset.source)}'
-            rows, streams = _read_callable(where, dataset.source(), spec, action, extras)
+            rows, streams = _read_callable(where, dataset.source(), row_spec)
         starts, lengths = [], []
         for begin, step_type in streams:
             # After a gap the first stacks reach back to frames that are lost.
@@ -206,15 +199,10 @@ _Streams = list[tuple[int, NDArray[Any]]]
 
 
 def _read_folder(
-    where: str,
-    folder: Path,
-    spec: EnvironmentSpec,
-    action: Nest,
-    extras: Nest,
-    on_lost_rows: OnLostRows,
+    where: str, folder: Path, row_spec: RowSpec, on_lost_rows: OnLostRows
 ) -> tuple[Rows, _Streams]:
     """All lanes of a recording, one after another."""
-    wanted = Rows(spec, action, extras, 1, 1)
+    wanted = Rows(row_spec, 1, 1)
     recording = read_spec(folder)
     stored = recording['leaves']
     _check_leaves(where, wanted.leaves, stored)
@@ -230,7 +218,7 @@ def _read_folder(
         _check_shards(folder, lane, recording['rows_of_a_shard'])
     num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
     try:
-        rows = Rows(spec, action, extras, 1, max(num_rows, 1))
+        rows = Rows(row_spec, 1, max(num_rows, 1))
     except MemoryError as error:
         raise DamagedError(f'{where}: {error}') from error
     begin, streams, losses, lost = 0, [], [], 0
@@ -253,7 +241,7 @@ def _read_folder(
                 continue
             _check_types(where, arrays['step_type'])
             named = f'{where}: {shard.path.relative_to(folder)}'
-            _check_rows(named, spec, rows.leaves, arrays, is_end=shard.stop not in followed)
+            _check_rows(named, row_spec, arrays, is_end=shard.stop not in followed)
             if types and is_gap:  # what is on the two sides of a gap are two streams
                 streams.append((first, np.concatenate(types)))
                 types, first = [], begin
@@ -291,14 +279,13 @@ def _tell_losses(
     )
 
 
-def _read_callable(
-    where: str, source: Any, spec: EnvironmentSpec, action: Nest, extras: Nest
-) -> tuple[Rows, _Streams]:
+def _read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, _Streams]:
     """All streams of an iterator, one after another; stacks of frames are held as they come."""
-    spec = spec._replace(observation=jax.tree_util.tree_map(_unstacked, spec.observation))
-    leaves = Rows(spec, action, extras, 1, 1).leaves
-    given = [_arrays(where, stream, spec, leaves) for stream in source]
-    rows = Rows(spec, action, extras, 1, max(sum(len(each['step_type']) for each in given), 1))
+    observation = jax.tree_util.tree_map(_unstacked, row_spec.environment.observation)
+    environment = row_spec.environment._replace(observation=observation)
+    row_spec = dataclasses.replace(row_spec, environment=environment)
+    given = [_arrays(where, stream, row_spec) for stream in source]
+    rows = Rows(row_spec, 1, max(sum(len(each['step_type']) for each in given), 1))
     begin, streams = 0, []
     for arrays in given:
         streams.append((begin, arrays['step_type']))
@@ -307,9 +294,7 @@ def _read_callable(
     return rows, streams
 
 
-def _arrays(
-    where: str, stream: Stream, spec: EnvironmentSpec, leaves: Mapping[str, Leaf]
-) -> Arrays:
+def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
     """A stream's arrays by path, in the dtypes wanted."""
     timestep, action, extras, version = stream
     nests = {
@@ -336,11 +321,11 @@ def _arrays(
         for path, leaf in given.items()
         if path not in ('step_type', 'version')
     }
-    _check_leaves(where, leaves, stored)
-    _check_rows(where, spec, leaves, given, is_end=True)
+    _check_leaves(where, row_spec.leaves, stored)
+    _check_rows(where, row_spec, given, is_end=True)
     cast = {
         path: cast_exactly(f'{where}: {path}', given[path], leaf.dtype)
-        for path, leaf in leaves.items()
+        for path, leaf in row_spec.leaves.items()
     }
     return {'step_type': given['step_type'], 'version': given['version'], **cast}
 
@@ -366,9 +351,7 @@ def _check_types(where: str, step_type: NDArray[Any]) -> None:
         raise ValueError(f'{where}: step_type must be FIRST, MID or LAST, int32[T].')
 
 
-def _check_rows(
-    where: str, spec: EnvironmentSpec, leaves: Mapping[str, Leaf], arrays: Arrays, is_end: bool
-) -> None:
+def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> None:
     """Holds rows to what a loop takes from an environment: finite, in range.
 
     Args:
@@ -378,8 +361,11 @@ def _check_rows(
     """
     acted = arrays['step_type'] != LAST
     acted[len(acted) - is_end :] = False
-    actions = {path: integer_range(leaf) for path, leaf in leaf_paths(spec.action, 'action')}
-    for path, leaf in leaves.items():
+    actions = {
+        path: integer_range(leaf)
+        for path, leaf in leaf_paths(row_spec.environment.action, 'action')
+    }
+    for path, leaf in row_spec.leaves.items():
         named, array = f'{where}: {path}', arrays[path]
         array = array.view(leaf.dtype) if array.dtype.kind == 'V' else array
         part = path.partition('/')[0]

@@ -17,6 +17,7 @@ from culmen.components.replay.items import ItemStore
 from culmen.components.replay.items import QueueItems
 from culmen.components.replay.items import ReplayItems
 from culmen.components.replay.items import may_be_short
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Gather
 from culmen.components.replay.rows import Rows
@@ -31,7 +32,6 @@ from culmen.core.experience import Table
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 from culmen.core.workers import Draw
@@ -53,9 +53,7 @@ class InProcessTable:
     def __init__(
         self,
         experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         num_lanes: int,
         seed: int,
     ) -> None:
@@ -63,8 +61,7 @@ class InProcessTable:
 
         Args:
             experience: a Replay, a Queue, or a dict of them over one stream.
-            spec: of one environment; scalars of reward and discount are stored as float32.
-            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            row_spec: of the stream.
             num_lanes: B.
             seed: of the draws; each table of a dict has its own stream of numbers.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
@@ -79,7 +76,7 @@ class InProcessTable:
                     f'by a DatasetReader.'
                 )
         num_ticks = max(_first_ticks(table, num_lanes) for table in specs.values())
-        self._rows = Rows(spec, action, extras, num_lanes, num_ticks)
+        self._rows = Rows(row_spec, num_lanes, num_ticks)
         self._tables = {
             name: _OneTable(name, table, self._rows, seed) for name, table in specs.items()
         }

@@ -1,7 +1,9 @@
 """Leaves of a row: what a tick stores of a time step and of the decision on it, the same in every table."""
 
+import functools
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from typing import NamedTuple
 
@@ -75,12 +77,39 @@ class Half:
                 raise ValueError(f'{path} must have dtype {leaf.dtype}, got {dtype}.')
 
 
-def timestep_half(spec: EnvironmentSpec) -> Half:
-    """Reward, discount and observation, known when a row is opened."""
-    parts = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
-    return Half(parts, as_float32=('reward', 'discount'))
+@dataclass(frozen=True, eq=False)
+class RowSpec:
+    """What a row of one lane holds: a time step, and the decision on it. Every table of a run has the same.
 
+    Attributes:
+        environment: the spec of one environment; rewards and discounts are stored as float32.
+        action, extras: shapes and dtypes of what the policy gives for one lane, without a batch axis.
+    """
 
-def decision_half(action: Nest, extras: Nest) -> Half:
-    """Action and extras, known when a row is closed. Args: shapes and dtypes of one lane's."""
-    return Half({'action': action, 'extras': extras})
+    environment: EnvironmentSpec
+    action: Nest
+    extras: Nest
+
+    @functools.cached_property
+    def timestep(self) -> Half:
+        """Reward, discount and observation, known when a row is opened."""
+        spec = self.environment
+        parts = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
+        return Half(parts, as_float32=('reward', 'discount'))
+
+    @functools.cached_property
+    def decision(self) -> Half:
+        """Action and extras, known when a row is closed."""
+        return Half({'action': self.action, 'extras': self.extras})
+
+    @functools.cached_property
+    def leaves(self) -> dict[str, Leaf]:
+        """All leaves by path, in the order of `tree`."""
+        return {leaf.path: leaf for leaf in self.timestep.leaves + self.decision.leaves}
+
+    @functools.cached_property
+    def tree(self) -> Any:
+        """The structure of (reward, discount, observation, action, extras)."""
+        spec = self.environment
+        nests = (spec.reward, spec.discount, spec.observation, self.action, self.extras)
+        return jax.tree_util.tree_structure(nests)

@@ -26,10 +26,10 @@ from culmen.components import files
 from culmen.components.files import check_writable
 from culmen.components.files import expanded
 from culmen.components.replay.leaves import Leaf
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.rows import Arrays
 from culmen.components.replay.rows import Rows
 from culmen.core.checks import check_range
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 from culmen.core.workers import Writer
@@ -77,9 +77,7 @@ class Recorder:
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         num_lanes: int,
         run: Mapping[str, Any],
         rows_of_a_shard: int = _ROWS_OF_A_SHARD,
@@ -88,8 +86,7 @@ class Recorder:
 
         Args:
             directory: where to.
-            spec: of one environment.
-            action, extras: shapes and dtypes of one lane's.
+            row_spec: of the stream.
             num_lanes: B.
             run: names the run, for `check_recording`; goes into spec.json.
             rows_of_a_shard: of a full file, at most 65,536.
@@ -97,7 +94,7 @@ class Recorder:
         """
         check_range('rows_of_a_shard', rows_of_a_shard, 1, _MOST_ROWS_OF_A_SHARD)
         self._directory = expanded(directory)
-        self._rows = Rows(spec, action, extras, num_lanes, rows_of_a_shard)
+        self._rows = Rows(row_spec, num_lanes, rows_of_a_shard)
         self._written = 0  # the first tick that is not on the disk
         self._begun = False
         self._spec = {

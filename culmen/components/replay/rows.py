@@ -10,7 +10,6 @@ are gathered. Knows nothing of items, of rates or of priorities.
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +20,9 @@ from culmen.components.replay.batch import Field
 from culmen.components.replay.batch import LeafPlan
 from culmen.components.replay.batch import record_type
 from culmen.components.replay.leaves import Leaf
-from culmen.components.replay.leaves import decision_half
-from culmen.components.replay.leaves import timestep_half
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -42,14 +39,11 @@ class Rows:
     lane` names the row of a lane.
     """
 
-    def __init__(
-        self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int, num_ticks: int
-    ) -> None:
+    def __init__(self, row_spec: RowSpec, num_lanes: int, num_ticks: int) -> None:
         """Allocates; memory is taken up as rows are written.
 
         Args:
-            spec: of one environment.
-            action, extras: shapes and dtypes of one lane's.
+            row_spec: of the stream.
             num_lanes: B.
             num_ticks: that the rings hold at first.
         """
@@ -57,10 +51,8 @@ class Rows:
         self.num_ticks = num_ticks
         self.next_tick = 0  # the first that is not closed
         self.is_open = False
-        self._timestep, self._decision = timestep_half(spec), decision_half(action, extras)
-        nests = (spec.reward, spec.discount, spec.observation, action, extras)
-        self.tree: Any = jax.tree_util.tree_structure(nests)
-        self.leaves = {leaf.path: leaf for leaf in self._timestep.leaves + self._decision.leaves}
+        self._timestep, self._decision = row_spec.timestep, row_spec.decision
+        self.tree, self.leaves = row_spec.tree, row_spec.leaves
         self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
 
         word = np.dtype(np.int32)

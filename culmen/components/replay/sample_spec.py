@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -12,31 +13,25 @@ from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import shape_dtypes
-from culmen.core.types import Nest
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 
 
 def sample_spec(
-    experience: Experience, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int
+    experience: Experience, row_spec: RowSpec, num_lanes: int
 ) -> Sample | dict[str, Sample]:
     """The sample of one draw, as `jax.ShapeDtypeStruct`s; mirrors the experience.
 
     Args:
         experience: an agent's.
-        spec: of one environment.
-        action, extras: shapes and dtypes of one lane's.
+        row_spec: of the stream.
         num_lanes: of the table.
     """
     return mirror(
         experience,
-        {
-            name: _of_table(table, spec, action, extras, num_lanes)
-            for name, table in tables(experience).items()
-        },
+        {name: _of_table(table, row_spec, num_lanes) for name, table in tables(experience).items()},
     )
 
 
@@ -49,15 +44,9 @@ def batch_size(table: Table, num_lanes: int) -> int:
     return table.batch_size
 
 
-def _of_table(
-    table: Table, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int
-) -> Sample:
-    batch, window = batch_size(table, num_lanes), table.window
-
-    nests = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
-    nests |= {'action': action, 'extras': extras}
-    paths = [path for name, nest in nests.items() for path, _ in leaf_paths(nest, name)]
-    ends, first = kept_times(window, paths)
+def _of_table(table: Table, row_spec: RowSpec, num_lanes: int) -> Sample:
+    batch, window, spec = batch_size(table, num_lanes), table.window, row_spec.environment
+    ends, first = kept_times(window, list(row_spec.leaves))
 
     def steps(name: str, nest: Any, length: int) -> Any:
         def leaf_spec(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
@@ -75,8 +64,8 @@ def _of_table(
             reward=steps('reward', shape_dtypes(spec.reward), window.length + 1),
             discount=steps('discount', shape_dtypes(spec.discount), window.length + 1),
             observation=steps('observation', shape_dtypes(spec.observation), window.length + 1),
-            action=steps('action', action, window.length),
-            extras=steps('extras', extras, window.length),
+            action=steps('action', row_spec.action, window.length),
+            extras=steps('extras', row_spec.extras, window.length),
             mask=array((batch, window.length), np.bool_),
         ),
         probability=array((batch,), np.float32),

@@ -70,7 +70,7 @@ class ActorNode:
         """
         reverb_replay.require_reverb()  # slow to import, so while the others come up
         built = build(experiment, index, num_actors, resumed_at)
-        action, extras = prepare(built.parts, built.spec, built.lanes)
+        row_spec = prepare(built.parts, built.spec, built.lanes)
         self._index = index
         self._stop = stop
         self._counter = counter
@@ -80,9 +80,7 @@ class ActorNode:
         start = learner.get_start()
         self._writer = _Writer(
             built.parts.experience,
-            built.spec,
-            action,
-            extras,
+            row_spec,
             built.lanes,
             replay.get_address(),
             stop=self._gives_up,

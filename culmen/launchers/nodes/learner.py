@@ -88,12 +88,10 @@ class LearnerNode:
         self._replay = replay
         parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
-        action, extras = prepare(parts, spec, lanes)
+        row_spec = prepare(parts, spec, lanes)
         self._reader = reverb_replay.ReverbReader(
             parts.experience,
-            spec,
-            action,
-            extras,
+            row_spec,
             num_lanes,
             replay.get_address(),
             lead=lead,
@@ -132,9 +130,7 @@ class LearnerNode:
         self._no_more = False
         self._outcome = STOPPED
         self._columns = learner_columns(
-            self._learner.metric_names(
-                sample_spec(parts.experience, spec, action, extras, num_lanes)
-            )
+            self._learner.metric_names(sample_spec(parts.experience, row_spec, num_lanes))
         )
         if restore is not None:
             self._set_state(self._checkpointer.read(restore).state, lost_table)

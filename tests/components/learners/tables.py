@@ -49,8 +49,8 @@ class Recorded(Table):
 
 def random_samples(parts: Parts, spec: EnvironmentSpec, number: int) -> list[Any]:
     """Batches of the shapes that the agent's table would give, of steps within an episode."""
-    action, extras = prepare(parts, spec, Lanes(np.zeros(1, np.int32), 1))
-    shapes = sample_spec(parts.experience, spec, action, extras, 1)
+    row_spec = prepare(parts, spec, Lanes(np.zeros(1, np.int32), 1))
+    shapes = sample_spec(parts.experience, row_spec, 1)
     generator = np.random.default_rng(0)
 
     def draw(leaf: Any) -> Any:

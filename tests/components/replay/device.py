@@ -13,10 +13,8 @@ from culmen.core.workers import Draw
 class DeviceTable:
     """Keeps the state of `DeviceTables` between compiled calls."""
 
-    def __init__(
-        self, experience: Any, spec: Any, action: Any, extras: Any, num_lanes: int, seed: int
-    ) -> None:
-        self._tables = DeviceTables(experience, spec, action, extras, num_lanes)
+    def __init__(self, experience: Any, row_spec: Any, num_lanes: int, seed: int) -> None:
+        self._tables = DeviceTables(experience, row_spec, num_lanes)
         self._observe = jax.jit(self._tables.observe)
         self._act = jax.jit(self._tables.act)
         self._due = jax.jit(self._tables.due)

@@ -15,18 +15,16 @@ from tests.components.replay.device import DeviceTable
 class Row(NamedTuple):
     """A kind of table."""
 
-    make: Callable[..., Any]  # (experience, spec, action, extras, num_lanes, seed) -> Table
+    make: Callable[..., Any]  # (experience, row_spec, num_lanes, seed) -> Table
     seeded: bool  # whether the same seed draws the same items
     compiled: bool = (
         False  # whether it is pure functions of static shapes, which can't look and refuse
     )
 
 
-def make_reverb(
-    experience: Any, spec: Any, action: Any, extras: Any, num_lanes: int, seed: int
-) -> ReverbTable:
+def make_reverb(experience: Any, row_spec: Any, num_lanes: int, seed: int) -> ReverbTable:
     """Its draws have no seed."""
-    return ReverbTable(experience, spec, action, extras, num_lanes)
+    return ReverbTable(experience, row_spec, num_lanes)
 
 
 def has_reverb() -> bool:

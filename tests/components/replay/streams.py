@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from dm_env import specs
 
+from culmen.components.replay import RowSpec
 from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
@@ -37,6 +38,7 @@ EXTRAS = {
     'state': (jax.ShapeDtypeStruct((100,), np.float32),),  # more than a table may want to pack
     'value': jax.ShapeDtypeStruct((), np.float32),
 }
+ROW_SPEC = RowSpec(SPEC, ACTION, EXTRAS)
 
 EPISODES = [[3, 7, 1], [5], [1, 2, 11, 4], [30], [2, 1]]  # lanes that end at different times
 

@@ -15,6 +15,7 @@ from culmen.components.files import DamagedError
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import Recorder
+from culmen.components.replay import RowSpec
 from culmen.components.replay import check_recording
 from culmen.components.replay.recorder import shards
 from culmen.core import FIRST
@@ -28,11 +29,10 @@ from tests.components.replay import streams
 from tests.components.replay.windows import WINDOWS
 
 RUN = {'agent': 'dqn', 'seed': 1, 'workdir': '../run'}
-SHAPES = (streams.SPEC, streams.ACTION, streams.EXTRAS)
 
 
 def make_recorder(folder, num_lanes, spec=streams.SPEC, rows=7):
-    return Recorder(folder, spec, streams.ACTION, streams.EXTRAS, num_lanes, RUN, rows)
+    return Recorder(folder, RowSpec(spec, streams.ACTION, streams.EXTRAS), num_lanes, RUN, rows)
 
 
 def record(folder, stream, spec=streams.SPEC, flush_at=(), rows=7):
@@ -55,7 +55,7 @@ def play(recorder, stream, start, stop, flush_at=()):
 
 def read(source, window, batch_size=2048, spec=streams.SPEC, seed=0):
     dataset = Dataset(window, source, batch_size)
-    return DatasetReader(dataset, spec, streams.ACTION, streams.EXTRAS, seed)
+    return DatasetReader(dataset, RowSpec(spec, streams.ACTION, streams.EXTRAS), seed)
 
 
 def items_of(reader, draws=3):
@@ -157,9 +157,9 @@ def test_beside_a_replay_each_gives_its_batch(tmp_path):
     replay = Replay(Window(length=3), 100, 5, 4, 4.0, priority_exponent=0.5)
     demos = Dataset(Window(length=2), record(tmp_path / 'a', stream), 6)
     experience = {'replay': replay, 'demos': demos}
-    table = InProcessTable({'replay': replay}, *SHAPES, stream.num_lanes, 0)
-    alone = InProcessTable({'replay': replay}, *SHAPES, stream.num_lanes, 0)
-    reader = DatasetReader(experience, *SHAPES, seed=0, table=table)
+    table = InProcessTable({'replay': replay}, streams.ROW_SPEC, stream.num_lanes, 0)
+    alone = InProcessTable({'replay': replay}, streams.ROW_SPEC, stream.num_lanes, 0)
+    reader = DatasetReader(experience, streams.ROW_SPEC, seed=0, table=table)
     assert not reader.due()
     updates = 0
     for tick in range(20):
@@ -281,7 +281,7 @@ def refused(
 ):
     with pytest.raises(error, match=words):
         DatasetReader(
-            Dataset(window, source, 4), spec, streams.ACTION, extras, 0, None, on_lost_rows
+            Dataset(window, source, 4), RowSpec(spec, streams.ACTION, extras), 0, None, on_lost_rows
         )
 
 
@@ -316,7 +316,7 @@ def test_a_leaf_that_differs_is_named(recording):
 
 def test_extras_may_be_spared_but_not_missing(recording):
     reader = DatasetReader(
-        Dataset(Window(), recording, 4), streams.SPEC, streams.ACTION, (), seed=0
+        Dataset(Window(), recording, 4), RowSpec(streams.SPEC, streams.ACTION, ()), seed=0
     )
     assert unpacked(reader.draw().samples).steps.extras == ()
     more = {**streams.EXTRAS, 'log_prob': jax.ShapeDtypeStruct((), np.float32)}
@@ -358,7 +358,9 @@ def test_windows_that_need_lost_rows_are_left_out(tmp_path, window, num_frames):
             shard.path.write_bytes(data[: len(data) // 2])
     with pytest.warns(UserWarning, match=r'14 of 200 rows are lost, and windows that need them'):
         reader = DatasetReader(
-            Dataset(window, str(tmp_path / 'a'), 200), spec, streams.ACTION, streams.EXTRAS, 0
+            Dataset(window, str(tmp_path / 'a'), 200),
+            RowSpec(spec, streams.ACTION, streams.EXTRAS),
+            0,
         )
     items = {(i.lane, i.start): i for i in streams.cut(stream.timestep.step_type, window)}
     kept = {
@@ -532,7 +534,9 @@ def test_observations_of_a_stream_are_finite_and_within_int32():
         observation = {**stream.timestep.observation, 'where': where}
         good = stream._replace(timestep=stream.timestep._replace(observation=observation))
         DatasetReader(
-            Dataset(Window(), lambda s=good: iter([s]), 4), spec, streams.ACTION, streams.EXTRAS, 0
+            Dataset(Window(), lambda s=good: iter([s]), 4),
+            RowSpec(spec, streams.ACTION, streams.EXTRAS),
+            0,
         )
         where[2, 1] = value
         refused(lambda s=good: iter([s]), words, spec=spec)

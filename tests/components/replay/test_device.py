@@ -26,7 +26,7 @@ UNROLL = Window(length=4, period=4, cross_episodes=True)
 
 
 def make(experience, num_lanes=5):
-    return DeviceTable(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, num_lanes, 0)
+    return DeviceTable(experience, streams.ROW_SPEC, num_lanes, 0)
 
 
 def feed(table, stream, start, stop):
@@ -126,7 +126,7 @@ def test_a_queue_that_overflows_says_so():
 )
 def test_what_has_no_static_size_is_refused(experience, said):
     with pytest.raises(ValueError, match=said):
-        DeviceTables(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, 5)
+        DeviceTables(experience, streams.ROW_SPEC, 5)
 
 
 @pytest.mark.slow

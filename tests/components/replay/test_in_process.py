@@ -11,6 +11,7 @@ from dm_env import specs
 
 from culmen.components.dispatch import unpacked
 from culmen.components.replay import InProcessTable
+from culmen.components.replay import RowSpec
 from culmen.core import Dataset
 from culmen.core import EnvironmentSpec
 from culmen.core import Queue
@@ -41,7 +42,7 @@ EXPERIENCES = {
 
 def make(experience: Any, num_frames: int = 1, seed: int = 7) -> InProcessTable:
     spec = streams.stacked_spec(num_frames, 1, True) if num_frames > 1 else streams.SPEC
-    return InProcessTable(experience, spec, streams.ACTION, streams.EXTRAS, 5, seed)
+    return InProcessTable(experience, RowSpec(spec, streams.ACTION, streams.EXTRAS), 5, seed)
 
 
 def observe(table: InProcessTable, experience: Any, stream: streams.Stream, tick: int) -> list[Any]:
@@ -223,8 +224,8 @@ def test_a_table_that_lost_rows_is_saved_and_restored_to_the_bit(name: str) -> N
 def test_with_few_items_left_a_table_waits_for_its_least_as_at_its_beginning() -> None:
     replay = Replay(Window(), 1000, min_size=20, batch_size=4, samples_per_insert=4.0)
     stream = streams.make_stream(streams.step_types([[1000]], 100))
-    whole = InProcessTable(replay, streams.SPEC, streams.ACTION, streams.EXTRAS, 1, 0)
-    table = InProcessTable(replay, streams.SPEC, streams.ACTION, streams.EXTRAS, 1, 0)
+    whole = InProcessTable(replay, streams.ROW_SPEC, 1, 0)
+    table = InProcessTable(replay, streams.ROW_SPEC, 1, 0)
     updates = [len(observe(whole, replay, stream, 0))]
     for tick in range(1, 60):
         whole.act(*stream.at(tick - 1)[1:])
@@ -297,7 +298,7 @@ def test_short_episodes_make_the_rings_grow_and_nothing_else_does() -> None:
     sizes = []
     # In the last one the rings wrap before they grow, and rows from before are still drawn.
     for episodes in ([1000], [1], [1000] * 4 + [1] * 5000):
-        table = InProcessTable(replay, shape, jax.ShapeDtypeStruct((), np.int32), (), 1, 0)
+        table = InProcessTable(replay, RowSpec(shape, jax.ShapeDtypeStruct((), np.int32), ()), 1, 0)
         types = streams.step_types([episodes], 5_000)
         one = np.ones(1, np.float32)
         for tick in range(5_000):
@@ -318,8 +319,7 @@ def test_short_episodes_make_the_rings_grow_and_nothing_else_does() -> None:
 def test_many_lanes_share_the_capacity() -> None:
     replay = Replay(Window(), 1_000_000, 1, 64, 1.0)
     one, fifty = (
-        InProcessTable(replay, streams.SPEC, streams.ACTION, streams.EXTRAS, num_lanes, 0).nbytes
-        for num_lanes in (1, 50)
+        InProcessTable(replay, streams.ROW_SPEC, num_lanes, 0).nbytes for num_lanes in (1, 50)
     )
     assert 0.99 < fifty / one < 1.01
 
@@ -330,7 +330,7 @@ def test_each_frame_is_stored_once() -> None:
     stored = []
     for stacked in (True, False):
         spec = streams.stacked_spec(4, 1, stacked)
-        table = InProcessTable(experience, spec, streams.ACTION, streams.EXTRAS, 5, 0)
+        table = InProcessTable(experience, RowSpec(spec, streams.ACTION, streams.EXTRAS), 5, 0)
         run(table, experience, stream, range(9))
         stored.append(table.read_rows(0, 9)['observation/image'])
     assert [images.shape for images in stored] == [(9, 5, 3, 2, 1), (9, 5, 3, 2, 4)]
@@ -341,7 +341,7 @@ def test_each_frame_is_stored_once() -> None:
         image = (84, 84, 4), np.uint8, 0, 255
         image = StackedArray(*image, 4) if stacked else specs.BoundedArray(*image)
         spec = streams.SPEC._replace(observation=image)
-        table = InProcessTable(experience, spec, streams.ACTION, streams.EXTRAS, 5, 0)
+        table = InProcessTable(experience, RowSpec(spec, streams.ACTION, streams.EXTRAS), 5, 0)
         sizes.append(table.nbytes)
     assert sizes[0] < 0.27 * sizes[1]
 
@@ -437,7 +437,9 @@ def test_observations_of_any_dtype_come_back(dtype: str, shape: tuple[int, ...])
     scalar = specs.Array((), np.float32)
     spec = EnvironmentSpec(specs.Array(shape, dtype), specs.DiscreteArray(2), scalar, scalar)
     one, action = np.ones(1, np.float32), jax.ShapeDtypeStruct((), np.int32)
-    table = InProcessTable(Replay(Window(), 100, 1, 1, 1.0, draw='all'), spec, action, (), 1, 0)
+    table = InProcessTable(
+        Replay(Window(), 100, 1, 1, 1.0, draw='all'), RowSpec(spec, action, ()), 1, 0
+    )
     types = streams.step_types([[29]], 30)
     for tick in range(30):
         table.observe(TimeStep(types[tick], one, one, values[tick]))

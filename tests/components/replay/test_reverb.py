@@ -35,7 +35,6 @@ pytestmark = [
 ]
 
 STREAM = streams.make_stream(streams.step_types(streams.EPISODES, 120))
-ROWS = (streams.SPEC, streams.ACTION, streams.EXTRAS)
 CROSSING = Window(length=4, period=4, cross_episodes=True)
 
 
@@ -53,12 +52,12 @@ class Program:
         )
         stop = lambda: self.stopped
         self.reader = ReverbReader(
-            experience, *ROWS, self.total, self.server.address, lead=lead, stop=stop
+            experience, streams.ROW_SPEC, self.total, self.server.address, lead=lead, stop=stop
         )
         self.actors = actors
         self.writers = [
             ReverbWriter(
-                experience, *ROWS, Lanes(np.array(index, np.int32), self.total),
+                experience, streams.ROW_SPEC, Lanes(np.array(index, np.int32), self.total),
                 self.server.address, stop=stop,
                 first_windows=None if first is None else first[index], **settings,
             )
@@ -314,9 +313,10 @@ def test_a_server_that_is_killed_ends_every_wait() -> None:
     lanes = [Lanes(np.array([i], np.int32), 2) for i in range(2)]
     never = lambda: False
     waiting, idle = (
-        ReverbWriter(experience, *ROWS, lane, address, stop=never, flush_period=1) for lane in lanes
+        ReverbWriter(experience, streams.ROW_SPEC, lane, address, stop=never, flush_period=1)
+        for lane in lanes
     )
-    reader = ReverbReader(experience, *ROWS, 2, address, lead=2.0, stop=never)
+    reader = ReverbReader(experience, streams.ROW_SPEC, 2, address, lead=2.0, stop=never)
 
     def play(writer: ReverbWriter, ticks: Any) -> None:
         for tick in ticks:
@@ -540,7 +540,7 @@ def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
     name: str, between: bool, tmp_path: Any
 ) -> None:
     experience = EXPERIENCES[name]
-    table = ReverbTable(experience, *ROWS, 5)
+    table = ReverbTable(experience, streams.ROW_SPEC, 5)
     run(table, experience, range(60))
     _observe(table, experience, STREAM.at(60)[0])
     if not between:
@@ -548,7 +548,7 @@ def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
     table.checkpoint(tmp_path / 'saved')
     plain, arrays = trees.split(table.get_state())
     info = reverb_info(table)
-    restored = ReverbTable(experience, *ROWS, 5)
+    restored = ReverbTable(experience, streams.ROW_SPEC, 5)
     restored.set_state(trees.join(plain, arrays), tmp_path / 'saved')
     for key, value in reverb_info(restored).items():
         assert value.current_size == info[key].current_size
@@ -587,7 +587,7 @@ def all_items(window: Window) -> list[streams.Item]:
 
 def test_priorities_come_back(tmp_path: Any) -> None:
     experience = Replay(Window(), 30, 1, 64, 1e6, priority_exponent=0.5)
-    table = ReverbTable(experience, *ROWS, 5)
+    table = ReverbTable(experience, streams.ROW_SPEC, 5)
     for tick in range(20):
         table.observe(STREAM.at(tick)[0])
         table.act(*STREAM.at(tick)[1:])
@@ -602,7 +602,7 @@ def test_priorities_come_back(tmp_path: Any) -> None:
     before = probabilities(table)
     assert len(set(before.values())) > 3
     table.checkpoint(tmp_path / 'saved')
-    restored = ReverbTable(experience, *ROWS, 5)
+    restored = ReverbTable(experience, streams.ROW_SPEC, 5)
     restored.set_state(table.get_state(), tmp_path / 'saved')
     after = probabilities(restored)
     assert set(before) & set(after)
@@ -658,7 +658,7 @@ def test_a_restored_program_goes_on_from_the_windows_that_are_stored(
 
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path: Any) -> None:
-    table = ReverbTable(Replay(Window(), 30, 1, 1, 1.0), *ROWS, 5)
+    table = ReverbTable(Replay(Window(), 30, 1, 1, 1.0), streams.ROW_SPEC, 5)
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(OSError, match='could not save the replay'):
         table.checkpoint(tmp_path / 'file' / 'saved')

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from culmen.components.dispatch import unpacked
+from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.core import FIRST
 from culmen.core import LAST
@@ -34,7 +35,7 @@ def table_row(request: pytest.FixtureRequest) -> Row:
 
 
 def make(row: Row, experience: Any, num_lanes: int, seed: int = 0) -> Any:
-    return row.make(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, num_lanes, seed)
+    return row.make(experience, streams.ROW_SPEC, num_lanes, seed)
 
 
 def play(table: Any, stream: streams.Stream, start: int = 0, stop: int | None = None) -> list[Any]:
@@ -171,7 +172,7 @@ def test_samples_have_the_shapes_and_dtypes_known_before(table_row: Row, window:
         'd': replay_all(window, 600),
     }
     table = make(table_row, experience, 5)
-    known = sample_spec(experience, streams.SPEC, streams.ACTION, streams.EXTRAS, 5)
+    known = sample_spec(experience, streams.ROW_SPEC, 5)
     if table_row.compiled:
         samples = table.draw_shapes()
     else:
@@ -610,7 +611,9 @@ def test_stacks_of_frames_are_the_same_to_the_bit_as_stored_whole(
     for stacked in (True, False):
         spec = streams.stacked_spec(num_frames, channels, stacked)
         # A capacity at which rows leave: the frames before the oldest item must stay.
-        table = table_row.make(replay_all(window, 30), spec, streams.ACTION, streams.EXTRAS, 5, 0)
+        table = table_row.make(
+            replay_all(window, 30), RowSpec(spec, streams.ACTION, streams.EXTRAS), 5, 0
+        )
         feed(table, stream, 0, 60)
         samples.append(unpacked(table.draw().samples))
     assert np.asarray(samples[0].steps.mask).any()
@@ -662,6 +665,8 @@ def test_observations_that_are_no_stacks_are_refused(table_row: Row) -> None:
         assert stream.timestep.step_type[tick, 0] == types
         observation = {**stream.timestep.observation, 'image': broken}
         bad = stream._replace(timestep=TimeStep(*stream.timestep[:3], observation))
-        table = table_row.make(replay_all(Window()), spec, streams.ACTION, streams.EXTRAS, 5, 0)
+        table = table_row.make(
+            replay_all(Window()), RowSpec(spec, streams.ACTION, streams.EXTRAS), 5, 0
+        )
         with pytest.raises(ValueError, match='observation/image must be a stack of 4 frames'):
             feed(table, bad, 0, tick + 1)

@@ -19,13 +19,11 @@ from culmen.components.replay.batch import record_type
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import write_at
-from culmen.components.replay.leaves import decision_half
-from culmen.components.replay.leaves import timestep_half
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.rows import is_small
 from culmen.components.replay.rows import plan_leaf
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Nest
 from culmen.core.types import Sample
 from culmen.core.types import TimeStep
@@ -34,13 +32,12 @@ from culmen.core.types import TimeStep
 class RowLeaves:
     """What a row of all lanes is made of; holds what is written to it."""
 
-    def __init__(self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int) -> None:
-        """Args: spec: of one environment; action, extras: shapes and dtypes of one lane's."""
+    def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
+        """Args: row_spec: of the stream. num_lanes: B."""
         self.num_lanes = num_lanes
-        nests = (spec.reward, spec.discount, spec.observation, action, extras)
-        self.tree: Any = jax.tree_util.tree_structure(nests)
-        self._timestep_half = timestep_half(spec)
-        self._decision_half = decision_half(action, extras)
+        self.tree = row_spec.tree
+        self._timestep_half = row_spec.timestep
+        self._decision_half = row_spec.decision
         # A stack of frames is an array like any other here.
         self.timestep, self.decision = (
             [leaf._replace(num_frames=1) for leaf in half.leaves]

@@ -27,6 +27,7 @@ from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.windows import meets
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
@@ -35,7 +36,6 @@ from culmen.core.experience import Replay
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import LAST
 from culmen.core.types import Nest
 from culmen.core.types import Sample
@@ -52,26 +52,18 @@ class TablesState(NamedTuple):
 class DeviceTables:
     """The stream of B lanes, and batches of its windows, as pure functions. One for a dict of tables too."""
 
-    def __init__(
-        self,
-        experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
-        num_lanes: int,
-    ) -> None:
+    def __init__(self, experience: Experience, row_spec: RowSpec, num_lanes: int) -> None:
         """Plans; allocates nothing.
 
         Args:
             experience: a Replay, a Queue, or a dict of them over one stream.
-            spec: of one environment; scalars of reward and discount are stored as float32.
-            action, extras: shapes and dtypes of one lane's.
+            row_spec: of the stream.
             num_lanes: B.
         Raises: ValueError that names the table for what has no static size, and for an unknown path in
             `Window.ends` or `first`.
         """
         self._experience = experience
-        leaves = RowLeaves(spec, action, extras, num_lanes)
+        leaves = RowLeaves(row_spec, num_lanes)
         self._tables: dict[str, Any] = {}
         specs = tables(experience)
         for name, table in specs.items():

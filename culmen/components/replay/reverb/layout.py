@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from culmen.components.replay.leaves import Half
 from culmen.components.replay.leaves import Leaf
-from culmen.components.replay.leaves import decision_half
-from culmen.components.replay.leaves import timestep_half
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.windows import kept_times
 from culmen.core.experience import Window
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -64,12 +62,12 @@ class _Part:
 class RowLayout:
     """Rows of B lanes as columns of bytes."""
 
-    def __init__(self, spec: EnvironmentSpec, action: Nest, extras: Nest, num_lanes: int) -> None:
-        """Args: spec: of one environment. action, extras: shapes and dtypes of one lane's."""
+    def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
+        """Args: row_spec: of the stream. num_lanes: B."""
         self._num_lanes = num_lanes
-        self.before = _Part(timestep_half(spec), 'step_type')
-        self.after = _Part(decision_half(action, extras), 'version')
-        self.paths = [leaf.path for leaf in self.before.leaves + self.after.leaves]
+        self.before = _Part(row_spec.timestep, 'step_type')
+        self.after = _Part(row_spec.decision, 'version')
+        self.paths = list(row_spec.leaves)
         self._stacks = [
             (i, leaf) for i, leaf in enumerate(self.before.leaves) if leaf.num_frames > 1
         ]

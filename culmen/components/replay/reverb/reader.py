@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.rate import Rate
 from culmen.components.replay.reverb.engine import Connection
 from culmen.components.replay.reverb.layout import ItemLayout
@@ -22,8 +23,6 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import mirror
 from culmen.core.experience import unmirror
-from culmen.core.specs import EnvironmentSpec
-from culmen.core.types import Nest
 from culmen.core.types import Sample
 from culmen.core.workers import Draw
 
@@ -36,9 +35,7 @@ class ReverbReader:
     def __init__(
         self,
         experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         num_lanes: int,
         address: str,
         *,
@@ -50,8 +47,7 @@ class ReverbReader:
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
-            spec: of one environment.
-            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            row_spec: of the stream.
             num_lanes: of the whole program.
             address: of the server.
             lead: as the server has it.
@@ -62,7 +58,7 @@ class ReverbReader:
         """
         self._experience = experience
         specs = check_tables(experience)
-        rows = RowLayout(spec, action, extras, 1)
+        rows = RowLayout(row_spec, 1)
         self._connection = Connection(address, stop)
         self._info = info or self._connection.info
         self._num_lanes = num_lanes

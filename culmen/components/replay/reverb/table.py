@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.reverb.reader import ReverbReader
 from culmen.components.replay.reverb.server import Files
 from culmen.components.replay.reverb.server import ReverbServer
 from culmen.components.replay.reverb.writer import ReverbWriter
 from culmen.core.experience import Experience
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -25,37 +25,29 @@ class ReverbTable:
     The same items at the same rate as the in-process table; draws have no seed. Nothing waits.
     """
 
-    def __init__(
-        self,
-        experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
-        num_lanes: int,
-    ) -> None:
+    def __init__(self, experience: Experience, row_spec: RowSpec, num_lanes: int) -> None:
         """Starts the server.
 
         Args:
             experience: a Replay, a Queue, or a dict of them over one stream.
-            spec: of one environment; scalars of reward and discount are stored as float32.
-            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            row_spec: of the stream.
             num_lanes: B.
         Raises: ImportError that says what installs Reverb; ValueError for a Dataset, and for an
             unknown path in `Window.ends` or `first`.
         """
-        self._arguments = (experience, spec, action, extras)
+        self._experience, self._row_spec = experience, row_spec
         self._num_lanes = num_lanes
         self._start(None)
 
     def _start(self, restore: Path | None) -> None:
-        experience = self._arguments[0]
-        self._server = ReverbServer(experience, self._num_lanes, lead='none', restore=restore)
+        rows = self._experience, self._row_spec
+        self._server = ReverbServer(self._experience, self._num_lanes, lead='none', restore=restore)
         try:
             lanes = Lanes(np.arange(self._num_lanes, dtype=np.int32), self._num_lanes)
             address = self._server.address
-            self._writer = ReverbWriter(*self._arguments, lanes, address, alone=True)
+            self._writer = ReverbWriter(*rows, lanes, address, alone=True)
             self._reader = ReverbReader(
-                *self._arguments, self._num_lanes, address, lead='none', info=self._server.info
+                *rows, self._num_lanes, address, lead='none', info=self._server.info
             )
         except BaseException:
             self._server.stop()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.reverb.engine import Connection
 from culmen.components.replay.reverb.layout import Columns
 from culmen.components.replay.reverb.layout import ItemLayout
@@ -23,7 +24,6 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import Window
-from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Lanes
@@ -41,9 +41,7 @@ class ReverbWriter:
     def __init__(
         self,
         experience: Experience,
-        spec: EnvironmentSpec,
-        action: Nest,
-        extras: Nest,
+        row_spec: RowSpec,
         lanes: Lanes,
         address: str,
         *,
@@ -56,8 +54,7 @@ class ReverbWriter:
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
-            spec: of one environment; scalars of reward and discount are stored as float32.
-            action, extras: shapes and dtypes of one lane's, without a batch axis.
+            row_spec: of the stream.
             lanes: those of this actor, B of all in the program.
             address: of the server.
             stop: no wait outlives it.
@@ -71,7 +68,7 @@ class ReverbWriter:
         """
         self._lanes = np.asarray(lanes.index, np.int64)
         num_lanes = len(self._lanes)
-        self._rows = RowLayout(spec, action, extras, num_lanes)
+        self._rows = RowLayout(row_spec, num_lanes)
         self._tables = [
             _Written(name, table, self._rows, lanes, first_windows, alone)
             for name, table in check_tables(experience).items()
