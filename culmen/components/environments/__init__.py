@@ -25,7 +25,7 @@ from culmen.components.environments.registry import names
 from culmen.components.environments.registry import parse_arguments
 from culmen.components.environments.rendering import render
 from culmen.components.environments.saving import is_restorable
-from culmen.components.environments.wrappers import VideoRecorder
+from culmen.components.environments.video import VideoRecorder
 from culmen.components.environments.wrappers import Wrapper
 from culmen.components.environments.wrappers import wrap
 
