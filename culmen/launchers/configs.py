@@ -9,25 +9,16 @@ An agent is a name of `culmen.agents.AGENTS` or `module:Class`; fields that are 
 (an agent made of another) are written the same way. What can't be written as data carries the key
 'not_data' with the reason.
 
-A file may be a stranger's, and to import a module runs what is in it. So a name of the form `module:name`
-is imported where `trust` says so, or where the caller has named the same thing itself, and nowhere else.
+A name of the form `module:name` is imported only where that is safe (culmen.launchers.module_names).
 """
 
-import collections.abc
 import dataclasses
-import functools
-import importlib
 import json
-import re
-import sys
-import types
 import typing
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from typing import NamedTuple
 
 from culmen.agents import AGENTS
 from culmen.components import environments
@@ -37,6 +28,12 @@ from culmen.core.errors import failing_at
 from culmen.core.experiment import Evaluation
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
+from culmen.launchers.module_names import MODULE_NAME
+from culmen.launchers.module_names import Trust
+from culmen.launchers.module_names import is_code
+from culmen.launchers.module_names import resolve
+from culmen.launchers.module_names import resolve_or_none
+from culmen.launchers.module_names import whereabouts
 
 NOT_DATA = 'not_data'
 
@@ -44,22 +41,6 @@ NOT_DATA = 'not_data'
 _BUDGETS = ('max_actor_steps', 'max_learner_steps', 'evaluation', 'checkpoint')
 # What config.json holds beside the fields of the Experiment.
 _LAUNCHER = ('launcher', 'replay', 'num_actors')
-_MODULE_NAME = re.compile(r'[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*')
-
-
-class Trust(NamedTuple):
-    """Which names of a file lead to an import."""
-
-    everything: bool = False
-    named: Collection[str] = ()  # by the caller itself
-
-    def check(self, path: str, name: str) -> None:
-        """Raises: ValueError for a name that leads to an import, where nobody vouches for it."""
-        if ':' in name and not self.everything and name not in self.named:
-            raise ValueError(
-                f'{path} names {name!r}, which a file can have imported and called only with --trust '
-                '(trust=True in Python), or where you name the same thing yourself.'
-            )
 
 
 def to_json(
@@ -147,7 +128,7 @@ def agent_class(name: str) -> type[Any]:
     target = AGENTS.get(name, name)
     if ':' not in target:
         raise ValueError(checks.unknown_name('agent', name, AGENTS))
-    cls = _resolve('agent', target)
+    cls = resolve('agent', target)
     builds = callable(getattr(cls, 'build', None))
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and builds):
         raise ValueError(f'agent {name!r} must be a dataclass with a method build, got {cls!r}.')
@@ -243,26 +224,15 @@ def _read(path: str, annotation: Any, value: Any, trust: Trust, default: Any = N
         # What text can also stand for: an agent by its name, a function by where it is.
         if not checks.accepts(annotation, value) and _takes_agents(annotation):
             return _make_agent({'name': value}, path, trust)
-        if _is_code(annotation, value):
+        if is_code(annotation, value):
             trust.check(path, value)
-            found = _resolve(path, value)
+            found = resolve(path, value)
             if not checks.accepts(annotation, found):
                 raise ValueError(
                     f'{path} must be {checks.describe(annotation)}, got {value!r}, which is {found!r}.'
                 )
             return found
     return checks.parse(path, annotation, value)
-
-
-def _is_code(annotation: Any, text: str) -> bool:
-    """Whether a text stands for a function: where a folder could be meant too, one that exists is."""
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    options = typing.get_args(annotation) if union else (annotation,)
-    functions = (collections.abc.Callable, type)
-    if not any((typing.get_origin(option) or option) in functions for option in options):
-        return False
-    is_folder = checks.accepts(annotation, text) and Path(text).exists()
-    return _MODULE_NAME.fullmatch(text) is not None and not is_folder
 
 
 def _takes_agents(annotation: Any) -> bool:
@@ -278,7 +248,7 @@ def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnv
     trust.check('environment', name)
     for argument, value in config.items():
         # Some constructors of gymnasium take the name of another environment.
-        for text in filter(_MODULE_NAME.fullmatch, _texts(value)):
+        for text in filter(MODULE_NAME.fullmatch, _texts(value)):
             trust.check(f'environment.{argument}', text)
     arguments = environments.check(name, {k: v for k, v in config.items() if k != 'name'})
     return NamedEnvironment(name, arguments) if arguments else name
@@ -302,7 +272,7 @@ def _environment_data(environment: Any) -> dict[str, Any]:
     if isinstance(environment, NamedEnvironment):
         arguments = {name: _data(value) for name, value in environment.arguments.items()}
         return {'name': environment.name, **arguments}
-    where, reason = _whereabouts(environment)
+    where, reason = whereabouts(environment)
     return {'name': where} if reason is None else {'name': where, NOT_DATA: reason}
 
 
@@ -319,16 +289,16 @@ def _data(value: Any) -> Any:
         return _agent_data(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain_fields(value)
-    where, reason = _whereabouts(value)
+    where, reason = whereabouts(value)
     return where if reason is None else {NOT_DATA: f'{where}: {reason}'}
 
 
 def _agent_data(agent: Any) -> dict[str, Any]:
     cls = type(agent)
     for name, target in AGENTS.items():
-        if cls.__name__ == target.partition(':')[2] and _resolve_or_none(target) is cls:
+        if cls.__name__ == target.partition(':')[2] and resolve_or_none(target) is cls:
             return {'name': name, **_plain_fields(agent)}
-    where, reason = _whereabouts(cls)
+    where, reason = whereabouts(cls)
     if reason is None and not dataclasses.is_dataclass(cls):
         reason = 'it is no dataclass'
     data: dict[str, Any] = {'name': where} if reason is None else {'name': where, NOT_DATA: reason}
@@ -337,41 +307,6 @@ def _agent_data(agent: Any) -> dict[str, Any]:
 
 def _plain_fields(instance: Any) -> dict[str, Any]:
     return {field.name: _data(getattr(instance, field.name)) for field in _fields(type(instance))}
-
-
-def _whereabouts(thing: Any) -> tuple[str, str | None]:
-    """`module:name` of a class or function; or its name, and why nobody else could find it."""
-    module = getattr(thing, '__module__', None)
-    name = getattr(thing, '__qualname__', None)
-    if module is None or name is None:
-        return type(thing).__name__, 'it is an object, not a class or a function of a module'
-    if module == '__main__':
-        return name, 'it was defined in a notebook or a script'
-    found = sys.modules.get(module)
-    for part in name.split('.'):
-        found = getattr(found, part, None)
-    if found is not thing:
-        return name, 'it was defined inside a function'
-    return f'{module}:{name}', None
-
-
-def _resolve(path: str, target: str) -> Any:
-    module, _, name = target.partition(':')
-    try:
-        if not all(part.isidentifier() for part in module.split('.')):
-            raise ImportError(f'{module!r} is no name of a module')
-        with failing_at(f'importing {module} raised', ImportError):
-            found = importlib.import_module(module)
-        return functools.reduce(getattr, name.split('.'), found)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'{path}: {target!r} can not be imported: {error}.') from error
-
-
-def _resolve_or_none(target: str) -> Any:
-    try:
-        return _resolve('', target)
-    except ValueError:
-        return None
 
 
 def _refuse_marked(path: str, value: Mapping[str, Any]) -> None:

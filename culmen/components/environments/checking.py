@@ -14,6 +14,7 @@ from dm_env import specs
 
 from culmen.components.environments import registry
 from culmen.components.environments import saving
+from culmen.components.environments.random_actions import random_action
 from culmen.core import checks
 from culmen.core import ranges
 from culmen.core import specs as core_specs
@@ -171,7 +172,7 @@ def _check_steps(
     for step in range(num_steps):
         # A fresh environment begins by itself; one `reset` comes in the middle of an episode.
         reset = step == num_steps // 2 and step > 0
-        action = None if reset else _random_action(action_spec, observation, generator)
+        action = None if reset else random_action(action_spec, observation, generator)
         call = 'reset()' if reset else 'step()'
         try:
             timestep = environment.reset() if reset else environment.step(action)
@@ -375,34 +376,3 @@ def _same(a: Any, b: Any) -> bool:
 
 def _name(step_type: Any) -> str:
     return str(getattr(step_type, 'name', step_type))
-
-
-def _random_action(spec: Any, observation: Any, generator: np.random.Generator) -> Any:
-    legal = None if observation is None else core_specs.legal_actions(observation)
-    if legal is not None and isinstance(spec, specs.DiscreteArray):
-        return np.array(generator.choice(np.flatnonzero(legal)), spec.dtype)
-    return tree.map_structure(lambda leaf: _random_value(leaf, generator), spec)
-
-
-def _random_value(spec: specs.Array, generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    if spec.dtype == bool:
-        return np.asarray(generator.random(spec.shape) < 0.5)
-    is_float = np.issubdtype(spec.dtype, np.floating)
-    if not isinstance(spec, specs.BoundedArray):
-        value = generator.normal(size=spec.shape) if is_float else np.zeros(spec.shape)
-        return np.asarray(value, spec.dtype)
-    low = np.broadcast_to(np.asarray(spec.minimum, np.float64), spec.shape)
-    high = np.broadcast_to(np.asarray(spec.maximum, np.float64), spec.shape)
-    if not is_float:
-        return np.asarray(
-            generator.integers(low.astype(np.int64), high.astype(np.int64) + 1), spec.dtype
-        )
-    finite = np.isfinite(low) & np.isfinite(high)
-    share = generator.random(spec.shape)
-    with np.errstate(over='ignore'):
-        width = np.where(finite, high - low, 0)
-    uniform = share * width + np.where(finite, low, 0)
-    huge = ~np.isfinite(width)
-    uniform = np.where(huge, (1 - share) * low + share * high, uniform) if huge.any() else uniform
-    value = np.where(finite, uniform, np.clip(generator.normal(size=spec.shape), low, high))
-    return np.clip(np.asarray(value, spec.dtype), spec.minimum, spec.maximum)

@@ -5,7 +5,6 @@ seeded once, at the first reset, and goes on from episode to episode. gymnasium'
 left out: they cost more than many a step.
 """
 
-import functools
 import pickle
 from collections.abc import Callable
 from typing import Annotated
@@ -19,9 +18,10 @@ from culmen.components.environments import arguments
 from culmen.components.environments import saving
 from culmen.components.environments.arguments import Argument
 from culmen.components.environments.arguments import Range
+from culmen.components.environments.families.gymnasium_spaces import action_writer
+from culmen.components.environments.families.gymnasium_spaces import observation_reader
 from culmen.core import checks
 from culmen.core.ranges import as_float32
-from culmen.core.ranges import cast_exactly
 from culmen.core.specs import DISCOUNT
 from culmen.core.specs import REWARD
 
@@ -139,10 +139,10 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._start: Any = None
         self._actions: list[Any] = []
 
-        self._observation_spec, self._read = _observation_reader(
+        self._observation_spec, self._read = observation_reader(
             self._environment.observation_space, 'observation', name
         )
-        self._action_spec, self._write = _action_writer(
+        self._action_spec, self._write = action_writer(
             self._environment.action_space, 'action', name
         )
         if legal_actions:
@@ -296,102 +296,6 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._set_environment(self._build())
         self._environment.unwrapped.np_random = pickle.loads(generator)
         self._start = generator
-
-
-def _observation_reader(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """The spec of a space, and what turns its observations into arrays of their own.
-
-    Bounds of floats are left out: several environments step over the ones that they declare.
-    """
-    spaces = arguments.load('gymnasium.spaces', name)
-    if isinstance(space, spaces.Dict):
-        readers = {
-            key: _observation_reader(inner, f'{path}/{key}', name) for key, inner in space.items()
-        }
-        items = [(key, read) for key, (_, read) in readers.items()]
-        return (
-            {key: spec for key, (spec, _) in readers.items()},
-            lambda value: {key: read(value[key]) for key, read in items},
-        )
-    if isinstance(space, spaces.Tuple):
-        parts = [
-            _observation_reader(inner, f'{path}/{index}', name)
-            for index, inner in enumerate(space.spaces)
-        ]
-        reads = [read for _, read in parts]
-        return (
-            tuple(spec for spec, _ in parts),
-            lambda value: tuple(read(each) for read, each in zip(reads, value)),
-        )
-    if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        spec = specs.DiscreteArray(int(space.n), dtype=np.int32, name=path)
-        return spec, lambda value: cast_exactly(path, np.subtract(value, start), np.int32)
-    if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
-        spec = _array_spec(space, spaces, path)
-        if np.issubdtype(spec.dtype, np.floating):
-            spec = specs.Array(spec.shape, spec.dtype, name=path)
-        # A copy: an environment may return the same buffer at each step.
-        return spec, functools.partial(cast_exactly, path, dtype=spec.dtype)
-    raise _unsupported(space, path, name)
-
-
-def _action_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """The spec of a space of actions, and what turns an action into what the environment takes."""
-    spaces = arguments.load('gymnasium.spaces', name)
-    if isinstance(space, spaces.Dict):
-        writers = {
-            key: _action_writer(inner, f'{path}/{key}', name) for key, inner in space.items()
-        }
-        items = [(key, write) for key, (_, write) in writers.items()]
-        return (
-            {key: spec for key, (spec, _) in writers.items()},
-            lambda value: {key: write(value[key]) for key, write in items},
-        )
-    if isinstance(space, spaces.Tuple):
-        parts = [
-            _action_writer(inner, f'{path}/{index}', name)
-            for index, inner in enumerate(space.spaces)
-        ]
-        writes = [write for _, write in parts]
-        return (
-            tuple(spec for spec, _ in parts),
-            lambda value: tuple(write(each) for write, each in zip(writes, value)),
-        )
-    if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        spec = specs.DiscreteArray(int(space.n), dtype=np.int32, name=path)
-        if start == 0:
-            return spec, int
-        return spec, lambda value: int(value) + start
-    if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
-        spec = _array_spec(space, spaces, path)
-        dtype, array = spec.dtype, np.array
-        return spec, lambda value: array(value, dtype)
-    raise _unsupported(space, path, name)
-
-
-def _array_spec(space: Any, spaces: Any, path: str) -> specs.BoundedArray:
-    if isinstance(space, spaces.Box):
-        return specs.BoundedArray(
-            space.shape, space.dtype, _bound(space.low), _bound(space.high), name=path
-        )
-    if isinstance(space, spaces.MultiBinary):
-        return specs.BoundedArray(space.shape, space.dtype, 0, 1, name=path)
-    start = np.asarray(getattr(space, 'start', np.zeros_like(space.nvec)))
-    return specs.BoundedArray(space.shape, space.dtype, start, start + space.nvec - 1, name=path)
-
-
-def _bound(values: np.ndarray[Any, Any]) -> Any:
-    """One number where all are equal: the bounds of a picture needn't have its size."""
-    return values.flat[0] if values.size and (values == values.flat[0]).all() else values
-
-
-def _unsupported(space: Any, path: str, name: str) -> ValueError:
-    return ValueError(
-        f'{name}: {path} has the space {space}, which has no counterpart here; accepted are Box, '
-        'Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of them.'
-    )
 
 
 def _registered(identity: str) -> Any:
