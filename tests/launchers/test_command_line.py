@@ -499,7 +499,7 @@ def test_help_is_quick_and_needs_no_optional_package():
         '    heavy = {"pandas", "matplotlib", "haiku", "optax", "tensorboardX", "rich"}\n'
         '    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n'
     )
-    root = str(Path(command_line.__file__).parents[2])
+    root = str(Path(command_line.__file__).parents[3])
     done = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (0, '[]')
     assert '--agent.FIELD V' in done.stdout

@@ -1,0 +1,34 @@
+"""The command line: `culmen train`, `evaluate`, `plot` and `list`.
+
+What is typed becomes a config (the data that config.json holds), the config an Experiment, and that
+is run as from Python. JAX is imported once a command knows that it needs it.
+"""
+
+from collections.abc import Sequence
+
+import click
+
+from culmen import __version__
+from culmen.launchers.command_line.evaluating import evaluate
+from culmen.launchers.command_line.listing import list_command
+from culmen.launchers.command_line.plotting import plot
+from culmen.launchers.command_line.reporting import EXIT_CODES
+from culmen.launchers.command_line.training import train
+
+
+@click.group(
+    context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, message='%(version)s')
+def cli() -> None:
+    """Culmen: reinforcement learning in JAX."""
+
+
+for _command in (train, evaluate, plot, list_command):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command of the command line, and exits."""
+    cli.main(None if arguments is None else list(arguments), prog_name='culmen')

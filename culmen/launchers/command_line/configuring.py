@@ -1,0 +1,131 @@
+"""Options become a config: the data that config.json holds."""
+
+import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from culmen.launchers.command_line.parameters import split_values
+from culmen.launchers.results import Refused
+
+
+def read_config(file: Path | None) -> dict[str, Any]:
+    """A config from its file; an empty one without. Raises: Refused where it holds something else."""
+    if file is None:
+        return {}
+    try:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Refused(f'{file} is no JSON: {error}.') from error
+    if not isinstance(config, dict):
+        raise Refused(f'{file} must hold a mapping of fields, got {config!r:.40}.')
+    for kind in ('agent', 'environment'):
+        if isinstance(config.get(kind), str):
+            config[kind] = {'name': config[kind]}
+        if not isinstance(config.setdefault(kind, {}), dict):
+            raise Refused(f'{file}: {kind} must be a name or a mapping, got {config[kind]!r}.')
+    return config
+
+
+# Where the options go in a config.
+_PATHS = {
+    'steps': 'max_actor_steps',
+    'learner_steps': 'max_learner_steps',
+    'evaluate_every': 'evaluation.every',
+    'evaluation_episodes': 'evaluation.episodes',
+    'evaluation_max_steps': 'evaluation.max_steps',
+    'checkpoint_every': 'checkpoint.every',
+    'actors': 'num_actors',
+}
+
+
+def typed_names(
+    options: Mapping[str, Any], fields: Sequence[tuple[str, str, str]], sweep: Sequence[str]
+) -> set[str]:
+    """What was typed, and so may be imported whatever file names it too."""
+    names = {options['agent'], options['environment'], *(text for _, _, text in fields)} - {None}
+    return names.union(*(split_values(text.partition('=')[2]) for text in sweep))
+
+
+def apply_options(
+    config: dict[str, Any],
+    options: dict[str, Any],
+    fields: Sequence[tuple[str, str, str]],
+    vouched: Mapping[str, Any],
+) -> None:
+    """Writes the options into the config: the agent, its preset, then what was typed."""
+    name, preset = options.pop('agent'), options.pop('preset')
+    agent = config.setdefault('agent', {})
+    if name is not None and agent.setdefault('name', name) != name:
+        raise Refused(f'AGENT is {name}, but the config is for {agent["name"]}.')
+    if preset is not None and 'name' in agent:
+        from culmen.launchers import configs
+
+        agent.update(configs.preset(agent['name'], preset, **vouched))
+    environment = options.pop('environment')
+    if environment is not None and config.get('environment', {}).get('name') != environment:
+        config['environment'] = {'name': environment}
+    for option, value in options.items():
+        if value is not None:
+            put(config, _PATHS.get(option, option), value)
+    _apply_launcher(config, options)
+    # The shorter first: `base` names an agent before `base.learning_rate` changes it.
+    for kind, field, text in sorted(fields, key=lambda each: each[1].count('.')):
+        if field == 'name':
+            raise Refused(f'--{kind}.name is no field: give the name as in culmen train --help.')
+        put(config, f'{kind.replace("-", ".")}.{field}', text)
+
+
+def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """A launcher that was typed brings what goes with it, whatever the config was for."""
+    if config.get('launcher', 'local') in ('local', 'compiled', 'offline'):
+        if options['actors'] is not None:
+            raise Refused('--actors is for --launcher threads or processes.')
+        config.pop('num_actors', None)
+        if config.get('launcher') == 'offline':
+            if options['replay'] == 'reverb':
+                raise Refused('--replay must be in_process with --launcher offline.')
+            config['replay'] = 'in_process'
+        elif config.get('launcher') == 'compiled':
+            if options['replay'] is not None:
+                raise Refused(
+                    '--replay is not for --launcher compiled, which has tables of its own.'
+                )
+            config['replay'] = 'device'
+        elif config.get('replay') == 'device':
+            config['replay'] = 'in_process'
+        return
+    if options['replay'] == 'in_process':
+        raise Refused(f'--replay must be reverb with --launcher {config["launcher"]}.')
+    config['replay'] = 'reverb'
+    config.setdefault('num_actors', 1)
+
+
+def put(config: dict[str, Any], path: str, value: Any) -> None:
+    """Sets what a path names: 'evaluation.every'."""
+    *parents, last = path.split('.')
+    for parent in parents:
+        if not isinstance(config.get(parent), dict):
+            config[parent] = {'name': config[parent]} if config.get(parent) else {}
+        config = config[parent]
+    config[last] = value
+
+
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Refuses a config that lacks what every run needs."""
+    if 'name' not in config['agent']:
+        from culmen.agents import AGENTS
+
+        raise Refused(f'AGENT is needed, one of {", ".join(sorted(AGENTS))}, or module:Class.')
+    if 'name' not in config.get('environment', {}):
+        raise Refused('--environment is needed: see culmen list environments.')
+    if config.get('max_actor_steps') is None and config.get('max_learner_steps') is None:
+        raise Refused('--steps or --learner-steps is needed.')
+    launchers = ('local', 'compiled', 'threads', 'processes', 'offline')
+    if config.get('launcher', 'local') not in launchers:
+        raise Refused(f'the config must have a launcher of {", ".join(launchers)}.')
+    if config.get('replay', 'in_process') not in ('in_process', 'reverb', 'device'):
+        raise Refused("the config must have replay 'in_process', 'reverb' or 'device'.")
+    if not isinstance(config['seed'], int) or isinstance(config['seed'], bool):
+        raise Refused(f'seed must be an int, got {config["seed"]!r}.')

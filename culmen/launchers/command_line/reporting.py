@@ -1,0 +1,80 @@
+"""What a command says: errors in one line, exit codes, JSON."""
+
+import contextlib
+import functools
+import json
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from culmen.launchers.results import Refused
+
+EXIT_CODES = """Exit codes: 0 when it is done; 2 when it was refused before it began (nothing is
+left behind); 1 when it failed; 130 or 143 when SIGINT or SIGTERM stopped it, after a checkpoint."""
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with --json and --debug: errors in one line, and the exit code that they mean."""
+
+    @functools.wraps(function)
+    def reported(*args: Any, debug: bool, as_json: bool, **options: Any) -> None:
+        try:
+            function(*args, as_json=as_json, **options)
+            return
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            code, message = 1, f'{type(error).__name__}: {error}'
+            if isinstance(error, Refused):
+                code, message = 2, str(error)
+            elif isinstance(error, KeyboardInterrupt):
+                code, message = 128 + signal.SIGINT, 'interrupted.'
+            if debug:
+                click.echo(traceback.format_exc(), err=True)
+        click.echo(f'culmen: error: {" ".join(message.split())}', err=True)
+        sys.exit(code)
+
+    as_json = click.option(
+        '--json', 'as_json', is_flag=True, help='The last line on standard output is JSON.'
+    )
+    debug = click.option('--debug', is_flag=True, help='Show the traceback of an error.')
+    return as_json(debug(reported))
+
+
+@contextlib.contextmanager
+def stdout_to_stderr(active: bool) -> Iterator[None]:
+    """Sends what is printed inside to standard error, also what libraries write by themselves."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value in one line of JSON."""
+    click.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

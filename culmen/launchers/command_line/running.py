@@ -1,0 +1,124 @@
+"""Which launcher makes the runs that a command asks for, and how it is called."""
+
+import functools
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from culmen.launchers.command_line.sweeps import RunKey
+from culmen.launchers.command_line.sweeps import folder_names
+from culmen.launchers.results import Refused
+from culmen.launchers.results import Result
+
+
+def make_runs(
+    config: Mapping[str, Any],
+    experiments: Mapping[RunKey, Any],
+    folders: Mapping[RunKey, Path],
+    many: bool,
+    *,
+    trust: bool,
+    tensorboard: bool,
+    device: str | None,
+    actor_device: str | None,
+    record: Path | None,
+    **options: Any,
+) -> list[Callable[[], list[Result]]]:
+    """The runs that were asked for, checked and ready to be called one after another.
+
+    Args:
+        config: that the experiments are from: its launcher, replay and number of actors.
+        experiments: what is run.
+        folders: the workdir of each.
+        many: whether these are runs of a sweep or of several seeds, be it of one.
+        trust, tensorboard, device, actor_device, record: as typed.
+        options: that every launcher takes.
+    Raises: Refused, or what `refusing` turns into it, before anything is run.
+    """
+    launcher = config.get('launcher', 'local')
+    learner_devices = None if device is None else _find_devices('--device', device)
+    actor = None if actor_device is None else _find_devices('--actor-device', actor_device)[0]
+    _check_launcher(launcher, learner_devices, actor, record)
+    loggers = {key: _loggers(folders[key], tensorboard) for key in experiments}
+    if launcher == 'compiled' and many:
+        from culmen.launchers import compiled_many
+
+        run_all = functools.partial(
+            compiled_many.run_many,
+            list(experiments.values()),
+            list(folders.values()),
+            loggers=list(loggers.values()),
+            device=learner_devices,
+            **options,
+        )
+        return [run_all]
+    if launcher == 'local':
+        options.update(replay=config.get('replay', 'in_process'), trust=trust, actor_device=actor)
+    if launcher in ('local', 'compiled', 'offline'):
+        options['device'] = learner_devices
+    else:
+        options['num_actors'] = config.get('num_actors') or 1
+    runs: list[Callable[[], list[Result]]] = []
+    for key, experiment in experiments.items():
+        if launcher == 'local':
+            options['record'] = record
+            if record is not None and many:
+                options['record'] = record.joinpath(*folder_names(key))
+        run = _make_run(launcher, experiment, folders[key], loggers=loggers[key], **options)
+        runs.append(functools.partial(_as_list, run))
+    return runs
+
+
+def _make_run(launcher: str, experiment: Any, folder: Path, **options: Any) -> Callable[[], Result]:
+    """One run by a launcher, which alone is imported."""
+    if launcher == 'local':
+        from culmen.launchers import local
+
+        return functools.partial(local.run, experiment, folder, **options)
+    if launcher == 'compiled':
+        from culmen.launchers import compiled
+
+        return functools.partial(compiled.run, experiment, folder, **options)
+    if launcher == 'offline':
+        from culmen.launchers import offline
+
+        return functools.partial(offline.run, experiment, folder, **options)
+    from culmen.launchers import launchpad
+
+    program = launchpad.make_program(experiment, folder, **options)
+    return functools.partial(launchpad.launch, program, launcher)
+
+
+def _as_list(run: Callable[[], Result]) -> list[Result]:
+    return [run()]
+
+
+def _loggers(folder: Path, tensorboard: bool) -> list[Any]:
+    from culmen.components.loggers import TensorBoardLog
+
+    return [TensorBoardLog(folder / 'tensorboard')] if tensorboard else []
+
+
+def _find_devices(option: str, text: str) -> list[Any]:
+    import jax
+
+    found = []
+    for name in text.split(','):
+        platform, _, index = name.strip().partition(':')
+        try:
+            found.append(jax.devices(platform)[int(index or 0)])
+        except (RuntimeError, ValueError, IndexError) as error:
+            known = ', '.join(f'{each.platform}:{each.id}' for each in jax.devices())
+            raise Refused(f'{option} {name!r} is not here; there are {known}.') from error
+    return found
+
+
+def _check_launcher(launcher: str, devices: Any, actor_device: Any, record: Path | None) -> None:
+    """Refuses what goes with some launchers alone."""
+    if launcher not in ('local', 'compiled', 'offline') and devices is not None:
+        raise Refused(f'--device is for --launcher local, compiled or offline, got {launcher}.')
+    if launcher != 'local' and actor_device is not None:
+        raise Refused(f'--actor-device is for --launcher local, got {launcher}.')
+    if launcher != 'local' and record is not None:
+        raise Refused(f'--record is for --launcher local, got {launcher}.')

@@ -1,0 +1,124 @@
+"""Runs of several seeds and of swept values: a config and a folder for each."""
+
+import copy
+import itertools
+import re
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import TypeAlias
+
+from culmen.launchers.command_line.configuring import put
+from culmen.launchers.command_line.configuring import read_config
+from culmen.launchers.command_line.parameters import split_values
+from culmen.launchers.results import Refused
+
+# A run among others: the values of swept fields, and the seed.
+RunKey: TypeAlias = tuple[tuple[str, ...], int]
+
+
+def make_variants(
+    config: dict[str, Any], sweep: Sequence[str], vouched: Mapping[str, Any]
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """A config for each combination of swept values, by what it is called: ('learning_rate=0.001', ...)."""
+    fields = _swept_fields(sweep)
+    variants: dict[tuple[str, ...], dict[str, Any]] = {}
+    for texts in itertools.product(*fields.values()):
+        variant = copy.deepcopy(config)
+        for field, value in zip(fields, texts, strict=True):
+            put(variant, field, value)
+        # Two ways to write a value are one run: it is called by what is read.
+        names = [
+            f'{field.partition(".")[2]}={value}'
+            for field, value in zip(fields, _as_read(variant, fields, texts, vouched), strict=True)
+        ]
+        variants.setdefault(tuple(names), variant)
+    return variants
+
+
+def _swept_fields(sweep: Sequence[str]) -> dict[str, list[str]]:
+    """The swept fields with their values, as typed."""
+    fields: dict[str, list[str]] = {}
+    for text in sweep:
+        match = re.fullmatch(r'((?:agent|environment)\.[^=]+)=(.+)', text)
+        if match is None:
+            raise Refused(
+                f'--sweep must be agent.FIELD=V1,V2 or environment.FIELD=V1,V2, got {text}.'
+            )
+        field, values = match[1].replace('-', '_'), split_values(match[2])
+        if field in fields or field.endswith('.name') or len(set(values)) != len(values):
+            raise Refused(f'--sweep takes a field once, and each value once, got {text}.')
+        fields[field] = values
+    return fields
+
+
+def _as_read(
+    variant: Mapping[str, Any],
+    fields: Iterable[str],
+    texts: Iterable[str],
+    vouched: Mapping[str, Any],
+) -> Iterator[str]:
+    """The values of swept fields in the one way that Culmen writes them."""
+    from culmen.launchers import configs
+
+    read = configs.to_json(configs.from_json(variant, **vouched), 'local', 'in_process')
+    for field, text in zip(fields, texts, strict=True):
+        value: Any = read
+        for name in field.split('.'):
+            value = value.get(name) if isinstance(value, dict) else None
+        yield text if isinstance(value, dict) else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ','.join(map(_as_text, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def folder_names(key: RunKey) -> list[str]:
+    """The folders, from the outermost, in which a run among others has its files."""
+    values, seed = key
+    names = [','.join(values)] if values else []
+    return [*(re.sub(r'[^\w.,=+-]+', '-', name) for name in names), f'seed-{seed}']
+
+
+def run_folders(
+    config: Mapping[str, Any], workdir: Path | None, many: bool, runs: Sequence[RunKey]
+) -> dict[RunKey, Path]:
+    """The workdir of each run: of many a folder in the workdir, which then holds no run."""
+    if workdir is not None and not many:
+        return {runs[0]: workdir}
+    if workdir is None:
+        names = [config[kind]['name'] for kind in ('agent', 'environment')]
+        workdir = Path('runs', *[re.sub(r'[^\w.]+', '-', name) for name in names])
+    if (workdir / 'config.json').exists():
+        raise Refused(
+            f'{workdir} holds a run; with --seeds or --sweep it must be a folder of runs.'
+        )
+    folders = {run: workdir.joinpath(*folder_names(run)) for run in runs}
+    shared = [run for run, folder in folders.items() if list(folders.values()).count(folder) > 1]
+    if shared:
+        raise Refused(
+            f'--sweep has values of one folder name, {folders[shared[0]]}: sweep them apart.'
+        )
+    return folders
+
+
+def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses another experiment's workdir, or one that can't be made, before the first seed is run."""
+    from culmen.components.files import check_writable
+    from culmen.launchers import configs
+
+    if not (folder / 'config.json').exists():
+        check_writable('--workdir', folder)
+        return
+    old = read_config(folder / 'config.json')
+    different = configs.same_experiment(old, config)
+    if different:
+        raise Refused(
+            f'{folder} holds another experiment: {", ".join(different)} differ; '
+            'choose another --workdir.'
+        )

@@ -1,0 +1,200 @@
+"""`culmen train`."""
+
+import signal
+import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from culmen.launchers.command_line.configuring import apply_options
+from culmen.launchers.command_line.configuring import check_complete
+from culmen.launchers.command_line.configuring import read_config
+from culmen.launchers.command_line.configuring import typed_names
+from culmen.launchers.command_line.parameters import Count
+from culmen.launchers.command_line.parameters import CountOrNone
+from culmen.launchers.command_line.parameters import FieldsCommand
+from culmen.launchers.command_line.parameters import UserPath
+from culmen.launchers.command_line.reporting import EXIT_CODES
+from culmen.launchers.command_line.reporting import command
+from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.reporting import stdout_to_stderr
+from culmen.launchers.command_line.running import make_runs
+from culmen.launchers.command_line.sweeps import RunKey
+from culmen.launchers.command_line.sweeps import check_folder
+from culmen.launchers.command_line.sweeps import make_variants
+from culmen.launchers.command_line.sweeps import run_folders
+from culmen.launchers.results import Result
+from culmen.launchers.results import refusing
+
+
+@click.command(
+    cls=FieldsCommand, short_help='Train an agent, or go on with a run.', epilog=EXIT_CODES
+)
+@click.argument('agent', required=False)
+@click.option('--environment', metavar='NAME', help='A name (culmen list environments).')
+@click.option('--steps', type=Count(), help='Environment steps of the whole run.')
+@click.option('--learner-steps', type=Count(), help='Updates of the whole run.')
+@click.option('--seed', type=Count(0), help='Of all that is drawn.  [default: 0]')
+@click.option('--seeds', type=Count(), help='Runs of as many seeds, from --seed on.')
+@click.option(
+    '--sweep',
+    multiple=True,
+    metavar='FIELD=V1,V2,...',
+    help='A run for each value of agent.FIELD or environment.FIELD; of several, for all combinations.',
+)
+@click.option(
+    '--workdir',
+    type=UserPath(path_type=Path),
+    help='Of config, logs, checkpoints and result; a run in it goes on.  '
+    '[default: runs/AGENT/ENVIRONMENT/seed-SEED]',
+)
+@click.option('--evaluate-every', type=Count(), help='Steps.  [default: at the end only]')
+@click.option('--evaluation-episodes', type=Count(), help='[default: 20]')
+@click.option(
+    '--evaluation-max-steps',
+    type=CountOrNone(),
+    help='Steps after which an episode of an evaluation is cut; none: never.  [default: 108000]',
+)
+@click.option('--checkpoint-every', type=Count(), help='Steps.  [default: 10000]')
+@click.option('--num-environments', type=Count(), help='Stepped side by side.  [default: 1]')
+@click.option('--updates-per-call', type=Count(), help='Of the compiled update.  [default: 1]')
+@click.option('--lag', type=Count(0), help='Calls until an update reaches actors.  [default: 1]')
+@click.option('--replay', type=click.Choice(['in_process', 'reverb']), help='[default: in_process]')
+@click.option(
+    '--launcher',
+    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'offline']),
+    help='One process, one compiled program with an environment written in JAX, a program of nodes '
+    'under Launchpad, or one process without actors, which learns from a recording.  '
+    '[default: local]',
+)
+@click.option('--actors', type=Count(), help='Of a program, each with its own environments.')
+@click.option(
+    '--record',
+    type=UserPath(path_type=Path),
+    help='Write the streams of the run to this folder; with --seeds or --sweep to folders in it.',
+)
+@click.option('--preset', metavar='NAME', help="Settings of the agent's paper.")
+@click.option('--until-return', type=float, help='End when an evaluation reaches this mean.')
+@click.option(
+    '--config',
+    'config_file',
+    type=UserPath(exists=True, dir_okay=False, path_type=Path),
+    help="Fields in JSON, such as a run's config.json. Other options take precedence.",
+)
+@click.option(
+    '--trust',
+    is_flag=True,
+    help='Import and call what files name as module:name, and go on with a run whose files somebody else '
+    'may have written: both may run any code.',
+)
+@click.option('--tensorboard', is_flag=True, help='Write records for TensorBoard too.')
+@click.option('--device', metavar='NAME', help='Where to learn: cpu, gpu:0, or gpu:0,gpu:1.')
+@click.option('--actor-device', metavar='NAME', help='Where to act.')
+@click.option(
+    '--on-non-finite',
+    type=click.Choice(['stop', 'log']),
+    default='stop',
+    show_default=True,
+    help='What a loss that is not finite does.',
+)
+@click.option(
+    '--on-lost-rows',
+    type=click.Choice(['drop', 'refuse']),
+    default='drop',
+    show_default=True,
+    help='What damaged files of rows, of a checkpoint or a recording, do: drop the items that need '
+    'them and go on, or refuse.',
+)
+@click.pass_context
+@command
+def train(
+    context: click.Context,
+    *,
+    as_json: bool,
+    workdir: Path | None,
+    seeds: int | None,
+    sweep: Sequence[str],
+    config_file: Path | None,
+    trust: bool,
+    **options: Any,
+) -> None:
+    """Train AGENT; the same command on the same workdir goes on where it stopped.
+
+    Fields of the agent and arguments of the environment are options too: --agent.FIELD V and
+    --environment.FIELD V (--agent.learning_rate 1e-3 --environment.frame_stack 4);
+    --evaluation-environment.FIELD V is for evaluations alone. With AGENT before --help its fields
+    are listed.
+    """
+    # How it is run; the other options are fields of the config.
+    how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
+    many = seeds is not None or bool(sweep)
+    with refusing():
+        config = read_config(config_file)
+        vouched: dict[str, Any] = {
+            'trust': trust,
+            'named': typed_names(options, context.meta['fields'], sweep),
+        }
+        apply_options(config, options, context.meta['fields'], vouched)
+        config.setdefault('seed', 0)
+        check_complete(config)
+        experiments = _read_experiments(config, seeds, sweep, vouched)
+        folders = run_folders(config, workdir, many, list(experiments))
+        _check_folders(config, experiments, folders)
+        runs = make_runs(config, experiments, folders, many, **how)
+    if workdir is None:
+        click.echo(f'culmen: the workdir is {", ".join(map(str, folders.values()))}', err=True)
+    results = _run(runs, as_json)
+    summaries = [dict(result.summary) for result in results]
+    if as_json:
+        print_json({'runs': summaries} if many else summaries[0])
+    stopped = [result for result in results if result.interrupted]
+    if stopped:
+        sys.exit(128 + (stopped[0].signal or signal.SIGINT))
+
+
+_HOW = (
+    'tensorboard', 'device', 'actor_device', 'on_non_finite', 'on_lost_rows', 'until_return', 'record',
+)  # fmt: skip
+
+
+def _read_experiments(
+    config: dict[str, Any], seeds: int | None, sweep: Sequence[str], vouched: Mapping[str, Any]
+) -> dict[RunKey, Any]:
+    """The experiment of each run. JAX is imported here."""
+    from culmen.launchers import configs
+
+    return {
+        (values, seed): configs.from_json({**variant, 'seed': seed}, **vouched)
+        for values, variant in make_variants(config, sweep, vouched).items()
+        for seed in range(config['seed'], config['seed'] + (seeds or 1))
+    }
+
+
+def _check_folders(
+    config: Mapping[str, Any], experiments: Mapping[RunKey, Any], folders: Mapping[RunKey, Path]
+) -> None:
+    """Refuses workdirs before the first run begins."""
+    from culmen.launchers import configs
+
+    launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
+    for key, experiment in experiments.items():
+        data = configs.to_json(experiment, launcher, replay, config.get('num_actors'))
+        check_folder(folders[key], data)
+
+
+def _run(runs: Sequence[Callable[[], list[Result]]], as_json: bool) -> list[Result]:
+    """Makes the runs one after another, up to the first that is stopped; prints what each gave."""
+    results: list[Result] = []
+    with stdout_to_stderr(as_json):
+        for run in runs:
+            for result in run():
+                results.append(result)
+                if not as_json:
+                    click.echo(str(result).partition('\n')[2])
+            if not results or results[-1].interrupted:
+                break
+    return results
