@@ -5,7 +5,7 @@
 
 What is made stands between `<!-- made: KIND WHAT -->` and `<!-- end -->`:
 
-    config module:Class          the fields of an agent's dataclass, with its presets
+    config module:Class          the fields of an agent's dataclass, with its presets and ranges
     whole_config module:Class    the same with the fields that it inherits
     arguments module:function    the keyword-only arguments of an environment's or a wrapper's maker
     families                     the families of environments
@@ -25,6 +25,7 @@ import re
 import sys
 import textwrap
 import tokenize
+import typing
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ sys.path.insert(0, str(ROOT))
 from culmen.components import environments  # noqa: E402
 from culmen.components.environments.arguments import signature_arguments  # noqa: E402
 from culmen.components.loggers import COLUMNS  # noqa: E402
+from culmen.core.checks import field_ranges  # noqa: E402
+from culmen.core.checks import field_types  # noqa: E402
 
 PAGES = (ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')))
 _MADE = re.compile(r'^(<!-- made: ([^>]+) -->\n).*?^(<!-- end -->)$', re.DOTALL | re.MULTILINE)
@@ -74,47 +77,64 @@ def _config(cls: type[Any], inherited: bool = False) -> str:
     fields = (_commented_fields(each) for each in (classes if inherited else [cls]))
     for group, name, comment in itertools.chain.from_iterable(fields):
         if group is not None:
-            rows.append((f'**{group}**', '', *[''] * len(presets), ''))
+            rows.append((f'**{group}**', '', *[''] * len(presets), '', ''))
         of_presets = (_code(values[name]) if name in values else '' for values in presets.values())
         if not comment:
             raise ValueError(
-                f'{cls.__name__}.{name} has no comment at its end that says what it is.'
+                f'{cls.__name__}.{name} has no comment, above it or at its end, that says what it is.'
             )
         default = _code(getattr(cls, name)) if hasattr(cls, name) else 'needed'
-        rows.append((f'`{name}`', default, *of_presets, comment))
-    return _table(('field', 'default', *presets, 'meaning'), rows)
+        rows.append((f'`{name}`', default, *of_presets, _range(cls, name), comment))
+    return _table(('field', 'default', *presets, 'range', 'meaning'), rows)
+
+
+def _range(cls: type[Any], name: str) -> str:
+    """What the annotation of a field says of its numbers."""
+    limits = field_ranges(cls).get(name)
+    is_tuple = typing.get_origin(field_types(cls)[name]) is tuple
+    return '' if limits is None else f'{"each " if is_tuple else ""}{limits}'
 
 
 def _commented_fields(cls: type[Any]) -> Iterator[tuple[str | None, str, str]]:
-    """(the group that begins here, the field, what its comment says), in the order of the source."""
+    """(the group that begins here, the field, what its comments say), in the order of the source.
+
+    A comment below a blank line names a group. Others stand right above their field, or at its end.
+    """
     source = textwrap.dedent(inspect.getsource(cls))
     lines = source.splitlines()
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {t.start[0]: t.string.lstrip('# ') for t in tokens if t.type == tokenize.COMMENT}
     group = None
+    said: list[str] = []
     end = 0
     definition = ast.parse(source).body[0]
     assert isinstance(definition, ast.ClassDef)
     for node in definition.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             for number in range(end + 1, node.lineno):
-                if number in comments and lines[number - 1].lstrip().startswith('#'):
+                if number not in comments:
+                    continue
+                if not lines[number - 2].strip():
                     group = comments[number].rstrip('.')
+                else:
+                    said.append(comments[number])
             if 'ClassVar' not in ast.unparse(node.annotation):
-                yield group, node.target.id, comments.get(node.end_lineno or node.lineno, '')
-                group = None
+                said.append(comments.get(node.end_lineno or node.lineno, ''))
+                meaning = ' '.join(said).strip().rstrip('.')
+                yield group, node.target.id, meaning[:1].lower() + meaning[1:]
+                group, said = None, []
         end = node.end_lineno or node.lineno
 
 
 def _arguments(function: Any) -> str:
-    """Keyword-only arguments: name, default, and the words of the docstring."""
+    """Keyword-only arguments: name, default, range, and the words of the docstring."""
     parameters = inspect.signature(function).parameters
     meanings = _described(inspect.getdoc(function) or '')
     rows = [
-        (f'`{name}`', _code(parameters[name].default), meanings[name])
-        for name in signature_arguments(function)
+        (f'`{name}`', _code(parameters[name].default), str(argument.range or ''), meanings[name])
+        for name, argument in signature_arguments(function).items()
     ]
-    return _table(('argument', 'default', 'meaning'), rows)
+    return _table(('argument', 'default', 'range', 'meaning'), rows)
 
 
 def _described(docstring: str) -> dict[str, str]:

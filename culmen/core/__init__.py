@@ -5,6 +5,8 @@ Reading order: types, experience, specs, agent, experiment, workers. Imports not
 
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.environments import JaxEnvironment
@@ -61,6 +63,7 @@ __all__ = [
     'NamedEnvironment',
     'Parts',
     'Queue',
+    'Range',
     'Replay',
     'Sample',
     'SettingError',
@@ -70,6 +73,7 @@ __all__ = [
     'Stream',
     'TimeStep',
     'Window',
+    'check_fields',
     'check_range',
     'check_types',
     'environment',

@@ -1,22 +1,27 @@
 """Checks of settings: one clear error that names the field, what was given and what is accepted.
 
-Config dataclasses call `check_types(self)` and `check_range(...)` in `__post_init__`. Numbers may be
-traced (seeds and sweeps vmap over a config), so tracers pass every check here. `parse` turns the text
-of a command line or a JSON value into what an annotation asks for; it is the same reading of
-annotations, so what `check_types` accepts is what `parse` gives.
+The annotation of a field says its type and its range, `Annotated[float, Range(0, 1)]`, and config
+dataclasses call `check_fields(self)` in `__post_init__`. Numbers may be traced (seeds and sweeps vmap
+over a config), so tracers pass every check here. `parse` turns the text of a command line or a JSON
+value into what an annotation asks for; it reads annotations as `check_types` does, so what it gives is
+accepted there.
 """
 
 import ast
 import collections.abc
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,6 +33,44 @@ from culmen.core.errors import SettingTypeError
 def is_traced(value: Any) -> bool:
     """Whether a value is known only inside a JAX transformation."""
     return isinstance(value, jax.core.Tracer)
+
+
+class Range(NamedTuple):
+    """The numbers that a field or an argument takes: `Annotated[float, Range(0, 1)]`.
+
+    The range of a tuple is that of its items. A bound of a field may be the name of another field:
+    `Range(0, 'replay_capacity')` ends at the value of that one.
+    """
+
+    low: float | str | None = None
+    high: float | str | None = None
+    open_low: bool = False  # whether `low` itself is outside
+    open_high: bool = False
+
+    def __str__(self) -> str:
+        """The range in words: 'at least 1', 'in [0, 1)'."""
+        if self.high is None:
+            return f'{"above" if self.open_low else "at least"} {self.low}'
+        if self.low is None:
+            return f'{"below" if self.open_high else "at most"} {self.high}'
+        begin, end = '(' if self.open_low else '[', ')' if self.open_high else ']'
+        return f'in {begin}{self.low}, {self.high}{end}'
+
+    def check(self, name: str, value: Any, instance: Any = None) -> None:
+        """Checks a value as `check_range` does.
+
+        Args: instance: whose fields the bounds name. Where one of these is traced, all values pass.
+        """
+        low, high = (
+            getattr(instance, bound) if isinstance(bound, str) else bound
+            for bound in (self.low, self.high)
+        )
+        if not is_traced(low) and not is_traced(high):
+            open_ends = {'open_low': self.open_low, 'open_high': self.open_high}
+            check_range(name, value, low, high, **open_ends)
+
+
+POSITIVE = Range(0, open_low=True)
 
 
 def check_range(
@@ -53,13 +96,20 @@ def check_range(
         raise SettingTypeError(f'{name} must be a number, got {value!r}.') from error
     if not below and not above and value == value:  # a NaN is in no range
         return
-    if high is None:
-        accepted = f'{"above" if open_low else "at least"} {low}'
-    elif low is None:
-        accepted = f'{"below" if open_high else "at most"} {high}'
-    else:
-        accepted = f'in {"(" if open_low else "["}{low}, {high}{")" if open_high else "]"}'
-    raise SettingError(f'{name} must be {accepted}, got {value}.')
+    raise SettingError(f'{name} must be {Range(low, high, open_low, open_high)}, got {value}.')
+
+
+def check_fields(instance: Any, prefix: str = '') -> None:
+    """Checks the fields of a dataclass instance against the types and the ranges of their annotations.
+
+    Args: prefix: of the field's name, where it is out of its range: 'Window.'.
+    Raises: SettingTypeError and SettingError, as `check_types` and `check_range` do. All types come first.
+    """
+    check_types(instance)
+    for name, limits in field_ranges(type(instance)).items():
+        value = getattr(instance, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            limits.check(f'{prefix}{name}', each, instance)
 
 
 def check_types(instance: Any) -> None:
@@ -79,15 +129,35 @@ def check_types(instance: Any) -> None:
             )
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
 def field_types(cls: type) -> dict[str, Any]:
-    """The annotations of a dataclass's fields, resolved."""
-    if cls not in _HINTS:
-        hints = typing.get_type_hints(cls)
-        _HINTS[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-    return _HINTS[cls]
+    """The annotations of a dataclass's fields, resolved and without ranges."""
+    return _read_fields(typing.cast(Hashable, cls))[0]
+
+
+def field_ranges(cls: type) -> dict[str, Range]:
+    """The ranges of those fields of a dataclass that have one."""
+    return _read_fields(typing.cast(Hashable, cls))[1]
+
+
+@functools.cache
+def _read_fields(cls: Any) -> tuple[dict[str, Any], dict[str, Range]]:
+    hints = typing.get_type_hints(cls)
+    annotations = typing.get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    ranges = {name: range_of(annotations[name]) for name in names}
+    return (
+        {name: hints[name] for name in names},
+        {name: limits for name, limits in ranges.items() if limits is not None},
+    )
+
+
+def range_of(annotation: Any) -> Range | None:
+    """The Range of an annotation; None without one."""
+    # Python 3.10 puts the annotation of an argument whose default is None into an Optional.
+    for part in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(part) is Annotated:
+            return next((each for each in part.__metadata__ if isinstance(each, Range)), None)
+    return None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

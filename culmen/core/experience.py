@@ -9,12 +9,14 @@ mask False). Where windows cross episodes, starts are counted along the lane's s
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.types import Array
 from culmen.core.types import Steps
 
@@ -23,17 +25,15 @@ from culmen.core.types import Steps
 class Window:
     """A piece of the stream."""
 
-    # transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode
-    length: int = 1
-    period: int = 1  # rows between starts
+    # Transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode.
+    length: Annotated[int, Range(1)] = 1
+    period: Annotated[int, Range(1)] = 1  # rows between starts
     cross_episodes: bool = False  # whether it runs on through LAST (on-policy unrolls)
     ends: tuple[str, ...] = ()  # fields kept at both ends only, as paths: 'observation/pixels'
     first: tuple[str, ...] = ()  # fields kept at the start only: 'extras/core_state'
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('Window.length', self.length, 1)
-        check_range('Window.period', self.period, 1)
+        check_fields(self, 'Window.')
         both = set(self.ends) & set(self.first)
         if both:
             raise ValueError(
@@ -46,22 +46,17 @@ class Replay:
     """Items are kept and drawn many times; the oldest leave first."""
 
     window: Window
-    capacity: int  # items
-    min_size: int  # items inserted before the first update
-    batch_size: int
-    samples_per_insert: float  # how often an item is drawn on average
-    priority_exponent: float = 0.0  # 0: uniform
-    # of new items [N] from their windows; None: the largest so far
+    capacity: Annotated[int, Range(1)]  # items
+    min_size: Annotated[int, Range(0, 'capacity')]  # items inserted before the first update
+    batch_size: Annotated[int, Range(1)]
+    samples_per_insert: Annotated[float, POSITIVE]  # draws of an item on average
+    priority_exponent: Annotated[float, Range(0)] = 0.0  # 0: uniform
+    # Of new items [N] from their windows; None: the largest so far.
     priority: Callable[[Steps], Array] | None = None
     draw: Literal['sample', 'all'] = 'sample'  # 'all': every item, padded to capacity
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('Replay.capacity', self.capacity, 1)
-        check_range('Replay.min_size', self.min_size, 0, self.capacity)
-        check_range('Replay.batch_size', self.batch_size, 1)
-        check_range('Replay.samples_per_insert', self.samples_per_insert, 0, open_low=True)
-        check_range('Replay.priority_exponent', self.priority_exponent, 0)
+        check_fields(self, 'Replay.')
         if self.draw == 'all' and self.batch_size != 1:
             raise ValueError(
                 f"Replay.batch_size must be 1 where draw='all', got {self.batch_size}."
@@ -86,15 +81,12 @@ class Queue:
     """Each window is drawn once, in order."""
 
     window: Window
-    batch_size: int | None = None  # None: one window of every lane
-    max_staleness: int | None = None  # 0: strictly on-policy; None: no bound
-    max_size: int = 2  # batches that may wait; then the actors wait
+    batch_size: Annotated[int | None, Range(1)] = None  # None: one window of every lane
+    max_staleness: Annotated[int | None, Range(0)] = None  # 0: strictly on-policy; None: no bound
+    max_size: Annotated[int, Range(1)] = 2  # batches that may wait; then the actors wait
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('Queue.batch_size', self.batch_size, 1)
-        check_range('Queue.max_staleness', self.max_staleness, 0)
-        check_range('Queue.max_size', self.max_size, 1)
+        check_fields(self, 'Queue.')
 
 
 @dataclass(frozen=True)
@@ -103,11 +95,10 @@ class Dataset:
 
     window: Window
     source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
-    batch_size: int
+    batch_size: Annotated[int, Range(1)]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('Dataset.batch_size', self.batch_size, 1)
+        check_fields(self, 'Dataset.')
 
 
 Table: TypeAlias = Replay | Queue | Dataset

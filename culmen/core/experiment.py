@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from types import MappingProxyType
+from typing import Annotated
 from typing import Any
 
 import dm_env
 
 from culmen.core.agent import Agent
-from culmen.core.checks import check_range
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.checks import check_types
 from culmen.core.errors import SettingTypeError
 
@@ -47,19 +49,17 @@ def environment(name: str, **arguments: Any) -> NamedEnvironment:
 class Evaluation:
     """When the evaluator runs, with its own environments, lanes and keys."""
 
-    every: int | None = None  # actor steps between evaluations; None: at the end only
-    episodes: int = 20
+    # Actor steps between evaluations; None: at the end only.
+    every: Annotated[int | None, Range(1)] = None
+    episodes: Annotated[int, Range(1)] = 20
     # Steps of an episode, which is truncated there; None: never. (The frames of an Atari game.)
-    max_steps: int | None = 108_000
+    max_steps: Annotated[int | None, Range(1)] = 108_000
     # Arguments of the environment that differ from training's, where it has some.
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_fields(self, 'Evaluation.')
         object.__setattr__(self, 'environment', MappingProxyType(dict(self.environment)))
-        check_range('Evaluation.every', self.every, 1)
-        check_range('Evaluation.episodes', self.episodes, 1)
-        check_range('Evaluation.max_steps', self.max_steps, 1)
 
     def __hash__(self) -> int:
         arguments = repr(sorted(self.environment.items()))
@@ -74,13 +74,11 @@ class Evaluation:
 class Checkpoint:
     """When a run is saved, and how many saves are kept."""
 
-    every: int = 10_000  # actor steps
-    keep: int = 2  # if the newest is damaged, the one before it is used
+    every: Annotated[int, Range(1)] = 10_000  # actor steps
+    keep: Annotated[int, Range(2)] = 2  # if the newest is damaged, the one before it is used
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('Checkpoint.every', self.every, 1)
-        check_range('Checkpoint.keep', self.keep, 2)
+        check_fields(self, 'Checkpoint.')
 
 
 @dataclass(frozen=True)
@@ -92,27 +90,23 @@ class Experiment:
 
     agent: Agent
     environment: str | NamedEnvironment | EnvironmentFactory
-    seed: int = 0
-    max_actor_steps: int | None = None  # one budget is needed
-    max_learner_steps: int | None = None
-    num_environments: int = 1  # lanes of an actor
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
+    max_actor_steps: Annotated[int | None, Range(1)] = None  # one budget is needed
+    max_learner_steps: Annotated[int | None, Range(1)] = None
+    num_environments: Annotated[int, Range(1)] = 1  # lanes of an actor
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    lag: int = 1  # calls of the learner between a draw and the hand-off of its results
-    updates_per_call: int = 1  # samples drawn together and scanned in one compiled call
+    # Calls of the learner between a draw and the hand-off of its results.
+    lag: Annotated[int, Range(0)] = 1
+    # Samples that are drawn together and scanned in one compiled call.
+    updates_per_call: Annotated[int, Range(1)] = 1
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.agent, 'build', None)) or isinstance(self.agent, type):
             raise SettingTypeError(
                 f'Experiment.agent must be an agent (an instance with build), got {self.agent!r}.'
             )
-        check_types(self)
-        check_range('Experiment.seed', self.seed, 0, 2**31 - 1)
-        check_range('Experiment.max_actor_steps', self.max_actor_steps, 1)
-        check_range('Experiment.max_learner_steps', self.max_learner_steps, 1)
-        check_range('Experiment.num_environments', self.num_environments, 1)
-        check_range('Experiment.lag', self.lag, 0)
-        check_range('Experiment.updates_per_call', self.updates_per_call, 1)
+        check_fields(self, 'Experiment.')
         if self.max_actor_steps is None and self.max_learner_steps is None:
             raise ValueError(
                 'Experiment needs max_actor_steps or max_learner_steps, got None for both.'

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Literal
 
 import jax
@@ -27,6 +28,46 @@ class Config:
     def __post_init__(self) -> None:
         checks.check_types(self)
         checks.check_range('number', self.number, 0, 2)
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """One range of each kind, all said by annotations."""
+
+    share: Annotated[float, checks.Range(0, 1)] = 0.5
+    rate: Annotated[float | None, checks.POSITIVE] = None
+    sizes: Annotated[tuple[int, ...], checks.Range(1)] = (1, 2)
+    capacity: Annotated[int, checks.Range(1)] = 10
+    least: Annotated[int, checks.Range(0, 'capacity')] = 5
+    free: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.check_fields(self, 'Ranged.')
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        ({'share': 1.5}, r'^Ranged\.share must be in \[0, 1\], got 1.5'),
+        ({'rate': 0.0}, 'rate must be above 0, got 0.0'),
+        ({'sizes': (3, 0)}, 'sizes must be at least 1, got 0'),
+        ({'least': 11}, r'least must be in \[0, 10\], got 11'),
+        ({'least': 5, 'capacity': 4}, r'least must be in \[0, 4\], got 5'),
+        ({'share': 1.5, 'capacity': 'x'}, r'Ranged\.capacity must be an int'),  # types come first
+    ],
+)
+def test_annotations_say_what_is_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Ranged(**settings)
+
+
+def test_fields_within_their_ranges_are_accepted():
+    Ranged(share=1.0, rate=None, sizes=(), least=10, free=-5.0)
+    assert set(checks.field_ranges(Ranged)) == {'share', 'rate', 'sizes', 'capacity', 'least'}
+
+
+def test_a_traced_bound_refuses_nothing():
+    assert jax.jit(lambda capacity: Ranged(capacity=capacity, least=11).capacity + 1)(3) == 4
 
 
 @pytest.mark.parametrize(

@@ -75,14 +75,31 @@ def test_a_table_of_settings_has_every_field_with_its_default():
 
 
 def test_a_field_without_a_comment_is_refused():
-    with pytest.raises(ValueError, match='Silent.field has no comment at its end'):
+    with pytest.raises(ValueError, match='Silent.field has no comment, above it or at its end'):
         load_maker().make('config tests.docs.silent:Silent')
 
 
 def test_a_table_of_arguments_says_something_of_each():
     table = load_maker().make('arguments culmen.components.environments.wrappers:wrap')
     for row in table.splitlines()[2:]:
-        assert len(row.split(' | ')[2]) > 8, row
+        assert len(row.split(' | ')[3]) > 8, row
+
+
+def test_tables_show_the_ranges_that_are_checked():
+    def shown(what, column):
+        rows = [row.split(' | ') for row in load_maker().make(what).splitlines()]
+        return {row[0].strip('| `'): row[column] for row in rows}
+
+    fields = shown('config culmen.agents.dqn:DQNConfig', -2)
+    assert fields['discount'] == 'in [0, 1]'
+    assert fields['learning_rate'] == 'above 0'
+    assert fields['hidden_sizes'] == 'each at least 1'
+    assert fields['min_replay_size'] == 'in [0, replay_capacity]'
+    assert fields['double'] == ''
+    arguments = shown('arguments culmen.components.environments.wrappers:wrap', 2)
+    assert arguments['frame_stack'] == 'at least 1'
+    assert arguments['clip_reward'] == 'above 0'
+    assert arguments['canonical_actions'] == ''
 
 
 # What the pages name.

@@ -1,12 +1,13 @@
 """The settings of D4PG."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import ClassVar
 
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
-from culmen.core.checks import is_traced
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
@@ -14,31 +15,39 @@ class D4PGConfig:
     """Settings of D4PG. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    hidden_sizes: tuple[int, ...] = (128, 128)  # units a layer, of the policy and of the critic
+    # Units of each layer, of the policy and of each critic.
+    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
     layer_norm: bool = True  # whether the first layer of each is normalised
-    num_atoms: int = 51  # of the critic's distribution, at least 2
+    num_atoms: Annotated[int, Range(2)] = 51  # of the critic's distribution
     v_min: float = -150.0  # the least atom: of discounted returns
-    v_max: float = 150.0  # the greatest atom, above v_min
+    v_max: Annotated[float, Range('v_min', open_low=True)] = 150.0  # the greatest atom
 
     # Acting.
-    random_steps: int = 1_000  # actor steps of uniformly random actions at first, at least 0
-    exploration_noise: float = 0.3  # standard deviation where actions are in [-1, 1], at least 0
+    # Steps of all actors before which actions are uniformly random.
+    random_steps: Annotated[int, Range(0)] = 1_000
+    # Standard deviation of the noise, where actions are in [-1, 1].
+    exploration_noise: Annotated[float, Range(0)] = 0.3
 
     # Learning.
-    discount: float = 0.99  # a step, in [0, 1]
-    n_step: int = 5  # rewards before the bootstrap, at least 1
-    policy_learning_rate: float = 5e-4  # above 0
-    critic_learning_rate: float = 5e-4  # above 0
-    target_update_period: int = 100  # updates between copies to the target networks, at least 1
-    max_gradient_norm: float | None = None  # global norm, of each network; None: not clipped
+    discount: Annotated[float, Range(0, 1)] = 0.99  # per step
+    n_step: Annotated[int, Range(1)] = 5  # rewards before the bootstrap
+    policy_learning_rate: Annotated[float, POSITIVE] = 5e-4  # of the policy's Adam
+    critic_learning_rate: Annotated[float, POSITIVE] = 5e-4  # of the critic's Adam
+    # Updates between copies to the target networks.
+    target_update_period: Annotated[int, Range(1)] = 100
+    # Global norm to which the gradients of each network are clipped; None: not at all.
+    max_gradient_norm: Annotated[float | None, POSITIVE] = None
 
     # Experience.
-    batch_size: int = 128  # windows an update
-    replay_capacity: int = 1_000_000  # windows
-    min_replay_size: int = 1_000  # windows before the first update
-    samples_per_insert: float = 128.0  # draws a window on average: here an update a step
-    priority_exponent: float = 0.0  # 0: uniform replay, 1: proportional to the error
-    importance_exponent: float = 0.4  # correction of prioritised draws, in [0, 1]
+    batch_size: Annotated[int, Range(1)] = 128  # windows per update
+    replay_capacity: Annotated[int, Range(1)] = 1_000_000  # windows
+    # Windows in the replay before the first update.
+    min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
+    # Draws of a window on average: here an update a step.
+    samples_per_insert: Annotated[float, POSITIVE] = 128.0
+    # 0: uniform replay; 1: proportional to the error.
+    priority_exponent: Annotated[float, Range(0)] = 0.0
+    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # correction of prioritised draws
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Barth-Maron et al. 2018 (1804.08617), section 4 and appendix.
@@ -51,19 +60,4 @@ class D4PGConfig:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for size in self.hidden_sizes:
-            check_range('hidden_sizes', size, 1)
-        check_range('num_atoms', self.num_atoms, 2)
-        if not is_traced(self.v_min):
-            check_range('v_max', self.v_max, self.v_min, open_low=True)
-        for name in ('discount', 'importance_exponent'):
-            check_range(name, getattr(self, name), 0, 1)
-        for name in ('random_steps', 'exploration_noise', 'priority_exponent'):
-            check_range(name, getattr(self, name), 0)
-        for name in ('n_step', 'target_update_period', 'batch_size', 'replay_capacity'):
-            check_range(name, getattr(self, name), 1)
-        for name in ('policy_learning_rate', 'critic_learning_rate', 'max_gradient_norm',
-                     'samples_per_insert'):  # fmt: skip
-            check_range(name, getattr(self, name), 0, open_low=True)
-        check_range('min_replay_size', self.min_replay_size, 0, self.replay_capacity)
+        check_fields(self)

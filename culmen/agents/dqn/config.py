@@ -1,12 +1,14 @@
 """The settings of DQN."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import ClassVar
 from typing import Literal
 
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
@@ -14,35 +16,44 @@ class DQNConfig:
     """Settings of DQN. The defaults are for small tasks; `presets` holds the papers'."""
 
     # Network.
-    hidden_sizes: tuple[int, ...] = (64, 64)  # units a layer of the MLP, where no image is observed
+    # Units of each layer of the MLP; unused where an image is observed.
+    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
     dueling: bool = False  # whether the head splits value and advantages
 
     # Acting.
-    epsilon: float = 0.1  # final probability of a random action, in [0, 1]
-    epsilon_initial: float = 1.0  # the same at the first step
-    epsilon_decay_steps: int = 5_000  # actor steps from initial to final, at least 0
-    epsilon_lane_alpha: float = 0.0  # above 0: lanes explore unequally (Ape-X's alpha, 7 there)
-    evaluation_epsilon: float = 0.0  # of the evaluator, in [0, 1]
+    epsilon: Annotated[float, Range(0, 1)] = 0.1  # final probability of a random action
+    epsilon_initial: Annotated[float, Range(0, 1)] = 1.0  # the same at the first step
+    epsilon_decay_steps: Annotated[int, Range(0)] = 5_000  # actor steps from initial to final
+    # Above 0 lanes explore unequally: the alpha of Ape-X, which is 7 there.
+    epsilon_lane_alpha: Annotated[float, Range(0)] = 0.0
+    evaluation_epsilon: Annotated[float, Range(0, 1)] = 0.0  # of the evaluator
 
     # Learning.
-    discount: float = 0.99  # a step, in [0, 1]
-    n_step: int = 10  # rewards before the bootstrap, at least 1
+    discount: Annotated[float, Range(0, 1)] = 0.99  # per step
+    n_step: Annotated[int, Range(1)] = 10  # rewards before the bootstrap
     double: bool = True  # whether the online network selects the bootstrap's action
-    learning_rate: float = 1e-3  # above 0
+    learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
     optimizer: Literal['adam', 'rmsprop'] = 'adam'  # rmsprop: centred, as in the Nature paper
-    optimizer_epsilon: float = 1e-8  # beside adam's root, rmsprop's second moment; above 0
-    max_gradient_norm: float | None = None  # global norm; None: not clipped
-    huber_delta: float | None = 1.0  # error at which the loss turns linear; None: squared error
-    reward_clip: float | None = None  # rewards to [-clip, clip]; None: as they are
-    target_update_period: int = 200  # updates between copies to the target network, at least 1
+    # Beside the root of Adam's second moment, in the root of RMSProp's.
+    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-8
+    max_gradient_norm: Annotated[float | None, POSITIVE] = None  # global norm; None: not clipped
+    # Error at which the loss turns linear; None: squared error.
+    huber_delta: Annotated[float | None, POSITIVE] = 1.0
+    # Rewards are clipped to [-clip, clip]; None: not at all.
+    reward_clip: Annotated[float | None, POSITIVE] = None
+    # Updates between copies to the target network.
+    target_update_period: Annotated[int, Range(1)] = 200
 
     # Experience.
-    batch_size: int = 128  # windows an update
-    replay_capacity: int = 100_000  # windows
-    min_replay_size: int = 1_000  # windows before the first update
-    samples_per_insert: float = 64.0  # draws a window on average: here an update every other step
-    priority_exponent: float = 0.0  # 0: uniform replay, 1: proportional to the error
-    importance_exponent: float = 0.4  # correction of prioritised draws, in [0, 1]
+    batch_size: Annotated[int, Range(1)] = 128  # windows per update
+    replay_capacity: Annotated[int, Range(1)] = 100_000  # windows
+    # Windows in the replay before the first update.
+    min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
+    # Draws of a window on average: here an update every other step.
+    samples_per_insert: Annotated[float, POSITIVE] = 64.0
+    # 0: uniform replay; 1: proportional to the error.
+    priority_exponent: Annotated[float, Range(0)] = 0.0
+    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # correction of prioritised draws
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Mnih et al. 2015, extended data table 1, in steps of four frames.
@@ -66,27 +77,4 @@ class DQNConfig:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for size in self.hidden_sizes:
-            check_range('hidden_sizes', size, 1)
-        for name in (
-            'epsilon',
-            'epsilon_initial',
-            'evaluation_epsilon',
-            'discount',
-            'importance_exponent',
-        ):
-            check_range(name, getattr(self, name), 0, 1)
-        for name in (
-            'epsilon_decay_steps',
-            'epsilon_lane_alpha',
-            'priority_exponent',
-            'min_replay_size',
-        ):
-            check_range(name, getattr(self, name), 0)
-        for name in ('n_step', 'target_update_period', 'batch_size', 'replay_capacity'):
-            check_range(name, getattr(self, name), 1)
-        for name in ('learning_rate', 'optimizer_epsilon', 'max_gradient_norm', 'huber_delta', 'reward_clip',
-                     'samples_per_insert'):  # fmt: skip
-            check_range(name, getattr(self, name), 0, open_low=True)
-        check_range('min_replay_size', self.min_replay_size, 0, self.replay_capacity)
+        check_fields(self)

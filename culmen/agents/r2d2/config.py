@@ -1,12 +1,14 @@
 """The settings of R2D2."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import ClassVar
 from typing import Literal
 
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
@@ -14,40 +16,46 @@ class R2D2Config:
     """Settings of R2D2. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    hidden_sizes: tuple[int, ...] = (64,)  # units a layer of the MLP, where no image is observed
+    # Units of each layer of the MLP; unused where an image is observed.
+    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64,)
     core: Literal['lstm', 'gru'] = 'lstm'  # memory between torso and head
-    core_size: int = 64  # units of the core
+    core_size: Annotated[int, Range(1)] = 64  # units of the core
     dueling: bool = True  # whether the head splits value and advantages
     previous_action: bool = True  # whether the core sees the action before, one-hot
     previous_reward: bool = True  # whether it sees the reward that came with the observation
 
     # Acting.
-    epsilon: float = 0.1  # final probability of a random action, in [0, 1]
-    epsilon_initial: float = 1.0  # the same at the first step
-    epsilon_decay_steps: int = 5_000  # actor steps from initial to final, at least 0
-    epsilon_lane_alpha: float = 7.0  # lane i of N: epsilon ** (1 + alpha i / (N - 1)); 0: all alike
-    evaluation_epsilon: float = 0.0  # of the evaluator, in [0, 1]
+    epsilon: Annotated[float, Range(0, 1)] = 0.1  # final probability of a random action
+    epsilon_initial: Annotated[float, Range(0, 1)] = 1.0  # the same at the first step
+    epsilon_decay_steps: Annotated[int, Range(0)] = 5_000  # actor steps from initial to final
+    # Lane i of N has epsilon ** (1 + alpha i / (N - 1)); 0: all alike.
+    epsilon_lane_alpha: Annotated[float, Range(0)] = 7.0
+    evaluation_epsilon: Annotated[float, Range(0, 1)] = 0.0  # of the evaluator
 
     # Learning.
-    discount: float = 0.99  # a step, in [0, 1]
-    n_step: int = 5  # rewards before the bootstrap, at least 1
+    discount: Annotated[float, Range(0, 1)] = 0.99  # per step
+    n_step: Annotated[int, Range(1)] = 5  # rewards before the bootstrap
     rescale: bool = True  # whether the network predicts h(value), the signed hyperbolic transform
-    learning_rate: float = 5e-4  # above 0
-    optimizer_epsilon: float = 1e-5  # beside the root of Adam's second moment; above 0
-    max_gradient_norm: float | None = 10.0  # global norm; None: not clipped
-    target_update_period: int = 200  # updates between copies to the target network, at least 1
+    learning_rate: Annotated[float, POSITIVE] = 5e-4  # step size of the optimiser
+    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-5  # beside the root of Adam's second moment
+    max_gradient_norm: Annotated[float | None, POSITIVE] = 10.0  # global norm; None: not clipped
+    # Updates between copies to the target network.
+    target_update_period: Annotated[int, Range(1)] = 200
 
     # Experience.
-    burn_in_length: int = 10  # steps that only bring the state up to date, at least 0
-    sequence_length: int = 10  # steps after them, which are learned from
-    sequence_period: int = 5  # steps between starts, at most sequence_length
-    batch_size: int = 32  # sequences an update
-    replay_capacity: int = 10_000  # sequences
-    min_replay_size: int = 100  # sequences before the first update
-    samples_per_insert: float = 16.0  # draws a sequence on average
-    priority_exponent: float = 0.9  # 0: uniform replay, 1: proportional to the priority
-    priority_eta: float = 0.9  # a priority is eta max |error| + (1 - eta) mean |error|, in [0, 1]
-    importance_exponent: float = 0.6  # correction of prioritised draws, in [0, 1]
+    burn_in_length: Annotated[int, Range(0)] = 10  # steps that only bring the state up to date
+    sequence_length: Annotated[int, Range(1)] = 10  # steps after them, which are learned from
+    sequence_period: Annotated[int, Range(1, 'sequence_length')] = 5  # steps between starts
+    batch_size: Annotated[int, Range(1)] = 32  # sequences per update
+    replay_capacity: Annotated[int, Range(1)] = 10_000  # sequences
+    # Sequences in the replay before the first update.
+    min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 100
+    samples_per_insert: Annotated[float, POSITIVE] = 16.0  # draws of a sequence on average
+    # 0: uniform replay; 1: proportional to the priority.
+    priority_exponent: Annotated[float, Range(0)] = 0.9
+    # A priority is eta max |error| + (1 - eta) mean |error|.
+    priority_eta: Annotated[float, Range(0, 1)] = 0.9
+    importance_exponent: Annotated[float, Range(0, 1)] = 0.6  # correction of prioritised draws
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Kapturowski et al. 2019, section 2.3 and table 2, in steps of four frames; exploration is Ape-X's.
@@ -62,24 +70,4 @@ class R2D2Config:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for size in self.hidden_sizes:
-            check_range('hidden_sizes', size, 1)
-        for name in ('epsilon', 'epsilon_initial', 'evaluation_epsilon', 'discount', 'priority_eta',
-                     'importance_exponent'):  # fmt: skip
-            check_range(name, getattr(self, name), 0, 1)
-        for name in ('epsilon_decay_steps', 'epsilon_lane_alpha', 'burn_in_length',
-                     'priority_exponent'):  # fmt: skip
-            check_range(name, getattr(self, name), 0)
-        for name in ('core_size', 'n_step', 'target_update_period', 'sequence_length', 'batch_size',
-                     'replay_capacity'):  # fmt: skip
-            check_range(name, getattr(self, name), 1)
-        for name in (
-            'learning_rate',
-            'optimizer_epsilon',
-            'max_gradient_norm',
-            'samples_per_insert',
-        ):
-            check_range(name, getattr(self, name), 0, open_low=True)
-        check_range('min_replay_size', self.min_replay_size, 0, self.replay_capacity)
-        check_range('sequence_period', self.sequence_period, 1, self.sequence_length)
+        check_fields(self)

@@ -1,11 +1,13 @@
 """The settings of SAC."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import ClassVar
 
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
@@ -13,28 +15,36 @@ class SACConfig:
     """Settings of SAC. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    hidden_sizes: tuple[int, ...] = (128, 128)  # units a layer, of the policy and of each critic
+    # Units of each layer, of the policy and of each critic.
+    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
     layer_norm: bool = False  # whether the first layer of each is normalised
-    encoder_channels: tuple[int, ...] = (32, 32, 32, 32)  # of each convolution, for images
+    encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
 
     # Acting.
-    random_steps: int = 1_000  # actor steps of uniformly random actions at first, at least 0
+    # Steps of all actors before which actions are uniformly random.
+    random_steps: Annotated[int, Range(0)] = 1_000
 
     # Learning.
-    discount: float = 0.99  # a step, in [0, 1]
-    learning_rate: float = 1e-3  # of policy, critics and temperature; above 0
-    target_rate: float = 0.005  # of the target critics towards the critics an update, in [0, 1]
-    temperature: float | None = None  # fixed weight of the entropy, at least 0; None: learned
-    initial_temperature: float = 1.0  # where it is learned, above 0
+    discount: Annotated[float, Range(0, 1)] = 0.99  # per step
+    learning_rate: Annotated[float, POSITIVE] = 1e-3  # of policy, critics and temperature
+    # Of the moving average: target += rate * (critic - target), each update.
+    target_rate: Annotated[float, Range(0, 1)] = 0.005
+    # Fixed weight of the entropy; None: learned.
+    temperature: Annotated[float | None, Range(0)] = None
+    initial_temperature: Annotated[float, POSITIVE] = 1.0  # where it is learned
     target_entropy: float | None = None  # nats, where it is learned; None: -1 a number of an action
-    max_gradient_norm: float | None = None  # global norm, of each network; None: not clipped
-    augmentation_pad: int = 0  # pixels by which images are shifted at random; 0: not at all
+    # Global norm to which the gradients of each network are clipped; None: not at all.
+    max_gradient_norm: Annotated[float | None, POSITIVE] = None
+    # Pixels by which images are shifted at random; 0: not at all.
+    augmentation_pad: Annotated[int, Range(0)] = 0
 
     # Experience.
-    batch_size: int = 128  # transitions an update
-    replay_capacity: int = 1_000_000  # transitions
-    min_replay_size: int = 1_000  # transitions before the first update
-    samples_per_insert: float = 128.0  # draws a transition on average: here an update a step
+    batch_size: Annotated[int, Range(1)] = 128  # transitions per update
+    replay_capacity: Annotated[int, Range(1)] = 1_000_000  # transitions
+    # Transitions in the replay before the first update.
+    min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
+    # Draws of a transition on average: here an update a step.
+    samples_per_insert: Annotated[float, POSITIVE] = 128.0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Haarnoja et al. 2018 (1812.05905), table 1; 10,000 random steps as in its code.
@@ -47,21 +57,4 @@ class SACConfig:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for name in ('hidden_sizes', 'encoder_channels'):
-            for size in getattr(self, name):
-                check_range(name, size, 1)
-        for name in ('discount', 'target_rate'):
-            check_range(name, getattr(self, name), 0, 1)
-        for name in ('random_steps', 'temperature', 'augmentation_pad'):
-            check_range(name, getattr(self, name), 0)
-        for name in ('batch_size', 'replay_capacity'):
-            check_range(name, getattr(self, name), 1)
-        for name in (
-            'learning_rate',
-            'initial_temperature',
-            'max_gradient_norm',
-            'samples_per_insert',
-        ):
-            check_range(name, getattr(self, name), 0, open_low=True)
-        check_range('min_replay_size', self.min_replay_size, 0, self.replay_capacity)
+        check_fields(self)

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 from typing import Any
 
 import jax
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.experience import Dataset
 from culmen.core.experience import Replay
 from culmen.core.specs import EnvironmentSpec
@@ -35,11 +36,11 @@ class Demonstrated:
 
     base: Agent  # with one Replay
     source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
-    ratio: float = 0.25  # share of a batch, in (0, 1); rounded to whole windows
+    # Of demonstrations in a batch, rounded to whole windows.
+    ratio: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.25
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('ratio', self.ratio, 0, 1, open_low=True, open_high=True)
+        check_fields(self)
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""

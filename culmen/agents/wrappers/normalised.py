@@ -6,6 +6,7 @@ it, then the statistics do: on-policy, the learner sees the numbers that the act
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import update_moments
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import check_fields
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import legal_actions
 from culmen.core.specs import unbounded
@@ -50,13 +51,12 @@ class Normalised:
     """An agent around another, whose observations it normalises."""
 
     base: Agent  # any
-    max_deviation: float = 10.0  # normalised numbers are clipped to [-this, this], above 0
-    epsilon: float = 1e-8  # beside the variance, above 0
+    # Normalised numbers are clipped to [-this, this].
+    max_deviation: Annotated[float, POSITIVE] = 10.0
+    epsilon: Annotated[float, POSITIVE] = 1e-8  # beside the variance
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('max_deviation', self.max_deviation, 0, open_low=True)
-        check_range('epsilon', self.epsilon, 0, open_low=True)
+        check_fields(self)
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec; floats are normalised, all else is passed on."""

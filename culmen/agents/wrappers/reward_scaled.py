@@ -7,6 +7,7 @@ and reach actors with the parameters: a base may observe rewards.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import update_moments
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import POSITIVE
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
@@ -61,15 +63,13 @@ class RewardScaled:
     """An agent around another, whose rewards it scales."""
 
     base: Agent  # any
-    discount: float = 0.99  # of the sum, a step, in [0, 1]
-    max_reward: float = 10.0  # scaled rewards are clipped to [-this, this], above 0
-    epsilon: float = 1e-8  # beside the variance, above 0
+    discount: Annotated[float, Range(0, 1)] = 0.99  # of the sum, per step
+    # Scaled rewards are clipped to [-this, this].
+    max_reward: Annotated[float, POSITIVE] = 10.0
+    epsilon: Annotated[float, POSITIVE] = 1e-8  # beside the variance
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('discount', self.discount, 0, 1)
-        check_range('max_reward', self.max_reward, 0, open_low=True)
-        check_range('epsilon', self.epsilon, 0, open_low=True)
+        check_fields(self)
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""

@@ -6,6 +6,7 @@ actions: there the random ones are masked, so that no update is made of them.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 from typing import Any
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ from culmen.agents.wrappers.parts import select
 from culmen.components.policies.uniform import uniform_actions
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.checks import check_range
-from culmen.core.checks import check_types
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import tables
@@ -55,11 +56,10 @@ class WarmedUp:
     """An agent around another, before which it acts at random."""
 
     base: Agent  # any
-    steps: int = 1_000  # of all actors, before the base acts; at least 0
+    steps: Annotated[int, Range(0)] = 1_000  # of all actors, before the base acts
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range('steps', self.steps, 0)
+        check_fields(self)
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""

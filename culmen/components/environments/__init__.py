@@ -13,7 +13,6 @@ No environment package is imported before an environment of its family is asked 
 """
 
 from culmen.components.environments.arguments import MissingPackage
-from culmen.components.environments.arguments import Range
 from culmen.components.environments.checking import Report
 from culmen.components.environments.checking import check_environment
 from culmen.components.environments.registry import Family
@@ -28,6 +27,7 @@ from culmen.components.environments.saving import is_restorable
 from culmen.components.environments.video import VideoRecorder
 from culmen.components.environments.wrappers import Wrapper
 from culmen.components.environments.wrappers import wrap
+from culmen.core.checks import Range
 
 __all__ = [
     'Family',

@@ -15,18 +15,10 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
-from typing import NamedTuple
 
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.errors import SettingTypeError
-
-
-class Range(NamedTuple):
-    """Accepted numbers of an argument: `Annotated[int, Range(1)]`."""
-
-    low: float | None = None
-    high: float | None = None
-    open_low: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +37,7 @@ class Argument:
         label = f'{environment}: argument {self.name}'
         value = checks.parse(label, self.annotation, value)
         if self.range is not None:
-            checks.check_range(
-                label, value, self.range.low, self.range.high, open_low=self.range.open_low
-            )
+            self.range.check(label, value)
         return value
 
 
@@ -57,17 +47,13 @@ class MissingPackage(ImportError, ValueError):
 
 def signature_arguments(function: Callable[..., Any]) -> dict[str, Argument]:
     """The keyword-only arguments of one of Culmen's own functions, fully annotated."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    result = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            annotation, limits = hints[name], None
-            # Python 3.10 puts an annotation whose default is None into an Optional.
-            for part in (annotation, *typing.get_args(annotation)):
-                if typing.get_origin(part) is typing.Annotated:
-                    annotation, limits = typing.get_args(part)
-            result[name] = Argument(name, annotation, limits)
-    return result
+    types_of = typing.get_type_hints(function)
+    annotations = typing.get_type_hints(function, include_extras=True)
+    return {
+        name: Argument(name, types_of[name], checks.range_of(annotations[name]))
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def foreign_arguments(

@@ -14,8 +14,8 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import arguments
-from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.ranges import as_float32
 from culmen.core.specs import DISCOUNT
 from culmen.core.specs import REWARD

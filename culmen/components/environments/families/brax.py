@@ -15,8 +15,8 @@ from dm_env import specs
 
 from culmen.components.environments import arguments
 from culmen.components.environments import functional
-from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
 _EPISODE = 1_000  # steps, in brax's own training

@@ -16,8 +16,8 @@ import numpy as np
 
 from culmen.components.environments import arguments
 from culmen.components.environments import rendering
-from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.ranges import as_float32
 from culmen.core.ranges import cast_exactly
 from culmen.core.specs import in_float32

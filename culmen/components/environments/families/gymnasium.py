@@ -17,10 +17,10 @@ from dm_env import specs
 from culmen.components.environments import arguments
 from culmen.components.environments import saving
 from culmen.components.environments.arguments import Argument
-from culmen.components.environments.arguments import Range
 from culmen.components.environments.families.gymnasium_spaces import action_writer
 from culmen.components.environments.families.gymnasium_spaces import observation_reader
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.ranges import as_float32
 from culmen.core.specs import DISCOUNT
 from culmen.core.specs import REWARD

@@ -17,8 +17,8 @@ from dm_env import specs
 from culmen.components.environments import arguments
 from culmen.components.environments import functional
 from culmen.components.environments.arguments import Argument
-from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
 # Where the limit on steps is part of the task: the observation tells how much of it is left.

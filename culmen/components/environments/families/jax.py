@@ -13,8 +13,8 @@ from dm_env import specs
 
 from culmen.components.environments import functional
 from culmen.components.environments import rendering
-from culmen.components.environments.arguments import Range
 from culmen.core import checks
+from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
 

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import dm_env
 
-from culmen.components.environments.arguments import Range
 from culmen.components.environments.wrappers.actions import CanonicalActions
 from culmen.components.environments.wrappers.history import FrameStack
 from culmen.components.environments.wrappers.history import ObservationActionReward
@@ -16,6 +15,7 @@ from culmen.components.environments.wrappers.rewards import DelayedReward
 from culmen.components.environments.wrappers.time import ActionRepeat
 from culmen.components.environments.wrappers.time import NoopStarts
 from culmen.components.environments.wrappers.time import StepLimit
+from culmen.core.checks import Range
 
 
 def wrap(
