@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.agent import Parts
 from culmen.core.experience import Window
 from culmen.core.specs import leaf_paths

@@ -19,9 +19,9 @@ from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.optimizers import adam
-from culmen.components.replay.priorities import importance_weights
-from culmen.components.replay.windows import Transitions
-from culmen.components.replay.windows import fold
+from culmen.components.replay.stream.importance import importance_weights
+from culmen.components.replay.stream.windows import Transitions
+from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore

@@ -16,8 +16,8 @@ from culmen.agents.dqn.config import DQNConfig
 from culmen.components import losses
 from culmen.components.networks import Network
 from culmen.components.policies import mask_illegal
-from culmen.components.replay.priorities import importance_weights
-from culmen.components.replay.windows import fold
+from culmen.components.replay.stream.importance import importance_weights
+from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore

@@ -24,7 +24,7 @@ from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies import entering_state
 from culmen.components.policies import mask_illegal
-from culmen.components.replay.priorities import importance_weights
+from culmen.components.replay.stream.importance import importance_weights
 from culmen.core.types import FIRST
 from culmen.core.types import Array
 from culmen.core.types import Context

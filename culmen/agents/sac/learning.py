@@ -24,8 +24,8 @@ from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.optimizers import adam
 from culmen.components.networks.pixels import random_shift
-from culmen.components.replay.windows import Transitions
-from culmen.components.replay.windows import fold
+from culmen.components.replay.stream.windows import Transitions
+from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore

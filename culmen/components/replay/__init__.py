@@ -1,26 +1,31 @@
 """Replay: windows cut from the stream of steps, tables that keep them, and what learners read.
 
-`RowSpec` is what a row of the stream holds: it is made once, and every table is given it. `Cutter` says which
-windows appear, for every table alike; `InProcessTable` is the table of a run in one process; `Recorder`
-writes the stream to a folder and `DatasetReader` draws from such folders; `fold` and `importance_weights`
-are what an agent's loss asks of a sample.
+    stream/      what all tables share: rows, windows, batches, the rate of updates
+    in_process/  the table of a run in one process, in NumPy
+    device/      tables in device memory, for the compiled loop
+    reverb/      tables of a Reverb server, which many processes share
+    recording/   streams written to a folder, and read from it as a table
+
+`RowSpec` is what a row of the stream holds: it is made once, and every table is given it. `Cutter` says
+which windows appear, for every table alike. `fold` and `importance_weights` are what an agent's loss asks
+of a sample.
 """
 
-from culmen.components.replay.dataset import DatasetReader
 from culmen.components.replay.in_process import InProcessTable
 from culmen.components.replay.in_process import TableState
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.priorities import importance_weights
-from culmen.components.replay.rate import Rate
-from culmen.components.replay.recorder import Recorder
-from culmen.components.replay.recorder import Writers
-from culmen.components.replay.recorder import check_recording
-from culmen.components.replay.sample_spec import sample_spec
-from culmen.components.replay.windows import Cutter
-from culmen.components.replay.windows import Items
-from culmen.components.replay.windows import Transitions
-from culmen.components.replay.windows import fold
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.recording import DatasetReader
+from culmen.components.replay.recording import Recorder
+from culmen.components.replay.recording import Writers
+from culmen.components.replay.recording import check_recording
+from culmen.components.replay.stream import Cutter
+from culmen.components.replay.stream import Items
+from culmen.components.replay.stream import Rate
+from culmen.components.replay.stream import RowSpec
+from culmen.components.replay.stream import Transitions
+from culmen.components.replay.stream import fold
+from culmen.components.replay.stream import importance_weights
+from culmen.components.replay.stream import kept_times
+from culmen.components.replay.stream import sample_spec
 
 __all__ = [
     'Cutter',

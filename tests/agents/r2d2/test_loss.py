@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from culmen.agents import r2d2
-from culmen.components.replay.priorities import importance_weights
+from culmen.components.replay.stream.importance import importance_weights
 from tests.agents.r2d2 import by_hand
 from tests.agents.r2d2.by_hand import NETWORK
 from tests.agents.r2d2.by_hand import ONLINE

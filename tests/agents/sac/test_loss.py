@@ -11,7 +11,7 @@ from culmen.agents.sac import learning
 from culmen.components.networks.action_box import action_box
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.tanh_gaussian import TanhGaussian
-from culmen.components.replay.windows import fold
+from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Context
 from tests.agents import continuous
 from tests.agents import registry

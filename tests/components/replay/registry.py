@@ -9,7 +9,7 @@ import pytest
 
 from culmen.components.replay import InProcessTable
 from culmen.components.replay.reverb import ReverbTable
-from tests.components.replay.device import DeviceTable
+from tests.components.replay.device.table import DeviceTable
 
 
 class Row(NamedTuple):

@@ -397,7 +397,7 @@ def test_updates_of_items_that_are_gone_are_passed_over(table_row: Row) -> None:
 
 def test_a_priority_function_sees_the_new_items_of_a_tick(table_row: Row) -> None:
     if table_row.compiled:
-        pytest.skip('a traced function sees no values; test_device.py has its own')
+        pytest.skip('a traced function sees no values; device/test_tables.py has its own')
     window = Window(length=2)
     types = streams.step_types(streams.EPISODES, 40)
     stream = streams.make_stream(types)

@@ -16,7 +16,7 @@ from culmen.components.replay.device import sum_tree
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import both
 from culmen.components.replay.device.masking import counted
-from culmen.components.replay.rate import Rate
+from culmen.components.replay.stream.rate import Rate
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 

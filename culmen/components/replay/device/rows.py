@@ -1,8 +1,8 @@
 """Rows in device memory: rings of a static size, and windows gathered from them.
 
-As in a process of the host, small leaves of a row share one record of words (`culmen.components.replay.batch`
-says how a batch of records becomes a Sample), large ones have a ring of their own. Stacks of frames
-are stored whole. Knows nothing of items.
+As in a process of the host, small leaves of a row share one record of words (`stream/batch.py` says how a
+batch of records becomes a Sample), large ones have a ring of their own. Stacks of frames are stored whole.
+Knows nothing of items.
 """
 
 from typing import Any
@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.replay.batch import WORD
-from culmen.components.replay.batch import BatchLayout
-from culmen.components.replay.batch import Field
-from culmen.components.replay.batch import record_type
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import write_at
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.rows import is_small
-from culmen.components.replay.rows import plan_leaf
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.in_process.rows import is_small
+from culmen.components.replay.in_process.rows import plan_leaf
+from culmen.components.replay.stream.batch import WORD
+from culmen.components.replay.stream.batch import BatchLayout
+from culmen.components.replay.stream.batch import Field
+from culmen.components.replay.stream.batch import record_type
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.types import Nest
 from culmen.core.types import Sample

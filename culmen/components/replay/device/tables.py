@@ -27,8 +27,8 @@ from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.windows import meets
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import meets
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue

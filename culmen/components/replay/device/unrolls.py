@@ -14,8 +14,8 @@ from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.masking import write_at
 from culmen.components.replay.device.rows import RowLeaves
-from culmen.components.replay.rows import plan_leaf
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.in_process.rows import plan_leaf
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Queue
 from culmen.core.types import LAST
 from culmen.core.types import Nest

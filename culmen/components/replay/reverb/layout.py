@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.leaves import Half
-from culmen.components.replay.leaves import Leaf
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.stream.row_spec import Half
+from culmen.components.replay.stream.row_spec import Leaf
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.types import FIRST
 from culmen.core.types import LAST

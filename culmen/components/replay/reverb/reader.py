@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.rate import Rate
 from culmen.components.replay.reverb.engine import Connection
 from culmen.components.replay.reverb.layout import ItemLayout
 from culmen.components.replay.reverb.layout import RowLayout
@@ -18,6 +16,8 @@ from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import is_ordered
 from culmen.components.replay.reverb.server import split_lead
 from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.stream.rate import Rate
+from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay

@@ -10,8 +10,8 @@ from typing import Any
 from typing import Literal
 
 from culmen.components.files import Scratch
-from culmen.components.replay.rate import Rate
 from culmen.components.replay.reverb import engine
+from culmen.components.replay.stream.rate import Rate
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue

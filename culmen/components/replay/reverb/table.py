@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.reverb.reader import ReverbReader
 from culmen.components.replay.reverb.server import Files
 from culmen.components.replay.reverb.server import ReverbServer
 from culmen.components.replay.reverb.writer import ReverbWriter
+from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import Experience
 from culmen.core.types import Lanes
 from culmen.core.types import Nest

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.leaves import RowSpec
 from culmen.components.replay.reverb.engine import Connection
 from culmen.components.replay.reverb.layout import Columns
 from culmen.components.replay.reverb.layout import ItemLayout
@@ -17,8 +16,9 @@ from culmen.components.replay.reverb.priorities import RawPriorities
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import is_ordered
 from culmen.components.replay.reverb.server import table_name
-from culmen.components.replay.windows import Cutter
-from culmen.components.replay.windows import Items
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import Cutter
+from culmen.components.replay.stream.windows import Items
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay

@@ -17,7 +17,7 @@ from culmen.components.replay import InProcessTable
 from culmen.components.replay import Recorder
 from culmen.components.replay import RowSpec
 from culmen.components.replay import check_recording
-from culmen.components.replay.recorder import shards
+from culmen.components.replay.recording.recorder import shards
 from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import Dataset

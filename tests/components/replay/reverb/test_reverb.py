@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from culmen.components.checkpointing import trees
-from culmen.components.replay.rate import Rate
 from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer
 from culmen.components.replay.reverb import ReverbTable
 from culmen.components.replay.reverb import ReverbWriter
 from culmen.components.replay.reverb.engine import Connection
+from culmen.components.replay.stream.rate import Rate
 from culmen.core import Dataset
 from culmen.core import Lanes
 from culmen.core import Queue

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from culmen.components import files
 from culmen.components.files import check_writable
 from culmen.components.files import expanded
-from culmen.components.replay.leaves import Leaf
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.rows import Arrays
-from culmen.components.replay.rows import Rows
+from culmen.components.replay.in_process.rows import Arrays
+from culmen.components.replay.in_process.rows import Rows
+from culmen.components.replay.stream.row_spec import Leaf
+from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.checks import check_range
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from culmen.components.replay.sum_tree import SumTree
+from culmen.components.replay.in_process.sum_tree import SumTree
 
 SIZES = [1, 2, 63, 64, 65, 2048, 5000, 64 * 2048 + 1]  # one to three levels
 

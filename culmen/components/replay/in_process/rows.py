@@ -2,7 +2,7 @@
 
 The in-process table writes a row of every lane each tick and gathers windows for a batch. Small
 leaves share one record a row, so that a batch of them is one copy, and one argument of a compiled
-update, which takes them apart (`batch.py`); large ones have a ring of their own. Of an observation
+update, which takes them apart (`stream/batch.py`); large ones have a ring of their own. Of an observation
 that stacks frames (`StackedArray`) each frame is stored once and stacks are put together when they
 are gathered. Knows nothing of items, of rates or of priorities.
 """
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.dispatch import Packed
-from culmen.components.replay.batch import WORD
-from culmen.components.replay.batch import BatchLayout
-from culmen.components.replay.batch import Field
-from culmen.components.replay.batch import LeafPlan
-from culmen.components.replay.batch import record_type
-from culmen.components.replay.leaves import Leaf
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.stream.batch import WORD
+from culmen.components.replay.stream.batch import BatchLayout
+from culmen.components.replay.stream.batch import Field
+from culmen.components.replay.stream.batch import LeafPlan
+from culmen.components.replay.stream.batch import record_type
+from culmen.components.replay.stream.row_spec import Leaf
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.types import FIRST
 from culmen.core.types import Nest

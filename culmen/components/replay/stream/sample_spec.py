@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from culmen.components.replay.leaves import RowSpec
-from culmen.components.replay.windows import kept_times
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay

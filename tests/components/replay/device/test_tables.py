@@ -13,14 +13,14 @@ from culmen.components.checkpointing import to_paths
 from culmen.components.replay.device import DeviceTables
 from culmen.components.replay.device import saving
 from culmen.components.replay.device import sum_tree
-from culmen.components.replay.rate import Rate
+from culmen.components.replay.stream.rate import Rate
 from culmen.core import Dataset
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
 from culmen.core.types import LAST
 from tests.components.replay import streams
-from tests.components.replay.device import DeviceTable
+from tests.components.replay.device.table import DeviceTable
 
 UNROLL = Window(length=4, period=4, cross_episodes=True)
 

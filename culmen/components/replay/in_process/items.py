@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.rate import Rate
-from culmen.components.replay.sum_tree import SumTree
-from culmen.components.replay.windows import Items
+from culmen.components.replay.in_process.sum_tree import SumTree
+from culmen.components.replay.stream.rate import Rate
+from culmen.components.replay.stream.windows import Items
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Window

@@ -1,0 +1,8 @@
+"""Recordings: `Recorder` writes the stream of a run to a folder, `DatasetReader` draws from such folders."""
+
+from culmen.components.replay.recording.dataset import DatasetReader
+from culmen.components.replay.recording.recorder import Recorder
+from culmen.components.replay.recording.recorder import Writers
+from culmen.components.replay.recording.recorder import check_recording
+
+__all__ = ['DatasetReader', 'Recorder', 'Writers', 'check_recording']
