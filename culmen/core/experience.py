@@ -112,6 +112,11 @@ def tables(experience: Experience) -> dict[str, Table]:
     return dict(experience) if isinstance(experience, Mapping) else {_LONE: experience}
 
 
+def table_label(name: str) -> str:
+    """How errors name a table: `experience`, or `experience['name']` in a dict of tables."""
+    return f'experience[{name!r}]' if name else 'experience'
+
+
 def recorded(experience: Experience) -> dict[str, Dataset]:
     """The Datasets of an experience by name."""
     return {name: table for name, table in tables(experience).items() if isinstance(table, Dataset)}
@@ -151,7 +156,7 @@ def check_experience(experience: Experience, num_lanes: int, updates_per_call: i
     Raises: ValueError that names the field.
     """
     for name, table in tables(experience).items():
-        where = f'experience[{name!r}]' if name else 'experience'
+        where = table_label(name)
         if not isinstance(table, (Replay, Queue, Dataset)):
             raise ValueError(
                 f'{where} must be a Replay, a Queue, a Dataset or a dict of them, got {table!r}.'

@@ -36,6 +36,7 @@ from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.errors import AgentFailure
 from culmen.core.experience import recorded
+from culmen.core.experience import table_label
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry
@@ -110,7 +111,7 @@ def make_program(
         evaluation = _as_jax(evaluated, experiment)
         check_environments(experiment, built, environment, evaluation)
         for name in recorded(built.parts.experience):
-            where = f'experience[{name!r}]' if name else 'experience'
+            where = table_label(name)
             raise ValueError(
                 f'{where} is a Dataset, which the host reads and no program can; use the local '
                 f'launcher, or the offline one where there is nothing else.'

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.replay.in_process.items import may_be_short
+from culmen.components.replay.stream.windows import may_be_short
 from culmen.core.experience import Window
 from culmen.core.types import FIRST
 from culmen.core.types import LAST

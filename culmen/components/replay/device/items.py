@@ -31,7 +31,7 @@ class New(NamedTuple):
     real: jax.Array  # bool[M]
 
 
-class Drawn(NamedTuple):
+class DrawnRows(NamedTuple):
     """Items of a draw."""
 
     keys: Any
@@ -61,7 +61,7 @@ class Lengths:
         return lengths[places]
 
 
-class ItemStore(Protocol):
+class DeviceItemStore(Protocol):
     """What a table asks of its items. States are pytrees."""
 
     capacity: int
@@ -79,7 +79,7 @@ class ItemStore(Protocol):
         """bool[]: whether an update is due."""
         ...
 
-    def draw(self, state: Any, key: jax.Array, on: On = None) -> tuple[Any, Drawn]:
+    def draw(self, state: Any, key: jax.Array, on: On = None) -> tuple[Any, DrawnRows]:
         """Draws items for one update, which must be due."""
         ...
 
@@ -117,7 +117,7 @@ class ReplayState(NamedTuple):
     bad: jax.Array  # bool[]: a priority was out of range
 
 
-class ReplayItems:
+class DeviceReplayItems:
     """Items that are kept and drawn many times. Priorities are as in a process of the host."""
 
     def __init__(self, where: str, replay: Replay, max_new: int, whole: int | None) -> None:
@@ -186,7 +186,9 @@ class ReplayItems:
     def due(self, state: ReplayState) -> jax.Array:
         return (state.credit >= self._cost) & (state.size > 0)
 
-    def draw(self, state: ReplayState, key: jax.Array, on: On = None) -> tuple[ReplayState, Drawn]:
+    def draw(
+        self, state: ReplayState, key: jax.Array, on: On = None
+    ) -> tuple[ReplayState, DrawnRows]:
         size, num = state.size, self._replay.batch_size
         state = state._replace(credit=state.credit - counted(on, self._cost))
         if self._replay.draw == 'all':
@@ -195,7 +197,7 @@ class ReplayItems:
             slots = (state.next - size + age) % self.capacity
             probability = jnp.where(real, 1.0 / size, 0.0).astype(jnp.float32)
             lengths = jnp.where(real, self._lengths.at(state.lengths, slots), 0)
-            return state, Drawn((), state.rows[slots], lengths, probability, size)
+            return state, DrawnRows((), state.rows[slots], lengths, probability, size)
         of_place = of_slot = key
         if self._replay.prioritised:
             of_slot, of_place = jax.random.split(key)
@@ -210,7 +212,7 @@ class ReplayItems:
             probability = jnp.where(some, by_weight[1], probability)
             keys = slots, state.next, state.inserted
         lengths = self._lengths.at(state.lengths, slots)
-        return state, Drawn(keys, state.rows[slots], lengths, probability, size)
+        return state, DrawnRows(keys, state.rows[slots], lengths, probability, size)
 
     def update_priorities(
         self, state: ReplayState, keys: Any, priorities: jax.Array, on: On = None
@@ -279,13 +281,13 @@ class QueueState(NamedTuple):
     bad: jax.Array  # bool[]: an item found no room
 
 
-class QueueItems:
+class DeviceQueueItems:
     """Items that are drawn once, by (tick of the last step, lane, start)."""
 
     def __init__(
         self, where: str, queue: Queue, num_lanes: int, max_new: int, whole: int | None
     ) -> None:
-        """Args: max_new, whole: as of `ReplayItems`."""
+        """Args: max_new, whole: as of `DeviceReplayItems`."""
         self._lengths = Lengths(whole)
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self.capacity = queue.max_size * self._batch_size + max_new
@@ -322,7 +324,9 @@ class QueueItems:
     def due(self, state: QueueState) -> jax.Array:
         return state.size >= self._batch_size
 
-    def draw(self, state: QueueState, key: jax.Array, on: On = None) -> tuple[QueueState, Drawn]:
+    def draw(
+        self, state: QueueState, key: jax.Array, on: On = None
+    ) -> tuple[QueueState, DrawnRows]:
         del key
         num = self._batch_size
         places = (state.first + jnp.arange(num, dtype=jnp.int32)) % self.capacity
@@ -330,7 +334,7 @@ class QueueItems:
         after = state._replace(first=(state.first + taken) % self.capacity, size=state.size - taken)
         ones = jnp.ones(num, jnp.float32)
         lengths = self._lengths.at(state.lengths, places)
-        return after, Drawn((), state.rows[places], lengths, ones, state.size)
+        return after, DrawnRows((), state.rows[places], lengths, ones, state.size)
 
     def update_priorities(
         self, state: QueueState, keys: Any, priorities: jax.Array, on: On = None

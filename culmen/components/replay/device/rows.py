@@ -15,14 +15,12 @@ import numpy as np
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import write_at
-from culmen.components.replay.in_process.rows import is_small
-from culmen.components.replay.in_process.rows import plan_leaf
 from culmen.components.replay.stream.batch import WORD
 from culmen.components.replay.stream.batch import BatchLayout
 from culmen.components.replay.stream.batch import Field
+from culmen.components.replay.stream.batch import is_small
 from culmen.components.replay.stream.batch import record_type
 from culmen.components.replay.stream.row_spec import RowSpec
-from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.types import Nest
 from culmen.core.types import Sample
@@ -35,7 +33,7 @@ class RowLeaves:
     def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
         """Args: row_spec: of the stream. num_lanes: B."""
         self.num_lanes = num_lanes
-        self.tree = row_spec.tree
+        self.row_spec = row_spec
         self._timestep_half = row_spec.timestep
         self._decision_half = row_spec.decision
         # A stack of frames is an array like any other here.
@@ -139,7 +137,7 @@ class Ring:
         )
 
 
-class Gather:
+class RingGather:
     """Windows of one kind, gathered from a ring."""
 
     def __init__(self, ring: Ring, leaves: RowLeaves, window: Window, with_lengths: bool) -> None:
@@ -148,21 +146,10 @@ class Gather:
         self._num_lanes = leaves.num_lanes
         self._length = window.length
         self._with_lengths = with_lengths
-        ends, first = kept_times(window, list(leaves.all))
-        plans = [
-            plan_leaf(leaf, window.length, ends, first, ring.fields) for leaf in leaves.all.values()
-        ]
-        self._large = [(plan.path, plan.times) for plan in plans if plan.field is None]
         self._layout = BatchLayout(
-            leaves.tree,
-            tuple(plans),
-            ring.fields['step_type'],
-            ring.fields['version'],
-            window.length,
-            cross_episodes=window.cross_episodes,
-            with_lengths=with_lengths,
-            with_probability=True,
+            leaves.row_spec, ring.fields, window, with_lengths=with_lengths, with_probability=True
         )
+        self._large = [(plan.path, plan.times) for plan in self._layout.large]
 
     def __call__(
         self,

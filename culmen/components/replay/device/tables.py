@@ -14,15 +14,15 @@ import numpy as np
 
 from culmen.components.replay.device.cutting import Cut
 from culmen.components.replay.device.cutting import CutState
+from culmen.components.replay.device.items import DeviceQueueItems
+from culmen.components.replay.device.items import DeviceReplayItems
 from culmen.components.replay.device.items import New
-from culmen.components.replay.device.items import QueueItems
-from culmen.components.replay.device.items import ReplayItems
 from culmen.components.replay.device.masking import On
 from culmen.components.replay.device.masking import both
 from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import keep
-from culmen.components.replay.device.rows import Gather
 from culmen.components.replay.device.rows import Ring
+from culmen.components.replay.device.rows import RingGather
 from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.unrolls import UnrollRows
@@ -34,6 +34,7 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import mirror
+from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
 from culmen.core.types import LAST
@@ -67,7 +68,7 @@ class DeviceTables:
         self._tables: dict[str, Any] = {}
         specs = tables(experience)
         for name, table in specs.items():
-            where = f'experience[{name!r}]' if name else 'experience'
+            where = table_label(name)
             if isinstance(table, Dataset):
                 raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
             # Beside another table, which may not be due yet, batches have to wait.
@@ -219,7 +220,7 @@ class RingTable:
         self._cut = Cut(window, num_lanes)
         max_new = num_lanes * (1 + self._cut.num_short)
         whole = None if self._cut.may_be_short else window.length
-        self._items: ReplayItems | QueueItems
+        self._items: DeviceReplayItems | DeviceQueueItems
         self._priority = None
         self._all = False
         if isinstance(table, Queue):
@@ -229,9 +230,9 @@ class RingTable:
                     f'of every lane, a lane of short episodes would have no bound. The local '
                     f'launcher has none to keep.'
                 )
-            self._items = QueueItems(where, table, num_lanes, max_new, whole)
+            self._items = DeviceQueueItems(where, table, num_lanes, max_new, whole)
         else:
-            self._items = ReplayItems(where, table, max_new, whole)
+            self._items = DeviceReplayItems(where, table, max_new, whole)
             self._all = table.draw == 'all'
             self._priority = table.priority if table.prioritised else None
         self.complaint = self._items.complaint
@@ -244,7 +245,7 @@ class RingTable:
         apart = window.period + (not window.cross_episodes)
         reach = (-(-self._items.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
         self._ring = Ring(leaves, reach)
-        self._gather = Gather(self._ring, leaves, window, self._cut.may_be_short or self._all)
+        self._gather = RingGather(self._ring, leaves, window, self._cut.may_be_short or self._all)
 
     def init(self) -> tuple[RingState, RingItems]:
         no_lane = jnp.zeros(self._num_lanes, bool)
@@ -282,7 +283,7 @@ class RingTable:
             return rows, items
         back, real = self._cut.short(items.cut)
         store = items.items
-        if isinstance(self._items, QueueItems):
+        if isinstance(self._items, DeviceQueueItems):
             # Whole windows came before those cut short: what is left of them comes again, in one order.
             left = counted(on, jnp.minimum(items.inserted, store.size))
             store = self._items.take_back(store, left)
@@ -329,7 +330,7 @@ class RingTable:
     def update_priorities(self, items: RingItems, keys: Any, raw: Any, on: On = None) -> RingItems:
         if not self._takes_priorities:
             kind = 'is uniform (priority_exponent 0)'
-            kind = 'is a Queue' if isinstance(self._items, QueueItems) else kind
+            kind = 'is a Queue' if isinstance(self._items, DeviceQueueItems) else kind
             raise ValueError(
                 f'{self._where} {kind} and takes no priorities: the update must return None for it.'
             )

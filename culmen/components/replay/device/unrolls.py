@@ -14,8 +14,7 @@ from culmen.components.replay.device.masking import counted
 from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.masking import write_at
 from culmen.components.replay.device.rows import RowLeaves
-from culmen.components.replay.in_process.rows import plan_leaf
-from culmen.components.replay.stream.windows import kept_times
+from culmen.components.replay.stream.batch import plan_leaves
 from culmen.core.experience import Queue
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -59,11 +58,8 @@ class Unrolls:
         self._length = queue.window.length
         self._rounds = (queue.batch_size or self._num_lanes) // self._num_lanes
         self._num_ticks = self._rounds * self._length
-        ends, first = kept_times(queue.window, list(leaves.all))
-        self._times = {
-            leaf.path: plan_leaf(leaf, self._length, ends, first, {}).times
-            for leaf in leaves.all.values()
-        }
+        plans = plan_leaves(list(leaves.all), {}, queue.window)
+        self._times = {plan.path: plan.times for plan in plans}
 
     def init(self) -> tuple[UnrollRows, UnrollItems]:
         def zeros(*shape: int) -> dict[str, jax.Array]:
@@ -108,7 +104,7 @@ class Unrolls:
     ) -> tuple[UnrollItems, Any, Sample]:
         del key
         nests = [self._window(rows, leaf.path) for leaf in self._leaves.all.values()]
-        reward, discount, observation, action, extras = self._leaves.tree.unflatten(nests)
+        reward, discount, observation, action, extras = self._leaves.row_spec.tree.unflatten(nests)
         step_type = self._batch(rows, 'step_type', self._length + 1)
         mask = step_type[:, :-1] != LAST
         num = self._rounds * self._num_lanes

@@ -1,10 +1,10 @@
-"""Rows: the stream of all lanes, stored once, and windows gathered from it.
+"""Rows: the stream of all lanes, stored once.
 
-The in-process table writes a row of every lane each tick and gathers windows for a batch. Small
-leaves share one record a row, so that a batch of them is one copy, and one argument of a compiled
+The in-process table and the recorder write a row of every lane each tick; `Gather` reads windows of them.
+Small leaves share one record a row, so that a batch of them is one copy, and one argument of a compiled
 update, which takes them apart (`stream/batch.py`); large ones have a ring of their own. Of an observation
-that stacks frames (`StackedArray`) each frame is stored once and stacks are put together when they
-are gathered. Knows nothing of items, of rates or of priorities.
+that stacks frames (`StackedArray`) each frame is stored once. Knows nothing of items, of rates or of
+priorities.
 """
 
 from collections.abc import Iterator
@@ -13,21 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.dispatch import Packed
-from culmen.components.replay.stream.batch import WORD
-from culmen.components.replay.stream.batch import BatchLayout
-from culmen.components.replay.stream.batch import Field
-from culmen.components.replay.stream.batch import LeafPlan
+from culmen.components.replay.stream.batch import is_small
 from culmen.components.replay.stream.batch import record_type
 from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
-from culmen.components.replay.stream.windows import kept_times
-from culmen.core.experience import Window
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
-
-_RECORD_BYTES = 256  # Leaves up to this size share the record.
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,7 +44,7 @@ class Rows:
         self.next_tick = 0  # the first that is not closed
         self.is_open = False
         self._timestep, self._decision = row_spec.timestep, row_spec.decision
-        self.tree, self.leaves = row_spec.tree, row_spec.leaves
+        self.row_spec, self.leaves = row_spec, row_spec.leaves
         self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
 
         word = np.dtype(np.int32)
@@ -76,7 +68,7 @@ class Rows:
     def _allocate(self, num_ticks: int) -> None:
         lanes = self.num_lanes
         size = self._record_dtype.itemsize + sum(
-            int(np.prod(stored_shape(leaf))) * leaf.dtype.itemsize
+            int(np.prod(leaf.frame_shape)) * leaf.dtype.itemsize
             for leaf in self.leaves.values()
             if not is_small(leaf)
         )
@@ -85,7 +77,7 @@ class Rows:
             views = {name: record[name] for name in self._record_dtype.names or ()}
             for leaf in self.leaves.values():
                 if not is_small(leaf):
-                    views[leaf.path] = np.empty((num_ticks, lanes, *stored_shape(leaf)), leaf.dtype)
+                    views[leaf.path] = np.empty((num_ticks, lanes, *leaf.frame_shape), leaf.dtype)
         except MemoryError as error:
             gib = size * num_ticks * lanes / 2**30
             raise MemoryError(
@@ -97,7 +89,7 @@ class Rows:
         self._views = views
         # [num_ticks * B, ...], for gathering.
         self.flat = {
-            leaf.path: views[leaf.path].reshape(-1, *stored_shape(leaf))
+            leaf.path: views[leaf.path].reshape(-1, *leaf.frame_shape)
             for leaf in self.leaves.values()
             if not is_small(leaf)
         }
@@ -140,12 +132,12 @@ class Rows:
                 view[slot] = value
             else:
                 value = np.asarray(value)
-                view[slot] = value[..., -stored_shape(leaf)[-1] :]
+                view[slot] = value[..., -leaf.frame_shape[-1] :]
                 self._check_stack(leaf, first, value)
 
     def _check_stack(self, leaf: Leaf, first: NDArray[Any], value: NDArray[Any]) -> None:
         """Compares a stack with the one before it: one line of pixels a tick, each in turn."""
-        channels = stored_shape(leaf)[-1]
+        channels = leaf.frame_shape[-1]
         line: Any = (slice(None), self.next_tick % value.shape[1]) if value.ndim > 2 else ...
         older = value[line][..., :-channels]
         expected = self._expected.get(leaf.path)
@@ -259,130 +251,6 @@ class Rows:
         self._expected = {}
         if self.max_frames > 1 and next_tick + is_open > 0:
             self._age = self._views['age'][(next_tick + is_open - 1) % self.num_ticks].copy()
-
-
-class Gather:
-    """Windows of one kind, gathered from rows as a batch."""
-
-    def __init__(
-        self, rows: Rows, window: Window, *, with_lengths: bool, with_probability: bool
-    ) -> None:
-        """Plans which leaves are read from where.
-
-        Args:
-            rows: where they lie.
-            window: which kind; its `ends` and `first` are checked.
-            with_lengths: whether windows may be short, or padding.
-            with_probability: whether probabilities come with the windows; else all are 1 / size.
-        """
-        self._rows = rows
-        self._length = window.length
-        self._steps = np.arange(window.length + 1)
-        self._offsets = self._steps * rows.num_lanes
-        ends, first = kept_times(window, list(rows.leaves))
-        plans = [
-            plan_leaf(leaf, window.length, ends, first, rows.fields)
-            for leaf in rows.leaves.values()
-        ]
-        self._large = [
-            (plan.path, plan.times, rows.leaves[plan.path].num_frames)
-            for plan in plans
-            if plan.field is None
-        ]
-        self._with_lengths = with_lengths
-        self._with_probability = with_probability
-        self._layout = BatchLayout(
-            rows.tree,
-            tuple(plans),
-            rows.fields['step_type'],
-            rows.fields['version'],
-            window.length,
-            cross_episodes=window.cross_episodes,
-            with_lengths=with_lengths,
-            with_probability=with_probability,
-        )
-
-    def __call__(
-        self,
-        codes: NDArray[Any],
-        lengths: NDArray[Any] | None,
-        probability: NDArray[Any] | None,
-        size: int,
-    ) -> Packed:
-        """Gathers windows into memory of their own.
-
-        Args:
-            codes: int64[N], of their first rows.
-            lengths: integers[N], transitions; None: all are whole.
-            probability: float32[N]; not read where all are 1 / size.
-            size: items in the table.
-        Returns: a Sample, packed.
-        """
-        rows = self._rows
-        base = codes % len(rows.words)
-        if lengths is None:
-            at = base[:, None] + self._offsets
-        else:
-            # Past its end a short window repeats its last row.
-            at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
-        words = rows.words.take(at, axis=0, mode='wrap')
-        arrays = [words, np.array(size, np.int32)]
-        if self._with_lengths:
-            if lengths is None:
-                lengths = np.full(len(codes), self._length)
-            arrays.append(lengths.astype(np.int32))
-        if self._with_probability:
-            assert probability is not None
-            arrays.append(probability)
-        for path, times, num_frames in self._large:
-            rows_at = at if times is None else at[:, times]
-            if num_frames == 1:
-                arrays.append(rows.flat[path].take(rows_at, axis=0, mode='wrap'))
-            else:
-                arrays.append(self._stacks(path, num_frames, rows_at))
-        return Packed(arrays, self._layout)
-
-    def _stacks(self, path: str, num_frames: int, at: NDArray[Any]) -> NDArray[Any]:
-        """Stacks of frames [N, T, ..., k]: a view that a device reads as fast as any."""
-        rows = self._rows
-        age = rows.record['age'].take(at, mode='wrap')
-        back = np.minimum(np.arange(num_frames - 1, -1, -1), age[:, :, None])  # not before FIRST
-        at = at[:, :, None] - back * rows.num_lanes
-        frames = np.moveaxis(rows.flat[path].take(at, axis=0, mode='wrap'), 2, -2)
-        return frames.reshape(*frames.shape[:-2], -1)
-
-
-def plan_leaf(
-    leaf: Leaf, length: int, ends: list[str], first: list[str], fields: dict[str, Field]
-) -> LeafPlan:
-    """How a leaf of a window of that length is read, from the record where it has a field there."""
-    nest = leaf.path.split('/')[0]
-    after = nest in ('action', 'extras')  # none was taken at the window's end
-    zero_padding = nest != 'observation'
-    times: Any = slice(0, length) if after else None
-    if leaf.path in first:
-        times, zero_padding = slice(0, 1), False
-    elif leaf.path in ends:
-        last = length - 1 if after else length
-        times, zero_padding = slice(0, last + 1, last) if last else np.zeros(2, int), False
-    return LeafPlan(leaf.path, fields.get(leaf.path), times, zero_padding)
-
-
-def stored_shape(leaf: Leaf) -> tuple[int, ...]:
-    """Shape of what a row stores of a lane: of a stack one frame."""
-    if leaf.num_frames == 1:
-        return leaf.shape
-    return (*leaf.shape[:-1], leaf.shape[-1] // leaf.num_frames)
-
-
-def is_small(leaf: Leaf) -> bool:
-    """Whether a leaf has its place in the record."""
-    return (
-        leaf.num_frames == 1
-        and leaf.nbytes <= _RECORD_BYTES
-        and leaf.dtype.kind in 'biuf'
-        and leaf.dtype.itemsize <= WORD
-    )
 
 
 def _runs(start: int, stop: int, *sizes: int) -> Iterator[tuple[int, int]]:

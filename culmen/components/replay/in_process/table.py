@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.dispatch import Packed
+from culmen.components.replay.in_process.gather import Gather
 from culmen.components.replay.in_process.items import ItemStore
-from culmen.components.replay.in_process.items import QueueItems
-from culmen.components.replay.in_process.items import ReplayItems
-from culmen.components.replay.in_process.items import may_be_short
+from culmen.components.replay.in_process.queue_items import QueueItems
+from culmen.components.replay.in_process.replay_items import ReplayItems
 from culmen.components.replay.in_process.rows import Arrays
-from culmen.components.replay.in_process.rows import Gather
 from culmen.components.replay.in_process.rows import Rows
 from culmen.components.replay.stream.batch import pad
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import Cutter
 from culmen.components.replay.stream.windows import Items
+from culmen.components.replay.stream.windows import may_be_short
 from culmen.components.replay.stream.windows import meets
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
@@ -30,6 +30,7 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import mirror
+from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
 from culmen.core.types import Nest
@@ -70,7 +71,7 @@ class InProcessTable:
         specs = tables(experience)
         for name, table in specs.items():
             if isinstance(table, Dataset):
-                where = f'experience[{name!r}]' if name else 'experience'
+                where = table_label(name)
                 raise ValueError(
                     f'{where} must be a Replay or a Queue here, got a Dataset: a Dataset is read '
                     f'by a DatasetReader.'

@@ -23,11 +23,9 @@ from culmen.components.dispatch import Packed
 from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
 from culmen.components.files import expanded
-from culmen.components.replay.in_process.items import may_be_short
+from culmen.components.replay.in_process.gather import Gather
 from culmen.components.replay.in_process.rows import Arrays
-from culmen.components.replay.in_process.rows import Gather
 from culmen.components.replay.in_process.rows import Rows
-from culmen.components.replay.in_process.rows import stored_shape
 from culmen.components.replay.recording.recorder import Shard
 from culmen.components.replay.recording.recorder import leaf_data
 from culmen.components.replay.recording.recorder import read_shard
@@ -36,10 +34,12 @@ from culmen.components.replay.recording.recorder import shards
 from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import Cutter
+from culmen.components.replay.stream.windows import may_be_short
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import mirror
 from culmen.core.experience import recorded
+from culmen.core.experience import table_label
 from culmen.core.experience import unmirror
 from culmen.core.ranges import cast_exactly
 from culmen.core.ranges import check_values
@@ -120,7 +120,7 @@ class DatasetReader:
         of_tables = unmirror(self._experience, priorities)
         for name in self._datasets:
             if of_tables.pop(name, None) is not None:
-                where = f'experience[{name!r}]' if name else 'experience'
+                where = table_label(name)
                 raise ValueError(f'{where} is a Dataset and takes no priorities.')
         if self._table is not None:
             numbers = unmirror(self._experience, keys)
@@ -208,7 +208,7 @@ def _read_folder(
     _check_leaves(where, wanted.leaves, stored)
     int32: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int32), ())
     leaves = {
-        path: (np.dtype(stored[path]['dtype']), stored_shape(wanted.leaves[path]))
+        path: (np.dtype(stored[path]['dtype']), wanted.leaves[path].frame_shape)
         if path in wanted.leaves
         else int32
         for path in wanted.paths()

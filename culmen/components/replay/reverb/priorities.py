@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.core.experience import Replay
+from culmen.core.experience import table_label
 
 
 class RawPriorities:
@@ -13,7 +14,7 @@ class RawPriorities:
 
     def __init__(self, name: str, replay: Replay) -> None:
         """Args: name: of the table, '' for a lone one."""
-        self._where = f'experience[{name!r}]' if name else 'experience'
+        self._where = table_label(name)
         self._exponent = replay.priority_exponent
         # Powers stay far enough below infinity to be summed.
         self._largest_allowed = 10.0 ** min(280.0 / replay.priority_exponent, 38.0)

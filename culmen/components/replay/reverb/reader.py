@@ -22,6 +22,7 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import mirror
+from culmen.core.experience import table_label
 from culmen.core.experience import unmirror
 from culmen.core.types import Sample
 from culmen.core.workers import Draw
@@ -189,7 +190,7 @@ class _OfReplay:
         self, name: str, replay: Replay, layout: ItemLayout, connection: Connection
     ) -> None:
         self.reverb_name = table_name(name)
-        self._where = f'experience[{name!r}]' if name else 'experience'
+        self._where = table_label(name)
         self._batch_size = replay.batch_size
         self._rate = Rate.of(replay)
         self._layout = layout
@@ -244,7 +245,7 @@ class _Drained:
 
     def __init__(self, name: str, layout: ItemLayout, connection: Connection, kind: str) -> None:
         self.reverb_name = table_name(name)
-        self._where = f'experience[{name!r}]' if name else 'experience'
+        self._where = table_label(name)
         self._kind = kind
         self._layout = layout
         self._connection = connection

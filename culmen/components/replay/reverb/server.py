@@ -17,6 +17,7 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
+from culmen.core.experience import table_label
 from culmen.core.experience import tables
 
 Lead = float | Literal['none'] | None
@@ -36,7 +37,7 @@ def check_tables(experience: Experience) -> dict[str, Table]:
     found = tables(experience)
     for name, table in found.items():
         if isinstance(table, Dataset):
-            where = f'experience[{name!r}]' if name else 'experience'
+            where = table_label(name)
             raise ValueError(
                 f'{where} must be a Replay or a Queue here, got a Dataset: a Dataset is read by '
                 f'a DatasetReader, in one process.'
@@ -145,7 +146,7 @@ class ReverbServer:
         selectors, limiter = reverb.selectors, reverb.rate_limiters.RateLimiter
         waits = lead != 'none'
         if isinstance(table, Replay) and table.draw == 'sample':
-            where = f'experience[{name!r}]' if name else 'experience'
+            where = table_label(name)
             least, most = Rate.of(table).limits(lead_of(table, lead, where))
             return reverb.Table(
                 name=table_name(name),

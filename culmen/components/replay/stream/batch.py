@@ -16,11 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.dispatch import Packed
+from culmen.components.replay.stream.row_spec import Leaf
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_times
+from culmen.core.experience import Window
 from culmen.core.types import LAST
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 
 WORD = 4  # bytes
+_RECORD_BYTES = 256  # Leaves up to this size share the record.
 
 
 class Field(NamedTuple):
@@ -69,6 +74,46 @@ def record_type(
     return dtype, fields
 
 
+def is_small(leaf: Leaf) -> bool:
+    """Whether a leaf has its place in the record."""
+    return (
+        leaf.num_frames == 1
+        and leaf.nbytes <= _RECORD_BYTES
+        and leaf.dtype.kind in 'biuf'
+        and leaf.dtype.itemsize <= WORD
+    )
+
+
+def plan_leaves(
+    paths: Sequence[str], fields: Mapping[str, Field], window: Window
+) -> tuple[LeafPlan, ...]:
+    """How the leaves of a window are read.
+
+    Args:
+        paths: of the leaves of a row.
+        fields: of those that lie in the record.
+        window: its `ends` and `first` are checked.
+    Raises: ValueError that names an unknown path, or a leaf that is in both.
+    """
+    ends, first = kept_times(window, paths)
+    return tuple(_plan(path, fields.get(path), window.length, ends, first) for path in paths)
+
+
+def _plan(
+    path: str, field: Field | None, length: int, ends: Sequence[str], first: Sequence[str]
+) -> LeafPlan:
+    nest = path.split('/')[0]
+    after = nest in ('action', 'extras')  # none was taken at the window's end
+    zero_padding = nest != 'observation'
+    times: Any = slice(0, length) if after else None
+    if path in first:
+        times, zero_padding = slice(0, 1), False
+    elif path in ends:
+        last = length - 1 if after else length
+        times, zero_padding = slice(0, last + 1, last) if last else np.zeros(2, int), False
+    return LeafPlan(path, field, times, zero_padding)
+
+
 class BatchLayout:
     """Makes a Sample of N windows from arrays: words, size, [lengths, probability,] large leaves.
 
@@ -78,23 +123,30 @@ class BatchLayout:
 
     def __init__(
         self,
-        tree: Any,
-        plans: tuple[LeafPlan, ...],
-        step_type: Field,
-        version: Field,
-        length: int,
+        row_spec: RowSpec,
+        fields: Mapping[str, Field],
+        window: Window,
         *,
-        cross_episodes: bool,
         with_lengths: bool,
         with_probability: bool,
     ) -> None:
-        """Args: tree: of (reward, discount, observation, action, extras). plans: of its leaves."""
-        self._tree = tree
-        self._plans = plans
-        self.step_type = step_type
-        self._version = version
-        self._length = length
-        self._cross = cross_episodes
+        """Plans how the leaves are read.
+
+        Args:
+            row_spec: of the stream.
+            fields: of the record: step_type, version, and the small leaves by path.
+            window: which kind; its `ends` and `first` are checked.
+            with_lengths: whether windows may be short, or padding.
+            with_probability: whether probabilities come with the windows; else all are 1 / size.
+        Raises: ValueError that names an unknown path in `Window.ends` or `first`, or a leaf that is in both.
+        """
+        self._tree = row_spec.tree
+        self._plans = plan_leaves(list(row_spec.leaves), fields, window)
+        self.large = [plan for plan in self._plans if plan.field is None]
+        self.step_type = fields['step_type']
+        self._version = fields['version']
+        self._length = window.length
+        self._cross = window.cross_episodes
         self._with_lengths = with_lengths
         self._with_probability = with_probability
 

@@ -26,6 +26,13 @@ class Leaf(NamedTuple):
     num_frames: int  # of a stack; 1 where frames are not stacked
 
     @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Of one frame, where frames are stacked on the last axis; else of the leaf."""
+        if self.num_frames == 1:
+            return self.shape
+        return (*self.shape[:-1], self.shape[-1] // self.num_frames)
+
+    @property
     def nbytes(self) -> int:
         """Of one lane."""
         return int(np.prod(self.shape)) * self.dtype.itemsize

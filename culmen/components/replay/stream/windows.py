@@ -137,6 +137,11 @@ class Cutter:
         self._ended = np.array(state['ended'], bool)
 
 
+def may_be_short(window: Window) -> bool:
+    """Whether an episode's end can cut a window short."""
+    return window.length > 1 and not window.cross_episodes
+
+
 def meets(
     begin: NDArray[Any], end: NDArray[Any], ranges: Sequence[tuple[int, int]]
 ) -> NDArray[Any]:

@@ -1,0 +1,97 @@
+"""Windows gathered from the rows of a process as a batch.
+
+The small leaves of all windows are one copy of records. Stacks are put together here, of frames that are
+stored once. A batch owns its memory.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.dispatch import Packed
+from culmen.components.replay.in_process.rows import Rows
+from culmen.components.replay.stream.batch import BatchLayout
+from culmen.core.experience import Window
+
+
+class Gather:
+    """Windows of one kind, gathered from rows as a batch."""
+
+    def __init__(
+        self, rows: Rows, window: Window, *, with_lengths: bool, with_probability: bool
+    ) -> None:
+        """Plans which leaves are read from where.
+
+        Args:
+            rows: where they lie.
+            window: which kind; its `ends` and `first` are checked.
+            with_lengths: whether windows may be short, or padding.
+            with_probability: whether probabilities come with the windows; else all are 1 / size.
+        """
+        self._rows = rows
+        self._length = window.length
+        self._steps = np.arange(window.length + 1)
+        self._offsets = self._steps * rows.num_lanes
+        self._with_lengths = with_lengths
+        self._with_probability = with_probability
+        self._layout = BatchLayout(
+            rows.row_spec,
+            rows.fields,
+            window,
+            with_lengths=with_lengths,
+            with_probability=with_probability,
+        )
+        self._large = [
+            (plan.path, plan.times, rows.leaves[plan.path].num_frames)
+            for plan in self._layout.large
+        ]
+
+    def __call__(
+        self,
+        codes: NDArray[Any],
+        lengths: NDArray[Any] | None,
+        probability: NDArray[Any] | None,
+        size: int,
+    ) -> Packed:
+        """Gathers windows into memory of their own.
+
+        Args:
+            codes: int64[N], of their first rows.
+            lengths: integers[N], transitions; None: all are whole.
+            probability: float32[N]; not read where all are 1 / size.
+            size: items in the table.
+        Returns: a Sample, packed.
+        """
+        rows = self._rows
+        base = codes % len(rows.words)
+        if lengths is None:
+            at = base[:, None] + self._offsets
+        else:
+            # Past its end a short window repeats its last row.
+            at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
+        words = rows.words.take(at, axis=0, mode='wrap')
+        arrays = [words, np.array(size, np.int32)]
+        if self._with_lengths:
+            if lengths is None:
+                lengths = np.full(len(codes), self._length)
+            arrays.append(lengths.astype(np.int32))
+        if self._with_probability:
+            assert probability is not None
+            arrays.append(probability)
+        for path, times, num_frames in self._large:
+            rows_at = at if times is None else at[:, times]
+            if num_frames == 1:
+                arrays.append(rows.flat[path].take(rows_at, axis=0, mode='wrap'))
+            else:
+                arrays.append(self._stacks(path, num_frames, rows_at))
+        return Packed(arrays, self._layout)
+
+    def _stacks(self, path: str, num_frames: int, at: NDArray[Any]) -> NDArray[Any]:
+        """Stacks of frames [N, T, ..., k]: a view that a device reads as fast as any."""
+        rows = self._rows
+        age = rows.record['age'].take(at, mode='wrap')
+        back = np.minimum(np.arange(num_frames - 1, -1, -1), age[:, :, None])  # not before FIRST
+        at = at[:, :, None] - back * rows.num_lanes
+        frames = np.moveaxis(rows.flat[path].take(at, axis=0, mode='wrap'), 2, -2)
+        return frames.reshape(*frames.shape[:-2], -1)

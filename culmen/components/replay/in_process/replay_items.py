@@ -1,0 +1,232 @@
+"""Items that are kept and drawn many times: those of a Replay in the in-process table."""
+
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.replay.in_process.items import AreLost
+from culmen.components.replay.in_process.items import Drawn
+from culmen.components.replay.in_process.items import saved_array
+from culmen.components.replay.in_process.sum_tree import SumTree
+from culmen.components.replay.stream.rate import Rate
+from culmen.components.replay.stream.windows import Items
+from culmen.components.replay.stream.windows import may_be_short
+from culmen.core.experience import Replay
+from culmen.core.experience import table_label
+
+
+class ReplayItems:
+    """Items that are kept and drawn many times; the oldest leave first.
+
+    Priorities: an item of weight `priority ** exponent` is drawn with a probability of its weight
+    over the sum of all. New items get the largest raw priority ever given, at least 1. An item of
+    priority 0 is never drawn, unless all are 0: then all are drawn alike.
+    """
+
+    def __init__(self, name: str, replay: Replay, num_lanes: int, seed: int) -> None:
+        """Args: name: of the table, '' for a lone one. seed: of the experiment's tables."""
+        self._where = table_label(name)
+        self._replay = replay
+        self._capacity = replay.capacity
+        self._num_lanes = num_lanes
+        self._length = replay.window.length
+        self._rate = Rate.of(replay)
+        sequence = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
+        self._generator = np.random.Generator(np.random.PCG64(sequence))
+        self._inserted = 0  # the number that the next item gets
+        self._first = 0  # the least number that is in use
+        self._uncounted = 0  # numbers that the rate has not to count
+        self._draws = 0
+        self._codes = np.zeros(self._capacity, np.int64)
+        self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
+        self._tree: SumTree | None = None
+        if replay.prioritised:
+            self._tree = SumTree(self._capacity)
+            self._raw = np.zeros(self._capacity, np.float32)
+            self._largest = np.float32(1.0)
+            self._new_weight = 1.0
+            # Weights stay far enough below infinity to be summed.
+            digits = min(280.0 / replay.priority_exponent, 38.0)
+            self._largest_allowed = 10.0**digits
+
+    @property
+    def size(self) -> int:
+        """Items in the table."""
+        size = self._inserted - self._first
+        return size if size < self._capacity else self._capacity
+
+    def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
+        codes = items.start * self._num_lanes + items.lane
+        raw, weights = None, None
+        if priorities is not None:
+            raw, weights = self._check(priorities, len(codes))
+        begin = 0
+        while begin < len(codes):
+            slot = self._inserted % self._capacity
+            num = min(len(codes) - begin, self._capacity - slot)
+            end = begin + num
+            self._codes[slot : slot + num] = codes[begin:end]
+            if self._lengths is not None:
+                self._lengths[slot : slot + num] = items.length[begin:end]
+            if self._tree is not None:
+                if raw is None or weights is None:
+                    self._raw[slot : slot + num] = self._largest
+                    weight: Any = self._new_weight if num == 1 else np.full(num, self._new_weight)
+                    self._tree.set_range(slot, weight)
+                else:
+                    self._raw[slot : slot + num] = raw[begin:end]
+                    self._tree.set_range(slot, weights[begin:end])
+            self._inserted += num
+            begin = end
+        if raw is not None:
+            self._see(raw)
+
+    def close_tick(self) -> None:
+        pass
+
+    def due(self, updates: int) -> bool:
+        return self._inserted > self._first and self._rate.due(
+            self._inserted - self._uncounted, self._draws + updates
+        )
+
+    def draw(self) -> Drawn:
+        size = self.size
+        if not size:
+            raise RuntimeError(f'draw was called on an empty table, {self._where}: none was due.')
+        oldest = self._inserted - size
+        self._draws += 1
+        if self._replay.draw == 'all':
+            numbers = np.arange(oldest, self._inserted)
+            slots = numbers % self._capacity
+            probability = np.full(size, 1.0 / size, np.float32)
+        elif self._tree is None:
+            # Of 53 random bits, so even to size / 2^53; faster than `integers`.
+            numbers = (self._generator.random(self._replay.batch_size) * size).astype(np.int64)
+            slots = numbers
+            if oldest:
+                numbers += oldest
+                slots = numbers % self._capacity
+            probability = None
+        else:
+            slots, probability = self._draw_by_weight(self._tree, size)
+            numbers = slots
+            if oldest:
+                numbers = slots + (oldest - oldest % self._capacity)
+                numbers += (numbers < oldest) * self._capacity
+        lengths = None if self._lengths is None else self._lengths[slots]
+        return Drawn(numbers, self._codes[slots], lengths, probability, size)
+
+    def _draw_by_weight(self, tree: SumTree, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        fractions = self._generator.random(self._replay.batch_size)
+        found = tree.find(fractions)
+        if found is None:
+            slots = (fractions * size).astype(np.int64)
+            return slots, np.full(len(slots), 1.0 / size, np.float32)
+        return found[0], found[1].astype(np.float32)
+
+    def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
+        if priorities is None:
+            return
+        if self._tree is None:
+            raise ValueError(
+                f'{self._where} is uniform (priority_exponent 0) and takes no priorities: the '
+                f'update must return None for it.'
+            )
+        raw, weights = self._check(priorities, len(numbers))
+        self._see(raw)
+        slots = numbers % self._capacity
+        oldest = self._inserted - self.size
+        if oldest:
+            here = numbers >= oldest
+            if not here.all():
+                slots, raw, weights = slots[here], raw[here], weights[here]
+        self._raw[slots] = raw
+        self._tree.set(slots, weights)
+
+    def _check(self, priorities: Any, num: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(raw float32[N], weights float64[N]) of priorities that are what they must be."""
+        raw = np.asarray(priorities, np.float32)
+        if raw.shape != (num,):
+            raise ValueError(
+                f'priorities of {self._where} must have shape {(num,)}, got {raw.shape}.'
+            )
+        # A NaN fails both comparisons.
+        if len(raw) and not (raw.min() >= 0.0 and raw.max() <= self._largest_allowed):
+            raise ValueError(
+                f'priorities of {self._where} must be finite and at least 0, and so must their '
+                f'powers (priority_exponent {self._replay.priority_exponent}), got {raw}.'
+            )
+        return raw, raw.astype(np.float64) ** self._replay.priority_exponent
+
+    def _see(self, raw: NDArray[Any]) -> None:
+        if len(raw) and raw.max() > self._largest:
+            self._largest = raw.max()
+            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+
+    def oldest_end(self) -> int | None:
+        if not self.size:
+            return None
+        slot = (self._inserted - self.size) % self._capacity
+        length = self._length if self._lengths is None else int(self._lengths[slot])
+        return int(self._codes[slot]) // self._num_lanes + length
+
+    def get_state(self) -> dict[str, Any]:
+        size = self.size
+        state: dict[str, Any] = {
+            'inserted': self._inserted,
+            'first': self._first,
+            'uncounted': self._uncounted,
+            'draws': self._draws,
+            'generator': self._generator.bit_generator.state,
+            'codes': self._codes[:size].copy(),
+        }
+        if self._lengths is not None:
+            state['lengths'] = self._lengths[:size].copy()
+        if self._tree is not None:
+            state['priorities'] = self._raw[:size].copy()
+            state['weights'] = self._tree.leaves[:size].copy()
+            state['largest_priority'] = float(self._largest)
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._inserted = int(state['inserted'])
+        self._first = int(state.get('first', 0))
+        self._uncounted = int(state.get('uncounted', 0))
+        self._draws = int(state['draws'])
+        self._generator.bit_generator.state = state['generator']
+        size = self.size
+        self._codes[:size] = saved_array(self._where, state, 'codes', (size,))
+        if self._lengths is not None:
+            self._lengths[:size] = saved_array(self._where, state, 'lengths', (size,))
+        if self._tree is not None:
+            self._raw[:size] = saved_array(self._where, state, 'priorities', (size,))
+            self._tree.restore(saved_array(self._where, state, 'weights', (size,)))
+            self._largest = np.float32(state['largest_priority'])
+            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+
+    def drop(self, are_lost: AreLost) -> int:
+        size = self.size
+        slots = np.arange(self._inserted - size, self._inserted) % self._capacity
+        codes = self._codes[slots]
+        lengths = np.full(size, self._length) if self._lengths is None else self._lengths[slots]
+        slots = slots[~are_lost(codes, lengths)]
+        kept, dropped = len(slots), size - len(slots)
+        if not dropped:
+            return 0
+        self._codes[:kept] = self._codes[slots]
+        if self._lengths is not None:
+            self._lengths[:kept] = self._lengths[slots]
+        if self._tree is not None:
+            self._raw[:kept] = self._raw[slots]
+            self._tree.restore(self._tree.leaves[slots])
+        # With fewer than min_size left the table waits for the rest, as at its beginning.
+        counted, least = self._inserted - self._uncounted, max(self._replay.min_size, 1)
+        if kept < least:
+            counted = max(counted, least) - (least - kept)
+        # Numbers go on at the next that has slot 0: keys from before name nothing that is here.
+        self._first = -(-self._inserted // self._capacity) * self._capacity
+        self._inserted = self._first + kept
+        self._uncounted = self._inserted - counted
+        return dropped
