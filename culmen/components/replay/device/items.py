@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.device import masking
 from culmen.components.replay.device import sum_tree
-from culmen.components.replay.device.masking import On
-from culmen.components.replay.device.masking import both
-from culmen.components.replay.device.masking import counted
+from culmen.components.replay.device.masking import Active
 from culmen.components.replay.stream.rate import Rate
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -79,11 +78,11 @@ class DeviceItemStore(Protocol):
         """bool[]: whether an update is due."""
         ...
 
-    def draw(self, state: Any, key: jax.Array, on: On = None) -> tuple[Any, DrawnRows]:
+    def draw(self, state: Any, key: jax.Array) -> tuple[Any, DrawnRows]:
         """Draws items for one update, which must be due."""
         ...
 
-    def update_priorities(self, state: Any, keys: Any, priorities: jax.Array, on: On = None) -> Any:
+    def update_priorities(self, state: Any, keys: Any, priorities: jax.Array) -> Any:
         """Takes raw priorities float[N] of drawn items; those that are gone are passed over."""
         ...
 
@@ -115,6 +114,7 @@ class ReplayState(NamedTuple):
     levels: sum_tree.Levels  # of weights; () where draws are uniform
     largest: jax.Array  # float32[]: the largest raw priority ever given
     bad: jax.Array  # bool[]: a priority was out of range
+    active: Active = None  # as of `masking`
 
 
 class DeviceReplayItems:
@@ -163,9 +163,10 @@ class DeviceReplayItems:
         )
 
     def insert(self, state: ReplayState, new: New, priorities: jax.Array | None) -> ReplayState:
-        num = jnp.sum(new.real, dtype=jnp.int32)
-        rank = jnp.cumsum(new.real, dtype=jnp.int32) - 1
-        kept = new.real & (rank >= num - self.capacity)
+        real = masking.flags(state.active, new.real)
+        num = jnp.sum(real, dtype=jnp.int32)
+        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
+        kept = real & (rank >= num - self.capacity)
         slots = jnp.where(kept, (state.next + rank) % self.capacity, self.capacity)
         used = jnp.maximum(num - state.missing, 0)
         state = state._replace(
@@ -186,11 +187,9 @@ class DeviceReplayItems:
     def due(self, state: ReplayState) -> jax.Array:
         return (state.credit >= self._cost) & (state.size > 0)
 
-    def draw(
-        self, state: ReplayState, key: jax.Array, on: On = None
-    ) -> tuple[ReplayState, DrawnRows]:
+    def draw(self, state: ReplayState, key: jax.Array) -> tuple[ReplayState, DrawnRows]:
         size, num = state.size, self._replay.batch_size
-        state = state._replace(credit=state.credit - counted(on, self._cost))
+        state = state._replace(credit=state.credit - masking.count(state.active, self._cost))
         if self._replay.draw == 'all':
             age = jnp.arange(self.capacity, dtype=jnp.int32)
             real = age < size
@@ -215,22 +214,24 @@ class DeviceReplayItems:
         return state, DrawnRows(keys, state.rows[slots], lengths, probability, size)
 
     def update_priorities(
-        self, state: ReplayState, keys: Any, priorities: jax.Array, on: On = None
+        self, state: ReplayState, keys: Any, priorities: jax.Array
     ) -> ReplayState:
         slots, then, inserted = keys
         age = (then - 1 - slots) % self.capacity  # at the draw
         since = jnp.minimum(state.inserted - inserted, self.capacity).astype(jnp.int32)
         here = age + since < self.capacity
-        slots = jnp.where(both(on, here), slots, self.capacity)
-        return self._weigh(state, slots, priorities, both(on, jnp.ones_like(here)))
+        slots = jnp.where(here, slots, self.capacity)
+        return self._weigh(state, slots, priorities, jnp.ones_like(here))
 
     def _weigh(
         self, state: ReplayState, slots: jax.Array, raw: jax.Array, real: jax.Array
     ) -> ReplayState:
+        real = masking.flags(state.active, real)
         raw = jnp.asarray(raw, jnp.float32)
         good = (raw >= 0) & (raw <= self._largest_allowed)  # a NaN fails both
         raw = jnp.where(good & real, raw, 0.0)
-        slots = jnp.where(slots < self.capacity, slots, len(state.levels[0]))
+        written = masking.flags(state.active, slots < self.capacity)
+        slots = jnp.where(written, slots, len(state.levels[0]))
         return state._replace(
             levels=sum_tree.write(state.levels, slots, raw**self._replay.priority_exponent),
             largest=jnp.maximum(state.largest, jnp.max(raw)),
@@ -279,6 +280,7 @@ class QueueState(NamedTuple):
     first: jax.Array  # int32[]: the place of the first
     size: jax.Array  # int32[]
     bad: jax.Array  # bool[]: an item found no room
+    active: Active = None  # as of `masking`
 
 
 class DeviceQueueItems:
@@ -305,10 +307,11 @@ class DeviceQueueItems:
 
     def insert(self, state: QueueState, new: New, priorities: jax.Array | None) -> QueueState:
         del priorities
-        num = jnp.sum(new.real, dtype=jnp.int32)
-        rank = jnp.cumsum(new.real, dtype=jnp.int32) - 1
+        real = masking.flags(state.active, new.real)
+        num = jnp.sum(real, dtype=jnp.int32)
+        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
         places = (state.first + state.size + rank) % self.capacity
-        places = jnp.where(new.real, places, self.capacity)
+        places = jnp.where(real, places, self.capacity)
         size = state.size + num
         return state._replace(
             rows=state.rows.at[places].set(new.rows, mode='drop'),
@@ -319,26 +322,22 @@ class DeviceQueueItems:
 
     def take_back(self, state: QueueState, num: jax.Array) -> QueueState:
         """Without its last `num` items."""
-        return state._replace(size=state.size - num)
+        return state._replace(size=state.size - masking.count(state.active, num))
 
     def due(self, state: QueueState) -> jax.Array:
         return state.size >= self._batch_size
 
-    def draw(
-        self, state: QueueState, key: jax.Array, on: On = None
-    ) -> tuple[QueueState, DrawnRows]:
+    def draw(self, state: QueueState, key: jax.Array) -> tuple[QueueState, DrawnRows]:
         del key
         num = self._batch_size
         places = (state.first + jnp.arange(num, dtype=jnp.int32)) % self.capacity
-        taken = counted(on, num)
+        taken = masking.count(state.active, num)
         after = state._replace(first=(state.first + taken) % self.capacity, size=state.size - taken)
         ones = jnp.ones(num, jnp.float32)
         lengths = self._lengths.at(state.lengths, places)
         return after, DrawnRows((), state.rows[places], lengths, ones, state.size)
 
-    def update_priorities(
-        self, state: QueueState, keys: Any, priorities: jax.Array, on: On = None
-    ) -> QueueState:
+    def update_priorities(self, state: QueueState, keys: Any, priorities: jax.Array) -> QueueState:
         raise ValueError('a Queue takes no priorities.')
 
     def fault(self, state: QueueState) -> jax.Array:

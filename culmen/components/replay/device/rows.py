@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.replay.device.masking import On
-from culmen.components.replay.device.masking import counted
-from culmen.components.replay.device.masking import write_at
+from culmen.components.replay.device import masking
+from culmen.components.replay.device.masking import Active
 from culmen.components.replay.stream.batch import WORD
 from culmen.components.replay.stream.batch import BatchLayout
 from culmen.components.replay.stream.batch import Field
@@ -69,6 +68,7 @@ class RingState(NamedTuple):
     words: jax.Array  # int32[num_ticks, B, words of a record]
     large: dict[str, jax.Array]  # [num_ticks, B, ...] by path
     slot: jax.Array  # int32[]: of the newest tick
+    active: Active = None  # as of `masking`
 
 
 class Ring:
@@ -107,27 +107,24 @@ class Ring:
             jnp.int32(self.num_ticks - 1),
         )
 
-    def open(self, state: RingState, timestep: TimeStep, on: On = None) -> RingState:
+    def open(self, state: RingState, timestep: TimeStep) -> RingState:
         """Opens the row of every lane, over the oldest tick."""
-        state = state._replace(slot=(state.slot + counted(on, 1)) % self.num_ticks)
-        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0], on)
+        state = state._replace(slot=(state.slot + masking.count(state.active, 1)) % self.num_ticks)
+        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0])
 
-    def close(
-        self, state: RingState, action: Nest, extras: Nest, version: Any, on: On = None
-    ) -> RingState:
+    def close(self, state: RingState, action: Nest, extras: Nest, version: Any) -> RingState:
         """Closes the rows."""
         values = self._leaves.of_decision(action, extras, version)
-        return self._write(state, values, self._parts[1], on)
+        return self._write(state, values, self._parts[1])
 
-    def _write(
-        self, state: RingState, values: dict[str, jax.Array], small: list[str], on: On
-    ) -> RingState:
+    def _write(self, state: RingState, values: dict[str, jax.Array], small: list[str]) -> RingState:
         words = jnp.concatenate([_to_words(values[p], self.fields[p]) for p in small], axis=1)[None]
         begin = (state.slot, 0, self.fields[small[0]].begin)
-        if on is not None:
-            words = jnp.where(on, words, jax.lax.dynamic_slice(state.words, begin, words.shape))
+        if state.active is not None:
+            old = jax.lax.dynamic_slice(state.words, begin, words.shape)
+            words = jnp.where(state.active, words, old)
         large = {
-            path: write_at(on, state.large[path], value, state.slot)
+            path: masking.write(state.active, state.large[path], value, state.slot)
             for path, value in values.items()
             if path not in self.fields
         }

@@ -12,15 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from culmen.components.replay.device import masking
 from culmen.components.replay.device.cutting import Cut
 from culmen.components.replay.device.cutting import CutState
 from culmen.components.replay.device.items import DeviceQueueItems
 from culmen.components.replay.device.items import DeviceReplayItems
 from culmen.components.replay.device.items import New
-from culmen.components.replay.device.masking import On
-from culmen.components.replay.device.masking import both
-from culmen.components.replay.device.masking import counted
-from culmen.components.replay.device.masking import keep
 from culmen.components.replay.device.rows import Ring
 from culmen.components.replay.device.rows import RingGather
 from culmen.components.replay.device.rows import RingState
@@ -86,19 +83,17 @@ class DeviceTables:
             {name: items for name, (_, items) in states.items()},
         )
 
-    def observe(self, state: TablesState, timestep: TimeStep, on: On = None) -> TablesState:
+    def observe(self, state: TablesState, timestep: TimeStep) -> TablesState:
         """Opens a row in every lane; windows that end here become items, by lane and by start.
 
-        Args: timestep: of B lanes, leaves [B, ...]. on: see `masking`, here and below.
+        Args: timestep: of B lanes, leaves [B, ...].
         Raises: ValueError that names a leaf that does not fit, while it is traced.
         """
         return self._each(
-            lambda name, table: table.observe(state.rows[name], state.items[name], timestep, on)
+            lambda name, table: table.observe(state.rows[name], state.items[name], timestep)
         )
 
-    def act(
-        self, state: TablesState, action: Nest, extras: Nest, version: Any, on: On = None
-    ) -> TablesState:
+    def act(self, state: TablesState, action: Nest, extras: Nest, version: Any) -> TablesState:
         """Closes the rows; windows that LAST cuts short become items.
 
         Args:
@@ -108,7 +103,7 @@ class DeviceTables:
         """
         return self._each(
             lambda name, table: table.act(
-                state.rows[name], state.items[name], action, extras, version, on
+                state.rows[name], state.items[name], action, extras, version
             )
         )
 
@@ -140,11 +135,11 @@ class DeviceTables:
     def one_update_a_tick(self) -> bool:
         """Whether no tick makes two updates due, where all that are due are made."""
         # A table that waits for another one gathers what is due.
-        tables = list(self._tables.values())
-        return len(tables) == 1 and bool(tables[0].one_update_a_tick)
+        first, *others = self._tables.values()
+        return not others and bool(first.one_update_a_tick)
 
     def draw(
-        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array, on: On = None
+        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array
     ) -> tuple[dict[str, Any], Any, Any]:
         """Draws a batch for one update, which must be due, from every table.
 
@@ -153,12 +148,12 @@ class DeviceTables:
         after, keys, samples = {}, {}, {}
         for i, (name, table) in enumerate(self._tables.items()):
             of_table = jax.random.fold_in(key, i) if len(self._tables) > 1 else key
-            drawn = table.draw(rows[name], items[name], of_table, on)
+            drawn = table.draw(rows[name], items[name], of_table)
             after[name], keys[name], samples[name] = drawn
         return after, mirror(self._experience, keys), mirror(self._experience, samples)
 
     def update_priorities(
-        self, items: dict[str, Any], keys: Any, priorities: Any, on: On = None
+        self, items: dict[str, Any], keys: Any, priorities: Any
     ) -> dict[str, Any]:
         """Writes raw priorities float[B] of drawn items, or None; those that are gone are passed over.
 
@@ -171,7 +166,7 @@ class DeviceTables:
         for name, raw in unmirror(self._experience, priorities).items():
             if raw is not None:
                 table = self._tables[name]
-                after[name] = table.update_priorities(items[name], drawn[name], raw, on)
+                after[name] = table.update_priorities(items[name], drawn[name], raw)
         return after
 
     def faults(self, items: dict[str, Any]) -> jax.Array:
@@ -253,18 +248,17 @@ class RingTable:
         return self._ring.init(), items
 
     def observe(
-        self, rows: RingState, items: RingItems, timestep: TimeStep, on: On = None
+        self, rows: RingState, items: RingItems, timestep: TimeStep
     ) -> tuple[RingState, RingItems]:
         late = None
         if self._inserts_short_late:
-            late = self._windows(rows, *self._cut.short(items.cut), on)
-        rows = self._ring.open(rows, timestep, on)
+            late = self._windows(rows, *self._cut.short(items.cut))
+        rows = self._ring.open(rows, timestep)
         cut, whole = self._cut.observe(items.cut, jnp.asarray(timestep.step_type))
-        whole = both(on, whole)
         back = jnp.full(self._num_lanes, self._length, jnp.int32)
         new = New(self._rows_back(rows, back), back, whole)
         num = jnp.sum(whole, dtype=jnp.int32)
-        of_tick = keep(on, (cut, whole, num), items[1:])
+        of_tick = masking.select(items.items.active, (cut, whole, num), items[1:])
         if late is not None:
             new = jax.tree_util.tree_map(lambda *parts: jnp.concatenate(parts), late, new)
         return rows, RingItems(self._insert(rows, items.items, new), *of_tick)
@@ -276,28 +270,27 @@ class RingTable:
         action: Nest,
         extras: Nest,
         version: Any,
-        on: On = None,
     ) -> tuple[RingState, RingItems]:
-        rows = self._ring.close(rows, action, extras, version, on)
+        rows = self._ring.close(rows, action, extras, version)
         if not self._cut.num_short or self._inserts_short_late:
             return rows, items
         back, real = self._cut.short(items.cut)
         store = items.items
         if isinstance(self._items, DeviceQueueItems):
             # Whole windows came before those cut short: what is left of them comes again, in one order.
-            left = counted(on, jnp.minimum(items.inserted, store.size))
+            left = jnp.minimum(items.inserted, store.size)
             store = self._items.take_back(store, left)
             rank = jnp.cumsum(items.whole, dtype=jnp.int32)
             again = items.whole & (rank > items.inserted - left)
             whole = jnp.full((self._num_lanes, 1), self._length, jnp.int32)
             back = jnp.concatenate([whole, back], axis=1)
             real = jnp.concatenate([again[:, None], real], axis=1)
-        new = self._windows(rows, back, real, on)
+        new = self._windows(rows, back, real)
         return rows, items._replace(items=self._insert(rows, store, new))
 
-    def _windows(self, rows: RingState, back: jax.Array, real: jax.Array, on: On) -> New:
+    def _windows(self, rows: RingState, back: jax.Array, real: jax.Array) -> New:
         """Windows that begin so many ticks before the newest row and end there."""
-        return New(self._rows_back(rows, back).ravel(), back.ravel(), both(on, real.ravel()))
+        return New(self._rows_back(rows, back).ravel(), back.ravel(), real.ravel())
 
     def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
         """The rows so many ticks before the newest: int32[B, ...]."""
@@ -318,16 +311,16 @@ class RingTable:
         return self._items.due(items.items)
 
     def draw(
-        self, rows: RingState, items: RingItems, key: jax.Array, on: On = None
+        self, rows: RingState, items: RingItems, key: jax.Array
     ) -> tuple[RingItems, Any, Sample]:
-        store, drawn = self._items.draw(items.items, key, on)
+        store, drawn = self._items.draw(items.items, key)
         lengths = drawn.lengths if self._cut.may_be_short or self._all else None
         sample = self._gather(rows, drawn.rows, lengths, drawn.probability, drawn.size)
         if self._all:
             sample = _without(sample, drawn.lengths == 0)
         return items._replace(items=store), drawn.keys, sample
 
-    def update_priorities(self, items: RingItems, keys: Any, raw: Any, on: On = None) -> RingItems:
+    def update_priorities(self, items: RingItems, keys: Any, raw: Any) -> RingItems:
         if not self._takes_priorities:
             kind = 'is uniform (priority_exponent 0)'
             kind = 'is a Queue' if isinstance(self._items, DeviceQueueItems) else kind
@@ -339,7 +332,7 @@ class RingTable:
             raise ValueError(
                 f'priorities of {self._where} must have shape {keys[0].shape}, got {raw.shape}.'
             )
-        return items._replace(items=self._items.update_priorities(items.items, keys, raw, on))
+        return items._replace(items=self._items.update_priorities(items.items, keys, raw))
 
     def fault(self, items: RingItems) -> jax.Array:
         return self._items.fault(items.items)

@@ -9,10 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from culmen.components.replay.device.masking import On
-from culmen.components.replay.device.masking import counted
-from culmen.components.replay.device.masking import keep
-from culmen.components.replay.device.masking import write_at
+from culmen.components.replay.device import masking
+from culmen.components.replay.device.masking import Active
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.stream.batch import plan_leaves
 from culmen.core.experience import Queue
@@ -28,6 +26,7 @@ class UnrollRows(NamedTuple):
 
     leaves: dict[str, jax.Array]  # [ticks of a batch, B, ...] by path, of closed rows
     newest: dict[str, jax.Array]  # [B, ...] by path: the time step of the open row
+    active: Active = None  # as of `masking`
 
 
 class UnrollItems(NamedTuple):
@@ -35,6 +34,7 @@ class UnrollItems(NamedTuple):
 
     closed: jax.Array  # int32[]: ticks whose rows are closed
     is_open: jax.Array  # bool[]: the row after them is open
+    active: Active = None  # as of `masking`
 
 
 class Unrolls:
@@ -76,10 +76,10 @@ class Unrolls:
         return rows, UnrollItems(jnp.int32(0), jnp.bool_(False))
 
     def observe(
-        self, rows: UnrollRows, items: UnrollItems, timestep: TimeStep, on: On = None
+        self, rows: UnrollRows, items: UnrollItems, timestep: TimeStep
     ) -> tuple[UnrollRows, UnrollItems]:
-        newest = keep(on, self._leaves.of_timestep(timestep), rows.newest)
-        is_open = keep(on, jnp.bool_(True), items.is_open)
+        newest = masking.select(rows.active, self._leaves.of_timestep(timestep), rows.newest)
+        is_open = masking.select(items.active, jnp.bool_(True), items.is_open)
         return rows._replace(newest=newest), items._replace(is_open=is_open)
 
     def act(
@@ -89,18 +89,21 @@ class Unrolls:
         action: Nest,
         extras: Nest,
         version: Any,
-        on: On = None,
     ) -> tuple[UnrollRows, UnrollItems]:
         row = {**rows.newest, **self._leaves.of_decision(action, extras, version)}
-        leaves = {path: write_at(on, rows.leaves[path], row[path], items.closed) for path in row}
-        is_open = keep(on, jnp.bool_(False), items.is_open)
-        return rows._replace(leaves=leaves), UnrollItems(items.closed + counted(on, 1), is_open)
+        leaves = {
+            path: masking.write(rows.active, rows.leaves[path], row[path], items.closed)
+            for path in row
+        }
+        is_open = masking.select(items.active, jnp.bool_(False), items.is_open)
+        closed = items.closed + masking.count(items.active, 1)
+        return rows._replace(leaves=leaves), items._replace(closed=closed, is_open=is_open)
 
     def due(self, items: UnrollItems) -> jax.Array:
         return items.is_open & (items.closed == self._num_ticks)
 
     def draw(
-        self, rows: UnrollRows, items: UnrollItems, key: jax.Array, on: On = None
+        self, rows: UnrollRows, items: UnrollItems, key: jax.Array
     ) -> tuple[UnrollItems, Any, Sample]:
         del key
         nests = [self._window(rows, leaf.path) for leaf in self._leaves.all.values()]
@@ -114,7 +117,8 @@ class Unrolls:
             jnp.int32(num),
             self._batch(rows, 'version', 1)[:, 0],
         )
-        return items._replace(closed=keep(on, jnp.int32(0), items.closed)), (), sample
+        closed = masking.select(items.active, jnp.int32(0), items.closed)
+        return items._replace(closed=closed), (), sample
 
     def _window(self, rows: UnrollRows, path: str) -> jax.Array:
         times = self._times[path]
@@ -130,9 +134,7 @@ class Unrolls:
         rounds = [jnp.swapaxes(leaf[begin : begin + length], 0, 1) for begin in begins]
         return rounds[0] if len(rounds) == 1 else jnp.concatenate(rounds)
 
-    def update_priorities(
-        self, items: UnrollItems, keys: Any, raw: Any, on: On = None
-    ) -> UnrollItems:
+    def update_priorities(self, items: UnrollItems, keys: Any, raw: Any) -> UnrollItems:
         raise ValueError(
             f'{self._where} is a Queue and takes no priorities: the update must return None for it.'
         )

@@ -1,0 +1,136 @@
+"""The state of a run between two ticks, and how it begins.
+
+A checkpoint names the leaves by these fields: who renames one makes older checkpoints unreadable.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from culmen.components.counts import fold_seed
+from culmen.components.counts.wide import Wide
+from culmen.components.environments import functional
+from culmen.components.replay.device.tables import TablesState
+from culmen.core.types import Lanes
+from culmen.core.types import Params
+from culmen.core.types import TimeStep
+from culmen.environment_loops.compiled.episodes import Sums
+from culmen.environment_loops.compiled.episodes import zero_sums
+from culmen.environment_loops.compiled.plan import Plan
+from culmen.environment_loops.compiled.plan import Settings
+
+
+class Keys(NamedTuple):
+    """The keys of a run, uint32[2] each; those of a call are folded from them and from a count."""
+
+    actor: jax.Array
+    learner: jax.Array
+    table: jax.Array
+
+
+class Carry(NamedTuple):
+    """The state of a run between two ticks; of K runs side by side, leaves [K, ...]."""
+
+    lanes: functional.Lane  # [B, ...]
+    timestep: TimeStep  # [B, ...]: observed, not acted on
+    actor: Any
+    training_state: Any
+    tables: TablesState
+    sums: Sums
+    metrics: dict[str, jax.Array]  # float32[]: of the last update
+    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+    ticks: Wide  # calls of the actor
+    actor_steps: Wide
+    learner_steps: Wide
+    keys: Keys
+    settings: Settings
+
+    def without_tables(self) -> 'Carry':
+        """All that is small."""
+        return self._replace(tables=TablesState({}, {}))
+
+
+class Seeds(NamedTuple):
+    """What a run begins with, folded from its seed: uint32[] each."""
+
+    training_state: Any
+    actor_state: Any
+    lanes: Any  # uint32[B]
+    actor: Any
+    learner: Any
+    table: Any
+
+
+def fold_seeds(seed: int, lanes: Lanes) -> Seeds:
+    """The seeds of a run; those of its lanes are as in the loop of the host."""
+    seeds = Seeds(
+        training_state=fold_seed(seed, 'init', 0),
+        actor_state=fold_seed(fold_seed(seed, 'actor', 0), 'init', 1),
+        lanes=[fold_seed(seed, 'environment', int(lane)) for lane in lanes.index],
+        actor=fold_seed(seed, 'actor'),
+        learner=fold_seed(seed, 'learner'),
+        table=fold_seed(seed, 'table'),
+    )
+    return Seeds(*(np.asarray(folded, np.uint32) for folded in seeds))
+
+
+def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Array]:
+    """Begins one run; traced. Returns: (carry, int32[B]: faults of the first time step)."""
+    parts, tables = plan.agent(settings)
+    lanes, timestep = jax.vmap(lambda key: functional.begin(plan.environment, key))(
+        functional.lane_keys(seeds.lanes)
+    )
+    index = Lanes(jnp.asarray(plan.lanes.index), plan.lanes.total)
+    zero = Wide(jnp.uint32(0), jnp.uint32(0))
+    carry = Carry(
+        lanes=lanes,
+        timestep=timestep,
+        actor=parts.actor.init(jax.random.key(seeds.actor_state), index),
+        training_state=parts.learner.init(jax.random.key(seeds.training_state)),
+        tables=tables.observe(tables.init(), timestep),
+        sums=zero_sums(plan.num_lanes),
+        metrics={name: jnp.float32(0) for name in plan.metric_names},
+        non_finite=jnp.int32(0),
+        ticks=zero,
+        actor_steps=zero,
+        learner_steps=zero,
+        keys=Keys(key_data(seeds.actor), key_data(seeds.learner), key_data(seeds.table)),
+        settings=settings,
+    )
+    return carry, plan.faults.of(timestep)
+
+
+def variables(plan: Plan, carry: Carry) -> Params:
+    """What actors and evaluators of one run read."""
+    parts, _ = plan.agent(carry.settings)
+    return parts.learner.variables(carry.training_state)
+
+
+def shardings(plan: Plan) -> Any:
+    """Of a Carry on several devices: each has its share of the runs, or of one run's lanes."""
+    shards = plan.shards
+    assert shards is not None
+    shared = shards.along(0)
+    if plan.num_runs is not None:
+        return shared
+    rows = jax.tree_util.tree_map(
+        shards.along,
+        plan.tables.lane_axes(jax.eval_shape(plan.tables.init).rows),
+        is_leaf=lambda axis: axis is None or isinstance(axis, int),
+    )
+    fields: Mapping[str, Any] = dict.fromkeys(Carry._fields, shards.whole) | {
+        'lanes': shared,
+        'timestep': shared,
+        'sums': shared,
+        'tables': TablesState(rows, shards.whole),  # type: ignore[arg-type]
+    }
+    return Carry(**fields)
+
+
+def key_data(seed: Any) -> jax.Array:
+    """uint32[2]."""
+    return jax.random.key_data(jax.random.key(seed))

@@ -1,0 +1,194 @@
+"""The host's side of the compiled loop: begins runs, calls the compiled functions, and says what happened."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from culmen.components.dispatch import compile_lazily
+from culmen.components.dispatch import distinct
+from culmen.core.agent import Parts
+from culmen.core.environments import JaxEnvironment
+from culmen.core.types import Lanes
+from culmen.core.types import Params
+from culmen.environment_loops.compiled import carry as carries
+from culmen.environment_loops.compiled.carry import Carry
+from culmen.environment_loops.compiled.carry import Seeds
+from culmen.environment_loops.compiled.carry import fold_seeds
+from culmen.environment_loops.compiled.plan import Plan
+from culmen.environment_loops.compiled.plan import Settings
+from culmen.environment_loops.compiled.plan import as_arrays
+from culmen.environment_loops.compiled.plan import make_plan
+from culmen.environment_loops.compiled.report import Limits
+from culmen.environment_loops.compiled.report import Record
+from culmen.environment_loops.compiled.report import Report
+from culmen.environment_loops.compiled.report import as_limits
+from culmen.environment_loops.compiled.report import report_each
+from culmen.environment_loops.compiled.shards import Shards
+from culmen.environment_loops.compiled.ticks import run_ticks
+
+
+class Status(NamedTuple):
+    """What the host looks at after every call, still on the device."""
+
+    metrics: dict[str, jax.Array]  # float32[]: of the last update
+    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+    faults: jax.Array  # bool[tables], as of `DeviceTables.faults`
+
+
+class CompiledLoop:
+    """The compiled loop of an experiment: made once, for any number of its seeds.
+
+    It runs one run, or many side by side (`run_all`), whose carries are stacked: leaves [K, ...]. Runs may
+    differ in their seeds and in settings, numbers of the agent's config that are traced.
+    """
+
+    def __init__(
+        self,
+        environment: JaxEnvironment,
+        parts: Parts,
+        lanes: Lanes,
+        rebuild: Callable[[Settings], Parts] | None = None,
+        devices: Sequence[jax.Device] = (),
+    ) -> None:
+        """Plans; computes nothing.
+
+        Args:
+            environment: of a scalar reward and a scalar discount.
+            parts: the agent, built.
+            lanes: of its one actor.
+            rebuild: builds the agent with the settings of a run, where it has some; None: no run has.
+            devices: to run on; of several each takes its share of the lanes, of which there must be a
+                multiple, and of every batch; of many runs its share of them. (): JAX's default.
+        Raises: ValueError that names what of the environment or of the experience can't be compiled.
+        """
+        shards = Shards(devices) if devices else None
+        self._plan = make_plan(environment, parts, lanes, rebuild, shards)
+        self._begin = jax.jit(functools.partial(carries.begin, self._plan))
+        self._variables = jax.jit(functools.partial(carries.variables, self._plan))
+        self._compiled: dict[int | None, _Compiled] = {
+            None: _Compiled(self._plan)
+        }  # by the number of runs side by side
+        self.num_lanes = self._plan.num_lanes
+        self.tables = self._plan.tables
+        self.faults = self._plan.faults
+        self.metric_names = self._plan.metric_names
+
+    def _of(self, num_runs: int | None) -> Plan:
+        return dataclasses.replace(self._plan, num_runs=num_runs)
+
+    def max_ticks(self, num_runs: int = 1) -> int:
+        """Ticks that one call can report, of so many runs."""
+        return self._of(num_runs).max_ticks
+
+    def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
+        """Begins a run: its first time step is observed.
+
+        Args:
+            seed: of the experiment.
+            settings: of the run, numbers by name.
+        Raises: EnvironmentFailure that names the lane and the leaf.
+        """
+        seeds = fold_seeds(seed, self._plan.lanes)
+        begun, faults = self._begin(seeds, as_arrays(settings or {}))
+        self.faults.check(faults)
+        carry: Carry = distinct(begun)
+        return carry
+
+    def run(
+        self, carry: Carry, ticks: int, actor_steps: int | None = None, updates: int | None = None
+    ) -> tuple[Carry, Report]:
+        """Ticks until a limit is reached; the carry that is given is used up.
+
+        Args:
+            ticks: at most `max_ticks`.
+            actor_steps, updates: of this call; with several lanes at most B - 1 steps over; None: no limit.
+        Returns: (carry, what happened).
+        """
+        limits = as_limits(min(ticks, self.max_ticks()), actor_steps, updates)
+        carry, record, used = self._compiled[None](carry, limits)
+        return carry, Report(lambda: (record, used))
+
+    def run_all(
+        self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
+    ) -> tuple[Carry, list[Report]]:
+        """Many runs side by side, each until a limit of its own; the carry that is given is used up.
+
+        Args:
+            carry: of K runs, leaves [K, ...]; with several devices K must be a multiple of them.
+            ticks: at most `max_ticks(K)`.
+            limits: (actor steps, updates) of this call for each run; (0, 0): it waits.
+        Returns: (carry, what happened in each run).
+        """
+        num_runs = len(limits)
+        ticks = min(ticks, self.max_ticks(num_runs))
+        of_runs = Limits(*np.stack([as_limits(ticks, *limit) for limit in limits], axis=1))
+        if num_runs not in self._compiled:
+            self._compiled[num_runs] = _Compiled(self._of(num_runs))
+        carry, record, used = self._compiled[num_runs](carry, of_runs)
+        return carry, report_each(record, used, num_runs)
+
+    def variables(self, carry: Carry) -> Params:
+        """What actors and evaluators read, in memory of its own, on one device."""
+        variables = distinct(self._variables(carry.without_tables()))
+        if self._plan.shards is None:
+            return variables
+        return jax.device_put(variables, self._plan.shards.devices[0])
+
+    def status(self, carry: Carry) -> Status:
+        """What the host looks at after every call."""
+        return Status(carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items))
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Traces the loop with settings. Raises: what tracing raises, where they can't be traced."""
+        one = jax.ShapeDtypeStruct((), np.uint32)
+        lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
+        shapes = jax.eval_shape(lambda: as_arrays(settings))
+        seeds = Seeds(one, one, lanes, one, one, one)
+        carry, _ = jax.eval_shape(functools.partial(carries.begin, self._plan), seeds, shapes)
+        limits = jax.eval_shape(lambda: as_limits(1, 1, 1))
+        jax.eval_shape(functools.partial(run_ticks, self._plan), carry, limits)
+
+    @property
+    def num_compilations(self) -> int:
+        """1 for any number of runs alone, and 1 more for each number of them side by side."""
+        return sum(compiled.num_compilations for compiled in self._compiled.values())
+
+
+class _Compiled:
+    """`run_ticks` of a plan; it compiles at the first call."""
+
+    def __init__(self, plan: Plan) -> None:
+        function = functools.partial(run_ticks, plan)
+        self._shardings: Any = None
+        if plan.shards is None:
+            self._function = compile_lazily(function, donate_argnums=0)
+            return
+        whole = plan.shards.whole
+        self._shardings = carries.shardings(plan)
+        self._function = compile_lazily(
+            function,
+            donate_argnums=0,
+            in_shardings=(self._shardings, whole),
+            out_shardings=(
+                self._shardings,
+                whole,
+                whole if plan.num_runs is None else plan.shards.along(0),
+            ),
+        )
+
+    def __call__(self, carry: Carry, limits: Limits) -> tuple[Carry, Record, Limits]:
+        if self._shardings is not None:
+            carry = jax.device_put(carry, self._shardings)
+        result: tuple[Carry, Record, Limits] = self._function(carry, limits)
+        return result
+
+    @property
+    def num_compilations(self) -> int:
+        return int(self._function._cache_size())

@@ -1,0 +1,113 @@
+"""What is fixed before a run begins: environment, agent, tables, devices, the number of runs."""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import TypeAlias
+
+import jax
+import numpy as np
+
+from culmen.components.actors.actor import extras_spec
+from culmen.components.learners.learner import metric_names
+from culmen.components.replay import RowSpec
+from culmen.components.replay import sample_spec
+from culmen.components.replay.device import DeviceTables
+from culmen.core.agent import Parts
+from culmen.core.environments import JaxEnvironment
+from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import zeros_like
+from culmen.core.types import Lanes
+from culmen.core.types import TimeStep
+from culmen.environment_loops.compiled.shards import Shards
+from culmen.environment_loops.faults import Faults
+
+_MAX_REPORTED = 2**16  # time steps (ticks x lanes x runs) that one call reports
+_MIN_TICKS = 16
+
+Settings: TypeAlias = dict[str, Any]  # swept numbers of an agent's config, traced, by name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """What is compiled: an agent in an environment, with its tables."""
+
+    environment: JaxEnvironment
+    parts: Parts
+    lanes: Lanes
+    row_spec: RowSpec
+    tables: DeviceTables
+    metric_names: tuple[str, ...]
+    faults: Faults
+    rebuild: Callable[[Settings], Parts] | None = None  # None: a run has no settings
+    shards: Shards | None = None  # None: one device
+    num_runs: int | None = None  # K, of runs side by side, leaves [K, ...]; None: one run alone
+
+    @property
+    def num_lanes(self) -> int:
+        """B."""
+        return len(self.lanes.index)
+
+    @property
+    def max_ticks(self) -> int:
+        """Ticks that one call can report."""
+        return max(_MAX_REPORTED // (self.num_lanes * (self.num_runs or 1)), _MIN_TICKS)
+
+    def over_runs(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of one run as a function of all of them."""
+        return function if self.num_runs is None else jax.vmap(function)
+
+    def agent(self, settings: Settings) -> tuple[Parts, DeviceTables]:
+        """The agent and the tables of a run with these settings."""
+        if self.rebuild is None or not settings:
+            return self.parts, self.tables
+        parts = self.rebuild(settings)
+        return parts, DeviceTables(parts.experience, self.row_spec, self.num_lanes)
+
+    def share(self, batch: Any) -> Any:
+        """A batch of one run, whose rows the devices share where there are several."""
+        if self.shards is None or self.num_runs is not None:
+            return batch
+        return self.shards.share(batch)
+
+
+def make_plan(
+    environment: JaxEnvironment,
+    parts: Parts,
+    lanes: Lanes,
+    rebuild: Callable[[Settings], Parts] | None = None,
+    shards: Shards | None = None,
+) -> Plan:
+    """Plans one run alone; computes nothing. Args and Raises: as of `CompiledLoop`."""
+    spec = environment.spec()
+    if getattr(spec.reward, 'shape', None) != ():
+        raise ValueError(
+            f'reward must be one number in a compiled program, got {spec.reward}; the local '
+            f'launcher takes nests of them.'
+        )
+    faults = Faults(spec)
+    row_spec = _row_spec(parts, spec, lanes)
+    tables = DeviceTables(parts.experience, row_spec, len(lanes.index))
+    samples = sample_spec(parts.experience, row_spec, len(lanes.index))
+    names = metric_names(parts.learner, samples)
+    return Plan(environment, parts, lanes, row_spec, tables, names, faults, rebuild, shards)
+
+
+def _row_spec(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:
+    """What a row of the stream holds."""
+    learner, num_lanes = parts.learner, len(lanes.index)
+    params = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
+    nests = (spec.reward, spec.discount, spec.observation)
+    first = TimeStep(
+        np.zeros(num_lanes, np.int32), *(zeros_like(nest, (num_lanes,)) for nest in nests)
+    )
+    return RowSpec(spec, *extras_spec(parts.actor, params, first, lanes))
+
+
+def as_arrays(settings: Mapping[str, Any]) -> Settings:
+    """Settings as they are traced: int32[] or float32[]."""
+    return {
+        name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
+        for name, value in settings.items()
+    }

@@ -1,0 +1,126 @@
+"""What happened in one compiled call: recorded at each tick on the device, read by the host."""
+
+import functools
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.compiled import episodes
+from culmen.environment_loops.compiled.plan import Plan
+
+_UNLIMITED = 2**31 - 1
+
+
+class Limits(NamedTuple):
+    """Where a call ends, at the first that is reached, or what it used of them.
+
+    int32[], or int32[K] of runs side by side.
+    """
+
+    ticks: Any
+    actor_steps: Any
+    updates: Any
+
+
+def as_limits(ticks: int, actor_steps: int | None, updates: int | None) -> Limits:
+    """int32[] each. Args: None: no limit."""
+    limits = (ticks, actor_steps, updates)
+    return Limits(
+        *(np.int32(_UNLIMITED if each is None else min(each, _UNLIMITED)) for each in limits)
+    )
+
+
+class Record(NamedTuple):
+    """One entry per tick of a call, leaves [max_ticks, ...]; only the first `ticks` entries are valid."""
+
+    ended: episodes.Ended
+    actor_steps: jax.Array  # int32[]: since the call began
+    updates: jax.Array  # int32[]: since the call began
+    metrics: jax.Array  # float32[metrics]: of the last update, by name
+    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
+
+
+def empty_record(plan: Plan) -> Record:
+    """Of a call of the plan's runs."""
+    shape = (plan.max_ticks,) if plan.num_runs is None else (plan.max_ticks, plan.num_runs)
+    numbers = jnp.zeros(shape, jnp.int32)
+    return Record(
+        episodes.zero_ended((*shape, plan.num_lanes)),
+        numbers,
+        numbers,
+        jnp.zeros((*shape, len(plan.metric_names)), jnp.float32),
+        jnp.zeros((*shape, plan.num_lanes), jnp.int32),
+    )
+
+
+def write_entry(record: Any, entry: Any, tick: jax.Array) -> Any:
+    """A record whose entry at a tick is this one. Args: record, entry: nests of the same structure."""
+    return jax.tree_util.tree_map(
+        lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, tick, 0), record, entry
+    )
+
+
+class Report:
+    """Results of one compiled call for one run; reading any of them waits for the device."""
+
+    def __init__(self, fetch: Callable[[], tuple[Record, Limits]]) -> None:
+        """Args: fetch: called at the first reading; gives the record and what of the limits the run used."""
+        self._fetch = fetch
+
+    @functools.cached_property
+    def _fetched(self) -> tuple[Record, Limits]:
+        return self._fetch()
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of the call."""
+        return int(np.asarray(self._fetched[1].ticks))
+
+    @property
+    def actor_steps(self) -> int:
+        """Steps of the environments in the call."""
+        return int(np.asarray(self._fetched[1].actor_steps))
+
+    @property
+    def updates(self) -> int:
+        """Updates of the call."""
+        return int(np.asarray(self._fetched[1].updates))
+
+    def actor_steps_by_tick(self) -> NDArray[Any]:
+        """int32[ticks]: since the call began."""
+        return np.asarray(self._fetched[0].actor_steps)[: self.ticks]
+
+    def updates_by_tick(self) -> NDArray[Any]:
+        """int32[ticks]: since the call began."""
+        return np.asarray(self._fetched[0].updates)[: self.ticks]
+
+    def metrics(self, tick: int) -> NDArray[Any]:
+        """float32[metrics] of the last update up to a tick."""
+        return np.asarray(self._fetched[0].metrics)[tick]
+
+    def faults(self) -> NDArray[Any]:
+        """int32[ticks, B], as of `Faults`."""
+        return np.asarray(self._fetched[0].faults)[: self.ticks]
+
+    def episodes(self) -> Iterator[tuple[int, Episode]]:
+        """(tick, episode) of those that ended, in order."""
+        return episodes.iterate(self._fetched[0].ended, self.ticks)
+
+
+def report_each(record: Record, used: Limits, num_runs: int) -> list[Report]:
+    """The reports of runs side by side, which are fetched from the device together."""
+    fetch_all = functools.cache(lambda: jax.device_get((record, used)))
+
+    def fetch(run: int) -> tuple[Record, Limits]:
+        record, used = fetch_all()
+        of_run = jax.tree_util.tree_map(lambda leaf: leaf[:, run], record)
+        return of_run, Limits(*(count[run] for count in used))
+
+    return [Report(functools.partial(fetch, run)) for run in range(num_runs)]

@@ -1,0 +1,239 @@
+"""The compiled loop itself: functions of a Plan and a Carry, in the order of every loop (culmen.core.types).
+
+A tick is
+
+    act -> step the environments -> observe -> the updates that are due
+
+so between two ticks the time step is observed and not acted on: there a call ends, and the run is saved,
+evaluated and goes on, at any tick and with the same bits. Nothing is waited for within a call: priorities are
+written before the next draw, and actors act with the newest variables.
+
+Runs side by side share the loops over ticks and updates, which go on while one run needs them. A run that
+needs them no more is not active, and keeps its state (culmen.components.replay.device.masking).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.counts import wide
+from culmen.components.counts.wide import Wide
+from culmen.components.dispatch import in_one_thread
+from culmen.components.environments import functional
+from culmen.components.learners.learner import keep_like
+from culmen.components.replay.device import masking
+from culmen.components.replay.device.masking import Active
+from culmen.components.replay.device.tables import TablesState
+from culmen.core.types import Context
+from culmen.environment_loops.compiled import carry as carries
+from culmen.environment_loops.compiled.carry import Carry
+from culmen.environment_loops.compiled.episodes import Ended
+from culmen.environment_loops.compiled.episodes import add_rewards
+from culmen.environment_loops.compiled.plan import Plan
+from culmen.environment_loops.compiled.report import Limits
+from culmen.environment_loops.compiled.report import Record
+from culmen.environment_loops.compiled.report import empty_record
+from culmen.environment_loops.compiled.report import write_entry
+
+
+class Call(NamedTuple):
+    """What the loop over ticks carries. The count stands first, as `in_one_thread` asks."""
+
+    ticks: jax.Array  # int32[]
+    carry: Carry
+    record: Record
+    used: Limits
+
+
+class Played(NamedTuple):
+    """What the environments of one run gave at a tick."""
+
+    ended: Ended
+    actor_steps: jax.Array  # int32[]
+    faults: jax.Array  # int32[B], as of `Faults`
+
+
+class Learning(NamedTuple):
+    """What the updates of a tick read and write."""
+
+    training_state: Any
+    items: dict[str, Any]
+    metrics: dict[str, jax.Array]
+    non_finite: jax.Array
+    learner_steps: Wide
+    left: jax.Array  # int32[]: updates that the budget leaves
+
+
+def run_ticks(plan: Plan, carry: Carry, limits: Limits) -> tuple[Carry, Record, Limits]:
+    """Ticks until every run has reached a limit of its own.
+
+    Args:
+        plan: of one run, or of K.
+        carry: of that run, or of all, leaves [K, ...].
+        limits: int32[], or int32[K].
+    Returns: (carry, record, what of the limits each run used).
+    """
+
+    def goes_on(used: Limits) -> jax.Array:
+        ticks, actor_steps, updates = (a < b for a, b in zip(used, limits, strict=True))
+        return ticks & actor_steps & updates
+
+    def one_tick(call: Call) -> Call:
+        active = None if plan.num_runs is None else goes_on(call.used)
+        updates_left = limits.updates - call.used.updates
+        carry, entry = tick(plan, call.carry, updates_left, active)
+        used = Limits(
+            call.used.ticks + masking.count(active, 1),
+            call.used.actor_steps + entry.actor_steps,
+            call.used.updates + entry.updates,
+        )
+        entry = entry._replace(actor_steps=used.actor_steps, updates=used.updates)
+        return Call(call.ticks + 1, carry, write_entry(call.record, entry, call.ticks), used)
+
+    body: Callable[[Call], Call] = one_tick
+    if plan.num_runs is None:
+        body = in_one_thread(one_tick, carries.variables(plan, carry))
+    nothing = Limits(*(jnp.zeros_like(limit) for limit in limits))
+    call = jax.lax.while_loop(
+        lambda call: jnp.any(goes_on(call.used)),
+        body,
+        Call(jnp.int32(0), carry, empty_record(plan), nothing),
+    )
+    return call.carry, call.record, call.used
+
+
+def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> tuple[Carry, Record]:
+    """One tick of all runs: (carry, the entry of a Record, whose counts are those of this tick)."""
+    carry, played = plan.over_runs(functools.partial(play, plan))(carry, active)
+    updates_left = masking.count(active, updates_left)
+    learning = learn(plan, carry, updates_left)
+    entry = Record(
+        played.ended,
+        played.actor_steps,
+        updates_left - learning.left,
+        jnp.stack([learning.metrics[name] for name in plan.metric_names], axis=-1),
+        played.faults,
+    )
+    return carry._replace(
+        training_state=learning.training_state,
+        tables=TablesState(carry.tables.rows, learning.items),
+        metrics=learning.metrics,
+        non_finite=learning.non_finite,
+        learner_steps=learning.learner_steps,
+    ), entry
+
+
+def play(plan: Plan, carry: Carry, active: Active) -> tuple[Carry, Played]:
+    """Acts, steps and observes in one run; where it is not active, nothing changes and nothing is played."""
+    tables = masking.activate(carry.tables, active)
+    after, played = _play(plan, carry._replace(tables=tables))
+    nothing = jax.tree_util.tree_map(jnp.zeros_like, played)
+    selected: Carry = masking.select(active, after.without_tables(), carry.without_tables())
+    played = masking.select(active, played, nothing)
+    return selected._replace(tables=masking.activate(after.tables, None)), played
+
+
+def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
+    parts, tables = plan.agent(carry.settings)
+    version = wide.saturated(carry.learner_steps)
+    context = Context(
+        _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), version
+    )
+    params = parts.learner.variables(carry.training_state)
+    action, actor, extras = parts.actor.select_action(params, carry.timestep, carry.actor, context)
+    actor = keep_like('actor_state', carry.actor, actor)
+    rows = tables.act(carry.tables, action, extras, version)
+    lanes, timestep = jax.vmap(
+        lambda lane, action: functional.advance(plan.environment, lane, action)
+    )(carry.lanes, plan.share(action))
+    faults = plan.faults.of(timestep, carry.timestep, action)
+    sums, ended = add_rewards(carry.sums, timestep)
+    new_steps = jnp.sum(~timestep.first(), dtype=jnp.int32)
+    carry = carry._replace(
+        lanes=lanes,
+        timestep=timestep,
+        actor=actor,
+        tables=tables.observe(rows, timestep),
+        sums=sums,
+        ticks=wide.add(carry.ticks, 1),
+        actor_steps=wide.add(carry.actor_steps, new_steps),
+    )
+    return carry, Played(ended, new_steps, faults)
+
+
+def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
+    """Makes the updates that are due, in all runs."""
+
+    def is_due(learning: Learning) -> jax.Array:
+        due: jax.Array = plan.over_runs(plan.tables.due)(learning.items)
+        return due & (learning.left > 0)
+
+    def update_due(learning: Learning) -> Learning:
+        # Tied to what changes: the compiler would take what only depends on rows out of the loop, and
+        # make a batch at every tick.
+        rows, left = jax.lax.optimization_barrier((carry.tables.rows, learning.left))
+        active = None if plan.num_runs is None else is_due(learning)
+        updated: Learning = plan.over_runs(functools.partial(update, plan))(
+            carry._replace(training_state=(), tables=TablesState(rows, {})),
+            learning._replace(left=left),
+            active,
+        )
+        return updated
+
+    before = Learning(
+        carry.training_state,
+        carry.tables.items,
+        carry.metrics,
+        carry.non_finite,
+        carry.learner_steps,
+        updates_left,
+    )
+    if plan.num_runs is None and plan.tables.one_update_a_tick:
+        # A loop of one round costs a small update a tenth more (benchmarks/compiled.py).
+        once: Learning = jax.lax.cond(is_due(before), update_due, lambda same: same, before)
+        return once
+    return jax.lax.while_loop(lambda learning: jnp.any(is_due(learning)), update_due, before)
+
+
+def update(plan: Plan, carry: Carry, learning: Learning, active: Active) -> Learning:
+    """Makes one update in one run; where it is not active, nothing changes."""
+    items = masking.activate(learning.items, active)
+    after = _update(plan, carry, learning._replace(items=items))
+    selected: Learning = masking.select(
+        active, after._replace(items={}), learning._replace(items={})
+    )
+    return selected._replace(items=masking.activate(after.items, None))
+
+
+def _update(plan: Plan, carry: Carry, learning: Learning) -> Learning:
+    parts, tables = plan.agent(carry.settings)
+    of_draw = _key(carry.keys.table, learning.learner_steps)
+    items, keys, samples = tables.draw(carry.tables.rows, learning.items, of_draw)
+    context = Context(
+        _key(carry.keys.learner, learning.learner_steps),
+        wide.saturated(carry.actor_steps),
+        wide.saturated(learning.learner_steps),
+    )
+    training_state, metrics, priorities = parts.learner.update(
+        learning.training_state, plan.share(samples), context
+    )
+    training_state = keep_like('training_state', learning.training_state, training_state)
+    kept = {name: jnp.asarray(metrics[name], jnp.float32) for name in plan.metric_names}
+    bad = (learning.non_finite == 0) & ~jnp.all(jnp.isfinite(kept['loss']))
+    learner_steps = wide.add(learning.learner_steps, 1)
+    return Learning(
+        training_state,
+        tables.update_priorities(items, keys, priorities),
+        kept,
+        jnp.where(bad, wide.saturated(learner_steps), learning.non_finite),
+        learner_steps,
+        learning.left - 1,
+    )
+
+
+def _key(base: jax.Array, count: Wide) -> jax.Array:
+    return wide.fold(jax.random.wrap_key_data(base), count)
