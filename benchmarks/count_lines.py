@@ -36,7 +36,7 @@ SHARED = (
     'policies/continuous.py',
     'policies/epsilon_greedy.py',
     'policies/legal.py',
-    'policies/schedules.py',
+    'updates',
 )
 
 _LAYOUT = {

@@ -5,10 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dm_env import specs
 
 from culmen.components.dispatch import unpack_context
-from culmen.components.networks.continuous import ContinuousNetworks
-from culmen.components.networks.continuous import CriticParams
+from culmen.components.networks import ContinuousNetworks
+from culmen.components.networks import CriticParams
+from culmen.components.networks import action_box
 from culmen.core.types import MID
 from culmen.core.types import Sample
 from culmen.core.types import Steps
@@ -17,6 +19,11 @@ from tests.agents import registry
 from tests.agents import streams
 
 LANES = 2000
+# Actions from -2 to 2: canonical ones are half of them.
+BOX = action_box(
+    'tests',
+    registry.continuous_spec(1)._replace(action=specs.BoundedArray((1,), np.float32, -2, 2)),
+)
 
 
 def make_networks(policy: Any, policy_params: Any) -> ContinuousNetworks:
@@ -33,6 +40,7 @@ def make_networks(policy: Any, policy_params: Any) -> ContinuousNetworks:
         encode=lambda params, observation: jnp.asarray(observation),
         policy=policy,
         critics=critics,
+        box=BOX,
     )
 
 

@@ -3,16 +3,9 @@
 from dataclasses import dataclass
 
 from culmen.agents.bc.config import BCConfig
-from culmen.agents.bc.learning import cross_entropy
 from culmen.agents.bc.learning import make_learner
-from culmen.agents.bc.learning import negative_log_likelihood
-from culmen.agents.bc.learning import squared_error
 from culmen.components import networks
 from culmen.components import policies
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.distributions import is_discrete
-from culmen.components.networks.tanh_gaussian import TanhGaussianHead
-from culmen.components.policies import continuous
 from culmen.core.agent import Parts
 from culmen.core.experience import Dataset
 from culmen.core.experience import Window
@@ -25,7 +18,7 @@ class BC(BCConfig):
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
-        if is_discrete('BC', spec.action):
+        if networks.is_discrete('BC', spec.action):
             if self.loss == 'mse':
                 raise ValueError("loss must be 'log_likelihood' for discrete actions, got 'mse'.")
             # DQN's network and its policies: logits take the place of action values.
@@ -33,17 +26,16 @@ class BC(BCConfig):
             network = networks.make_action_value_network(spec, size, self.hidden_sizes)
             actor = policies.epsilon_greedy(network.apply, self.epsilon)
             evaluator = policies.greedy(network.apply)
-            learner = make_learner(network, cross_entropy, self)
+            learner = make_learner(network, self)
         else:
-            box = action_box('BC', spec)
+            box = networks.action_box('BC', spec)
             torso = lambda: networks.make_torso(spec.observation, self.hidden_sizes)
-            network = networks.make_network(lambda o: TanhGaussianHead(box.size)(torso()(o)), spec)
+            head = lambda: networks.TanhGaussianHead(box.size)
+            network = networks.make_network(lambda o: head()(torso()(o)), spec)
             mode = lambda params, o: network.apply(params, o).mode()
-            noisy = continuous.with_gaussian_noise(mode, self.exploration_noise)
-            actor = continuous.exploring(noisy, box)
-            evaluator = continuous.deterministic(mode, box)
-            error = squared_error if self.loss == 'mse' else negative_log_likelihood
-            loss = lambda policy, o, a: error(policy, box.to_canonical(a))
-            learner = make_learner(network, loss, self)
+            noisy = policies.with_gaussian_noise(mode, self.exploration_noise)
+            actor = policies.exploring(noisy, box)
+            evaluator = policies.deterministic(mode, box)
+            learner = make_learner(network, self, box)
         window = Window(length=1, first=('observation',))
         return Parts(actor, evaluator, learner, Dataset(window, self.source, self.batch_size))

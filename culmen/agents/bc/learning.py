@@ -3,18 +3,19 @@
 A step of a recording is an example: the observation is the input, the action is the label.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from culmen.agents.bc.config import BCConfig
 from culmen.components import losses
+from culmen.components.networks import ActionBox
 from culmen.components.networks import Network
-from culmen.components.networks.tanh_gaussian import TanhGaussian
+from culmen.components.networks import TanhGaussian
 from culmen.components.policies import mask_illegal
+from culmen.components.updates import TrainingState
+from culmen.components.updates import gradient_step
+from culmen.components.updates import make_optimizer
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
@@ -23,14 +24,6 @@ from culmen.core.types import Params
 from culmen.core.types import Sample
 
 Value = tuple[jax.Array, Metrics]  # of a loss []
-Loss = Callable[..., Value]  # of (outputs of the network, observation, action), each [B, ...]
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    params: Params
-    optimizer_state: optax.OptState
 
 
 def cross_entropy(logits: jax.Array, observation: Nest, action: jax.Array) -> Value:
@@ -56,12 +49,22 @@ def squared_error(policy: TanhGaussian, action: jax.Array) -> Value:
     return jnp.mean(jnp.sum(jnp.square(policy.mode() - action), axis=-1)), {}
 
 
-def make_learner(network: Network, loss: Loss, config: BCConfig) -> LearnerCore:
-    """Builds the update of behaviour cloning."""
-    optimizer = optax.adam(config.learning_rate)
-    if config.max_gradient_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
-    optimizer = optax.flatten(optimizer)  # one vector: fewer, larger kernels
+def make_learner(network: Network, config: BCConfig, box: ActionBox | None = None) -> LearnerCore:
+    """Builds the update of behaviour cloning.
+
+    Args:
+        network: gives logits of discrete actions, or a TanhGaussian over canonical ones.
+        config: the settings.
+        box: of continuous actions; None: actions are discrete.
+    """
+    optimizer = make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+
+    def loss(params: Params, observation: Nest, action: jax.Array) -> Value:
+        outputs = network.apply(params, observation)
+        if box is None:
+            return cross_entropy(outputs, observation, action)
+        error = squared_error if config.loss == 'mse' else negative_log_likelihood
+        return error(outputs, box.to_canonical(action))
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -72,13 +75,9 @@ def make_learner(network: Network, loss: Loss, config: BCConfig) -> LearnerCore:
     ) -> tuple[TrainingState, Metrics, None]:
         examples = (sample.steps.observation, sample.steps.action)
         observation, action = jax.tree_util.tree_map(lambda leaf: leaf[:, 0], examples)
-
-        def objective(params: Params) -> Value:
-            return loss(network.apply(params, observation), observation, action)
-
-        (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-        params = optax.apply_updates(state.params, updates)
+        params, optimizer_state, (value, metrics) = gradient_step(
+            loss, optimizer, state.params, state.optimizer_state, observation, action, has_aux=True
+        )
         return TrainingState(params, optimizer_state), {'loss': value, **metrics}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

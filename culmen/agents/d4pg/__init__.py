@@ -11,7 +11,7 @@ option (Schaul et al. 2016, 1511.05952), and as many actors as its launcher is t
 
 from culmen.agents.d4pg.agent import D4PG
 from culmen.agents.d4pg.config import D4PGConfig
-from culmen.agents.d4pg.learning import TrainingState
 from culmen.agents.d4pg.learning import make_learner
+from culmen.components.updates import PolicyAndCriticState as TrainingState
 
 __all__ = ['D4PG', 'D4PGConfig', 'TrainingState', 'make_learner']

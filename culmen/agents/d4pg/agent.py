@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from culmen.agents.d4pg.config import D4PGConfig
 from culmen.agents.d4pg.learning import make_learner
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import DeterministicHead
-from culmen.components.networks.continuous import make_continuous_networks
-from culmen.components.policies.continuous import deterministic
-from culmen.components.policies.continuous import exploring
-from culmen.components.policies.continuous import with_gaussian_noise
+from culmen.components.networks import DeterministicHead
+from culmen.components.networks import action_box
+from culmen.components.networks import make_continuous_networks
+from culmen.components.policies import deterministic
+from culmen.components.policies import exploring
+from culmen.components.policies import with_gaussian_noise
 from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
@@ -26,7 +26,7 @@ class D4PG(D4PGConfig):
         networks = make_continuous_networks(
             spec,
             lambda: DeterministicHead(box.size),
-            box.size,
+            box,
             self.hidden_sizes,
             num_critics=1,
             num_atoms=self.num_atoms,
@@ -36,7 +36,7 @@ class D4PG(D4PGConfig):
         return Parts(
             actor=exploring(noisy, box, self.random_steps),
             evaluator=deterministic(networks.act, box),
-            learner=make_learner(networks, box, self),
+            learner=make_learner(networks, self),
             experience=Replay(
                 window=Window(length=self.n_step, ends=('observation',)),
                 capacity=self.replay_capacity,

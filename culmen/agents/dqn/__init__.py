@@ -10,8 +10,8 @@ n-step returns (Sutton 1988; Hessel et al. 2018, 1710.02298) and prioritised rep
 
 from culmen.agents.dqn.agent import DQN
 from culmen.agents.dqn.config import DQNConfig
-from culmen.agents.dqn.learning import TrainingState
 from culmen.agents.dqn.learning import loss
 from culmen.agents.dqn.learning import make_learner
+from culmen.components.updates import TargetTrainingState as TrainingState
 
 __all__ = ['DQN', 'DQNConfig', 'TrainingState', 'loss', 'make_learner']

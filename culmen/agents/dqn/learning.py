@@ -6,8 +6,6 @@ Mnih et al. 2015, algorithm 1. Departures from it:
 3. Windows reach `n_step` rewards ahead; 1 is the paper's.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,20 +16,15 @@ from culmen.components.networks import Network
 from culmen.components.policies import mask_illegal
 from culmen.components.replay.stream.importance import importance_weights
 from culmen.components.replay.stream.windows import fold
+from culmen.components.updates import TargetTrainingState as TrainingState
+from culmen.components.updates import gradient_step
+from culmen.components.updates import make_optimizer
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.types import Sample
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    params: Params
-    target_params: Params
-    optimizer_state: optax.OptState
 
 
 def loss(
@@ -78,7 +71,13 @@ def loss(
 
 def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
     """Builds the update of DQN."""
-    optimizer = make_optimizer(config)
+    if config.optimizer == 'adam':
+        rule = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
+    else:
+        rule = optax.rmsprop(
+            config.learning_rate, decay=0.95, eps=config.optimizer_epsilon, centered=True
+        )
+    optimizer = make_optimizer(rule, config.max_gradient_norm)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -87,12 +86,10 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        gradient = jax.grad(loss, has_aux=True)
-        grads, (metrics, errors) = gradient(
-            state.params, state.target_params, sample, network, config
-        )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-        params = optax.apply_updates(state.params, updates)
+        params, optimizer_state, (_, (metrics, errors)) = gradient_step(
+            loss, optimizer, state.params, state.optimizer_state,
+            state.target_params, sample, network, config, has_aux=True,
+        )  # fmt: skip
         # Every C updates reset the target network.
         target_params = optax.periodic_update(
             params, state.target_params, context.learner_steps + 1, config.target_update_period
@@ -101,16 +98,3 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
         return TrainingState(params, target_params, optimizer_state), metrics, priorities
 
     return LearnerCore(init, update, variables=lambda state: state.params)
-
-
-def make_optimizer(config: DQNConfig) -> optax.GradientTransformation:
-    """The optimiser that the settings name, on all parameters as one vector: fewer, larger kernels."""
-    if config.optimizer == 'adam':
-        optimizer = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
-    else:
-        optimizer = optax.rmsprop(
-            config.learning_rate, decay=0.95, eps=config.optimizer_epsilon, centered=True
-        )
-    if config.max_gradient_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
-    return optax.flatten(optimizer)

@@ -1,6 +1,7 @@
 """IMPALA and A2C: network, policy, learning and experience, joined."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from culmen.agents.impala.config import A2CConfig
 from culmen.agents.impala.config import IMPALAConfig
@@ -9,7 +10,6 @@ from culmen.components import policies
 from culmen.components.networks import make_actor_critic_network
 from culmen.core.agent import Parts
 from culmen.core.experience import Queue
-from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
 
 
@@ -19,8 +19,7 @@ class A2C(A2CConfig):
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
-        queue = Queue(_window(self), self.batch_size, max_staleness=0)
-        return _build('A2C', self, spec, queue, lambda policy, drawn: {})
+        return _build('A2C', self, spec, lambda policy, drawn: {}, max_staleness=0)
 
 
 @dataclass(frozen=True)
@@ -29,24 +28,15 @@ class IMPALA(IMPALAConfig):
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
-        queue = Queue(_window(self), self.batch_size, self.max_staleness, self.max_queue_size)
+        bounds = {'max_staleness': self.max_staleness, 'max_size': self.max_queue_size}
         # The logits that acted, for the ratios.
-        return _build('IMPALA', self, spec, queue, lambda policy, drawn: {'policy': policy})
-
-
-def _window(config: A2CConfig) -> Window:
-    """One unroll after another, on through the ends of episodes."""
-    return Window(
-        length=config.unroll_length,
-        period=config.unroll_length,
-        cross_episodes=True,
-        first=() if config.core == 'none' else ('extras/core_state',),
-    )
+        return _build('IMPALA', self, spec, lambda policy, drawn: {'policy': policy}, **bounds)
 
 
 def _build(
-    name: str, config: A2CConfig, spec: EnvironmentSpec, queue: Queue, extras: policies.Extras
+    name: str, config: A2CConfig, spec: EnvironmentSpec, extras: policies.Extras, **bounds: Any
 ) -> Parts:
+    """Joins the parts of either agent; they differ in the extras and in the bounds of the Queue."""
     network = make_actor_critic_network(
         name,
         spec,
@@ -57,9 +47,10 @@ def _build(
         core=config.core,
         core_size=config.core_size,
     )
+    window = policies.unroll_window(config.unroll_length, has_core=config.core != 'none')
     return Parts(
         actor=policies.sampling(network, spec, extras),
         evaluator=policies.likeliest(network, spec),
         learner=make_learner(network, config),
-        experience=queue,
+        experience=Queue(window, config.batch_size, **bounds),
     )

@@ -9,7 +9,6 @@ Espeholt et al. 2018, sections 4.1 and 4.2; Mnih et al. 2016, section 4 and algo
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +19,16 @@ from culmen.agents.impala.config import IMPALAConfig
 from culmen.components import losses
 from culmen.components import policies
 from culmen.components.networks import ActorCriticNetwork
-from culmen.core.types import Array
+from culmen.components.updates import TrainingState
+from culmen.components.updates import gradient_step
+from culmen.components.updates import learning_rate_schedule
+from culmen.components.updates import make_optimizer
+from culmen.components.updates import masked_mean
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.types import Sample
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    params: Params
-    optimizer_state: optax.OptState
 
 
 def loss(
@@ -79,9 +75,7 @@ def loss(
         steps.mask,
     )
 
-    def mean(values: Array) -> jax.Array:  # over real steps
-        return jnp.sum(jnp.where(steps.mask, values, 0)) / jnp.maximum(jnp.sum(steps.mask), 1)
-
+    mean = functools.partial(masked_mean, mask=steps.mask)  # over real steps
     policy_loss = mean(-log_pi * jax.lax.stop_gradient(targets.pg_advantage))
     value_loss = mean(losses.l2_loss(targets.errors))
     entropy = mean(policy.entropy())
@@ -99,11 +93,12 @@ def loss(
 
 def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     """Builds the update of IMPALA or A2C."""
-    optimizer = make_optimizer(config)
-    # Constant, or on its way to 0.
-    learning_rate = policies.linear_schedule(
-        config.learning_rate, 0.0, config.learning_rate_decay_steps
-    )
+    if config.optimizer == 'adam':
+        rule = optax.scale_by_adam(eps=config.optimizer_epsilon)
+    else:
+        rule = optax.scale_by_rms(config.rmsprop_decay, config.optimizer_epsilon)
+    optimizer = make_optimizer(rule, config.max_gradient_norm)
+    learning_rate = learning_rate_schedule(config.learning_rate, config.learning_rate_decay_steps)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -112,23 +107,12 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        grads, metrics = jax.grad(loss, has_aux=True)(state.params, sample, network, config)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-        rate = learning_rate(context)
-        params = jax.tree_util.tree_map(lambda p, u: p - rate * u, state.params, updates)
+        params, optimizer_state, (_, metrics) = gradient_step(
+            loss, optimizer, state.params, state.optimizer_state, sample, network, config,
+            has_aux=True, learning_rate=learning_rate(context),
+        )  # fmt: skip
         # The policy lag: updates since those that made the parameters that began each unroll.
         staleness = jnp.mean((context.learner_steps - sample.version).astype(jnp.float32))
         return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)
-
-
-def make_optimizer(config: A2CConfig) -> optax.GradientTransformation:
-    """The direction of a step, on all parameters as one vector: fewer, larger kernels."""
-    if config.optimizer == 'adam':
-        optimizer = optax.scale_by_adam(eps=config.optimizer_epsilon)
-    else:
-        optimizer = optax.scale_by_rms(config.rmsprop_decay, config.optimizer_epsilon)
-    if config.max_gradient_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
-    return optax.flatten(optimizer)

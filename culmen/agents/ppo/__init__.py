@@ -10,8 +10,8 @@ a clipped loss of the value, and an end of the epochs by divergence.
 from culmen.agents.ppo.agent import PPO
 from culmen.agents.ppo.config import PPOConfig
 from culmen.agents.ppo.learning import Batch
-from culmen.agents.ppo.learning import TrainingState
 from culmen.agents.ppo.learning import loss
 from culmen.agents.ppo.learning import make_learner
+from culmen.components.updates import TrainingState
 
 __all__ = ['PPO', 'Batch', 'PPOConfig', 'TrainingState', 'loss', 'make_learner']

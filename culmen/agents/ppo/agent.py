@@ -8,7 +8,6 @@ from culmen.components import policies
 from culmen.components.networks import make_actor_critic_network
 from culmen.core.agent import Parts
 from culmen.core.experience import Queue
-from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
 
 
@@ -29,12 +28,7 @@ class PPO(PPOConfig):
             core_size=self.core_size,
             initial_log_scale=self.initial_log_scale,
         )
-        window = Window(
-            length=self.unroll_length,
-            period=self.unroll_length,
-            cross_episodes=True,
-            first=() if self.core == 'none' else ('extras/core_state',),
-        )
+        window = policies.unroll_window(self.unroll_length, has_core=self.core != 'none')
         return Parts(
             actor=policies.sampling(
                 network, spec, lambda policy, drawn: {'log_prob': policy.log_prob(drawn)}

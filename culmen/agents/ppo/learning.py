@@ -8,6 +8,7 @@ Schulman et al. 2017, section 5 and algorithm 1. Departures from it:
    acted, also in later epochs.
 """
 
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ from culmen.agents.ppo.config import PPOConfig
 from culmen.components import losses
 from culmen.components import policies
 from culmen.components.networks import ActorCriticNetwork
+from culmen.components.updates import TrainingState
+from culmen.components.updates import gradient_step
+from culmen.components.updates import learning_rate_schedule
+from culmen.components.updates import make_optimizer
+from culmen.components.updates import masked_mean
 from culmen.core.errors import SettingError
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -28,13 +34,6 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Sample
 from culmen.core.types import State
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    params: Params
-    optimizer_state: optax.OptState
 
 
 class Batch(NamedTuple):
@@ -50,14 +49,47 @@ class Batch(NamedTuple):
     mask: Array  # bool[N, T]: a real step
 
 
+def evaluate(
+    params: Params, sample: Sample, network: ActorCriticNetwork, config: PPOConfig
+) -> Batch:
+    """What the parameters that acted say of a sample: values, and generalised advantages."""
+    steps = sample.steps
+    core_state = policies.entering_state(steps)
+    value = network.unroll(params, steps.observation, steps.step_type, core_state).value
+    # Equations 11 and 12. A step is cut where the next begins an episode.
+    advantage = jax.vmap(
+        lambda r_t, discount_t, v_tm1, v_t, mask: losses.truncated_generalized_advantage_estimation(
+            r_t, discount_t, config.lambda_, v_tm1=v_tm1, v_t=v_t, mask=mask
+        )
+    )(
+        steps.reward[:, 1:],
+        config.discount * steps.discount[:, 1:],
+        value[:, :-1],
+        value[:, 1:],
+        steps.mask,
+    )
+    before = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], steps.observation)
+    batch = Batch(
+        before,
+        steps.step_type[:, :-1],
+        core_state,
+        policies.drawn_actions(steps),
+        steps.extras['log_prob'],
+        value[:, :-1],
+        advantage,
+        jnp.asarray(steps.mask),
+    )
+    if config.core == 'none':  # Each step stands for itself: a piece of length 1.
+        return jax.tree_util.tree_map(lambda leaf: leaf.reshape((-1, 1, *leaf.shape[2:])), batch)
+    return batch
+
+
 def loss(
     params: Params, batch: Batch, network: ActorCriticNetwork, config: PPOConfig
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a minibatch. Returns: (loss [], metrics)."""
     output = network.unroll(params, batch.observation, batch.step_type, batch.core_state)
-
-    def mean(values: Array) -> jax.Array:  # over real steps
-        return jnp.sum(jnp.where(batch.mask, values, 0)) / jnp.maximum(jnp.sum(batch.mask), 1)
+    mean = functools.partial(masked_mean, mask=batch.mask)  # over real steps
 
     log_ratio = output.policy.log_prob(batch.drawn) - batch.log_prob
     log_ratio = jnp.where(batch.mask, log_ratio, 0)
@@ -101,11 +133,9 @@ def loss(
 
 def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     """Builds the update of PPO."""
-    optimizer = make_optimizer(config)
-    # Constant, or on its way to 0.
-    learning_rate = policies.linear_schedule(
-        config.learning_rate, 0.0, config.learning_rate_decay_steps
-    )
+    rule = optax.scale_by_adam(eps=config.optimizer_epsilon)
+    optimizer = make_optimizer(rule, config.max_gradient_norm)
+    learning_rate = learning_rate_schedule(config.learning_rate, config.learning_rate_decay_steps)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -114,6 +144,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
+        # Algorithm 1: the advantages of what was acted.
         batch = evaluate(state.params, sample, network, config)
         batch = jax.tree_util.tree_map(jnp.asarray, batch)
         num = batch.mask.shape[0]
@@ -128,16 +159,17 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         def descend(carry: Any, indices: Array) -> tuple[Any, Metrics]:
             state, stopped = carry
             minibatch = jax.tree_util.tree_map(lambda leaf: leaf[indices], batch)
-            grads, metrics = jax.grad(loss, has_aux=True)(state.params, minibatch, network, config)
-            updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-            params = jax.tree_util.tree_map(lambda p, u: p - rate * u, state.params, updates)
+            params, optimizer_state, (_, metrics) = gradient_step(
+                loss, optimizer, state.params, state.optimizer_state, minibatch, network, config,
+                has_aux=True, learning_rate=rate,
+            )  # fmt: skip
             new = TrainingState(params, optimizer_state)
             if config.target_kl is not None:
                 stopped |= metrics['kl'] > config.target_kl
                 new = jax.tree_util.tree_map(lambda a, b: jnp.where(stopped, a, b), state, new)
             return (new, stopped), {**metrics, 'descents': ~stopped}
 
-        # Algorithm 1: K epochs of minibatches, each epoch in an order of its own.
+        # K epochs of minibatches, each epoch in an order of its own.
         keys = jax.random.split(context.key, config.num_epochs)
         orders = jax.vmap(lambda key: jax.random.permutation(key, num))(keys)
         orders = orders.reshape((config.num_epochs * config.num_minibatches, -1))
@@ -145,41 +177,6 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         return state, summary(each), None
 
     return LearnerCore(init, update, variables=lambda state: state.params)
-
-
-def evaluate(
-    params: Params, sample: Sample, network: ActorCriticNetwork, config: PPOConfig
-) -> Batch:
-    """What the parameters that acted say of a sample: values, and generalised advantages."""
-    steps = sample.steps
-    core_state = policies.entering_state(steps)
-    value = network.unroll(params, steps.observation, steps.step_type, core_state).value
-    # Equations 11 and 12. A step is cut where the next begins an episode.
-    advantage = jax.vmap(
-        lambda r_t, discount_t, v_tm1, v_t, mask: losses.truncated_generalized_advantage_estimation(
-            r_t, discount_t, config.lambda_, v_tm1=v_tm1, v_t=v_t, mask=mask
-        )
-    )(
-        steps.reward[:, 1:],
-        config.discount * steps.discount[:, 1:],
-        value[:, :-1],
-        value[:, 1:],
-        steps.mask,
-    )
-    before = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], steps.observation)
-    batch = Batch(
-        before,
-        steps.step_type[:, :-1],
-        core_state,
-        policies.drawn_actions(steps),
-        steps.extras['log_prob'],
-        value[:, :-1],
-        advantage,
-        jnp.asarray(steps.mask),
-    )
-    if config.core == 'none':  # Each step stands for itself: a piece of length 1.
-        return jax.tree_util.tree_map(lambda leaf: leaf.reshape((-1, 1, *leaf.shape[2:])), batch)
-    return batch
 
 
 def summary(each: Metrics) -> Metrics:
@@ -191,11 +188,3 @@ def summary(each: Metrics) -> Metrics:
     metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / num for name, x in each.items()}
     first = each['log_ratio'][0]  # before any descent: nothing but rounding
     return {**metrics, 'log_ratio': first, 'descents': descents}
-
-
-def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """The direction of a descent, on all parameters as one vector: fewer, larger kernels."""
-    optimizer = optax.scale_by_adam(eps=config.optimizer_epsilon)
-    if config.max_gradient_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
-    return optax.flatten(optimizer)

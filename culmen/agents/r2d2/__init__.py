@@ -12,8 +12,8 @@ Ape-X (Horgan et al. 2018, 1803.00933).
 from culmen.agents.r2d2.agent import R2D2
 from culmen.agents.r2d2.config import R2D2Config
 from culmen.agents.r2d2.learning import InitialPriority
-from culmen.agents.r2d2.learning import TrainingState
 from culmen.agents.r2d2.learning import loss
 from culmen.agents.r2d2.learning import make_learner
+from culmen.components.updates import TargetTrainingState as TrainingState
 
 __all__ = ['R2D2', 'InitialPriority', 'R2D2Config', 'TrainingState', 'loss', 'make_learner']

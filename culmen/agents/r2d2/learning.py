@@ -12,7 +12,6 @@ Kapturowski et al. 2019, section 2.3. Departures from it:
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,10 @@ from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies import entering_state
 from culmen.components.policies import mask_illegal
 from culmen.components.replay.stream.importance import importance_weights
+from culmen.components.updates import TargetTrainingState as TrainingState
+from culmen.components.updates import gradient_step
+from culmen.components.updates import make_optimizer
+from culmen.components.updates import masked_mean
 from culmen.core.types import FIRST
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -34,14 +37,6 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Sample
 from culmen.core.types import Steps
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    params: Params
-    target_params: Params
-    optimizer_state: optax.OptState
 
 
 def unroll(
@@ -133,14 +128,13 @@ def loss(
     learned = learned_steps(steps, config.burn_in_length)
     # Schaul et al. 2016, section 3.4: all 1 where replay is uniform.
     weights = importance_weights(sample.probability, sample.size, config.importance_exponent)
-
-    def mean(values: Array) -> jax.Array:  # over learned steps
-        return jnp.sum(jnp.where(learned, values, 0)) / jnp.maximum(jnp.sum(learned), 1)
-
-    mean_loss = mean(weights[:, None] * losses.l2_loss(errors))
+    mean_loss = masked_mean(weights[:, None] * losses.l2_loss(errors), learned)
     values = losses.signed_parabolic(q) if config.rescale else q
-    mean_q = mean(jnp.mean(values[:, :-1], axis=-1))
-    metrics = {'loss': mean_loss, 'q': mean_q, 'absolute_error': mean(jnp.abs(errors))}
+    metrics = {
+        'loss': mean_loss,
+        'q': masked_mean(jnp.mean(values[:, :-1], axis=-1), learned),
+        'absolute_error': masked_mean(jnp.abs(errors), learned),
+    }
     return mean_loss, (metrics, mixed_priorities(errors, learned, config.priority_eta))
 
 
@@ -175,7 +169,8 @@ def _initial_priorities(
 
 def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     """Builds the update of R2D2."""
-    optimizer = make_optimizer(config)
+    rule = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
+    optimizer = make_optimizer(rule, config.max_gradient_norm)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -184,11 +179,10 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        grads, (metrics, priorities) = jax.grad(loss, has_aux=True)(
-            state.params, state.target_params, sample, network, config
-        )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
-        params = optax.apply_updates(state.params, updates)
+        params, optimizer_state, (_, (metrics, priorities)) = gradient_step(
+            loss, optimizer, state.params, state.optimizer_state,
+            state.target_params, sample, network, config, has_aux=True,
+        )  # fmt: skip
         target_params = optax.periodic_update(
             params, state.target_params, context.learner_steps + 1, config.target_update_period
         )
@@ -196,11 +190,3 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
         return state, metrics, priorities if config.priority_exponent else None
 
     return LearnerCore(init, update, variables=lambda state: state.params)
-
-
-def make_optimizer(config: R2D2Config) -> optax.GradientTransformation:
-    """Adam on all parameters as one vector: fewer, larger kernels."""
-    optimizer = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
-    if config.max_gradient_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
-    return optax.flatten(optimizer)

@@ -6,12 +6,12 @@ import jax
 
 from culmen.agents.sac.config import SACConfig
 from culmen.agents.sac.learning import make_learner
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import make_continuous_networks
-from culmen.components.networks.tanh_gaussian import TanhGaussian
-from culmen.components.networks.tanh_gaussian import TanhGaussianHead
-from culmen.components.policies.continuous import deterministic
-from culmen.components.policies.continuous import exploring
+from culmen.components.networks import TanhGaussian
+from culmen.components.networks import TanhGaussianHead
+from culmen.components.networks import action_box
+from culmen.components.networks import make_continuous_networks
+from culmen.components.policies import deterministic
+from culmen.components.policies import exploring
 from culmen.core.agent import Parts
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
@@ -30,7 +30,7 @@ class SAC(SACConfig):
         networks = make_continuous_networks(
             spec,
             lambda: TanhGaussianHead(box.size),
-            box.size,
+            box,
             self.hidden_sizes,
             layer_norm=self.layer_norm,
             encoder_channels=self.encoder_channels,
@@ -45,7 +45,7 @@ class SAC(SACConfig):
         return Parts(
             actor=exploring(sample, box, self.random_steps),
             evaluator=deterministic(mode, box),
-            learner=make_learner(networks, box, self),
+            learner=make_learner(networks, self),
             experience=Replay(
                 window=Window(length=1),
                 capacity=self.replay_capacity,

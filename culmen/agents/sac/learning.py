@@ -19,13 +19,15 @@ import optax
 
 from culmen.agents.sac.config import SACConfig
 from culmen.components import losses
-from culmen.components.networks.action_box import ActionBox
-from culmen.components.networks.continuous import ContinuousNetworks
-from culmen.components.networks.continuous import CriticParams
-from culmen.components.networks.optimizers import adam
-from culmen.components.networks.pixels import random_shift
+from culmen.components.networks import ContinuousNetworks
+from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.windows import Transitions
-from culmen.components.replay.stream.windows import fold
+from culmen.components.updates import acting_params
+from culmen.components.updates import canonical_transitions
+from culmen.components.updates import ensemble_td_loss
+from culmen.components.updates import gradient_step
+from culmen.components.updates import make_optimizer
+from culmen.components.updates import shift_images
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -71,9 +73,7 @@ def critic_loss(
     q_t = networks.critics(target_critic_params.ensemble, target_features_t, a_t)
     # Equation 3, with the least of the target critics.
     v_t = jnp.min(q_t, axis=0) - temperature * log_prob_t
-    of_batch = jax.vmap(losses.td_learning)
-    errors = jax.vmap(of_batch, in_axes=(0, None, None, None))(q_tm1, r_t, discount_t, v_t)
-    loss = jnp.sum(jnp.mean(losses.l2_loss(errors), axis=1))
+    loss = ensemble_td_loss(q_tm1, r_t, discount_t, v_t)
     return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
 
 
@@ -108,12 +108,62 @@ def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Ar
     return jnp.mean(jax.lax.stop_gradient(-log_prob - target_entropy)) * log_temperature
 
 
-def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig) -> LearnerCore:
+def update_critics(
+    state: TrainingState,
+    temperature: Array,
+    transitions: Transitions,
+    key: jax.Array,
+    networks: ContinuousNetworks,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainingState, tuple[Array, tuple[Array, Array]]]:
+    """The critics' step. Returns: (the state after it, what `critic_loss` returned)."""
+    params, optimizer_state, outcome = gradient_step(
+        critic_loss, optimizer, state.critic_params, state.critic_optimizer_state,
+        state.target_critic_params, state.policy_params, temperature, transitions, key, networks,
+        has_aux=True,
+    )  # fmt: skip
+    return state._replace(critic_params=params, critic_optimizer_state=optimizer_state), outcome
+
+
+def update_policy(
+    state: TrainingState,
+    ensemble: Params,
+    temperature: Array,
+    features: Array,
+    key: jax.Array,
+    networks: ContinuousNetworks,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainingState, tuple[Array, Array]]:
+    """The policy's step. Returns: (the state after it, what `policy_loss` returned)."""
+    params, optimizer_state, outcome = gradient_step(
+        policy_loss, optimizer, state.policy_params, state.policy_optimizer_state,
+        ensemble, temperature, features, key, networks, has_aux=True,
+    )  # fmt: skip
+    return state._replace(policy_params=params, policy_optimizer_state=optimizer_state), outcome
+
+
+def update_temperature(
+    state: TrainingState,
+    log_prob: Array,
+    target_entropy: Array | float,
+    optimizer: optax.GradientTransformation,
+) -> TrainingState:
+    """The temperature's step."""
+    log_temperature, optimizer_state, _ = gradient_step(
+        temperature_loss, optimizer, state.log_temperature, state.temperature_optimizer_state,
+        log_prob, target_entropy,
+    )  # fmt: skip
+    return state._replace(
+        log_temperature=log_temperature, temperature_optimizer_state=optimizer_state
+    )
+
+
+def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore:
     """Builds the update of SAC."""
-    optimizer = adam(config.learning_rate, config.max_gradient_norm)
-    temperature_optimizer = adam(config.learning_rate)
+    optimizer = make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+    temperature_optimizer = make_optimizer(optax.adam(config.learning_rate))
     # Appendix D: minus the number of dimensions.
-    target_entropy = -box.size if config.target_entropy is None else config.target_entropy
+    target_entropy = -networks.box.size if config.target_entropy is None else config.target_entropy
 
     def init(key: jax.Array) -> TrainingState:
         policy_params, critic_params = networks.init(key)
@@ -131,54 +181,25 @@ def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        transitions = fold(sample.steps, config.discount)
-        transitions = transitions._replace(a_tm1=box.to_canonical(transitions.a_tm1))
+        transitions = canonical_transitions(sample.steps, config.discount, networks.box)
         critic_key, policy_key, *shift_keys = jax.random.split(context.key, 4)
-        if config.augmentation_pad:
-            transitions = transitions._replace(
-                o_tm1=random_shift(shift_keys[0], transitions.o_tm1, config.augmentation_pad),
-                o_t=random_shift(shift_keys[1], transitions.o_t, config.augmentation_pad),
-            )
+        transitions = shift_images(transitions, shift_keys, config.augmentation_pad)
         temperature = jnp.exp(state.log_temperature)
         if config.temperature is not None:
             temperature = jnp.asarray(config.temperature, jnp.float32)
 
-        gradient = jax.value_and_grad(critic_loss, has_aux=True)
-        (critic_value, (features, q)), grads = gradient(
-            state.critic_params,
-            state.target_critic_params,
-            state.policy_params,
-            temperature,
-            transitions,
-            critic_key,
-            networks,
+        # Algorithm 1: the critics, the policy, the temperature, the target critics.
+        ensemble = state.critic_params.ensemble  # before their step: departure 4
+        state, (critic_value, (features, q)) = update_critics(
+            state, temperature, transitions, critic_key, networks, optimizer
         )
-        updates, critic_optimizer_state = optimizer.update(grads, state.critic_optimizer_state)
-        critic_params = optax.apply_updates(state.critic_params, updates)
-
-        gradient = jax.value_and_grad(policy_loss, has_aux=True)
-        (policy_value, log_prob), grads = gradient(
-            state.policy_params,
-            state.critic_params.ensemble,
-            temperature,
-            features,
-            policy_key,
-            networks,
+        state, (policy_value, log_prob) = update_policy(
+            state, ensemble, temperature, features, policy_key, networks, optimizer
         )
-        updates, policy_optimizer_state = optimizer.update(grads, state.policy_optimizer_state)
-        policy_params = optax.apply_updates(state.policy_params, updates)
-
-        log_temperature = state.log_temperature
-        temperature_optimizer_state = state.temperature_optimizer_state
         if config.temperature is None:
-            grads = jax.grad(temperature_loss)(log_temperature, log_prob, target_entropy)
-            updates, temperature_optimizer_state = temperature_optimizer.update(
-                grads, temperature_optimizer_state
-            )
-            log_temperature = optax.apply_updates(log_temperature, updates)
-
+            state = update_temperature(state, log_prob, target_entropy, temperature_optimizer)
         target_critic_params = optax.incremental_update(
-            critic_params, state.target_critic_params, config.target_rate
+            state.critic_params, state.target_critic_params, config.target_rate
         )
         metrics = {
             'loss': critic_value,
@@ -187,17 +208,6 @@ def make_learner(networks: ContinuousNetworks, box: ActionBox, config: SACConfig
             'entropy': -jnp.mean(log_prob),
             'temperature': temperature,
         }
-        after = TrainingState(
-            policy_params,
-            critic_params,
-            target_critic_params,
-            log_temperature,
-            policy_optimizer_state,
-            critic_optimizer_state,
-            temperature_optimizer_state,
-        )
-        return after, metrics, None
+        return state._replace(target_critic_params=target_critic_params), metrics, None
 
-    return LearnerCore(
-        init, update, variables=lambda state: (state.critic_params.encoder, state.policy_params)
-    )
+    return LearnerCore(init, update, variables=acting_params)

@@ -14,7 +14,7 @@ from culmen.agents.td3.agent import DDPG
 from culmen.agents.td3.agent import TD3
 from culmen.agents.td3.config import DDPGConfig
 from culmen.agents.td3.config import TD3Config
-from culmen.agents.td3.learning import TrainingState
 from culmen.agents.td3.learning import make_learner
+from culmen.components.updates import PolicyAndCriticState as TrainingState
 
 __all__ = ['DDPG', 'TD3', 'DDPGConfig', 'TD3Config', 'TrainingState', 'make_learner']

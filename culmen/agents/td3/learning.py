@@ -9,38 +9,29 @@ action it is Lillicrap et al. 2015 (1509.02971), algorithm 1. Departures from th
    For vectors there is none.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from culmen.agents.td3.config import TD3Config
-from culmen.components import losses
-from culmen.components.networks.action_box import ActionBox
-from culmen.components.networks.continuous import ContinuousNetworks
-from culmen.components.networks.continuous import CriticParams
-from culmen.components.networks.optimizers import adam
-from culmen.components.networks.pixels import random_shift
+from culmen.components.networks import ContinuousNetworks
+from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.windows import Transitions
-from culmen.components.replay.stream.windows import fold
+from culmen.components.updates import PolicyAndCriticState as TrainingState
+from culmen.components.updates import acting_params
+from culmen.components.updates import canonical_transitions
+from culmen.components.updates import critic_outputs
+from culmen.components.updates import ensemble_td_loss
+from culmen.components.updates import gradient_step
+from culmen.components.updates import initial_state
+from culmen.components.updates import make_optimizer
+from culmen.components.updates import shift_images
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.types import Sample
-
-
-class TrainingState(NamedTuple):
-    """What an update reads and writes."""
-
-    policy_params: Params
-    critic_params: CriticParams
-    target_policy_params: Params
-    target_critic_params: CriticParams
-    policy_optimizer_state: optax.OptState
-    critic_optimizer_state: optax.OptState
 
 
 def critic_loss(
@@ -58,21 +49,18 @@ def critic_loss(
         transitions: B of them, a_tm1 canonical [B, D].
     Returns: (loss [], (features of o_tm1 [B, F], action values [num_critics, B])).
     """
-    o_tm1, a_tm1, r_t, discount_t, o_t = transitions
-    features_tm1 = networks.encode(critic_params.encoder, o_tm1)
-    q_tm1 = networks.critics(critic_params.ensemble, features_tm1, a_tm1)
 
-    features_t = networks.encode(target_critic_params.encoder, o_t)
-    a_t = networks.policy(target_policy_params, features_t)
-    # Equation 14: target policy smoothing.
-    noise = config.target_noise * jax.random.normal(key, a_t.shape, jnp.float32)
-    noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
-    a_t = jnp.clip(a_t + noise, -1.0, 1.0)
+    def smooth(a_t: jax.Array) -> jax.Array:  # Equation 14: target policy smoothing.
+        noise = config.target_noise * jax.random.normal(key, a_t.shape, jnp.float32)
+        noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
+        return jnp.clip(a_t + noise, -1.0, 1.0)
+
+    features_tm1, q_tm1, q_t = critic_outputs(
+        networks, critic_params, target_critic_params, target_policy_params, transitions, smooth
+    )
     # Equation 10: the least of the target critics.
-    v_t = jnp.min(networks.critics(target_critic_params.ensemble, features_t, a_t), axis=0)
-    of_batch = jax.vmap(losses.td_learning)
-    errors = jax.vmap(of_batch, in_axes=(0, None, None, None))(q_tm1, r_t, discount_t, v_t)
-    loss = jnp.sum(jnp.mean(losses.l2_loss(errors), axis=1))
+    v_t = jnp.min(q_t, axis=0)
+    loss = ensemble_td_loss(q_tm1, transitions.r_t, transitions.discount_t, v_t)
     return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
 
 
@@ -88,56 +76,37 @@ def policy_loss(
     return -jnp.mean(networks.critics(first, features, networks.policy(policy_params, features)))
 
 
-def make_learner(networks: ContinuousNetworks, box: ActionBox, config: TD3Config) -> LearnerCore:
+def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore:
     """Builds the update of TD3."""
-    policy_optimizer = adam(config.policy_learning_rate, config.max_gradient_norm)
-    critic_optimizer = adam(config.critic_learning_rate, config.max_gradient_norm)
+    policy_optimizer = make_optimizer(
+        optax.adam(config.policy_learning_rate), config.max_gradient_norm
+    )
+    critic_optimizer = make_optimizer(
+        optax.adam(config.critic_learning_rate), config.max_gradient_norm
+    )
 
     def init(key: jax.Array) -> TrainingState:
-        policy_params, critic_params = networks.init(key)
-        return TrainingState(
-            policy_params,
-            critic_params,
-            policy_params,
-            critic_params,
-            policy_optimizer.init(policy_params),
-            critic_optimizer.init(critic_params),
-        )
+        return initial_state(key, networks, policy_optimizer, critic_optimizer)
 
     def update_critics(
         state: TrainingState, sample: Sample, key: jax.Array
     ) -> tuple[TrainingState, Array, Metrics]:
-        transitions = fold(sample.steps, config.discount)
-        transitions = transitions._replace(a_tm1=box.to_canonical(transitions.a_tm1))
+        transitions = canonical_transitions(sample.steps, config.discount, networks.box)
         key, *shift_keys = jax.random.split(key, 3)
-        if config.augmentation_pad:
-            transitions = transitions._replace(
-                o_tm1=random_shift(shift_keys[0], transitions.o_tm1, config.augmentation_pad),
-                o_t=random_shift(shift_keys[1], transitions.o_t, config.augmentation_pad),
-            )
-        gradient = jax.value_and_grad(critic_loss, has_aux=True)
-        (value, (features, q)), grads = gradient(
-            state.critic_params,
-            state.target_critic_params,
-            state.target_policy_params,
-            transitions,
-            key,
-            networks,
-            config,
-        )
-        updates, optimizer_state = critic_optimizer.update(grads, state.critic_optimizer_state)
-        state = state._replace(
-            critic_params=optax.apply_updates(state.critic_params, updates),
-            critic_optimizer_state=optimizer_state,
-        )
+        transitions = shift_images(transitions, shift_keys, config.augmentation_pad)
+        critic_params, optimizer_state, (value, (features, q)) = gradient_step(
+            critic_loss, critic_optimizer, state.critic_params, state.critic_optimizer_state,
+            state.target_critic_params, state.target_policy_params, transitions, key,
+            networks, config, has_aux=True,
+        )  # fmt: skip
+        state = state._replace(critic_params=critic_params, critic_optimizer_state=optimizer_state)
         return state, features, {'loss': value, 'q': jnp.mean(q)}
 
     def update_policy_and_targets(state: TrainingState, features: Array) -> TrainingState:
-        grads = jax.grad(policy_loss)(
-            state.policy_params, state.critic_params.ensemble, features, networks
-        )
-        updates, optimizer_state = policy_optimizer.update(grads, state.policy_optimizer_state)
-        policy_params = optax.apply_updates(state.policy_params, updates)
+        policy_params, optimizer_state, _ = gradient_step(
+            policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
+            state.critic_params.ensemble, features, networks,
+        )  # fmt: skip
         target_policy_params, target_critic_params = optax.incremental_update(
             (policy_params, state.critic_params),
             (state.target_policy_params, state.target_critic_params),
@@ -164,6 +133,4 @@ def make_learner(networks: ContinuousNetworks, box: ActionBox, config: TD3Config
         )
         return state, metrics, None
 
-    return LearnerCore(
-        init, update, variables=lambda state: (state.critic_params.encoder, state.policy_params)
-    )
+    return LearnerCore(init, update, variables=acting_params)

@@ -19,7 +19,7 @@ from culmen.agents.wrappers.parts import around_extras
 from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import select
-from culmen.components.policies.uniform import uniform_actions
+from culmen.components.policies import uniform_actions
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import Range

@@ -1,10 +1,16 @@
 """Networks: torsos, heads, and whole networks that follow an observation spec."""
 
+from culmen.components.networks.action_box import ActionBox
+from culmen.components.networks.action_box import action_box
 from culmen.components.networks.actor_critic import ActorCriticNetwork
 from culmen.components.networks.actor_critic import PolicyAndValue
 from culmen.components.networks.actor_critic import make_actor_critic_network
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
+from culmen.components.networks.continuous import ContinuousNetworks
+from culmen.components.networks.continuous import CriticParams
+from culmen.components.networks.continuous import DeterministicHead
+from culmen.components.networks.continuous import make_continuous_networks
 from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.distributions import Distribution
@@ -14,10 +20,19 @@ from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.heads import ValueHead
+from culmen.components.networks.initializers import FAN_IN_UNIFORM
+from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.pixels import PixelTorso
+from culmen.components.networks.pixels import is_image
+from culmen.components.networks.pixels import random_shift
 from culmen.components.networks.residual import ResNetTorso
+from culmen.components.networks.tanh_gaussian import TanhGaussian
+from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.networks.torsos import LayerNormMLPTorso
 from culmen.components.networks.torsos import MinAtarTorso
 from culmen.components.networks.torsos import MLPTorso
 from culmen.components.networks.torsos import NatureTorso
+from culmen.components.networks.torsos import as_float
 from culmen.components.networks.torsos import make_torso
 from culmen.components.networks.values import NO_ACTION
 from culmen.components.networks.values import RecurrentInputs
@@ -27,29 +42,44 @@ from culmen.components.networks.values import make_recurrent_action_value_networ
 from culmen.components.networks.values import num_discrete_actions
 
 __all__ = [
+    'FAN_IN_UNIFORM',
     'NO_ACTION',
+    'ActionBox',
     'ActorCriticNetwork',
     'Categorical',
     'CategoricalHead',
+    'ContinuousNetworks',
+    'CriticParams',
+    'DeterministicHead',
     'DiagonalGaussian',
     'Distribution',
     'DuelingHead',
     'GaussianHead',
+    'LayerNormMLPTorso',
     'MLPTorso',
     'MinAtarTorso',
     'NatureTorso',
     'Network',
+    'Orthogonal',
+    'PixelTorso',
     'PolicyAndValue',
     'RecurrentInputs',
     'RecurrentNetwork',
     'ResNetTorso',
+    'TanhGaussian',
+    'TanhGaussianHead',
     'ValueHead',
+    'action_box',
+    'as_float',
     'is_discrete',
+    'is_image',
     'make_action_value_network',
     'make_actor_critic_network',
+    'make_continuous_networks',
     'make_network',
     'make_recurrent_action_value_network',
     'make_torso',
     'num_discrete_actions',
+    'random_shift',
     'to_action',
 ]

@@ -14,6 +14,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
@@ -49,13 +50,14 @@ class CriticParams(NamedTuple):
 
 
 class ContinuousNetworks(NamedTuple):
-    """Pure functions of a policy and its critics."""
+    """Pure functions of a policy and its critics, and the box of the actions that they speak of."""
 
     init: Callable[[jax.Array], tuple[Params, CriticParams]]  # of the policy, of the critics
     encode: Callable[[Params, Nest], jax.Array]  # (encoder, observation [B, ...]) -> [B, F]
     policy: Callable[[Params, Array], Any]  # (policy, features) -> what the head gives
     # (ensemble, features, canonical action float32[B, D]) -> [num_critics, B, (num_atoms)]
     critics: Callable[[Params, Array, Array], jax.Array]
+    box: ActionBox
 
     def act(self, params: tuple[Params, Params], observation: Nest) -> Any:
         """What the policy's head gives, of (encoder, policy): the parameters that actors read."""
@@ -66,7 +68,7 @@ class ContinuousNetworks(NamedTuple):
 def make_continuous_networks(
     spec: EnvironmentSpec,
     policy_head: Callable[[], Callable[[jax.Array], Any]],
-    action_size: int,
+    box: ActionBox,
     hidden_sizes: Sequence[int] = (128, 128),
     *,
     num_critics: int = 2,
@@ -79,7 +81,7 @@ def make_continuous_networks(
     Args:
         spec: of the environment.
         policy_head: makes the head of the policy; called inside a Haiku transform.
-        action_size: numbers of an action.
+        box: of the environment's action.
         hidden_sizes: units of each layer of the policy and of each critic.
         num_critics: in the ensemble.
         num_atoms: of the logits that a critic gives; None: it gives one value.
@@ -117,9 +119,9 @@ def make_continuous_networks(
         encoder_params = encoder.init(keys[0], observation)
         features = encoder.apply(encoder_params, observation)
         ensemble = jax.vmap(one.init, in_axes=(0, None, None))(
-            jax.random.split(keys[1], num_critics), features, jnp.zeros((1, action_size))
+            jax.random.split(keys[1], num_critics), features, jnp.zeros((1, box.size))
         )
         return actor.init(keys[2], features), CriticParams(encoder_params, ensemble)
 
     critics = jax.vmap(one.apply, in_axes=(0, None, None))
-    return ContinuousNetworks(init, encoder.apply, actor.apply, critics)
+    return ContinuousNetworks(init, encoder.apply, actor.apply, critics, box)

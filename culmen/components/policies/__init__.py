@@ -1,31 +1,45 @@
 """Policies: ActorCores made from networks."""
 
+from culmen.components.counts.schedules import Schedule
+from culmen.components.counts.schedules import linear_schedule
 from culmen.components.policies.actor_critic import ActorCriticState
 from culmen.components.policies.actor_critic import Extras
 from culmen.components.policies.actor_critic import drawn_actions
 from culmen.components.policies.actor_critic import entering_state
 from culmen.components.policies.actor_critic import likeliest
 from culmen.components.policies.actor_critic import sampling
+from culmen.components.policies.actor_critic import unroll_window
+from culmen.components.policies.continuous import Behaviour
+from culmen.components.policies.continuous import Policy
+from culmen.components.policies.continuous import deterministic
+from culmen.components.policies.continuous import exploring
+from culmen.components.policies.continuous import with_gaussian_noise
 from culmen.components.policies.epsilon_greedy import ape_x_exponents
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.epsilon_greedy import greedy
 from culmen.components.policies.epsilon_greedy import recurrent_epsilon_greedy
 from culmen.components.policies.legal import mask_illegal
-from culmen.components.policies.schedules import Schedule
-from culmen.components.policies.schedules import linear_schedule
+from culmen.components.policies.uniform import uniform_actions
 
 __all__ = [
     'ActorCriticState',
+    'Behaviour',
     'Extras',
+    'Policy',
     'Schedule',
     'ape_x_exponents',
+    'deterministic',
     'drawn_actions',
     'entering_state',
     'epsilon_greedy',
+    'exploring',
     'greedy',
     'likeliest',
     'linear_schedule',
     'mask_illegal',
     'recurrent_epsilon_greedy',
     'sampling',
+    'uniform_actions',
+    'unroll_window',
+    'with_gaussian_noise',
 ]

@@ -15,6 +15,7 @@ from culmen.components.networks import ActorCriticNetwork
 from culmen.components.networks import Distribution
 from culmen.components.networks import is_discrete
 from culmen.components.networks import to_action
+from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
@@ -78,6 +79,17 @@ def likeliest(network: ActorCriticNetwork, spec: EnvironmentSpec) -> ActorCore:
         return to_action(spec.action, policy.mode()), after, ()
 
     return ActorCore(_make_init(network), select_action)
+
+
+def unroll_window(length: int, has_core: bool) -> Window:
+    """Unrolls of what `sampling` did: one after another, on through the ends of episodes.
+
+    Args:
+        length: steps of an unroll.
+        has_core: whether the network has memory, whose state that entered the unroll is kept then.
+    """
+    first = ('extras/core_state',) if has_core else ()
+    return Window(length=length, period=length, cross_episodes=True, first=first)
 
 
 def drawn_actions(steps: Steps) -> Array:

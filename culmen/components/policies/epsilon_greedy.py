@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from culmen.components.counts.schedules import Schedule
 from culmen.components.networks import NO_ACTION
 from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies.legal import mask_illegal
-from culmen.components.policies.schedules import Schedule
 from culmen.core.specs import allowed_actions
 from culmen.core.types import ActorCore
 from culmen.core.types import Array

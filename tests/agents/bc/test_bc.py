@@ -10,7 +10,7 @@ import pytest
 from culmen.agents import bc
 from culmen.agents import dqn
 from culmen.agents.bc import learning
-from culmen.components.networks.tanh_gaussian import TanhGaussian
+from culmen.components.networks import TanhGaussian
 from tests.agents import registry
 from tests.agents import streams
 

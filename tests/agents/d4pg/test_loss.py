@@ -4,22 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
 from culmen.agents import d4pg
 from culmen.agents.d4pg import learning
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import ContinuousNetworks
-from culmen.components.networks.continuous import CriticParams
+from culmen.components.networks import ContinuousNetworks
+from culmen.components.networks import CriticParams
 from culmen.core.types import Context
 from tests.agents import continuous
 from tests.agents import registry
 from tests.agents.continuous import TWO
 
-BOX = action_box(
-    'D4PG',
-    registry.continuous_spec(1)._replace(action=specs.BoundedArray((1,), np.float32, -2, 2)),
-)
 # Atoms -4, 0, 4; logits are these slopes times w o + a.
 SLOPES = np.array([0.0, 0.5, 1.0])
 ATOMS = np.array([-4.0, 0.0, 4.0])
@@ -35,6 +29,7 @@ NETWORKS = ContinuousNetworks(
     encode=lambda params, observation: jnp.asarray(observation),
     policy=lambda slope, observation: slope * observation,
     critics=critics,
+    box=continuous.BOX,
 )
 PLAIN = {'policy_learning_rate': 1e-4, 'critic_learning_rate': 1e-4, 'discount': 0.9, 'n_step': 1,
          'target_update_period': 1000, 'num_atoms': 3, 'v_min': -4.0, 'v_max': 4.0}  # fmt: skip
@@ -74,7 +69,7 @@ def errors(discount=0.9):
 
 def update(number=1, sample=TWO, **settings):
     """The states before and after so many updates, the last metrics and the last priorities."""
-    learner = d4pg.make_learner(NETWORKS, BOX, d4pg.D4PGConfig(**{**PLAIN, **settings}))
+    learner = d4pg.make_learner(NETWORKS, d4pg.D4PGConfig(**{**PLAIN, **settings}))
     compiled = jax.jit(learner.update)
     states, metrics, priorities = [learner.init(jax.random.key(0))], {}, None
     for i in range(number):

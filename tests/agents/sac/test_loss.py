@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
 from culmen.agents import sac
 from culmen.agents.sac import learning
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import CriticParams
-from culmen.components.networks.tanh_gaussian import TanhGaussian
+from culmen.components.networks import CriticParams
+from culmen.components.networks import TanhGaussian
 from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Context
 from tests.agents import continuous
@@ -18,10 +16,6 @@ from tests.agents import registry
 from tests.agents import streams
 from tests.agents.continuous import TWO
 
-BOX = action_box(
-    'SAC',
-    registry.continuous_spec(1)._replace(action=specs.BoundedArray((1,), np.float32, -2, 2)),
-)
 POLICY = {'mean': jnp.float32(0.2), 'log_scale': jnp.float32(-1.0)}
 CRITICS = CriticParams({}, jnp.array([1.0, 3.0]))
 TARGETS = CriticParams({}, jnp.array([2.0, 1.0]))
@@ -54,7 +48,7 @@ def critic_loss(*inputs):
 
 def transitions(discount):
     folded = fold(TWO.steps, discount)
-    return folded._replace(a_tm1=BOX.to_canonical(folded.a_tm1))
+    return folded._replace(a_tm1=continuous.BOX.to_canonical(folded.a_tm1))
 
 
 @pytest.mark.parametrize('discount', [0.9, 0.5])
@@ -130,7 +124,7 @@ PLAIN = {'learning_rate': 1e-4, 'target_rate': 0.25, 'discount': 0.9, 'initial_t
 
 def update(number=1, sample=TWO, networks=NETWORKS, **settings):
     """The states before and after so many updates, and the last metrics."""
-    learner = sac.make_learner(networks, BOX, sac.SACConfig(**{**PLAIN, **settings}))
+    learner = sac.make_learner(networks, sac.SACConfig(**{**PLAIN, **settings}))
     compiled = jax.jit(learner.update)
     states, metrics = [learner.init(jax.random.key(0))], {}
     for i in range(number):

@@ -4,22 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
 from culmen.agents import td3
 from culmen.agents.td3 import learning
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import CriticParams
+from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Context
 from tests.agents import continuous
 from tests.agents import registry
 from tests.agents.continuous import TWO
-
-BOX = action_box(
-    'TD3',
-    registry.continuous_spec(1)._replace(action=specs.BoundedArray((1,), np.float32, -2, 2)),
-)
 
 
 def policy(slope, observation):
@@ -42,7 +35,7 @@ def one_critic(networks=NETWORKS):
 
 def update(number=1, sample=TWO, networks=NETWORKS, key=0, **settings):
     """The states before and after so many updates, and the last metrics."""
-    learner = td3.make_learner(networks, BOX, td3.TD3Config(**{**PLAIN, **settings}))
+    learner = td3.make_learner(networks, td3.TD3Config(**{**PLAIN, **settings}))
     compiled = jax.jit(learner.update)
     states, metrics = [learner.init(jax.random.key(0))], {}
     for i in range(number):
@@ -94,7 +87,7 @@ def noises(number=1000, **settings):
     """The noise on the target's action, from the losses of one critic at many keys."""
     config = td3.TD3Config(**{**PLAIN, **settings})
     transitions = fold(TWO.steps, 0.9)
-    transitions = transitions._replace(a_tm1=BOX.to_canonical(transitions.a_tm1))
+    transitions = transitions._replace(a_tm1=continuous.BOX.to_canonical(transitions.a_tm1))
     networks = one_critic()
     policy_params, critic_params = networks.init(None)
 

@@ -8,8 +8,8 @@ import pytest
 from dm_env import specs
 
 from culmen.components import networks
+from culmen.components.networks import Orthogonal
 from culmen.components.networks import recurrent
-from culmen.components.networks.initializers import Orthogonal
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import MID

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.networks.action_box import action_box
-from culmen.components.networks.continuous import make_continuous_networks
-from culmen.components.networks.tanh_gaussian import TanhGaussian
-from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.networks import TanhGaussian
+from culmen.components.networks import TanhGaussianHead
+from culmen.components.networks import action_box
+from culmen.components.networks import make_continuous_networks
 from tests.agents import registry
 
 pytestmark = pytest.mark.slow
@@ -151,7 +151,9 @@ def make(observation=None, **options):
     spec = registry.continuous_spec()
     if observation is not None:
         spec = spec._replace(observation=observation)
-    networks = make_continuous_networks(spec, lambda: TanhGaussianHead(2), 2, (8, 6), **options)
+    networks = make_continuous_networks(
+        spec, lambda: TanhGaussianHead(2), action_box('tests', spec), (8, 6), **options
+    )
     return networks, *jax.jit(networks.init)(jax.random.key(0))
 
 
@@ -194,7 +196,9 @@ def test_a_vector_is_encoded_as_it_is():
 def test_weights_begin_uniform_in_the_root_of_their_inputs():
     spec = registry.continuous_spec()
     sizes = (400, 200)
-    networks = make_continuous_networks(spec, lambda: TanhGaussianHead(2), 2, sizes, num_critics=9)
+    networks = make_continuous_networks(
+        spec, lambda: TanhGaussianHead(2), action_box('tests', spec), sizes, num_critics=9
+    )
     policy_params, params = jax.jit(networks.init)(jax.random.key(0))
     leaves = jax.tree_util.tree_leaves((policy_params, params))
     weights = [leaf for leaf in leaves if leaf.ndim > 1 and leaf.shape[-2] >= 200]

@@ -8,7 +8,7 @@ import pytest
 from dm_env import specs
 
 from culmen.components import networks
-from culmen.components.networks.torsos import as_float
+from culmen.components.networks import as_float
 from culmen.core.specs import EnvironmentSpec
 from tests.agents import registry
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.networks.continuous import make_continuous_networks
-from culmen.components.networks.pixels import PixelTorso
-from culmen.components.networks.pixels import random_shift
-from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.networks import PixelTorso
+from culmen.components.networks import TanhGaussianHead
+from culmen.components.networks import action_box
+from culmen.components.networks import make_continuous_networks
+from culmen.components.networks import random_shift
 from tests.agents import registry
 
 pytestmark = pytest.mark.slow
@@ -72,7 +73,11 @@ def test_the_encoder_follows_the_observation(channels):
     image = specs.BoundedArray((12, 12, 3), np.uint8, 0, 255)
     spec = registry.continuous_spec()._replace(observation=image)
     networks = make_continuous_networks(
-        spec, lambda: TanhGaussianHead(2), 2, (8,), encoder_channels=channels
+        spec,
+        lambda: TanhGaussianHead(2),
+        action_box('tests', spec),
+        (8,),
+        encoder_channels=channels,
     )
     policy_params, critic_params = jax.jit(networks.init)(jax.random.key(0))
     shapes = {leaf.shape for leaf in jax.tree_util.tree_leaves(critic_params.encoder)}

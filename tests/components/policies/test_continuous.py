@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.networks.action_box import action_box
-from culmen.components.policies.continuous import deterministic
-from culmen.components.policies.continuous import exploring
-from culmen.components.policies.continuous import with_gaussian_noise
+from culmen.components.networks import action_box
+from culmen.components.policies import deterministic
+from culmen.components.policies import exploring
+from culmen.components.policies import with_gaussian_noise
 from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import TimeStep

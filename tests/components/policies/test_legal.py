@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from culmen.components.policies import mask_illegal
-from culmen.components.policies.uniform import uniform_actions
+from culmen.components.policies import uniform_actions
 from culmen.core.specs import allowed_actions
 from tests.agents import registry
 from tests.agents import streams

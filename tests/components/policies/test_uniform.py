@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from culmen.components.policies.uniform import uniform_actions
+from culmen.components.policies import uniform_actions
 from tests.agents import registry
 
 KEYS = jax.random.split(jax.random.key(0), 4_000)
