@@ -5,7 +5,7 @@
 
 A server runs in a process of its own and answers with so many bytes, idle or beside a thread that runs Python
 all the time, as a learner's may. Bytes are counted by a proxy between the two, in calls of their own. Needs
-Courier, which Launchpad brings; a commit without `culmen.launchers.connections` measures Courier alone.
+Courier, which Launchpad brings; a commit without `connections` measures Courier alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from culmen.launchers import remote
+from culmen.launchers.programs import remote
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ('courier', 'connections')
@@ -93,7 +93,7 @@ def serve(engine: str, address: str, busy: bool) -> None:
     if engine == 'courier':
         serve_courier(server, address)
     else:
-        from culmen.launchers import connections
+        from culmen.launchers.programs import connections
 
         globals()['_kept'] = connections.Service(server, address, connections.Key(b'secret'))
     if busy:
@@ -113,7 +113,7 @@ def channel(engine: str, address: str) -> Any:
     """The way to a server."""
     if engine == 'courier':
         return Courier(address)
-    from culmen.launchers import connections
+    from culmen.launchers.programs import connections
 
     return connections.Line(address, connections.Key(b'secret'))
 

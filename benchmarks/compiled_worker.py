@@ -120,7 +120,7 @@ class Culmen:
     def compile(self) -> None:
         from culmen.launchers import compiled
 
-        self._loop = compiled.make_program(self.experiment).loop
+        self._loop = compiled.make_plan(self.experiment).loop
         self._loop.run(self._loop.begin(0), 0)
 
     def go(self) -> dict[str, Any]:

@@ -62,6 +62,15 @@ class Built(NamedTuple):
         for environment in self.environments:
             environment.close()
 
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Closes the environments where the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
 
 # What a function of an agent may give.
 _NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float)

@@ -1,8 +1,9 @@
 """The launcher of one process: an actor, a learner and a table as plain objects in one loop."""
 
-import contextlib
 import os
-import warnings
+import sys
+import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,49 +11,57 @@ from typing import Any
 from typing import Literal
 
 import jax
+import numpy as np
 
-from culmen.components.checkpointing import Checkpointer
+from culmen.components import environments
+from culmen.components.actors import Actor
 from culmen.components.checkpointing import from_paths
-from culmen.components.files import LOCK
-from culmen.components.files import DamagedError
+from culmen.components.checkpointing import to_paths
+from culmen.components.counts import fold_seed
+from culmen.components.dispatch import Contexts
 from culmen.components.files import OnLostRows
-from culmen.components.files import check_writable
 from culmen.components.files import expanded
-from culmen.components.files import read_json
-from culmen.components.files import reading
+from culmen.components.learners import Learner
+from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
-from culmen.components.loggers import make_progress
+from culmen.components.replay import DatasetReader
+from culmen.components.replay import InProcessTable
+from culmen.components.replay import Recorder
+from culmen.components.replay import Writers
+from culmen.components.replay import check_recording
+from culmen.components.replay import sample_spec
+from culmen.components.replay.reverb import ReverbTable
 from culmen.components.replay.reverb import require_reverb
-from culmen.core.agent import Agent
-from culmen.core.checks import check_range
+from culmen.core.experience import live
+from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
-from culmen.core.experiment import NamedEnvironment
+from culmen.core.specs import zeros_like
 from culmen.core.types import Params
-from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.core.types import TimeStep
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.batched import batch as make_batch
 from culmen.environment_loops.evaluation import Evaluator
+from culmen.environment_loops.host import EnvironmentLoop
 from culmen.environment_loops.host import Observer
 from culmen.launchers import configs
 from culmen.launchers.building import Built
-from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
-from culmen.launchers.locking import Locks
-from culmen.launchers.policies import MakePolicy
-from culmen.launchers.policies import Policy
-from culmen.launchers.restoring import fitting
-from culmen.launchers.restoring import refusing_checkpoints
-from culmen.launchers.results import SUMMARY_FIELDS
-from culmen.launchers.results import Refused
+from culmen.launchers.building import prepare
+from culmen.launchers.engines import Advance
+from culmen.launchers.journal import Journal
+from culmen.launchers.loading import load as load
+from culmen.launchers.loading import stored_result
+from culmen.launchers.options import RunOptions
+from culmen.launchers.options import check_choice
 from culmen.launchers.results import Result
-from culmen.launchers.results import exits_fail
 from culmen.launchers.results import refusing
-from culmen.launchers.training import CHECKPOINTS
-from culmen.launchers.training import CONFIG
-from culmen.launchers.training import RESULT
-from culmen.launchers.training import Training
-from culmen.launchers.training import make_summary
-from culmen.launchers.training import say_cut
-
-ON_LOST_ROWS: tuple[OnLostRows, ...] = ('drop', 'refuse')
+from culmen.launchers.run import Run
+from culmen.launchers.run import drive
+from culmen.launchers.schedule import Clock
+from culmen.launchers.schedule import Counts
+from culmen.launchers.workdir import Restored
+from culmen.launchers.workdir import Workdir
+from culmen.launchers.workdir import WorkerState
 
 
 def run(
@@ -99,248 +108,285 @@ def run(
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
-    locks = Locks()
-    with contextlib.ExitStack() as stack, refusing(), locks.released_on_error():
+    with refusing():
         check_choice('replay', replay, ('in_process', 'reverb'))
         if replay == 'reverb':
             require_reverb()
-        check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
-        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
-        folder = None if workdir is None else expanded(workdir)
+        options = RunOptions(loggers, progress, on_non_finite, until_return, on_lost_rows, trust)
         config = configs.to_json(experiment, launcher='local', replay=replay)
-        stored = claim_workdir(locks, folder, experiment, config, record)
-        if stored is not None:
-            return stored
-        built = build(experiment)
-        stack.callback(built.close)  # where the run is refused yet
-        training = Training(
-            experiment,
-            built,
-            folder,
-            config,
-            replay=replay,
-            sinks=loggers,
-            observers=observers,
-            devices=[device] if isinstance(device, jax.Device) else device,
-            actor_device=actor_device,
-            progress=progress,
-            stop_on_non_finite=on_non_finite == 'stop',
-            until_return=until_return,
-            record=None if record is None else expanded(record),
-            trust=trust,
-            on_lost_rows=on_lost_rows,
-        )
-        stack.pop_all()
-    with locks:
-        return training.run()
+        recording = None if record is None else expanded(record)
+        home = Workdir(workdir, experiment, config, record=recording)
+    if home.summary is not None:
+        return stored_result(home, experiment)
+    with home:
+        with refusing():
+            built = build(experiment)
+            with built.closed_on_error():
+                engine = LocalEngine(
+                    experiment,
+                    built,
+                    home,
+                    options,
+                    replay=replay,
+                    observers=observers,
+                    devices=[device] if isinstance(device, jax.Device) else device,
+                    actor_device=actor_device,
+                    record=recording,
+                )
+        return drive(Run(experiment, built, engine, home, options))
 
 
-def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
-    """Raises: ValueError that names the option, for a value that is none of the accepted."""
-    if value not in accepted:
-        raise ValueError(f'{name} must be one of {list(accepted)}, got {value!r}.')
+class LocalEngine:
+    """An actor, a learner and a table as plain objects in one loop (culmen.launchers.engines.Engine)."""
 
+    clock: Clock = 'actor_steps'
+    has_python = True
 
-def claim_workdir(
-    locks: Locks,
-    folder: Path | None,
-    experiment: Experiment,
-    config: Mapping[str, Any],
-    record: str | os.PathLike[str] | None = None,
-) -> Result | None:
-    """Takes the folders of a run for its own, or gives the stored result of one that is finished.
-
-    Raises: ValueError for a folder of another experiment; Refused for one that another run is in.
-    """
-
-    def check() -> Result | None:
-        with refusing_checkpoints():
-            return None if folder is None else check_workdir(folder, experiment, config)
-
-    stored = check()
-    if stored is not None:
-        return stored
-    folders = folder, None if record is None else Path(record)
-    locks.take(*folders)
-    stored = check()  # another run may have ended in it since
-    if stored is not None:
-        locks.release(*folders)
-    return stored
-
-
-def check_workdir(folder: Path, experiment: Experiment, config: Mapping[str, Any]) -> Result | None:
-    """Refuses a folder of another experiment, or that can't be written; gives a finished run's result."""
-    stored = _stored_result(folder, experiment, config)
-    if stored is None:
-        check_writable('workdir', folder)
-    return stored
-
-
-def _stored_result(
-    folder: Path, experiment: Experiment, config: Mapping[str, Any]
-) -> Result | None:
-    if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - {LOCK}):
+    def __init__(
+        self,
+        experiment: Experiment,
+        built: Built,
+        workdir: Workdir,
+        options: RunOptions,
+        *,
+        replay: str,
+        observers: Sequence[Observer],
+        devices: Sequence[jax.Device] | None,
+        actor_device: jax.Device | None,
+        record: Path | None,
+    ) -> None:
+        """Makes the workers. Args: as of `run`. Raises: ValueError for what no run is made of."""
+        spec, parts, lanes = built.spec, built.parts, built.lanes
+        seed, num_lanes = experiment.seed, len(lanes.index)
+        self._experiment = experiment
+        self._built = built
+        self._options = options
+        row_spec = prepare(parts, spec, lanes)
+        samples = sample_spec(parts.experience, row_spec, num_lanes)
+        self.metric_names = metric_names(parts.learner, samples)
+        acted_on = live(parts.experience)
+        if acted_on is None:
             raise ValueError(
-                f'workdir must be a new or empty folder, or that of a run, got {folder}.'
+                'experience is of Datasets alone, which no actor writes to: the offline launcher '
+                'trains on it (culmen.launchers.offline.run, --launcher offline).'
             )
-        return None
-    with reading(folder / CONFIG):
-        different = configs.same_experiment(read_json(folder / CONFIG), config)
-    if different:
-        raise ValueError(
-            f'{folder} holds another experiment: {", ".join(different)} differ; choose another workdir.'
+        self._table: InProcessTable | ReverbTable
+        arguments = (acted_on, row_spec, num_lanes)
+        if replay == 'reverb':
+            self._table = ReverbTable(*arguments)
+        else:
+            self._table = InProcessTable(*arguments, fold_seed(seed, 'table'))
+        self._datasets: DatasetReader | None = None
+        if recorded(parts.experience):
+            self._datasets = DatasetReader(
+                parts.experience,
+                row_spec,
+                fold_seed(seed, 'table'),
+                self._table,
+                options.on_lost_rows,
+            )
+        self._recorder: Recorder | None = None
+        if record is not None:
+            run = recorded_run(workdir, record)
+            check_recording(record, run, resumed=workdir.has_checkpoint)
+            self._recorder = Recorder(record, row_spec, num_lanes, run)
+        self._learner = Learner(
+            parts.learner,
+            self._datasets or self._table,
+            seed,
+            updates_per_call=experiment.updates_per_call,
+            lag=built.lag,
+            devices=devices,
+            stop_on_non_finite=options.stop_on_non_finite,
+            max_updates=experiment.max_learner_steps,
         )
-    summary = _stored_summary(folder)
-    if summary is None:
-        return None
-    left = [
-        budget is not None and summary[count] < budget
-        for budget, count in (
-            (experiment.max_actor_steps, 'actor_steps'),
-            (experiment.max_learner_steps, 'learner_steps'),
+        self._learner.check_batch(samples)
+        self._actor = Actor(
+            parts.actor,
+            self._learner,
+            lanes,
+            Contexts(seed, 'actor', 0),
+            fold_seed(seed, 'actor', 0),
+            writer=self._table if self._recorder is None else Writers(self._table, self._recorder),
+            device=actor_device,
         )
-    ]
-    if any(left) and not any(
-        budget is not None and not more
-        for budget, more in zip(
-            (experiment.max_actor_steps, experiment.max_learner_steps), left, strict=True
+        self._environment = make_batch(built.environments, spec)
+        self._observers = observers
+        self._loop = EnvironmentLoop(
+            self._environment,
+            self._actor,
+            learner=self._learner,
+            observers=observers,
+            on_episode=self._take_episode,
+            on_tick=self._is_time,
         )
-    ):
-        return None
-    loaded = load(folder, experiment.agent, experiment.environment)
-    summary['resumed_at'] = summary[_clock(config)]
-    return Result(
-        experiment=experiment,
-        workdir=str(folder),
-        summary=summary,
-        interrupted=False,
-        params=loaded.params,
-        logs=None,
-        make_policy=loaded.make_policy,
+
+    @property
+    def counts(self) -> Counts:
+        """How far the run is."""
+        return Counts(self._loop.actor_steps, self._learner.learner_steps)
+
+    @property
+    def variables(self) -> Params:
+        """The newest."""
+        return self._learner.newest_variables
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the last update."""
+        return self._learner.metrics
+
+    @property
+    def table(self) -> InProcessTable | ReverbTable:
+        """Where the rows are."""
+        return self._table
+
+    def start(self, restored: Restored | None) -> int:
+        """Begins the recording, or goes on from a checkpoint."""
+        if isinstance(self._table, ReverbTable):
+            print(
+                f'culmen: Reverb listens on port {self._table.port} of every interface, and asks '
+                'nobody who he is: whoever reaches it can read, alter and empty the tables, and run no '
+                'code.',
+                file=sys.stderr,
+            )
+        if restored is not None:
+            return self._go_on(restored)
+        if self._recorder is not None:
+            self._recorder.begin()
+        return 0
+
+    def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
+        """In environments of its own."""
+        return make_evaluator(self._experiment, self._built, stop, tell)
+
+    def advance(self, request: Advance, journal: Journal) -> None:
+        """Runs the loop; it pauses between the updates and the action of a tick."""
+        self._journal, self._stop, self._seconds = journal, request.stop, request.seconds
+        self._actor_steps = min(request.counts.actor_steps, request.row_at)
+        self._learner_steps = request.counts.learner_steps
+        self._loop.run()
+
+    def _is_time(self) -> bool:
+        return (
+            self._loop.actor_steps >= self._actor_steps
+            or self._learner.learner_steps >= self._learner_steps
+            or time.monotonic() >= self._seconds
+            or self._stop()
+        )
+
+    def _take_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
+        self._journal.episode(self.counts, episode, metrics)
+
+    def finish(self) -> None:
+        """Makes the updates that no whole call is left for."""
+        self._learner.run_rest()
+
+    def check_finite(self) -> None:
+        """Raises: NonFiniteLossError."""
+        self._learner.check_finite()
+
+    def end(self) -> None:
+        """Writes the last rows of the recording."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def close(self) -> None:
+        """Closes the environments and the server of the tables."""
+        self._environment.close()
+        if isinstance(self._table, ReverbTable):
+            self._table.close()
+
+    def get_state(self) -> WorkerState:
+        """For a checkpoint."""
+        return WorkerState(
+            self._learner.get_state(),
+            timestep=to_paths(self._loop.get_state()['timestep']),
+            lanes=self._environment.get_state(),
+            actor=self._actor.get_state(),
+            table=self._table.get_state(),
+            recording=None if self._recorder is None else self._recorder.get_state(),
+        )
+
+    def get_python(self) -> dict[str, Any]:
+        """Environments and observers; None for one that can't be saved."""
+        return {
+            'environments': [
+                environment.get_state() if environments.is_restorable(environment) else None
+                for environment in self._environment.environments
+            ],
+            'observers': [
+                observer.get_state() if hasattr(observer, 'get_state') else None
+                for observer in self._observers
+            ],
+        }
+
+    def _go_on(self, restored: Restored) -> int:
+        state, saved = restored.state.workers, restored.saved
+        self._learner.set_state(state.learner)
+        num_lanes, spec = len(self._built.lanes.index), self._built.spec
+        timestep = TimeStep(
+            np.zeros(num_lanes, np.int32),
+            *(
+                zeros_like(nest, (num_lanes,))
+                for nest in (spec.reward, spec.discount, spec.observation)
+            ),
+        )
+        self._loop.set_state(
+            {
+                'timestep': from_paths('timestep', timestep, state.timestep),
+                'actor_steps': restored.state.counts.actor_steps,
+            }
+        )
+        self._environment.set_state(state.lanes)
+        self._actor.set_state(state.actor)
+        if isinstance(self._table, ReverbTable):
+            dropped = self._table.set_state(state.table, saved.table)
+        else:
+            dropped = self._table.set_state(state.table, saved.rows, saved.lost)
+        if self._datasets is not None:
+            self._datasets.seek(self._learner.learner_steps)
+        if self._recorder is not None:
+            self._recorder.set_state(state.recording, drop=self._options.on_lost_rows == 'drop')
+        self._set_python(saved.python)
+        return dropped
+
+    def _set_python(self, python: Any) -> None:
+        for environment, old in zip(
+            self._environment.environments, python['environments'], strict=True
+        ):
+            if old is not None:
+                environment.set_state(old)
+        for observer, old in zip(self._observers, python['observers'], strict=False):
+            if old is not None and hasattr(observer, 'set_state'):
+                observer.set_state(old)
+
+
+def make_evaluator(
+    experiment: Experiment,
+    built: Built,
+    stop: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Evaluator:
+    """What evaluates an experiment in this process. Args: stop, tell: as of `Engine.evaluator`."""
+    return Evaluator(
+        built.parts.evaluator,
+        built.make_evaluation,
+        built.spec,
+        experiment.seed,
+        experiment.evaluation.episodes,
+        stop=stop,
+        max_steps=experiment.evaluation.max_steps,
+        tell=tell,
     )
 
 
-def _stored_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished run; None where there is none, or none that can be read."""
-    path = folder / RESULT
-    if not path.exists():
-        return None
-    try:
-        with reading(path):
-            summary = read_json(path)
-            for name in SUMMARY_FIELDS:
-                if name not in summary:
-                    raise ValueError(f'{name} is missing')
-            for name in ('actor_steps', 'learner_steps'):
-                if type(summary[name]) is not int:
-                    raise ValueError(f'{name} must be an int, got {summary[name]!r:.40}')
-    except DamagedError as error:
-        warnings.warn(f'{error} It is made anew from the newest checkpoint.', stacklevel=2)
-        return None
-    return summary
-
-
-def _clock(config: Mapping[str, Any]) -> str:
-    """The count by which the events of a run fall due."""
-    return 'learner_steps' if config['launcher'] == 'offline' else 'actor_steps'
-
-
-class Loaded:
-    """A run's newest variables, and policies that act with them."""
-
-    def __init__(
-        self, experiment: Experiment, params: Params, built: Built, summary: Mapping[str, Any]
-    ) -> None:
-        self.experiment = experiment
-        self.params = params
-        self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
-        self._built = built
-        self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
-        self.make_policy = MakePolicy(experiment.agent, built.spec, params, self._counts)
-
-    def policy(self, seed: int = 0) -> Policy:
-        """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
-        return self.make_policy(seed)
-
-    def evaluate(
-        self,
-        episodes: int,
-        seed: int | None = None,
-        make_environment: Any = None,
-        max_steps: int | None = None,
-        progress: bool | None = None,
-    ) -> EvaluationResult:
-        """Plays episodes with the evaluator, in fresh environments.
-
-        Args:
-            episodes: how many.
-            seed: of environments and draws; None: the run's.
-            make_environment: seed -> environment; None: that of the run's evaluations.
-            max_steps: of an episode, which is truncated there; None: as the run's evaluations have it.
-            progress: whether to show it, where it takes long; None: by what standard error is.
-        """
-        check_range('episodes', episodes, 1)
-        check_range('max_steps', max_steps, 1)
-        max_steps = self.experiment.evaluation.max_steps if max_steps is None else max_steps
-        shown = make_progress(progress, None)
-        evaluator = Evaluator(
-            self._built.parts.evaluator,
-            make_environment or self._built.make_evaluation,
-            self._built.spec,
-            self.experiment.seed if seed is None else seed,
-            episodes,
-            max_steps=max_steps,
-            tell=lambda text: shown.update(*self._counts, evaluating=text),
-        )
-        with contextlib.closing(shown), exits_fail():
-            result = evaluator.evaluate(self.params, 0, *self._counts)
-        say_cut(result, max_steps)
-        return result
-
-
-def load(
-    workdir: str | os.PathLike[str],
-    agent: Agent | None = None,
-    environment: str | NamedEnvironment | MakeEnvironment | None = None,
-    *,
-    trust: bool = False,
-) -> Loaded:
-    """Loads the newest variables of a run. Opens no pickle.
-
-    Args:
-        workdir: of the run.
-        agent, environment: the run's, where its config.json could not hold it (a class of a notebook),
-            or names it as `module:name` and you would rather name it yourself.
-        trust: whether names of the form `module:name` in config.json are imported and called.
-    A damaged checkpoint is passed over with a warning, for the one before it.
-
-    Raises: FileNotFoundError without a run or a checkpoint there; DamagedError, a ValueError, that names
-        a file; ValueError for what would be imported without trust.
-    """
-    folder = expanded(workdir)
-    if not (folder / CONFIG).exists():
-        raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
-    config = read_json(folder / CONFIG)
-    try:
-        experiment = configs.from_json(config, agent, environment, trust=trust)
-    except Refused:
-        raise
-    except ValueError as error:
-        raise DamagedError(f'{folder / CONFIG}: {error}') from error
-    except (TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DamagedError(f'{folder / CONFIG}: {type(error).__name__}: {error}.') from error
-    built = build(experiment)
-    built.close()
-    saved = Checkpointer(folder / CHECKPOINTS).read_newest()
-    learner = built.parts.learner
-    template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
-    with fitting(folder / CHECKPOINTS / saved.name):
-        state = saved.state
-        params = from_paths('variables', template, state['learner']['newest'])
-        steps, updates = int(state['loop']['actor_steps']), int(state['learner']['updates'])
-        episodes = int(state['counter']['episodes'])
-    with reading(folder / CONFIG):
-        resumed_at = {'actor_steps': steps, 'learner_steps': updates}[_clock(config)]
-        summary = make_summary(config, folder, steps, updates, episodes, resumed_at=resumed_at)
-    return Loaded(experiment, params, built, summary)
+def recorded_run(workdir: Workdir, record: Path) -> dict[str, Any]:
+    """What names a run in its recording. Both folders may move, together."""
+    config, folder = workdir.config, workdir.folder
+    return {
+        'agent': config['agent']['name'],
+        'environment': config['environment']['name'],
+        'seed': config['seed'],
+        'workdir': None if folder is None else os.path.relpath(folder, record),
+    }

@@ -5,17 +5,16 @@ counted in learner steps: evaluations, checkpoints, rows of the logs.
 """
 
 import os
+import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 from typing import Literal
 
 import jax
 
 from culmen.components.counts import fold_seed
 from culmen.components.files import OnLostRows
-from culmen.components.files import expanded
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
@@ -23,17 +22,26 @@ from culmen.components.replay import DatasetReader
 from culmen.components.replay import sample_spec
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
+from culmen.core.types import Params
+from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import prepare
-from culmen.launchers.local import ON_LOST_ROWS
-from culmen.launchers.local import check_choice
-from culmen.launchers.local import claim_workdir
-from culmen.launchers.locking import Locks
+from culmen.launchers.engines import Advance
+from culmen.launchers.journal import Journal
+from culmen.launchers.loading import stored_result
+from culmen.launchers.local import make_evaluator
+from culmen.launchers.options import RunOptions
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
-from culmen.launchers.training import Run
+from culmen.launchers.run import Run
+from culmen.launchers.run import drive
+from culmen.launchers.schedule import Clock
+from culmen.launchers.schedule import Counts
+from culmen.launchers.workdir import Restored
+from culmen.launchers.workdir import Workdir
+from culmen.launchers.workdir import WorkerState
 
 # Fields of an Experiment that say how actors run.
 _OF_ACTORS = {'max_actor_steps': None, 'num_environments': 1, 'lag': 1}
@@ -71,79 +79,58 @@ def run(
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         OSError that names a file.
     """
-    locks = Locks()
-    with refusing(), locks.released_on_error():
-        check_choice('on_non_finite', on_non_finite, ('stop', 'log'))
-        check_choice('on_lost_rows', on_lost_rows, ON_LOST_ROWS)
+    with refusing():
+        options = RunOptions(loggers, progress, on_non_finite, until_return, on_lost_rows)
         for name, default in _OF_ACTORS.items():
             if getattr(experiment, name) != default:
                 raise ValueError(
                     f'{name} is for launchers with actors; offline it must be left at {default}, '
                     f'got {getattr(experiment, name)}.'
                 )
-        folder = None if workdir is None else expanded(workdir)
         config = configs.to_json(experiment, launcher='offline', replay='in_process')
-        stored = claim_workdir(locks, folder, experiment, config)
-        if stored is not None:
-            return stored
-        training = OfflineTraining(
-            experiment,
-            build(experiment),
-            folder,
-            config,
-            sinks=loggers,
-            devices=[device] if isinstance(device, jax.Device) else device,
-            progress=progress,
-            stop_on_non_finite=on_non_finite == 'stop',
-            until_return=until_return,
-            on_lost_rows=on_lost_rows,
-        )
-    with locks:
-        return training.run()
+        home = Workdir(workdir, experiment, config)
+    if home.summary is not None:
+        return stored_result(home, experiment)
+    with home:
+        with refusing():
+            built = build(experiment)
+            built.close()
+            devices = [device] if isinstance(device, jax.Device) else device
+            engine = OfflineEngine(experiment, built, options, devices)
+        return drive(Run(experiment, built, engine, home, options))
 
 
-class OfflineTraining(Run):
-    """A run without actors: a learner and the Datasets that it draws from."""
+class OfflineEngine:
+    """A learner and the Datasets that it draws from (culmen.launchers.engines.Engine)."""
+
+    clock: Clock = 'learner_steps'
+    has_python = False
+    table = None
 
     def __init__(
         self,
         experiment: Experiment,
         built: Built,
-        folder: Path | None,
-        config: Mapping[str, Any],
-        *,
-        sinks: Sequence[Sink],
+        options: RunOptions,
         devices: Sequence[jax.Device] | None,
-        progress: bool | None,
-        stop_on_non_finite: bool,
-        until_return: float | None,
-        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
-        super().__init__(
-            experiment,
-            built,
-            folder,
-            config,
-            sinks=sinks,
-            progress=progress,
-            until_return=until_return,
-            on_lost_rows=on_lost_rows,
-        )
-        built.close()
+        """Makes the learner. Raises: ValueError for an agent that needs actors."""
         parts, seed = built.parts, experiment.seed
         if live(parts.experience) is not None:
             raise ValueError(
                 'experience must be of Datasets alone offline; an agent with a Replay or a Queue '
                 'needs actors: culmen.run, or --launcher local.'
             )
+        self._experiment = experiment
+        self._built = built
         row_spec = prepare(parts, built.spec, built.lanes)
         samples = sample_spec(parts.experience, row_spec, num_lanes=1)
-        self._metric_names = metric_names(parts.learner, samples)
+        self.metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(
             parts.experience,
             row_spec,
             fold_seed(seed, 'table'),
-            on_lost_rows=on_lost_rows,
+            on_lost_rows=options.on_lost_rows,
         )
         self._learner = Learner(
             parts.learner,
@@ -151,33 +138,68 @@ class OfflineTraining(Run):
             seed,
             updates_per_call=experiment.updates_per_call,
             devices=devices,
-            stop_on_non_finite=stop_on_non_finite,
+            stop_on_non_finite=options.stop_on_non_finite,
             max_updates=experiment.max_learner_steps,
         )
         self._learner.check_batch(samples)
 
     @property
-    def actor_steps(self) -> int:
-        """Nobody acts."""
+    def counts(self) -> Counts:
+        """Updates; nobody acts."""
+        return Counts(0, self._learner.learner_steps)
+
+    @property
+    def variables(self) -> Params:
+        """The newest."""
+        return self._learner.newest_variables
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the last update."""
+        return self._learner.metrics
+
+    def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
+        """In environments of its own."""
+        return make_evaluator(self._experiment, self._built, stop, tell)
+
+    def start(self, restored: Restored | None) -> int:
+        """Goes on from a checkpoint."""
+        if restored is not None:
+            self._learner.set_state(restored.state.workers.learner)
+            self._datasets.seek(self._learner.learner_steps)
         return 0
 
-    @property
-    def steps(self) -> int:
-        """Learner steps."""
-        return self._learner.learner_steps
-
-    @property
-    def _budget(self) -> int | None:
-        return self._experiment.max_learner_steps
-
-    def _train(self) -> None:
-        updates = self._experiment.updates_per_call
-        while not self._is_over():
-            if self.steps + updates <= self._learner.max_updates:
-                self._learner.step(updates)
+    def advance(self, request: Advance, journal: Journal) -> None:
+        """Makes updates, a call at a time."""
+        learner, updates = self._learner, self._experiment.updates_per_call
+        until = min(request.counts.learner_steps, request.row_at)
+        while (
+            learner.learner_steps < until
+            and time.monotonic() < request.seconds
+            and not request.stop()
+        ):
+            if learner.learner_steps + updates <= learner.max_updates:
+                learner.step(updates)
             else:
-                self._learner.run_rest()
+                learner.run_rest()
 
-    def _set_worker_state(self, saved: Any) -> int:
-        self._datasets.seek(self._learner.learner_steps)
-        return 0
+    def finish(self) -> None:
+        """Makes the updates that no whole call is left for."""
+        self._learner.run_rest()
+
+    def check_finite(self) -> None:
+        """Raises: NonFiniteLossError."""
+        self._learner.check_finite()
+
+    def get_state(self) -> WorkerState:
+        """For a checkpoint."""
+        return WorkerState(self._learner.get_state())
+
+    def get_python(self) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing is left to write."""
+
+    def close(self) -> None:
+        """Nothing is held."""

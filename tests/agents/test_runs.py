@@ -6,10 +6,12 @@ import culmen
 from culmen.core.experience import live
 from culmen.core.experience import recorded
 from culmen.launchers import launchpad
+from culmen.launchers.programs import launching
 from tests.agents import registry
 from tests.agents import toys
 from tests.conftest import is_installed
 from tests.integration import runs
+from tests.integration.subprocesses import Subprocesses
 from tests.integration.test_resume import Signaller
 
 STEPS = 120
@@ -77,6 +79,22 @@ def test_an_agent_runs_as_a_program(row, tmp_path):
     result = launchpad.launch(program, 'threads', progress=False)
     assert not result.interrupted
     # Two actors of two lanes: each may take one step more than it claimed.
+    assert STEPS <= result.summary['actor_steps'] <= STEPS + 3
+    assert result.summary['learner_steps'] > 0
+    assert result.summary['evaluation']['return_mean'] == 6.0
+    assert len(result.logs['learner']) > 0
+
+
+@pytest.mark.deep
+@pytest.mark.slow
+@pytest.mark.launchpad
+@needs_launchpad
+@pytest.mark.parametrize(
+    'row', [row for row in OF_PROGRAMS if row.kind is not None], ids=lambda row: row.name
+)
+def test_an_agent_runs_on_another_engine(row, tmp_path):
+    program = launchpad.make_program(experiment(row), tmp_path / 'run', num_actors=2)
+    result = launching.launch(program, Subprocesses(), progress=False)
     assert STEPS <= result.summary['actor_steps'] <= STEPS + 3
     assert result.summary['learner_steps'] > 0
     assert result.summary['evaluation']['return_mean'] == 6.0

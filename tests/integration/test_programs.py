@@ -46,14 +46,14 @@ pytestmark = [
 class Command:
     """`culmen train ... --json` in a process of its own; who belongs to it is known by a mark."""
 
-    def __init__(self, workdir, *arguments, temporary=None):
+    def __init__(self, workdir, *arguments, temporary=None, module='culmen'):
         self.workdir = Path(workdir)
         self.mark = f'CULMEN_TEST={uuid.uuid4().hex}'
         name, _, value = self.mark.partition('=')
         command = [
             sys.executable,
             '-m',
-            'culmen',
+            module,
             'train',
             *arguments,
             '--workdir',
@@ -163,12 +163,25 @@ def check_finished(workdir, result, steps, actors):
     assert learner['loss'].notna().all()
 
 
-@pytest.mark.parametrize('launcher', ['threads', 'processes'])
-def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(tmp_path, launcher):
+ANOTHER = 'tests.integration.subprocesses'
+ENGINES = pytest.mark.parametrize(
+    ('module', 'launcher'),
+    [
+        ('culmen', 'threads'),
+        ('culmen', 'processes'),
+        pytest.param(ANOTHER, 'processes', marks=pytest.mark.deep),
+    ],
+)
+
+
+@ENGINES
+def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(
+    tmp_path, module, launcher
+):
     workdir = tmp_path / 'run'
     arguments = (*DQN, '--steps', 1_501, '--evaluate-every', 500, '--checkpoint-every', 600,
                  '--launcher', launcher, '--actors', 2)  # fmt: skip
-    command = Command(workdir, *arguments)
+    command = Command(workdir, *arguments, module=module)
     code, out, err = command.finish()
     assert code == 0, err
     assert command.left() == {}
@@ -206,17 +219,21 @@ def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(tm
 
 
 @pytest.mark.parametrize(
-    ('launcher', 'number', 'code'),
-    [('threads', signal.SIGINT, 130), ('processes', signal.SIGTERM, 143)],
+    ('module', 'launcher', 'number', 'code'),
+    [
+        ('culmen', 'threads', signal.SIGINT, 130),
+        ('culmen', 'processes', signal.SIGTERM, 143),
+        pytest.param(ANOTHER, 'processes', signal.SIGTERM, 143, marks=pytest.mark.deep),
+    ],
 )
 def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on(
-    tmp_path, launcher, number, code
+    tmp_path, module, launcher, number, code
 ):
     workdir = tmp_path / 'run'
     # Actors of several lanes, two of them in a process, which ends a program with an exact budget too.
     steps = 4_000
     arguments = (*DQN, '--steps', steps, '--launcher', launcher, '--actors', 2)
-    command = Command(workdir, *arguments)
+    command = Command(workdir, *arguments, module=module)
     command.wait_for_steps(300)
     command.process.send_signal(number)
     found, out, err = command.finish()
@@ -227,15 +244,17 @@ def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on
     assert not (workdir / 'result.json').exists()
     assert culmen.load(workdir, trust=True).summary['actor_steps'] == stopped['actor_steps']
 
-    found, out, err = Command(workdir, *arguments).finish()
+    found, out, err = Command(workdir, *arguments, module=module).finish()
     assert found == 0, err
     result = json.loads(out)
     assert result['resumed_at'] == stopped['actor_steps']
     check_finished(workdir, result, steps, actors=2)
 
 
-def test_a_node_that_is_killed_ends_the_program(tmp_path):
-    command = Command(tmp_path / 'run', *DQN, '--steps', 100_000, '--launcher', 'processes')  # fmt: skip
+@pytest.mark.parametrize('module', ['culmen', pytest.param(ANOTHER, marks=pytest.mark.deep)])
+def test_a_node_that_is_killed_ends_the_program(tmp_path, module):
+    arguments = (*DQN, '--steps', 100_000, '--launcher', 'processes')
+    command = Command(tmp_path / 'run', *arguments, module=module)
     command.wait_for_steps(100)
     os.kill(command.node('learner'), signal.SIGKILL)
     code, out, err = command.finish()
@@ -293,11 +312,11 @@ def check_ended(command):
     assert command.left() == {}
 
 
-@pytest.mark.parametrize('launcher', ['threads', 'processes'])
-def test_an_environment_that_raises_ends_the_program_with_its_traceback(tmp_path, launcher):
+@ENGINES
+def test_an_environment_that_raises_ends_the_program_with_its_traceback(tmp_path, module, launcher):
     command = Command(
         tmp_path / 'run', *DQN[:1], *('--environment', 'tests.launchers.toys:broken_corridor'),
-        *DQN[3:], '--steps', 100_000, '--launcher', launcher, '--actors', 2,
+        *DQN[3:], '--steps', 100_000, '--launcher', launcher, '--actors', 2, module=module,
     )  # fmt: skip
     code, out, err = command.finish()
     assert (code, out) == (1, '')

@@ -31,16 +31,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def program():
-    return compiled.make_program(experiment())
+def plan():
+    return compiled.make_plan(experiment())
 
 
 def run(experiment, *arguments, **options):
     return compiled.run(experiment, *arguments, progress=False, **options)
 
 
-def test_a_run_is_that_of_every_launcher(tmp_path, program):
-    result = run(experiment(), tmp_path, program=program)
+def test_a_run_is_that_of_every_launcher(tmp_path, plan):
+    result = run(experiment(), tmp_path, plan=plan)
     assert result.summary['launcher'] == 'compiled'
     # At most two steps over with three lanes.
     assert 1300 <= result.summary['actor_steps'] <= 1302
@@ -64,16 +64,16 @@ def test_a_run_is_that_of_every_launcher(tmp_path, program):
     for x, y in zip(*map(jax.tree_util.tree_leaves, (loaded.params, result.params)), strict=True):
         np.testing.assert_array_equal(x, y)
     assert len(loaded.evaluate(3).returns) == 3
-    again = run(experiment(), tmp_path, program=program)
+    again = run(experiment(), tmp_path, plan=plan)
     assert again.summary == {**stored, 'resumed_at': stored['actor_steps']}
-    assert program.loop.num_compilations == 1
-    assert program.evaluator.num_compilations == 1
+    assert plan.loop.num_compilations == 1
+    assert plan.evaluator.num_compilations == 1
 
 
-def test_what_is_watched_changes_no_bit(tmp_path, program):
+def test_what_is_watched_changes_no_bit(tmp_path, plan):
     plain = experiment(evaluation=culmen.Evaluation(episodes=4), checkpoint=culmen.Checkpoint())
-    watched = run(experiment(), tmp_path, program=program)
-    unwatched = run(plain, program=program)
+    watched = run(experiment(), tmp_path, plan=plan)
+    unwatched = run(plain, plan=plan)
     for x, y in zip(
         *map(jax.tree_util.tree_leaves, (watched.params, unwatched.params)), strict=True
     ):
@@ -82,19 +82,19 @@ def test_what_is_watched_changes_no_bit(tmp_path, program):
         assert without_time(watched.logs[label]).equals(without_time(unwatched.logs[label]))
 
 
-def test_stopped_and_resumed_it_equals_the_unbroken_run(tmp_path, program, stop):
-    unbroken = run(experiment(), tmp_path / 'unbroken', program=program)
-    broken = run(experiment(), tmp_path / 'broken', program=program, loggers=[StopsAt(700, stop)])
+def test_stopped_and_resumed_it_equals_the_unbroken_run(tmp_path, plan, stop):
+    unbroken = run(experiment(), tmp_path / 'unbroken', plan=plan)
+    broken = run(experiment(), tmp_path / 'broken', plan=plan, loggers=[StopsAt(700, stop)])
     assert broken.interrupted
     assert broken.signal == signal.SIGTERM
     assert 700 < broken.summary['actor_steps'] < 1300
-    resumed = run(experiment(), tmp_path / 'broken', program=program)
+    resumed = run(experiment(), tmp_path / 'broken', plan=plan)
     assert resumed.summary['resumed_at'] == broken.summary['actor_steps']
     assert_same(resumed, unbroken)
     # Another seed is another run, of the same program.
-    other = run(experiment(seed=3), program=program)
+    other = run(experiment(seed=3), plan=plan)
     assert not without_time(other.logs['actor']).equals(without_time(unbroken.logs['actor']))
-    assert program.loop.num_compilations == 1
+    assert plan.loop.num_compilations == 1
 
 
 @pytest.mark.slow

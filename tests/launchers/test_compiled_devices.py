@@ -46,10 +46,10 @@ for name, agent in AGENTS.items():
     short = experiment(agent, max_actor_steps=400)
     compiled.run(short, folder, device=jax.devices(), progress=False)
     several = compiled.run(experiment(agent), folder, device=jax.devices(), progress=False)
-    program = compiled.make_program(experiment(agent), devices=jax.devices())
-    carry = program.loop.begin(0)
+    plan = compiled.make_plan(experiment(agent), devices=jax.devices())
+    carry = plan.loop.begin(0)
     for _ in range(2):
-        carry, _ = program.loop.run(carry, 40)
+        carry, _ = plan.loop.run(carry, 40)
     runs = [experiment(agent, seed=seed) for seed in range(3)]
     many = compiled_many.run_many(runs, device=jax.devices(), progress=False)
     seen[name] = {
@@ -58,7 +58,7 @@ for name, agent in AGENTS.items():
         'difference': apart(several, one),
         'evaluations': [r.summary['evaluation']['return_mean'] for r in (one, several, many[0])],
         'difference_of_many': apart(many[0], one),
-        'compilations': program.loop.num_compilations,
+        'compilations': plan.loop.num_compilations,
         'lanes': [list(x.data.shape) for x in carry.timestep.reward.addressable_shards],
     }
 try:

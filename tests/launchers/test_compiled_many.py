@@ -44,8 +44,8 @@ OF_THREE = [
 
 @pytest.fixture(scope='module')
 def alone():
-    program = compiled.make_program(OF_THREE[0])
-    return [compiled.run(each, program=program, progress=False) for each in OF_THREE]
+    plan = compiled.make_plan(OF_THREE[0])
+    return [compiled.run(each, plan=plan, progress=False) for each in OF_THREE]
 
 
 @WAYS
@@ -178,7 +178,7 @@ def test_numbers_share_a_program_and_sizes_have_their_own():
         for rate in (1e-3, 1e-4)
     ]
     groups = compiled_many.plan([experiment(agent=agent) for agent in agents])
-    assert [(group.runs, group.program.swept) for group in groups] == [
+    assert [(group.runs, group.plan.swept) for group in groups] == [
         ([0, 1], ('learning_rate',)),
         ([2, 3], ('learning_rate',)),
     ]
@@ -217,13 +217,13 @@ def test_swept_numbers_are_used(compiled_in, as_one):
 )
 def test_what_can_not_be_swept_is_refused(swept, said):
     with pytest.raises(Refused, match=said):
-        compiled.make_program(experiment(), swept)
+        compiled.make_plan(experiment(), swept)
 
 
-def test_a_device_beside_a_program_is_refused():
-    program = compiled.make_program(experiment())
-    with pytest.raises(Refused, match='device must be None with a program'):
-        compiled.run(experiment(), program=program, device=jax.devices()[0])
+def test_a_device_beside_a_plan_is_refused():
+    plan = compiled.make_plan(experiment())
+    with pytest.raises(Refused, match='device must be None with a plan'):
+        compiled.run(experiment(), plan=plan, device=jax.devices()[0])
 
 
 def test_workdirs_are_one_each(tmp_path):

@@ -20,8 +20,8 @@ from culmen.launchers import command_line
 from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers import configs
-from culmen.launchers.nodes.evaluator import EvaluatorNode
-from culmen.launchers.remote import Stop
+from culmen.launchers.programs.nodes.evaluator import EvaluatorNode
+from culmen.launchers.programs.remote import Stop
 from culmen.launchers.results import Refused
 from tests.launchers import echo
 
@@ -237,7 +237,7 @@ class TestLanesOfACompiledRun:
 
     def refused(self, environment, said, **changes):
         with pytest.raises(Refused, match=said):
-            compiled.make_program(experiment(environment=environment, **changes))
+            compiled.make_plan(experiment(environment=environment, **changes))
 
     def test_others_are_refused(self):
         def scaled(seed):
@@ -253,19 +253,19 @@ class TestLanesOfACompiledRun:
 
     def test_other_objects_that_are_alike_run(self):
         alike = lambda seed: functional.DmEnvironment(catch(2.0), seed)
-        program = compiled.make_program(experiment(environment=alike, num_environments=2))
-        assert functional.are_alike(program.environment, catch(2.0))
-        assert not functional.are_alike(program.environment, catch(3.0))
-        assert not functional.are_alike(program.environment, jax_family.catch(3, 3))
+        plan = compiled.make_plan(experiment(environment=alike, num_environments=2))
+        assert functional.are_alike(plan.environment, catch(2.0))
+        assert not functional.are_alike(plan.environment, catch(3.0))
+        assert not functional.are_alike(plan.environment, jax_family.catch(3, 3))
 
-    def test_a_run_that_joins_a_program_is_looked_at_too(self):
+    def test_a_run_that_joins_a_plan_is_looked_at_too(self):
         first = experiment(environment=by_seed, seed=0)
         seeds = [building.fold_seed(seed, 'environment', 0) for seed in (0, 1)]
         SCALES.update({seeds[0]: 1.0, seeds[1]: 5.0})
-        program = compiled.make_program(first)
+        plan = compiled.make_plan(first)
         joining = experiment(environment=by_seed, seed=1)
         with pytest.raises(Refused, match=r'another one for lane 0 \('):
-            compiled.run(joining, program=program)
+            compiled.run(joining, plan=plan)
         with pytest.raises(Refused, match=r'another one for lane 0 \('):
             compiled_many.run_many([first, joining])
 

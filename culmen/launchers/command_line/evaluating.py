@@ -49,7 +49,7 @@ def evaluate(
         result = loaded.evaluate(episodes, make_environment=make_environment, max_steps=max_steps)
         seconds = time.monotonic() - begin
 
-        from culmen.launchers.training import summarise
+        from culmen.launchers.rows import summarise
 
         summary['steps_per_second'] = float(result.lengths.sum()) / seconds
         summary['evaluation'] = summarise(result)

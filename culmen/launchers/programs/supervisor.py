@@ -20,11 +20,11 @@ from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
-from culmen.launchers import entry
-from culmen.launchers.remote import HANDED
-from culmen.launchers.remote import LAUNCHER
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
+from culmen.launchers.programs import entry
+from culmen.launchers.programs.remote import HANDED
+from culmen.launchers.programs.remote import LAUNCHER
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
 
 _ASK_SECONDS = 1.0  # between requests to end
 _POLL_SECONDS = 0.05
@@ -195,6 +195,31 @@ class ProcessNode:
         for line in text.splitlines():
             if line.strip() and not _NOISE.match(line):
                 print(f'[{self.name}] {line}', file=sys.stderr, flush=True)
+
+
+def node_environment(label: str, small: bool) -> dict[str, str]:
+    """What a node's process is told of devices and threads.
+
+    Args:
+        label: of the node.
+        small: whether there are fewer cores than processes, so that each has to do with one.
+    """
+    # Where this process finds a module, a node must: classes travel by their names.
+    found = {'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    found['PYTHONUNBUFFERED'] = '1'  # what is printed is shown at once
+    found['TF_CPP_MIN_LOG_LEVEL'] = '3'
+    if label != 'learner':
+        found['JAX_PLATFORMS'] = 'cpu'
+        found['CUDA_VISIBLE_DEVICES'] = '-1'
+    if small or label != 'learner':
+        found['XLA_FLAGS'] = (
+            os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_multi_thread_eigen=false'
+        ).strip()
+        found['NPROC'] = '1'  # threads of JAX's pool
+        for name in ('OMP', 'OPENBLAS', 'MKL'):
+            found[f'{name}_NUM_THREADS'] = '1'
+        found['TF_NUM_INTRAOP_THREADS'] = found['TF_NUM_INTEROP_THREADS'] = '1'
+    return found
 
 
 def _last_line(lines: Sequence[str]) -> str:

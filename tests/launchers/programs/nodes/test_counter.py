@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from culmen.launchers.nodes import CounterNode
-from culmen.launchers.nodes.counter import FINISHED
-from culmen.launchers.nodes.counter import HOLD
-from culmen.launchers.nodes.counter import OVER
-from culmen.launchers.nodes.counter import RUN
-from culmen.launchers.remote import Stop
+from culmen.launchers.programs.nodes import CounterNode
+from culmen.launchers.programs.nodes.counter import FINISHED
+from culmen.launchers.programs.nodes.counter import HOLD
+from culmen.launchers.programs.nodes.counter import OVER
+from culmen.launchers.programs.nodes.counter import RUN
+from culmen.launchers.programs.remote import Stop
 
 
 def counter(tmp_path, **changes):
@@ -80,7 +80,7 @@ def test_a_pause_is_quiet_when_every_actor_holds_or_has_left(tmp_path):
     assert node.exchange(0, 4, 0, [], 1, 4).phase == HOLD
     node.hold(0, {'calls': 2})
     assert node.sync(0, None).quiet
-    assert node.get_state()['actors'] == {'0': {'calls': 2}, '1': {'calls': 1}}
+    assert node.get_state().actors == {'0': {'calls': 2}, '1': {'calls': 1}}
     node.resume()
     assert node.exchange(0, 0, 0, [], 1, 4).steps == 4
     assert not node.sync(0, None).quiet

@@ -5,7 +5,7 @@ from typing import Any
 
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experience import Experience
-from culmen.launchers.remote import Stop
+from culmen.launchers.programs.remote import Stop
 
 
 class ReplayNode:

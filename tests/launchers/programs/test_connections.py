@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 from culmen.components.files import Scratch
-from culmen.launchers.connections import Key
-from culmen.launchers.connections import Line
-from culmen.launchers.connections import Service
-from culmen.launchers.remote import Asking
-from culmen.launchers.remote import Remote
-from culmen.launchers.remote import RemoteError
-from culmen.launchers.remote import Server
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
+from culmen.launchers.programs.connections import Key
+from culmen.launchers.programs.connections import Line
+from culmen.launchers.programs.connections import Service
+from culmen.launchers.programs.remote import Asking
+from culmen.launchers.programs.remote import Remote
+from culmen.launchers.programs.remote import RemoteError
+from culmen.launchers.programs.remote import Server
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
 
 
 class Node:
@@ -229,7 +229,7 @@ def test_a_silent_stranger_and_one_that_drips_are_hung_up_on_and_keep_nobody_wai
 def test_a_caller_that_is_killed_leaves_the_node_to_the_others(served):
     code = (
         'import sys\n'
-        'from culmen.launchers.connections import Key, Line\n'
+        'from culmen.launchers.programs.connections import Key, Line\n'
         'address = sys.argv[1] if len(sys.argv) == 3 else (sys.argv[1], int(sys.argv[3]))\n'
         'line = Line(address, Key(bytes.fromhex(sys.argv[2])))\n'
         'line.start("wait", b"\\x80\\x04).").result(20)\n'

@@ -24,13 +24,14 @@ from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import build
 from culmen.launchers.building import prepare
-from culmen.launchers.nodes.counter import HOLD
-from culmen.launchers.nodes.counter import OVER
-from culmen.launchers.nodes.counter import Grant
-from culmen.launchers.remote import Remote
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
-from culmen.launchers.training import episode_row
+from culmen.launchers.programs.nodes.counter import HOLD
+from culmen.launchers.programs.nodes.counter import OVER
+from culmen.launchers.programs.nodes.counter import Grant
+from culmen.launchers.programs.remote import Remote
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.rows import actor_row
+from culmen.launchers.schedule import Counts
 
 _CLAIM_SECONDS = 0.1  # of stepping, that a claim is for
 MAX_CLAIM = 16  # ticks
@@ -228,15 +229,8 @@ class ActorNode:
         return self._over_since is not None and now - self._over_since >= _GIVE_UP_SECONDS
 
     def _on_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
-        self._rows.append(
-            {
-                'actor_steps': self._loop.actor_steps,
-                'learner_steps': max(self._variables.version, 0),
-                'steps_per_second': self._rate,
-                **episode_row(episode, self._reward_names),
-                **metrics,
-            }
-        )
+        counts = Counts(self._loop.actor_steps, max(self._variables.version, 0))
+        self._rows.append(actor_row(counts, episode, self._rate, self._reward_names, metrics))
 
 
 class _Taken:

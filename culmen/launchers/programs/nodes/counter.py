@@ -18,7 +18,7 @@ from culmen.components.counts import RunCounts
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
 from culmen.components.loggers import columns_of
-from culmen.launchers.remote import Stop
+from culmen.launchers.programs.remote import Stop
 
 RUN, HOLD, OVER = 'run', 'hold', 'over'
 FINISHED, STOPPED = 'finished', 'stopped'
@@ -44,6 +44,15 @@ class News(NamedTuple):
     evaluations: int  # done so far
 
 
+class CounterState(NamedTuple):
+    """What a checkpoint holds of the node that counts."""
+
+    counter: Mapping[str, int]
+    actors: Mapping[str, Any]  # their states, by index
+    evaluation: Mapping[str, Any] | None  # summary of the last
+    logs: Any  # where they stand; None: they are not open
+
+
 class CounterNode:
     """Counts, claims, logs and the phase of a program. All methods but `run` are called by others."""
 
@@ -57,7 +66,7 @@ class CounterNode:
         sinks: Sequence[Sink] = (),
         until_return: float | None = None,
         reward_names: Sequence[str] = (),
-        state: Mapping[str, Any] | None = None,
+        state: CounterState | None = None,
     ) -> None:
         """Begins to count.
 
@@ -84,7 +93,7 @@ class CounterNode:
         self._outcome: str | None = None
         self._states: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
-        self._evaluation: dict[str, Any] | None = None
+        self._evaluation: Mapping[str, Any] | None = None
         self._evaluating: str | None = None
         self._columns = columns_of(reward_names)
         self._episode_return: float | None = None
@@ -94,10 +103,10 @@ class CounterNode:
         self._logs: Logs | None = None
         self._saved_logs: Any = None
         if state is not None:
-            self._counter.set_state(state['counter'])
-            self._states = dict(state['actors'])
-            self._evaluation = state['evaluation']
-            self._saved_logs = state['logs']
+            self._counter.set_state(dict(state.counter))
+            self._states = dict(state.actors)
+            self._evaluation = state.evaluation
+            self._saved_logs = state.logs
         self._resumed_at = self._counter.get_counts()['actor_steps']
 
     def run(self) -> None:
@@ -231,15 +240,15 @@ class CounterNode:
         with self._lock:
             self._phase = OVER
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> CounterState:
         """What a checkpoint holds of the program, apart from learner and tables."""
         with self._lock:
-            return {
-                'counter': self._counter.get_state(),
-                'actors': dict(self._states),
-                'evaluation': self._evaluation,
-                'logs': None if self._logs is None else self._logs.get_state(),
-            }
+            return CounterState(
+                self._counter.get_state(),
+                dict(self._states),
+                self._evaluation,
+                None if self._logs is None else self._logs.get_state(),
+            )
 
     def complete(self, outcome: str) -> None:
         """Everything is saved: FINISHED or STOPPED."""

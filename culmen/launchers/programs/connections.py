@@ -19,9 +19,9 @@ from multiprocessing import connection as connections
 from typing import Any
 from typing import TypeAlias
 
-from culmen.launchers.remote import Pending
-from culmen.launchers.remote import Server
-from culmen.launchers.remote import take_handed
+from culmen.launchers.programs.remote import Pending
+from culmen.launchers.programs.remote import Server
+from culmen.launchers.programs.remote import take_handed
 
 Address: TypeAlias = str | tuple[str, int]  # a path, or a host and a port
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from culmen.components.dispatch import pack
-from culmen.launchers.remote import LAUNCHER
-from culmen.launchers.remote import NO_ARGUMENTS
-from culmen.launchers.remote import Asking
-from culmen.launchers.remote import Remote
-from culmen.launchers.remote import RemoteError
-from culmen.launchers.remote import Server
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
+from culmen.launchers.programs.remote import LAUNCHER
+from culmen.launchers.programs.remote import NO_ARGUMENTS
+from culmen.launchers.programs.remote import Asking
+from culmen.launchers.programs.remote import Remote
+from culmen.launchers.programs.remote import RemoteError
+from culmen.launchers.programs.remote import Server
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
 
 
 class Threads:

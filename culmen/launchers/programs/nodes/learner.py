@@ -34,15 +34,18 @@ from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import prepare
-from culmen.launchers.nodes.counter import FINISHED
-from culmen.launchers.nodes.counter import STOPPED
-from culmen.launchers.nodes.counter import News
-from culmen.launchers.remote import Remote
-from culmen.launchers.remote import Stop
-from culmen.launchers.training import LEARNER_LOG_PERIOD
-from culmen.launchers.training import later_or
-from culmen.launchers.training import learner_columns
-from culmen.launchers.training import next_multiple
+from culmen.launchers.programs.nodes.counter import FINISHED
+from culmen.launchers.programs.nodes.counter import STOPPED
+from culmen.launchers.programs.nodes.counter import CounterState
+from culmen.launchers.programs.nodes.counter import News
+from culmen.launchers.programs.remote import Remote
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.rows import learner_columns
+from culmen.launchers.rows import learner_row
+from culmen.launchers.schedule import Counts
+from culmen.launchers.schedule import Schedule
+from culmen.launchers.workdir import RunState
+from culmen.launchers.workdir import WorkerState
 
 _SYNC_SECONDS = 0.02  # between reports to the counter
 _IDLE_SECONDS = (0.0005, 0.005)  # where no update is due: at first, and at most
@@ -111,12 +114,8 @@ class LearnerNode:
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
 
-        # Events, as the actor steps at which they are next due.
-        self._next_evaluation = experiment.evaluation.every
-        self._next_checkpoint = experiment.checkpoint.every
-        self._next_row = LEARNER_LOG_PERIOD
-        self._logged_updates = 0
-        self._evaluated_at: tuple[int, int] | None = None
+        self._schedule = Schedule.of(experiment)
+        self._state = self._schedule.begin()
         # An evaluation that waits for the updates that were due at its step: actor steps, updates.
         self._pending: tuple[int, int] | None = None
         self._behind = max(
@@ -133,7 +132,8 @@ class LearnerNode:
             self._learner.metric_names(sample_spec(parts.experience, row_spec, num_lanes))
         )
         if restore is not None:
-            self._set_state(self._checkpointer.read(restore).state, lost_table)
+            state = RunState.from_dict(self._checkpointer.read(restore).state)
+            self._set_state(state, lost_table)
         self._counter.open_logs(self._columns)
         self._first_windows = self._reader.next_windows()
 
@@ -205,19 +205,15 @@ class LearnerNode:
                     asked_at = asked_at or now
                     if news.left or now - asked_at >= _QUIET_SECONDS:
                         self._outcome = STOPPED
-                        self._save(news.actor_steps)
+                        self._save()
                         break
-                elif (
-                    not saving and news.phase == 'run' and news.actor_steps >= self._next_checkpoint
-                ):
+                elif not saving and news.phase == 'run' and self._is_checkpoint_due():
                     self._counter.pause()
                     saving = True
                 elif saving and news.quiet:
                     if news.phase == 'hold':
-                        self._next_checkpoint = next_multiple(
-                            news.actor_steps, self._experiment.checkpoint.every
-                        )
-                        self._save(news.actor_steps)
+                        self._state = self._schedule.after_checkpoint(self._state, self._counts)
+                        self._save()
                     self._counter.resume()
                     saving = False
             due = learner.learner_steps + updates <= learner.max_updates and self._reader.due(
@@ -255,39 +251,38 @@ class LearnerNode:
             self._stop.sleep(_SYNC_SECONDS)
             news = self._counter.sync(self._learner.learner_steps, None)
         self._outcome = STOPPED if news.evaluations < self._next_number else FINISHED
-        self._save(news.actor_steps)
+        self._save()
 
     def _sync(self, last: bool = False) -> News:
         learner = self._learner
         news = self._counter.sync(learner.learner_steps, None)
         steps = learner.actor_steps = news.actor_steps
+        counts, due = self._counts, self._state.rows
         over = last or news.phase == 'over'
-        if steps >= self._next_row or last:
-            self._next_row = next_multiple(steps, LEARNER_LOG_PERIOD)
-            if learner.learner_steps > self._logged_updates:
+        if due.is_due(steps) or last:
+            if counts.learner_steps > due.logged_updates:
                 learner.check_finite()
-                self._logged_updates = learner.learner_steps
-                row = {'actor_steps': steps, 'learner_steps': learner.learner_steps}
-                self._counter.sync(learner.learner_steps, {**row, **learner.metrics})
+                row = learner_row(counts, learner.metrics)
+                self._counter.sync(counts.learner_steps, row)
+            self._state = self._state._replace(rows=due.after(*counts))
         if last:
             if self._pending is not None:
                 self._keep_for_evaluation(self._pending[0])
             self._keep_for_evaluation(steps)
             self._no_more = True
-        elif self._next_evaluation is not None and steps >= self._next_evaluation and not over:
+        elif self._schedule.is_evaluation_due(self._state, counts) and not over:
             # Where the run is over, the final variables are the ones to evaluate at this step.
             self._pending = self._pending or (steps, learner.learner_steps + self._behind)
         return news
 
     def _keep_for_evaluation(self, actor_steps: int) -> None:
         self._pending = None
-        if self._experiment.evaluation.every is not None:
-            self._next_evaluation = next_multiple(actor_steps, self._experiment.evaluation.every)
-        at = (actor_steps, self._learner.learner_steps)
-        if at == self._evaluated_at:
+        at = Counts(actor_steps, self._learner.learner_steps)
+        evaluated_at = self._state.evaluated_at
+        self._state = self._schedule.after_evaluation(self._state, at)
+        if at == evaluated_at:
             return
         self._learner.check_finite()
-        self._evaluated_at = at
         with self._lock:
             self._evaluations.append((*at, self._learner.newest_variables))
             self._next_number += 1
@@ -300,60 +295,56 @@ class LearnerNode:
 
     # Checkpoints.
 
-    def _save(self, actor_steps: int) -> None:
+    @property
+    def _counts(self) -> Counts:
+        return Counts(self._learner.actor_steps, self._learner.learner_steps)
+
+    def _is_checkpoint_due(self) -> bool:
+        return self._schedule.is_checkpoint_due(self._state, self._counts)
+
+    def _save(self) -> None:
         self._learner.check_finite()
         self._checkpointer.save(
-            actor_steps, self._get_state(actor_steps), table=_Tables(self._replay)
+            self._learner.actor_steps, self._get_state().as_dict(), table=_Tables(self._replay)
         )
         self._checkpointer.wait()
 
     def _save_apart(self, error: NonFiniteLossError) -> None:
         name = f'non-finite-{self._learner.learner_steps}'
-        steps = self._learner.actor_steps
-        self._checkpointer.save(steps, self._get_state(steps), name=name)
+        self._checkpointer.save(self._learner.actor_steps, self._get_state().as_dict(), name=name)
         self._checkpointer.wait()
         error.checkpoint = str(self._folder / name)
 
-    def _get_state(self, actor_steps: int) -> dict[str, Any]:
+    def _get_state(self) -> RunState:
         with self._lock:
             waiting = [
                 {'at': [steps, updates], 'variables': to_paths(params)}
                 for steps, updates, params in self._evaluations
             ]
             first = self._first_evaluation
-        program = self._counter.get_state()
-        done = program['counter']['evaluations']
-        return {
-            'loop': {'actor_steps': actor_steps},
-            'learner': self._learner.get_state(),
-            'table': self._reader.get_state(),
-            'counter': program['counter'],
-            'logs': program['logs'],
-            'actors': program['actors'],
-            'events': {
-                'evaluation': self._next_evaluation,
-                'checkpoint': self._next_checkpoint,
-                'learner_row': self._next_row,
-                'logged_updates': self._logged_updates,
-                'evaluated_at': self._evaluated_at,
-                'last_evaluation': program['evaluation'],
-                'evaluations': waiting[max(done - first, 0) :],
-            },
-        }
+        program: CounterState = self._counter.get_state()
+        done = program.counter['evaluations']
+        return RunState(
+            self._counts,
+            program.counter,
+            self._state,
+            program.evaluation,
+            program.logs,
+            WorkerState(
+                self._learner.get_state(),
+                table=self._reader.get_state(),
+                actors=program.actors,
+                evaluations=waiting[max(done - first, 0) :],
+            ),
+        )
 
-    def _set_state(self, state: Mapping[str, Any], lost_table: bool) -> None:
-        self._learner.set_state(state['learner'])
-        self._learner.actor_steps = int(state['loop']['actor_steps'])
-        self._reader.set_state(state['table'], lost_table)
-        events = state['events']
-        self._next_evaluation = later_or(events['evaluation'], self._experiment.evaluation.every)
-        self._next_checkpoint = events['checkpoint']
-        self._next_row = events['learner_row']
-        self._logged_updates = events['logged_updates']
-        at = events['evaluated_at']
-        self._evaluated_at = None if at is None else (int(at[0]), int(at[1]))
-        self._first_evaluation = int(state['counter']['evaluations'])
-        for each in events['evaluations']:
+    def _set_state(self, state: RunState, lost_table: bool) -> None:
+        self._learner.set_state(state.workers.learner)
+        self._learner.actor_steps = state.counts.actor_steps
+        self._reader.set_state(state.workers.table, lost_table)
+        self._state = self._schedule.resume(state.schedule)
+        self._first_evaluation = state.counter['evaluations']
+        for each in state.workers.evaluations or ():
             params = from_paths('variables', self._learner.newest_variables, each['variables'])
             self._evaluations.append((*each['at'], params))
         self._next_number = self._first_evaluation + len(self._evaluations)

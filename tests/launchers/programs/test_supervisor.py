@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from culmen.launchers import supervisor
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
-from culmen.launchers.supervisor import ProcessNode
-from culmen.launchers.supervisor import QuietEnds
-from culmen.launchers.supervisor import ThreadNode
-from culmen.launchers.supervisor import end
-from culmen.launchers.supervisor import find_failure
+from culmen.launchers.programs import supervisor
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.supervisor import ProcessNode
+from culmen.launchers.programs.supervisor import QuietEnds
+from culmen.launchers.programs.supervisor import ThreadNode
+from culmen.launchers.programs.supervisor import end
+from culmen.launchers.programs.supervisor import find_failure
 
 
 def process(tmp_path, code, name='node'):
@@ -114,7 +114,7 @@ def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
 LAUNCH = """
 import os, sys, time
 from pathlib import Path
-from culmen.launchers.supervisor import ProcessNode
+from culmen.launchers.programs.supervisor import ProcessNode
 folder, delay = Path(sys.argv[1]), float(sys.argv[2])
 code = 'open(sys.argv[1], "w").close(); import time; time.sleep(60)'
 command = [sys.executable, '-c', f'import sys; {code}']
@@ -148,7 +148,7 @@ def test_a_launcher_that_is_killed_at_once_leaves_no_node(tmp_path, delay):
 def test_what_is_handed_over_is_known_to_the_node_alone_and_once(tmp_path):
     code = (
         'import os, subprocess, sys\n'
-        'from culmen.launchers.remote import HANDED, take_handed\n'
+        'from culmen.launchers.programs.remote import HANDED, take_handed\n'
         'number = int(os.environ[HANDED])\n'
         'assert take_handed() == take_handed() == b"what nobody else knows"\n'
         'assert HANDED not in os.environ\n'

@@ -10,10 +10,10 @@ A node is made and run in its own process or thread, and knows no engine: a hand
 anything with the same methods.
 """
 
-from culmen.launchers.nodes.actor import ActorNode
-from culmen.launchers.nodes.counter import CounterNode
-from culmen.launchers.nodes.evaluator import EvaluatorNode
-from culmen.launchers.nodes.learner import LearnerNode
-from culmen.launchers.nodes.replay import ReplayNode
+from culmen.launchers.programs.nodes.actor import ActorNode
+from culmen.launchers.programs.nodes.counter import CounterNode
+from culmen.launchers.programs.nodes.evaluator import EvaluatorNode
+from culmen.launchers.programs.nodes.learner import LearnerNode
+from culmen.launchers.programs.nodes.replay import ReplayNode
 
 __all__ = ['ActorNode', 'CounterNode', 'EvaluatorNode', 'LearnerNode', 'ReplayNode']

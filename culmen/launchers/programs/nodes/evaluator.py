@@ -9,12 +9,13 @@ from culmen.environment_loops.evaluation import Interrupted
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import evaluation_factory
 from culmen.launchers.building import prepare_jax
-from culmen.launchers.remote import Remote
-from culmen.launchers.remote import Stop
-from culmen.launchers.remote import Stopped
-from culmen.launchers.training import evaluation_row
-from culmen.launchers.training import say_cut
-from culmen.launchers.training import summarise
+from culmen.launchers.programs.remote import Remote
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.rows import evaluator_row
+from culmen.launchers.rows import say_cut
+from culmen.launchers.rows import summarise
+from culmen.launchers.schedule import Counts
 
 _LOOK_SECONDS = 0.05
 
@@ -67,7 +68,7 @@ class EvaluatorNode:
                 result = self._evaluator.evaluate(params, actor_steps, actor_steps, learner_steps)
             except Interrupted:
                 raise Stopped from None
-            row = evaluation_row(result, actor_steps, learner_steps)
+            row = evaluator_row(Counts(actor_steps, learner_steps), result)
             self._counter.evaluated(row, summarise(result))
             said_cut = said_cut or say_cut(result, self._max_steps)
             number += 1

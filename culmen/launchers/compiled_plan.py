@@ -1,0 +1,212 @@
+"""What is compiled of an experiment, and which experiments can share it."""
+
+import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from culmen.components.counts import fold_seed
+from culmen.components.environments.functional import DmEnvironment
+from culmen.components.environments.functional import are_alike
+from culmen.components.environments.functional import lane_keys
+from culmen.core.agent import Parts
+from culmen.core.environments import JaxEnvironment
+from culmen.core.errors import AgentFailure
+from culmen.core.experience import recorded
+from culmen.core.experience import table_label
+from culmen.core.experiment import Experiment
+from culmen.environment_loops.compiled import CompiledEvaluator
+from culmen.environment_loops.compiled import CompiledLoop
+from culmen.environment_loops.compiled import Settings
+from culmen.environment_loops.evaluation import MAX_LANES
+from culmen.launchers import configs
+from culmen.launchers.building import Built
+from culmen.launchers.building import build
+from culmen.launchers.building import build_agent
+from culmen.launchers.building import trace
+from culmen.launchers.results import refusing
+
+
+class CompiledPlan(NamedTuple):
+    """What is compiled of an experiment, for any of its seeds and values of its swept settings."""
+
+    built: Built
+    loop: CompiledLoop
+    evaluator: CompiledEvaluator
+    environment: JaxEnvironment
+    evaluation: JaxEnvironment  # of evaluations
+    swept: tuple[str, ...] = ()  # traced fields of the agent: 'learning_rate', 'base.discount'
+
+    def settings_of(self, experiment: Experiment) -> dict[str, Any]:
+        """The values of the swept fields, by name."""
+        return {name: get_field(experiment.agent, name) for name in self.swept}
+
+    def compile(self, experiment: Experiment) -> None:
+        """Compiles before runs begin at once in several threads. Args: experiment: one of them."""
+        settings = self.settings_of(experiment)
+        carry, _ = self.loop.run(self.loop.begin(experiment.seed, settings), 0)
+        self.evaluator.of(experiment.seed, settings=settings).compile(self.loop.variables(carry))
+
+
+def make_plan(
+    experiment: Experiment, swept: Sequence[str] = (), devices: Sequence[jax.Device] = ()
+) -> CompiledPlan:
+    """Checks an experiment and plans what is compiled; nothing is compiled or computed yet.
+
+    Args:
+        experiment: what is run.
+        swept: numbers in the agent's config, by name, that are traced and not compiled in, so that the
+            program is that of any of their values.
+        devices: to run on; (): JAX's default.
+    Raises: Refused (a ValueError) that names what can't be compiled and what to use instead, or swept.
+    """
+    with refusing():
+        for name, accepted in (('lag', (0, 1)), ('updates_per_call', (1,))):
+            if getattr(experiment, name) not in accepted:
+                raise ValueError(
+                    f'{name} must be {" or ".join(map(str, accepted))} in a compiled program, where '
+                    f'every update is handed on at once, got {getattr(experiment, name)}.'
+                )
+        built = build(experiment)
+        built.close()
+        environment = _as_jax(built.environments[0], experiment)
+        evaluated = built.make_evaluation(fold_seed(experiment.seed, 'evaluator', 0, 0))
+        evaluated.close()
+        evaluation = _as_jax(evaluated, experiment)
+        check_environments(experiment, built, environment, evaluation)
+        for name in recorded(built.parts.experience):
+            raise ValueError(
+                f'{table_label(name)} is a Dataset, which the host reads and no program can; use the local '
+                f'launcher, or the offline one where there is nothing else.'
+            )
+
+        def rebuild(settings: Settings) -> Parts:
+            return build_agent(with_fields(experiment.agent, settings), built.spec)
+
+        trace(built.parts, built.spec, built.lanes)
+        loop = CompiledLoop(environment, built.parts, built.lanes, rebuild, devices)
+        evaluator = CompiledEvaluator(
+            built.parts.evaluator,
+            evaluation,
+            experiment.evaluation.episodes,
+            lambda settings: rebuild(settings).evaluator,
+            experiment.evaluation.max_steps,
+        )
+        compiled = CompiledPlan(built, loop, evaluator, environment, evaluation, tuple(swept))
+        for name in swept:
+            check_traceable(compiled, experiment, name)
+        return compiled
+
+
+def _as_jax(environment: Any, experiment: Experiment) -> JaxEnvironment:
+    """What is compiled of an environment. Raises: ValueError where it is not written in JAX."""
+    if isinstance(environment, DmEnvironment):
+        return environment.functions
+    raise ValueError(
+        f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
+        f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
+        f'{_name(experiment)}; use the local launcher, which takes any.'
+    )
+
+
+def check_environments(
+    experiment: Experiment, built: Built, environment: JaxEnvironment, evaluation: JaxEnvironment
+) -> None:
+    """Refuses a function that makes other environments for other seeds: all lanes are one program.
+
+    Args:
+        experiment: what is run.
+        built: of it, or of another with the same environment.
+        environment, evaluation: what is compiled, for training and for evaluations.
+    Raises: ValueError that names the lane.
+    """
+    named = experiment.environment
+    name = named if isinstance(named, str) else getattr(named, 'name', '')
+    if not callable(named) and ':' not in name:
+        return  # the families know one for all seeds
+    seed = experiment.seed
+    of_evaluation = range(min(experiment.evaluation.episodes, MAX_LANES))
+    seeds = {
+        f'lane {lane}': (fold_seed(seed, 'environment', int(lane)), built.make_environment)
+        for lane in built.lanes.index
+    } | {
+        f'lane {lane} of evaluations': (
+            fold_seed(seed, 'evaluator', lane, 0),
+            built.make_evaluation,
+        )
+        for lane in of_evaluation
+    }
+    for where, (of_lane, make) in seeds.items():
+        made = make(of_lane)
+        made.close()
+        wanted = environment if make is built.make_environment else evaluation
+        if not isinstance(made, DmEnvironment) or not are_alike(made.functions, wanted):
+            raise ValueError(
+                f'environment must be the same JAX environment for every seed to be compiled, got '
+                f'another one for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+            )
+        if not np.array_equal(made.first_key, lane_keys([of_lane])[0]):
+            raise ValueError(
+                f'environment must make a DmEnvironment of the seed that it is given to be compiled, got '
+                f'another seed for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+            )
+
+
+def as_devices(device: jax.Device | Sequence[jax.Device] | None) -> list[jax.Device]:
+    """Devices as they are given to a run."""
+    if device is None:
+        return []
+    return list(device) if isinstance(device, Sequence) else [device]
+
+
+def check_shares(experiment: Experiment, devices: Sequence[jax.Device]) -> None:
+    """Refuses environments that devices can't share. Raises: ValueError."""
+    if experiment.num_environments % max(len(devices), 1):
+        raise ValueError(
+            f'num_environments must be a multiple of the {len(devices)} devices, '
+            f'got {experiment.num_environments}.'
+        )
+
+
+def check_traceable(plan: CompiledPlan, experiment: Experiment, name: str) -> None:
+    """Refuses a field of the agent that the experiment's program can't trace. Raises: ValueError."""
+    value = get_field(experiment.agent, name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'agent.{name} must be a number to be swept, got {value!r}.')
+    try:
+        plan.loop.check({name: value})
+    except (AgentFailure, jax.errors.JAXTypeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'agent.{name} can not be swept in one program: a shape, a size or a choice depends on it.'
+        ) from error
+
+
+def get_field(agent: Any, name: str) -> Any:
+    """A field of an agent, or of the agent within ('base.learning_rate'). Raises: ValueError."""
+    head, _, rest = name.partition('.')
+    if not dataclasses.is_dataclass(agent) or head not in {
+        f.name for f in dataclasses.fields(agent)
+    }:
+        raise ValueError(f'agent has no field {name!r} to sweep.')
+    value = getattr(agent, head)
+    return get_field(value, rest) if rest else value
+
+
+def with_fields(agent: Any, values: Mapping[str, Any]) -> Any:
+    """An agent with other values of some fields, by name as of `get_field`."""
+    for name, value in values.items():
+        head, _, rest = name.partition('.')
+        if rest:
+            value = with_fields(getattr(agent, head), {rest: value})
+        agent = dataclasses.replace(agent, **{head: value})
+    return agent
+
+
+def _name(experiment: Experiment) -> str:
+    config = configs.to_json(experiment, launcher='compiled', replay='device')['environment']
+    arguments = ', '.join(f'{key}={value!r}' for key, value in config.items() if key != 'name')
+    return f'{config["name"]!r}{f" with {arguments}" if arguments else ""}'

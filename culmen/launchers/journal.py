@@ -1,0 +1,51 @@
+"""The rows that a run in this process writes."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from culmen.components.loggers import Logs
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.launchers import rows
+from culmen.launchers.schedule import Clock
+from culmen.launchers.schedule import Counts
+from culmen.launchers.schedule import RowState
+
+
+class Journal:
+    """The rows that a run writes about its training."""
+
+    def __init__(self, logs: Logs, clock: Clock, reward_names: Sequence[str]) -> None:
+        """Args: reward_names: of the numbers of a nest of rewards."""
+        self.logs = logs
+        self.episodes = 0
+        self.evaluations = 0
+        self.rows = RowState()
+        self.rate = 0.0  # steps per second, of late
+        self.episode_return: float | None = None  # of the last episode
+        self._clock = clock
+        self._reward_names = reward_names
+
+    def episode(
+        self, counts: Counts, episode: Episode, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Takes an episode of training. Args: counts: at its end; metrics: of observers."""
+        row = rows.actor_row(counts, episode, self.rate, self._reward_names, metrics)
+        self.episodes += 1
+        self.episode_return = row['episode_return']
+        self.logs.write('actor', row)
+
+    def update(self, counts: Counts, get_metrics: Callable[[], Mapping[str, float]]) -> None:
+        """Writes the row of the learner's log that is due; none where no update was made since the last.
+
+        Args: counts: of the newest update; get_metrics: of that update.
+        """
+        if counts.learner_steps != self.rows.logged_updates:
+            self.logs.write('learner', rows.learner_row(counts, get_metrics()))
+        self.rows = self.rows.after(getattr(counts, self._clock), counts.learner_steps)
+
+    def evaluation(self, counts: Counts, result: EvaluationResult) -> None:
+        """Takes an evaluation."""
+        self.evaluations += 1
+        self.logs.write('evaluator', rows.evaluator_row(counts, result))

@@ -1,0 +1,157 @@
+"""What a run has learned, from its workdir: the newest variables, and policies that act with them."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from culmen.components.checkpointing import Checkpointer
+from culmen.components.checkpointing import from_paths
+from culmen.components.files import DamagedError
+from culmen.components.files import expanded
+from culmen.components.files import read_json
+from culmen.components.files import reading
+from culmen.components.loggers import make_progress
+from culmen.core.agent import Agent
+from culmen.core.checks import check_range
+from culmen.core.experiment import Experiment
+from culmen.core.experiment import NamedEnvironment
+from culmen.core.types import Params
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.environment_loops.evaluation import Evaluator
+from culmen.launchers import configs
+from culmen.launchers.building import Built
+from culmen.launchers.building import MakeEnvironment
+from culmen.launchers.building import build
+from culmen.launchers.policies import MakePolicy
+from culmen.launchers.policies import Policy
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
+from culmen.launchers.results import Refused
+from culmen.launchers.results import Result
+from culmen.launchers.results import exits_fail
+from culmen.launchers.results import refusing
+from culmen.launchers.rows import say_cut
+from culmen.launchers.workdir import CHECKPOINTS
+from culmen.launchers.workdir import CONFIG
+from culmen.launchers.workdir import RunState
+from culmen.launchers.workdir import Workdir
+from culmen.launchers.workdir import clock_of
+from culmen.launchers.workdir import make_summary
+
+
+class Loaded:
+    """A run's newest variables, and policies that act with them."""
+
+    def __init__(
+        self, experiment: Experiment, params: Params, built: Built, summary: Mapping[str, Any]
+    ) -> None:
+        self.experiment = experiment
+        self.params = params
+        self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
+        self._built = built
+        self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
+        self.make_policy = MakePolicy(experiment.agent, built.spec, params, self._counts)
+
+    def policy(self, seed: int = 0) -> Policy:
+        """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
+        return self.make_policy(seed)
+
+    def evaluate(
+        self,
+        episodes: int,
+        seed: int | None = None,
+        make_environment: Any = None,
+        max_steps: int | None = None,
+        progress: bool | None = None,
+    ) -> EvaluationResult:
+        """Plays episodes with the evaluator, in fresh environments.
+
+        Args:
+            episodes: how many.
+            seed: of environments and draws; None: the run's.
+            make_environment: seed -> environment; None: that of the run's evaluations.
+            max_steps: of an episode, which is truncated there; None: as the run's evaluations have it.
+            progress: whether to show it, where it takes long; None: by what standard error is.
+        """
+        check_range('episodes', episodes, 1)
+        check_range('max_steps', max_steps, 1)
+        max_steps = self.experiment.evaluation.max_steps if max_steps is None else max_steps
+        shown = make_progress(progress, None)
+        evaluator = Evaluator(
+            self._built.parts.evaluator,
+            make_environment or self._built.make_evaluation,
+            self._built.spec,
+            self.experiment.seed if seed is None else seed,
+            episodes,
+            max_steps=max_steps,
+            tell=lambda text: shown.update(*self._counts, evaluating=text),
+        )
+        with contextlib.closing(shown), exits_fail():
+            result = evaluator.evaluate(self.params, 0, *self._counts)
+        say_cut(result, max_steps)
+        return result
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    agent: Agent | None = None,
+    environment: str | NamedEnvironment | MakeEnvironment | None = None,
+    *,
+    trust: bool = False,
+) -> Loaded:
+    """Loads the newest variables of a run. Opens no pickle.
+
+    Args:
+        workdir: of the run.
+        agent, environment: the run's, where its config.json could not hold it (a class of a notebook),
+            or names it as `module:name` and you would rather name it yourself.
+        trust: whether names of the form `module:name` in config.json are imported and called.
+    A damaged checkpoint is passed over with a warning, for the one before it.
+
+    Raises: FileNotFoundError without a run or a checkpoint there; DamagedError, a ValueError, that names
+        a file; ValueError for what would be imported without trust.
+    """
+    folder = expanded(workdir)
+    if not (folder / CONFIG).exists():
+        raise FileNotFoundError(f'{folder} holds no run: there is no {CONFIG}.')
+    config = read_json(folder / CONFIG)
+    try:
+        experiment = configs.from_json(config, agent, environment, trust=trust)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise DamagedError(f'{folder / CONFIG}: {error}') from error
+    except (TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DamagedError(f'{folder / CONFIG}: {type(error).__name__}: {error}.') from error
+    built = build(experiment)
+    built.close()
+    saved = Checkpointer(folder / CHECKPOINTS).read_newest()
+    learner = built.parts.learner
+    template = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
+    with fitting(folder / CHECKPOINTS / saved.name):
+        state = RunState.from_dict(saved.state)
+        params = from_paths('variables', template, state.variables)
+        episodes = state.counter['episodes']
+    with reading(folder / CONFIG):
+        resumed_at: int = getattr(state.counts, clock_of(config))
+        summary = make_summary(config, str(folder), state.counts, episodes, resumed_at=resumed_at)
+    return Loaded(experiment, params, built, summary)
+
+
+def stored_result(workdir: Workdir, experiment: Experiment) -> Result:
+    """The Result of a finished run. Raises: Refused for a damaged checkpoint."""
+    assert workdir.folder is not None and workdir.summary is not None
+    with refusing(), refusing_checkpoints():
+        loaded = load(workdir.folder, experiment.agent, experiment.environment)
+    return Result(
+        experiment=experiment,
+        workdir=workdir.name,
+        summary=workdir.summary,
+        interrupted=False,
+        params=loaded.params,
+        logs=None,
+        make_policy=loaded.make_policy,
+    )

@@ -1,0 +1,275 @@
+"""Runs a program to its end on any engine: starts its nodes, watches them, and collects the result."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+from culmen.components.files.scratch import Scratch
+from culmen.components.loggers import LogFiles
+from culmen.components.loggers import make_progress
+from culmen.launchers import configs
+from culmen.launchers.loading import load
+from culmen.launchers.loading import stored_result
+from culmen.launchers.options import signals_to
+from culmen.launchers.programs import supervisor
+from culmen.launchers.programs.connections import Address
+from culmen.launchers.programs.connections import Key
+from culmen.launchers.programs.connections import Line
+from culmen.launchers.programs.nodes.counter import FINISHED
+from culmen.launchers.programs.program import PROGRAM
+from culmen.launchers.programs.program import Program
+from culmen.launchers.programs.program import check_lead
+from culmen.launchers.programs.remote import NO_ARGUMENTS
+from culmen.launchers.programs.remote import SWITCH_SECONDS
+from culmen.launchers.programs.remote import Asking
+from culmen.launchers.programs.remote import Channel
+from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.supervisor import NodeFailure
+from culmen.launchers.programs.topology import COUNTER
+from culmen.launchers.programs.topology import EVALUATOR
+from culmen.launchers.programs.topology import REPLAY
+from culmen.launchers.programs.topology import SERVED
+from culmen.launchers.programs.topology import NodePlan
+from culmen.launchers.programs.topology import plan_nodes
+from culmen.launchers.restoring import tell_losses
+from culmen.launchers.results import Result
+from culmen.launchers.results import refusing
+from culmen.launchers.rows import NO_EVALUATION
+from culmen.launchers.rows import say_endless
+from culmen.launchers.schedule import Counts
+from culmen.launchers.workdir import LOGS
+from culmen.launchers.workdir import Restored
+from culmen.launchers.workdir import Workdir
+from culmen.launchers.workdir import make_summary
+from culmen.launchers.workdir import write_json
+
+TIMINGS = 'nodes.json'  # in the folder of logs: how each node spent its time
+_POLL_SECONDS = 0.05
+_STATUS_SECONDS = 0.2
+_LEAVE_SECONDS = 5.0  # for nodes to end by themselves once all is saved
+_END_SECONDS = 4.0  # for nodes that were asked to end
+_SAVE_SECONDS = 9.0  # from a signal to the checkpoint
+
+
+class Job(NamedTuple):
+    """What an engine starts."""
+
+    nodes: Sequence[NodePlan]
+    addresses: Mapping[str, Address]  # of those that are served, by label
+    stop: Stop  # of nodes in this process; unpickled in another, that of its process
+    key: Key  # its pickle holds none of it: a process has it handed over (supervisor.ProcessNode)
+    scratch: Path  # a folder for this launch alone
+    logs: Path
+
+
+class Engine(Protocol):
+    """Carries the nodes of programs."""
+
+    launcher: str  # its name, as of --launcher
+    in_threads: bool  # of this process, which can't be killed
+
+    def start(self, job: Job, running: list[supervisor.Node]) -> None:
+        """Starts every node of the job to run `run_node`.
+
+        Args: running: takes each node as soon as it has started, so that it is ended where a later one fails.
+        """
+        ...
+
+
+def launch(program: Program, engine: Engine, progress: bool | None = None) -> Result:
+    """Runs a program on this machine to its end, and evaluates the final variables.
+
+    The same program on the same workdir goes on where it stopped. SIGINT and SIGTERM end it after a
+    checkpoint; the Result so far is returned. No thread or process is left when this returns or raises.
+
+    Args:
+        program: of `make_program`.
+        engine: carries it.
+        progress: whether to show it; None: by what standard error is.
+    Returns: the Result.
+    Raises: Refused for what is wrong before any compute; NodeFailure that names the node that failed,
+        with its traceback on standard error.
+    """
+    with refusing():
+        config = configs.to_json(
+            program.experiment,
+            launcher=engine.launcher,
+            replay='reverb',
+            num_actors=program.num_actors,
+        )
+        home = Workdir(program.workdir, program.experiment, config)
+    if home.summary is not None:
+        return stored_result(home, program.experiment)
+    with home:
+        with refusing():
+            if home.folder is not None:
+                check_lead(home.folder, program.lead)
+        # Of sockets and of what nodes run; a stranger can't look into it.
+        scratch = Scratch('program', longest_name=max(map(len, SERVED)))
+        with contextlib.closing(scratch):
+            if home.folder is None:
+                home = Workdir(scratch.path / 'run', program.experiment, config)
+            with home:
+                return _Launch(program, engine, home, scratch.path, progress).run()
+
+
+class _Launch:
+    """One launch of a program."""
+
+    def __init__(
+        self,
+        program: Program,
+        engine: Engine,
+        home: Workdir,
+        scratch: Path,
+        progress: bool | None,
+    ) -> None:
+        assert home.folder is not None
+        self._program = program
+        self._engine = engine
+        self._home = home
+        self._folder = home.folder
+        self._scratch = scratch
+        self._progress = make_progress(progress, program.experiment.max_actor_steps)
+        self._signals: list[int] = []
+
+    def run(self) -> Result:
+        """Starts the nodes, watches them to the end, and collects the result."""
+        restored = self._home.restore(on_lost_rows=self._program.options.on_lost_rows)
+        if restored is not None:
+            tables = restored.state.workers.table or {}
+            stored = sum(int(each.get('stored', 0)) for each in tables.values())
+            tell_losses(restored.path, restored.saved, stored)
+        self._home.begin()
+        write_json(self._folder / PROGRAM, {'lead': self._program.lead})
+        (self._folder / LOGS).mkdir(exist_ok=True)
+        print(
+            f'culmen: {self._program.num_actors} actors as {self._engine.launcher}. Reverb listens on all '
+            'interfaces and asks for no password: whoever reaches its port can read, alter and empty '
+            'the tables, and run no code. Run programs on trusted networks.',
+            file=sys.stderr,
+            flush=True,
+        )
+        job = Job(
+            plan_nodes(self._program, self._folder, restored),
+            {label: str(self._scratch / label) for label in SERVED},
+            Stop(),
+            Key(),
+            self._scratch,
+            self._folder / LOGS,
+        )
+        self._reports = {plan.label: plan.reports for plan in job.nodes}
+        running: list[supervisor.Node] = []
+        interval = sys.getswitchinterval()
+        with signals_to(self._signals.append):
+            try:
+                if self._engine.in_threads:
+                    sys.setswitchinterval(min(SWITCH_SECONDS, interval))
+                self._engine.start(job, running)
+                channel = Line(job.addresses[COUNTER], job.key)
+                asking = Asking('get_status', channel, _STATUS_SECONDS)
+                status = self._watch(running, asking, channel)
+            finally:
+                late = supervisor.end(running, _END_SECONDS)
+                self._progress.close()
+                sys.setswitchinterval(interval)
+        if late and self._engine.in_threads:
+            raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
+        return self._result(status, restored)
+
+    def _watch(
+        self, running: list[supervisor.Node], asking: Asking, channel: Channel
+    ) -> dict[str, Any] | None:
+        """Returns the last status, when the run is over or a signal has ended it."""
+        deadline: float | None = None
+        quiet = supervisor.QuietEnds(self._reports.get)
+        while True:
+            for node in running:
+                node.show()
+            failure = supervisor.find_failure(running)
+            if failure is not None:
+                raise NodeFailure(
+                    f'node {failure.name} failed: {failure.reason}'
+                ) from failure.error
+            status: dict[str, Any] | None = asking.poll()
+            if status is not None:
+                self._show(status)
+                if status['outcome'] is not None:
+                    self._let_leave(running)
+                    return status
+            if self._signals:
+                if deadline is None:
+                    if status is None or not status['begun']:
+                        return status  # there is nothing to save
+                    deadline = time.monotonic() + _SAVE_SECONDS
+                    channel.start('stop', NO_ARGUMENTS)
+                if time.monotonic() >= deadline or self._signals.count(signal.SIGINT) > 1:
+                    return status
+            gone = quiet.look(running, status)
+            if gone is not None:
+                raise NodeFailure(
+                    f'node {gone} ended before the run was over, and gave no reason: something in it '
+                    f'ended its process or thread.'
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _show(self, status: Mapping[str, Any]) -> None:
+        evaluation = status['evaluation']
+        self._progress.update(
+            status['actor_steps'],
+            status['learner_steps'],
+            status['steps_per_second'],
+            status['episode_return'],
+            None if evaluation is None else evaluation['return_mean'],
+            status['evaluating'],
+        )
+
+    def _let_leave(self, running: list[supervisor.Node]) -> None:
+        """All is saved: waits for those that end by themselves, before the others are asked to."""
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        leaving = [node for node in running if node.name not in (COUNTER, REPLAY)]
+        if self._signals:
+            leaving = [node for node in leaving if node.name != EVALUATOR]
+        while any(node.is_running() for node in leaving) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def _result(self, status: Mapping[str, Any] | None, restored: Restored | None) -> Result:
+        experiment, kept = self._program.experiment, self._program.workdir
+        finished = status is not None and status['outcome'] == FINISHED
+        counts: Mapping[str, Any] = status or ({} if restored is None else restored.state.counter)
+        summary = make_summary(
+            self._home.config,
+            None if kept is None else str(kept),
+            Counts(counts.get('actor_steps', 0), counts.get('learner_steps', 0)),
+            counts.get('episodes', 0),
+            resumed_at=0 if restored is None else restored.state.counts.actor_steps,
+            steps_per_second=counts.get('steps_per_second', 0.0),
+            evaluation=counts.get('evaluation') or NO_EVALUATION,
+        )
+        if status is not None:
+            write_json(self._folder / LOGS / TIMINGS, status['timings'])
+        if finished:
+            say_endless(summary)
+            self._home.finish(summary)
+        params, make_policy = None, None
+        if self._home.has_checkpoint:
+            loaded = load(self._folder, experiment.agent, experiment.environment)
+            params, make_policy = loaded.params, loaded.make_policy
+        logs = None if kept is not None else dict(LogFiles(self._folder / LOGS))
+        return Result(
+            experiment=experiment,
+            workdir=None if kept is None else str(kept),
+            summary=summary,
+            interrupted=not finished,
+            signal=self._signals[0] if self._signals else None,
+            params=params,
+            logs=logs,
+            make_policy=make_policy,
+        )

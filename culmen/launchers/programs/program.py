@@ -1,0 +1,141 @@
+"""A program as data: an experiment, and how it is spread over nodes."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from culmen.components.files import OnLostRows
+from culmen.components.files import expanded
+from culmen.components.files import read_json
+from culmen.components.files import reading
+from culmen.components.learners import metric_names
+from culmen.components.loggers import Sink
+from culmen.components.replay import sample_spec
+from culmen.components.replay.reverb.server import check_tables
+from culmen.components.replay.reverb.server import lead_of
+from culmen.core.checks import check_range
+from culmen.core.experience import Experience
+from culmen.core.experience import Replay
+from culmen.core.experience import tables
+from culmen.core.experiment import Experiment
+from culmen.core.specs import EnvironmentSpec
+from culmen.launchers.building import build
+from culmen.launchers.building import trace
+from culmen.launchers.options import RunOptions
+from culmen.launchers.programs.nodes.actor import MAX_CLAIM
+from culmen.launchers.results import refusing
+
+PROGRAM = (
+    'program.json'  # in a workdir: what of a program is no part of its experiment and can't change
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """An experiment with the places of its nodes. Made by `make_program`; an engine runs it."""
+
+    experiment: Experiment
+    workdir: Path | None
+    num_actors: int
+    actors_per_process: int
+    lead: float
+    variables_every: int
+    options: RunOptions
+    spec: EnvironmentSpec
+    experience: Experience
+
+    @property
+    def num_lanes(self) -> int:
+        """Environments of all actors."""
+        return self.num_actors * self.experiment.num_environments
+
+
+def make_program(
+    experiment: Experiment,
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    num_actors: int = 1,
+    actors_per_process: int = 1,
+    lead: float | None = None,
+    variables_every: int = 4,
+    loggers: Sequence[Sink] = (),
+    on_non_finite: Literal['stop', 'log'] = 'stop',
+    until_return: float | None = None,
+    on_lost_rows: OnLostRows = 'drop',
+) -> Program:
+    """Checks an experiment and how it is spread. Writes nothing and starts nothing.
+
+    Args:
+        experiment: what to run; each actor has `num_environments` lanes.
+        workdir: of config, logs, checkpoints and the result; None: nothing is kept.
+        num_actors: that act side by side.
+        actors_per_process: that share a process, as threads.
+        lead: samples that the actors may be ahead of the learner by (inserted items times
+            samples_per_insert, less those drawn); beyond it they wait. At least a batch and
+            samples_per_insert; None: for a claim of steps of every lane, and two batches.
+        variables_every: ticks between an actor's looks for new parameters.
+        loggers: take every row of the logs too; they must pickle.
+        on_non_finite: what a loss that is not finite does: 'stop' the run, or 'log' it and go on.
+        until_return: an evaluation with this mean return ends the run.
+        on_lost_rows: what damage to the tables of a checkpoint does, where all else of it is whole:
+            'drop' their items and go on, or 'refuse'.
+    Returns: what `launch` takes.
+    Raises: Refused (a ValueError) that names what is wrong.
+    """
+    with refusing():
+        options = RunOptions(
+            tuple(loggers),
+            on_non_finite=on_non_finite,
+            until_return=until_return,
+            on_lost_rows=on_lost_rows,
+        )
+        check_range('num_actors', num_actors, 1)
+        check_range('actors_per_process', actors_per_process, 1)
+        check_range('variables_every', variables_every, 1)
+        built = build(experiment, 0, num_actors)
+        built.close()
+        experience = built.parts.experience
+        shapes = trace(built.parts, built.spec, built.lanes)
+        lanes = num_actors * experiment.num_environments
+        metric_names(
+            built.parts.learner,
+            sample_spec(experience, shapes.row_spec, lanes),
+        )
+        check_tables(experience)
+        replays = [table for table in tables(experience).values() if isinstance(table, Replay)]
+        if lead is None:
+            lead = max([0.0, *(_default_lead(table, lanes) for table in replays)])
+        for table in replays:
+            lead_of(table, lead)
+        return Program(
+            experiment=experiment,
+            workdir=None if workdir is None else expanded(workdir),
+            num_actors=num_actors,
+            actors_per_process=actors_per_process,
+            lead=float(lead),
+            variables_every=variables_every,
+            options=options,
+            spec=built.spec,
+            experience=experience,
+        )
+
+
+def _default_lead(table: Replay, num_lanes: int) -> float:
+    """So much that an actor waits for the learner because it is ahead, not because of its claims."""
+    least = 2 * table.batch_size + table.samples_per_insert
+    return float(max(least, 2 * MAX_CLAIM * num_lanes * table.samples_per_insert))
+
+
+def check_lead(folder: Path, lead: float) -> None:
+    """Refuses another lead than that of the tables in a workdir, which keep theirs. Raises: ValueError."""
+    if not (folder / PROGRAM).exists():
+        return
+    with reading(folder / PROGRAM):
+        old = float(read_json(folder / PROGRAM)['lead'])
+    if old != lead:
+        raise ValueError(
+            f'lead must be {old:g} in {folder}, whose tables were made with it, got {lead:g}; '
+            f'choose another workdir.'
+        )

@@ -1,0 +1,140 @@
+"""The nodes of a program as data: what runs in each, and whom it calls. An engine places them.
+
+counter     <- actors, learner, evaluator
+replay      <- actors, learner
+learner     <- actors, evaluator
+"""
+
+import functools
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+from culmen.environment_loops.batched import reward_names
+from culmen.launchers.programs import nodes
+from culmen.launchers.programs.nodes.counter import CounterState
+from culmen.launchers.programs.program import Program
+from culmen.launchers.workdir import CHECKPOINTS
+from culmen.launchers.workdir import LOGS
+from culmen.launchers.workdir import Restored
+
+COUNTER, REPLAY, LEARNER, EVALUATOR = 'counter', 'replay', 'learner', 'evaluator'
+SERVED = (COUNTER, REPLAY, LEARNER)  # nodes that others call
+
+
+class NodePlan(NamedTuple):
+    """A place of a program: one node, or several actors that share a process."""
+
+    label: str
+    makes: tuple[
+        Callable[..., Any], ...
+    ]  # (stop=Stop, <label>=Remote of each that it calls) -> node
+    calls: tuple[str, ...] = ()  # labels of the nodes that it calls
+    reports: tuple[str, ...] | None = (
+        None  # what it tells the counter before it may end; None: it serves
+    )
+    # the others to the end of the run
+
+    @property
+    def is_served(self) -> bool:
+        """Whether others call it."""
+        return self.label in SERVED
+
+
+def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> list[NodePlan]:
+    """The nodes of a program, those that are called before those that call them.
+
+    Args:
+        program: that is run.
+        folder: of logs and checkpoints.
+        restored: the checkpoint to go on from.
+    """
+    experiment, folder = program.experiment, folder.absolute()
+    state = None if restored is None else restored.state
+    table = None if restored is None else restored.saved.table
+    return [
+        NodePlan(
+            COUNTER,
+            (
+                functools.partial(
+                    nodes.CounterNode,
+                    num_actors=program.num_actors,
+                    max_actor_steps=experiment.max_actor_steps,
+                    logs=folder / LOGS,
+                    sinks=program.options.loggers,
+                    until_return=program.options.until_return,
+                    reward_names=reward_names(program.spec),
+                    state=None
+                    if state is None
+                    else CounterState(
+                        state.counter,
+                        state.workers.actors or {},
+                        state.last_evaluation,
+                        state.logs,
+                    ),
+                ),
+            ),
+        ),
+        NodePlan(
+            REPLAY,
+            (
+                functools.partial(
+                    nodes.ReplayNode,
+                    experience=program.experience,
+                    num_lanes=program.num_lanes,
+                    lead=program.lead,
+                    restore=None if table is None else table.absolute(),
+                ),
+            ),
+        ),
+        NodePlan(
+            LEARNER,
+            (
+                functools.partial(
+                    nodes.LearnerNode,
+                    experiment,
+                    program.spec,
+                    num_lanes=program.num_lanes,
+                    lead=program.lead,
+                    checkpoints=folder / CHECKPOINTS,
+                    restore=None if restored is None else restored.path.name,
+                    lost_table=restored is not None and table is None,
+                    stop_on_non_finite=program.options.stop_on_non_finite,
+                ),
+            ),
+            (COUNTER, REPLAY),
+        ),
+        *_plan_actors(program, restored),
+        NodePlan(
+            EVALUATOR,
+            (functools.partial(nodes.EvaluatorNode, experiment, program.spec),),
+            (COUNTER, LEARNER),
+            (EVALUATOR,),
+        ),
+    ]
+
+
+def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePlan]:
+    states = {} if restored is None else restored.state.workers.actors or {}
+    resumed_at = 0 if restored is None else restored.state.counts.actor_steps
+    share = program.actors_per_process
+    plans = []
+    for first in range(0, program.num_actors, share):
+        actors = range(first, min(first + share, program.num_actors))
+        makes = tuple(
+            functools.partial(
+                nodes.ActorNode,
+                program.experiment,
+                i,
+                program.num_actors,
+                variables_every=program.variables_every,
+                state=states.get(str(i)),
+                resumed_at=resumed_at,
+            )
+            for i in actors
+        )
+        label = f'actor-{first}' if share == 1 else f'actors-{first // share}'
+        plans.append(NodePlan(label, makes, SERVED, tuple(f'actor-{actor}' for actor in actors)))
+    return plans

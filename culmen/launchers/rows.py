@@ -1,0 +1,115 @@
+"""The rows of a run's logs, and an evaluation in numbers: made here for every launcher."""
+
+import sys
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from culmen.components.loggers import COLUMNS
+from culmen.environment_loops.batched import Episode
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.launchers.schedule import Counts
+
+NO_EVALUATION: dict[str, Any] = {'episodes': 0, 'return_mean': None, 'return_std': None}
+
+
+def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """The header of learner.csv. Args: names: of the metrics."""
+    return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
+
+
+def learner_row(counts: Counts, metrics: Mapping[str, float]) -> dict[str, float]:
+    """A row of learner.csv."""
+    return {**counts._asdict(), **metrics}
+
+
+def actor_row(
+    counts: Counts,
+    episode: Episode,
+    steps_per_second: float,
+    reward_names: Sequence[str] = (),
+    metrics: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """A row of actor.csv: an episode of training.
+
+    Args:
+        counts: at its end.
+        episode: that ended.
+        steps_per_second: of late.
+        reward_names: of the numbers of a nest of rewards.
+        metrics: of observers.
+    """
+    returns = np.atleast_1d(episode.episode_return).tolist()
+    return {
+        **counts._asdict(),
+        'steps_per_second': steps_per_second,
+        'episode_return': float(np.sum(returns)),
+        'episode_length': episode.episode_length,
+        **{
+            f'episode_return/{name}': each
+            for name, each in zip(reward_names, returns, strict=False)
+        },
+        **(metrics or {}),
+    }
+
+
+def summarise(result: EvaluationResult) -> dict[str, Any]:
+    """An evaluation as the JSON line has it.
+
+    A nest of rewards is summed over its leaves, and each number has a mean and a deviation of its own beside;
+    `truncations` is there where `Evaluation.max_steps` ended episodes.
+    """
+    returns = result.returns if result.returns.ndim == 1 else result.returns.sum(axis=1)
+    summary: dict[str, Any] = {
+        'episodes': len(returns),
+        'return_mean': float(np.mean(returns)),
+        'return_std': float(np.std(returns)),
+    }
+    for i, name in enumerate(result.reward_names):
+        summary[f'return_mean/{name}'] = float(np.mean(result.returns[:, i]))
+        summary[f'return_std/{name}'] = float(np.std(result.returns[:, i]))
+    if result.truncated.any():
+        summary['truncations'] = int(result.truncated.sum())
+    return summary
+
+
+def evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, float]:
+    """A row of evaluator.csv: an evaluation. Args: counts: of the variables that it played."""
+    summary = summarise(result)
+    row = {
+        **counts._asdict(),
+        'episode_return': summary['return_mean'],
+        'episode_length': float(np.mean(result.lengths)),
+        'episode_return_std': summary['return_std'],
+        'episodes': summary['episodes'],
+        'truncations': summary.get('truncations', 0),
+    }
+    for name in result.reward_names:
+        row[f'episode_return/{name}'] = summary[f'return_mean/{name}']
+        row[f'episode_return_std/{name}'] = summary[f'return_std/{name}']
+    return row
+
+
+def say_endless(summary: Mapping[str, Any]) -> None:
+    """Says on standard error that no episode of a run's training has ended, and so no log tells of one."""
+    if summary['actor_steps'] and not summary['episodes']:
+        print(
+            f'culmen: no episode ended in the {summary["actor_steps"]:,} steps of training, so actor.csv has '
+            f'no row; the argument step_limit of an environment truncates its episodes.',
+            file=sys.stderr,
+        )
+
+
+def say_cut(result: EvaluationResult, max_steps: int | None) -> bool:
+    """Says on standard error how many episodes `max_steps` ended; whether there was anything to say."""
+    cut = int(result.truncated.sum())
+    if cut:
+        print(
+            f'culmen: {cut} of {len(result.lengths)} episodes of an evaluation did not end in '
+            f'{max_steps:,} steps and were cut there, which counts as a truncation '
+            f'(Evaluation.max_steps, --evaluation-max-steps).',
+            file=sys.stderr,
+        )
+    return bool(cut)

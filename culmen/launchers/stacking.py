@@ -1,0 +1,195 @@
+"""Compiled runs side by side: their states are stacked, and one call of the program advances them all."""
+
+import functools
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.replay.device.tables import TablesState
+from culmen.core.types import Params
+from culmen.environment_loops.compiled import Carry
+from culmen.environment_loops.compiled import EvaluationRequest
+from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.launchers.compiled import CompiledEngine
+from culmen.launchers.compiled import Status
+from culmen.launchers.compiled_plan import CompiledPlan
+from culmen.launchers.engines import Advance
+from culmen.launchers.engines import Evaluate
+from culmen.launchers.results import Result
+from culmen.launchers.run import Run
+
+
+class StackedRuns:
+    """Runs of one plan in lockstep.
+
+    A run's place in the stack is its number. Places without a run hold a copy of another, since the bits of a
+    run may depend on how many there are.
+    """
+
+    def __init__(
+        self,
+        plan: CompiledPlan,
+        runs: Mapping[int, Run[CompiledEngine]],
+        num_places: int,
+        devices: Sequence[jax.Device],
+    ) -> None:
+        """Args: runs: by place; devices: of the program; there are places for a multiple of them."""
+        num_devices = max(len(devices), 1)
+        self.results: dict[int, Result] = {}
+        self.failures: list[BaseException] = []
+        self._plan = plan
+        self._runs = runs
+        self._engines = {place: run.engine for place, run in runs.items()}
+        self._places = range(-(-num_places // num_devices) * num_devices)
+        self._device = devices[0] if devices else None
+        self._requests = {place: run.requests() for place, run in runs.items()}
+        self._asked: dict[int, Advance | Evaluate] = {}
+        self._carry: Carry | None = None  # of all, leaves [places, ...]
+        self._status: Any = None
+        self._failure: BaseException | None = None
+        self._look = jax.jit(jax.vmap(plan.loop.status))
+        self._slice = jax.jit(lambda tree, place: jax.tree_util.tree_map(lambda x: x[place], tree))
+
+    def drive(self, show: Callable[[], None]) -> None:
+        """Runs all to their ends; `results` has them by place, `failures` what runs raised.
+
+        Runs that ask for an evaluation wait until no other asks to advance, and are evaluated together.
+
+        Args: show: called after each step.
+        """
+        for place in self._runs:
+            self._answer(place, None)
+        while self._asked:
+            advances = {p: each for p, each in self._asked.items() if isinstance(each, Advance)}
+            if advances:
+                answers = self._advance(advances)
+            else:
+                evaluations = {
+                    p: each for p, each in self._asked.items() if isinstance(each, Evaluate)
+                }
+                answers = self._evaluate(evaluations, show)
+            for place, value in answers.items():
+                self._answer(place, value)
+            show()
+
+    def _answer(self, place: int, value: EvaluationResult | BaseException | None) -> None:
+        self._asked.pop(place, None)
+        requests = self._requests[place]
+        try:
+            if isinstance(value, BaseException):
+                self._asked[place] = requests.throw(value)
+            else:
+                self._asked[place] = requests.send(value)
+        except StopIteration as end:
+            self.results[place] = end.value
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _advance(self, requests: Mapping[int, Advance]) -> dict[int, Any]:
+        """Calls the program once; a run that does not ask waits."""
+        limits = {place: self._engines[place].left(each) for place, each in requests.items()}
+        ticks = min(self._engines[place].ticks for place in requests)
+        begin = time.perf_counter()
+        try:
+            carry, self._carry, self._status = self._stack(), None, None
+            self._carry, reports = self._plan.loop.run_all(
+                carry, ticks, [limits.get(place, (0, 0)) for place in self._places]
+            )
+        except BaseException as error:
+            self._failure = error  # the state of all is gone with the call
+            return dict.fromkeys(requests, error)
+        return {place: self._take(place, reports[place], begin) for place in requests}
+
+    def _take(self, place: int, report: Any, begin: float) -> BaseException | None:
+        engine = self._engines[place]
+        try:
+            engine.take(report, self._runs[place].journal)
+        except BaseException as error:
+            return error
+        engine.adapt(time.perf_counter() - begin)
+        return None
+
+    def _stack(self) -> Carry:
+        if self._failure is not None:
+            raise self._failure
+        if self._carry is not None:
+            return self._carry
+        begun = {place: engine.holder.carry for place, engine in self._engines.items()}
+        some = next(iter(begun.values()))
+        of_places = [begun.get(place, some) for place in self._places]
+        for place, engine in self._engines.items():
+            engine.holder = StackedCarry(self, place)
+        stacked: Carry = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *of_places)
+        return stacked
+
+    def _evaluate(
+        self, requests: Mapping[int, Evaluate], show: Callable[[], None]
+    ) -> dict[int, Any]:
+        def tell(text: str) -> None:
+            for place in requests:
+                self._runs[place].tell(text)
+            show()
+
+        def of_place(place: int) -> EvaluationRequest:
+            request, engine = requests[place], self._engines[place]
+            return EvaluationRequest(
+                request.variables, request.number, *request.counts, engine.seed, engine.settings
+            )
+
+        some = next(iter(requests))
+        asked = [of_place(place if place in requests else some) for place in self._places]
+        stop = self._runs[some].interruption.is_asked
+        try:
+            results = self._plan.evaluator.of(0, stop, tell=tell).evaluate_all(asked)
+        except BaseException as error:
+            return dict.fromkeys(requests, error)
+        return {place: results[place] for place in requests}
+
+    def part_of(self, place: int, part: Callable[[Carry], Any]) -> Any:
+        """Part of a run's state, in memory of its own. Raises: what the program raised."""
+        if self._failure is not None:
+            raise self._failure
+        assert self._carry is not None
+        taken = self._slice(part(self._carry), place)
+        return jax.block_until_ready(jax.device_put(taken, self._device))
+
+    def status_of(self, place: int) -> Status:
+        """What is looked at of a run, fetched once for all."""
+        if self._failure is not None:
+            raise self._failure
+        if self._status is None:
+            self._status = jax.device_get(self._look(self._carry))
+        return Status.of(jax.tree_util.tree_map(lambda leaf: leaf[place], self._status))
+
+    def variables_of(self, place: int) -> Params:
+        """The newest variables of a run."""
+        return self._plan.loop.variables(self.part_of(place, _without_tables))
+
+
+class StackedCarry:
+    """The state of a run among others (culmen.launchers.compiled.CarryHolder)."""
+
+    def __init__(self, stacked: StackedRuns, place: int) -> None:
+        self.get_status = functools.partial(stacked.status_of, place)
+        self._stacked = stacked
+        self._place = place
+
+    @property
+    def carry(self) -> Carry:
+        """All of it, in memory of its own."""
+        carry: Carry = self._stacked.part_of(self._place, lambda carry: carry)
+        return carry
+
+    @property
+    def variables(self) -> Params:
+        """The newest variables."""
+        return self._stacked.variables_of(self._place)
+
+
+def _without_tables(carry: Carry) -> Carry:
+    return carry._replace(tables=TablesState({}, {}))
