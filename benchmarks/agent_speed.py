@@ -19,6 +19,7 @@ import sys
 from typing import Any
 from typing import NamedTuple
 
+from dqn_speed import CALLS
 from dqn_speed import ROOT
 from dqn_speed import SB3
 from dqn_speed import SPEED
@@ -154,6 +155,7 @@ def main() -> int:
         '',
         f'- command: `{shlex.join(["python", "benchmarks/agent_speed.py", *sys.argv[1:]])}`',
         f'- date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}; {processor()}',
+        CALLS,
         *(
             f'- {worker}: ' + ', '.join(f'{k} {v}' for k, v in found.items())
             for worker, found in versions.items()

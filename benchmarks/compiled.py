@@ -236,7 +236,8 @@ def main() -> None:
         f'({platform.machine()}), Python {platform.python_version()}, '
         + ', '.join(f'{name} {metadata.version(name)}' for name in names)
         + f'; rejax: {", ".join(NEEDS)}. Actor steps a second on gymnax CartPole-v1, best of '
-        f'{arguments.repeats} after {WARM_UPS} warm-ups, in turns.', '',
+        f'{arguments.repeats} after {WARM_UPS} warm-ups, in turns, on the fast path; '
+        '`jax_cpu_enable_async_dispatch` is as JAX has it, since a compiled run sets nothing.', '',
     ]  # fmt: skip
     for name in arguments.parts or PARTS:
         lines += PARTS[name](arguments.repeats)

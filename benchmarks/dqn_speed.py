@@ -33,6 +33,11 @@ SB3, SPEED = ROOT / '.venv-sb3', ROOT / '.venv-speed'
 OF_SB3 = ('stable-baselines3', 'torch', 'gymnasium', 'numpy')
 OF_CULMEN = ('culmen', 'jax', 'gymnasium', 'numpy')
 BAR = 6.0
+# Both pages of speeds say which way they were taken.
+CALLS = (
+    '- calls of culmen: the fast path, in the calling thread (`jax_cpu_enable_async_dispatch` off, as '
+    '`culmen.run` sets it for small networks)'
+)
 TRIED = '## What was tried\n'  # written by hand: kept when the page is written anew
 
 COMMON = {
@@ -180,6 +185,7 @@ def report(
         f'- seeds: 1 to {max(row["seed"] for row in rows)}, a repeat each; date: '
         f'{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}',
         f'- machine: {processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}',
+        CALLS,
     ]
     for worker, found in versions.items():
         lines.append(f'- {worker}: ' + ', '.join(f'{k} {v}' for k, v in found.items()))

@@ -37,7 +37,7 @@ class Parts:
     def watch(self) -> None:
         """Times the workers that are made from now on."""
         from culmen.components.actors import actor
-        from culmen.components.dispatch import programs
+        from culmen.components.dispatch import threads
         from culmen.components.learners import learner
         from culmen.components.replay import in_process
         from culmen.environment_loops import host
@@ -48,7 +48,7 @@ class Parts:
             (in_process.InProcessTable, 'act', 'table, act'),
             (host.BatchedEnvironment, 'step', 'environment'),
             (learner.Learner, 'run_due', 'learner'),
-            (programs.OneProgram, '__call__', 'update, compiled'),
+            (threads.DirectCall, '__call__', 'update, compiled'),
             (actor.Actor, 'select_action', 'actor'),
         ):
             setattr(cls, method, self.wrap(name, getattr(cls, method)))

@@ -14,11 +14,19 @@ from culmen.core.types import Samples
 from culmen.core.types import TimeStep
 
 
+class PackedTree(Protocol):
+    """A tree in a form that costs less to pass to a compiled call, which opens it."""
+
+    def unpack(self) -> Nest:
+        """The tree itself."""
+        ...
+
+
 class Draw(NamedTuple):
     """A batch as a table gives it."""
 
     keys: Any  # of the drawn items; mirrors the experience; stays with the worker
-    samples: Samples
+    samples: Samples | PackedTree  # of a dict of tables a dict of either
 
 
 class Writer(Protocol):
@@ -52,7 +60,7 @@ class Reader(Protocol):
 class VariableSource(Protocol):
     """Where an actor reads its parameters."""
 
-    def get_variables(self, have: int | None) -> tuple[int, Params] | None:
+    def get_variables(self, have: int | None) -> tuple[int, Params | PackedTree] | None:
         """(version, params), or None where the caller already has that version."""
         ...
 

@@ -19,6 +19,7 @@ from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
+from culmen.core.workers import PackedTree
 from culmen.core.workers import VariableSource
 from culmen.core.workers import Writer
 
@@ -54,7 +55,7 @@ class Actor:
         self._writer = writer
         self._device = device
         self._version: int | None = None
-        self._params: Params = None
+        self._params: Params | PackedTree = None
         self.actor_steps = 0
         lane_index = np.asarray(lanes.index, np.int32)
         self.num_lanes = len(lane_index)
@@ -62,7 +63,7 @@ class Actor:
         def init(key: jax.Array) -> Any:
             return core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
 
-        def select_action(params: Params, timestep: TimeStep, state: Any, packed: jax.Array) -> Any:
+        def select_action(params: Any, timestep: TimeStep, state: Any, packed: Any) -> Any:
             return core.select_action(unpacked(params), timestep, state, unpack_context(packed))
 
         self._init = jax.jit(init)
@@ -106,7 +107,7 @@ class Actor:
             self._writer.act(action, _fetch(extras), version)
         return action
 
-    def _follow(self, params: Params) -> None:
+    def _follow(self, params: Params | PackedTree) -> None:
         """Acts on the first of the devices that a learner was told to put its parameters on.
 
         The state has to be there from the first call on: a policy is compiled for where its inputs are.

@@ -1,26 +1,45 @@
-"""How compiled calls are made cheaply: a small network computes for less time than its call takes."""
+"""How compiled calls are made cheaply: a small network computes for less time than its call takes.
+
+What goes from call to call travels in few arrays (packing.py, contexts.py), calls are compiled for small
+networks (compiling.py) and run in the thread that asks (inline.py), and long ones in threads of their own
+(threads.py). `plainly` turns all of it off.
+"""
 
 from culmen.components.dispatch.compiling import compile_lazily
 from culmen.components.dispatch.compiling import distinct
 from culmen.components.dispatch.compiling import in_one_thread
-from culmen.components.dispatch.compiling import run_small_networks_inline
-from culmen.components.dispatch.compiling import usable_cores
 from culmen.components.dispatch.contexts import Contexts
+from culmen.components.dispatch.contexts import PackedContext
 from culmen.components.dispatch.contexts import unpack_context
+from culmen.components.dispatch.cores import usable_cores
+from culmen.components.dispatch.inline import allow_inline
+from culmen.components.dispatch.inline import run_small_networks_inline
 from culmen.components.dispatch.packing import Layout
 from culmen.components.dispatch.packing import Packed
 from culmen.components.dispatch.packing import pack
 from culmen.components.dispatch.packing import unpacked
+from culmen.components.dispatch.switch import is_fast
+from culmen.components.dispatch.switch import plainly
+from culmen.components.dispatch.threads import DirectCall
+from culmen.components.dispatch.threads import ThreadedCall
+from culmen.components.dispatch.threads import threaded_call
 
 __all__ = [
     'Contexts',
+    'DirectCall',
     'Layout',
     'Packed',
+    'PackedContext',
+    'ThreadedCall',
+    'allow_inline',
     'compile_lazily',
     'distinct',
     'in_one_thread',
+    'is_fast',
     'pack',
+    'plainly',
     'run_small_networks_inline',
+    'threaded_call',
     'unpack_context',
     'unpacked',
     'usable_cores',

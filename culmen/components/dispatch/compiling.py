@@ -1,45 +1,18 @@
 """Compiling the small calls of acting and learning, whose cost on a CPU is dispatch."""
 
-import math
-import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-# Below this many parameters a call takes less time than to wake another thread for it twice.
-_SMALL = 100_000
-
-
-def run_small_networks_inline(params: Any) -> None:
-    """Lets a CPU run small networks in the calling thread.
-
-    By default JAX hands each call on a CPU to a thread, so that Python may go on meanwhile: right for
-    large networks, and a loss of some 30 microseconds a call for small ones. JAX reads this setting
-    when it first touches the CPU; in a process that has done so before, nothing changes.
-
-    Args:
-        params: shapes and dtypes of the network's parameters.
-    """
-    if _is_small(params):
-        jax.config.update('jax_cpu_enable_async_dispatch', False)
-
-
-def usable_cores() -> list[int]:
-    """The processor's cores that this process may use, by number."""
-    if hasattr(os, 'sched_getaffinity'):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _is_small(params: Any) -> bool:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree_util.tree_leaves(params)) < _SMALL
+from culmen.components.dispatch.inline import is_small
+from culmen.components.dispatch.switch import is_fast
 
 
 def _is_one_function() -> bool:
     """Whether `compile_lazily` asks for one compiled function as a whole."""
-    return jax.default_backend() == 'cpu' and jax.__version_info__[:2] == (0, 4)
+    return is_fast() and jax.default_backend() == 'cpu' and jax.__version_info__[:2] == (0, 4)
 
 
 def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
@@ -53,7 +26,7 @@ def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], An
         body: of a `while_loop`, a function of its carry, whose first leaf is a count, int32[].
         params: shapes and dtypes of the network's parameters.
     """
-    if not (_is_one_function() and _is_small(params)):
+    if not (_is_one_function() and is_small(params)):
         return body
 
     def guarded(carry: Any) -> Any:

@@ -6,6 +6,8 @@ more than a small policy does.
 """
 
 from typing import Any
+from typing import NamedTuple
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.counts import keys
+from culmen.components.dispatch.switch import is_fast
 from culmen.core.types import MAX_COUNT
 from culmen.core.types import Context
 
 _BLOCK = 1024
 
 
+class PlainContext(NamedTuple):
+    """What a Context is made from, where the fast path is not taken."""
+
+    words: NDArray[Any]  # int32[2]: of the key
+    actor_steps: NDArray[Any]  # int32[]
+    learner_steps: NDArray[Any]  # int32[]
+
+
+PackedContext: TypeAlias = NDArray[Any] | PlainContext  # int32[4], on the fast path
+
+
 class Contexts:
-    """Packs the Context of each call of one core into an int32[4] for the compiled call."""
+    """The contexts of the calls of one core, packed for the compiled call."""
 
     def __init__(self, seed: int, role: keys.Role, *index: int) -> None:
         """Args: seed: of the experiment; role, index: whose calls these are."""
@@ -28,8 +42,8 @@ class Contexts:
         self._block_number = -1
         self._block = np.empty((0, 2), np.int32)
 
-    def pack(self, count: int, actor_steps: int, learner_steps: int) -> NDArray[Any]:
-        """The context of call number `count`: int32[4]."""
+    def pack(self, count: int, actor_steps: int, learner_steps: int) -> PackedContext:
+        """The context of call number `count`."""
         block_number, offset = divmod(count, _BLOCK)
         if block_number != self._block_number:
             generator = np.random.Generator(
@@ -41,10 +55,15 @@ class Contexts:
         packed[:2] = self._block[offset]
         packed[2] = actor_steps if actor_steps < MAX_COUNT else MAX_COUNT
         packed[3] = learner_steps if learner_steps < MAX_COUNT else MAX_COUNT
+        if not is_fast():
+            return PlainContext(packed[:2], packed[2], packed[3])
         return packed
 
 
-def unpack_context(packed: jax.Array) -> Context:
-    """The Context in an int32[4]; inside a compiled call."""
-    words = jax.lax.bitcast_convert_type(packed[:2], jnp.uint32)
-    return Context(jax.random.wrap_key_data(words, impl='threefry2x32'), packed[2], packed[3])
+def unpack_context(packed: Any) -> Context:
+    """The Context of a call; inside it. Args: packed: what `Contexts.pack` gave."""
+    if not isinstance(packed, PlainContext):
+        packed = PlainContext(packed[:2], packed[2], packed[3])
+    words = jax.lax.bitcast_convert_type(packed.words, jnp.uint32)
+    key = jax.random.wrap_key_data(words, impl='threefry2x32')
+    return Context(key, packed.actor_steps, packed.learner_steps)

@@ -15,6 +15,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from culmen.components.dispatch.switch import is_fast
 from culmen.core.types import Nest
 
 # Larger leaves stay alone: to copy them would cost more than to pass them.
@@ -73,17 +74,20 @@ def unpacked(tree: Nest) -> Any:
 def pack(tree: Nest, by_child: bool = False) -> Packed:
     """Joins the small leaves of a tree, those of a dtype in one vector; large ones stay as they are.
 
+    Without the fast path every leaf stays as it is.
+
     Args:
         tree: of JAX arrays, traced or not, or of numbers.
         by_child: a vector for each direct child of the tree (parameters, target parameters, state of
-            the optimiser ...): what is computed apart is then not joined only to be cut again.
+            the optimiser ...), which keeps results of independent computations in separate vectors.
     """
+    join = is_fast()
     by_path, structure = jax.tree_util.tree_flatten_with_path(tree)
     leaves = [jnp.asarray(leaf) for _, leaf in by_path]
     groups: dict[Hashable, list[int]] = {}
     for i, leaf in enumerate(leaves):
         path = by_path[i][0]
-        alone = math.prod(leaf.shape) > _SMALL
+        alone = not join or math.prod(leaf.shape) > _SMALL
         child = str(path[0]) if by_child and path else ''
         groups.setdefault(i if alone else (child, str(leaf.dtype)), []).append(i)
     vectors = tuple(

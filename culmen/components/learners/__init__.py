@@ -1,7 +1,8 @@
 """The learner worker: runs any LearnerCore."""
 
+from culmen.components.learners.checks import keep_like
+from culmen.components.learners.checks import metric_names
 from culmen.components.learners.learner import Learner
 from culmen.components.learners.learner import NonFiniteLossError
-from culmen.components.learners.learner import metric_names
 
-__all__ = ['Learner', 'NonFiniteLossError', 'metric_names']
+__all__ = ['Learner', 'NonFiniteLossError', 'keep_like', 'metric_names']

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from culmen.components.actors.actor import extras_spec
-from culmen.components.learners.learner import metric_names
+from culmen.components.learners import metric_names
 from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from culmen.components.environments import functional
-from culmen.components.learners.learner import keep_like
+from culmen.components.learners import keep_like
 from culmen.core.environments import JaxEnvironment
 from culmen.core.types import LAST
 from culmen.core.types import ActorCore

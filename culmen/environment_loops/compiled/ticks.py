@@ -24,7 +24,7 @@ from culmen.components.counts import wide
 from culmen.components.counts.wide import Wide
 from culmen.components.dispatch import in_one_thread
 from culmen.components.environments import functional
-from culmen.components.learners.learner import keep_like
+from culmen.components.learners import keep_like
 from culmen.components.replay.device import masking
 from culmen.components.replay.device.masking import Active
 from culmen.components.replay.device.tables import TablesState

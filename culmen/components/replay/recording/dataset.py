@@ -106,6 +106,7 @@ class DatasetReader:
         samples: dict[str, Any] = {name: sample for name, (_, sample) in drawn.items()}
         if self._table is not None:
             of_table = self._table.draw()
+            assert isinstance(of_table.samples, dict)
             keys |= of_table.keys
             samples |= of_table.samples
         return Draw(mirror(self._experience, keys), mirror(self._experience, samples))

@@ -21,8 +21,8 @@ from culmen.components.checkpointing import to_paths
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import unpack_context
-from culmen.components.dispatch.programs import in_threads
-from culmen.components.dispatch.programs import num_threads
+from culmen.components.dispatch.threads import num_threads
+from culmen.components.dispatch.threads import threaded_call
 from culmen.components.learners import Learner
 from culmen.core import EnvironmentSpec
 from culmen.core import Parts
@@ -47,7 +47,7 @@ def product(x, times=1):
 
 def halves(function, carry=None, samples=SAMPLES):
     carry = jax.eval_shape(lambda: jnp.eye(N) if carry is None else carry)
-    found = in_threads(function, carry, samples, np.zeros(4, np.int32))
+    found = threaded_call(function, carry, samples, np.zeros(4, np.int32))
     return None if found is None else [list(half) for half in found.halves]
 
 
@@ -145,7 +145,7 @@ def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, on_on
     with on_one_core():
         in_turn.run_due()
     in_threads.run_due()
-    assert in_threads.programs_in_threads == {1: number}
+    assert in_threads.threads == {1: number}
     assert in_threads.num_compilations == 1
     a, b = (learner.get_state() for learner in (in_turn, in_threads))
     assert a['updates'] == b['updates'] == 12
@@ -176,7 +176,7 @@ def test_small_agents_stay_in_the_calling_thread():
     parts = dqn.DQN().build(spec)
     learner = Learner(parts.learner, Recorded(random_samples(parts, spec, 1)), 1, lag=1)
     learner.run_due()
-    assert learner.programs_in_threads == {1: 0}
+    assert learner.threads == {1: 0}
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def test_at_lag_0_one_long_program_stays_in_the_calling_thread():
         learner = Learner(core, LongTable(), 0, lag=lag)
         learner.step()
         learner.check_finite()
-        assert learner.programs_in_threads == {1: lag}
+        assert learner.threads == {1: lag}
 
 
 @needs_two_cores
@@ -293,7 +293,7 @@ def test_calls_of_another_number_of_updates_go_on_from_those_that_still_run():
     threading.Timer(0.1, gate.set).start()
     learner.step(2)
     assert float(learner.newest_variables['count']) == 5
-    assert learner.programs_in_threads == {2: 1, 1: 2}
+    assert learner.threads == {2: 1, 1: 2}
 
 
 @needs_two_cores

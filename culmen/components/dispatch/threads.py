@@ -1,4 +1,4 @@
-"""How a learner's call is run: as one program, or, where it is long, in threads of its own on a CPU.
+"""How a learner's call is run: in the caller's thread, or, where it is long, in threads of its own on a CPU.
 
 A CPU runs what one thread asks of JAX in turn, so acting waits for an update that takes milliseconds,
 though another core is free; and XLA gains little from a second core in a product of matrices that is
@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from culmen.components.dispatch import compile_lazily
-from culmen.components.dispatch import usable_cores
+from culmen.components.dispatch.compiling import compile_lazily
+from culmen.components.dispatch.cores import usable_cores
+from culmen.components.dispatch.switch import is_fast
 
 # Operations below which handing a call to a thread takes longer than it saves: about half a millisecond.
 _LONG = 1e8
@@ -32,7 +33,7 @@ _MOST = 0.7
 Outputs = Any
 
 
-class OneProgram:
+class DirectCall:
     """A call as one program, begun where it is asked for; JAX gives its results when they are ready."""
 
     def __init__(self, function: Callable[..., Outputs], **options: Any) -> None:
@@ -50,7 +51,7 @@ class OneProgram:
         return int(self._compiled._cache_size())
 
 
-class InThreads:
+class ThreadedCall:
     """A call as one or two programs, each in a thread of its own where there is a core for it."""
 
     def __init__(
@@ -166,18 +167,18 @@ def _keep_to(cores: Sequence[int]) -> None:
             os.sched_setaffinity(0, cores)
 
 
-def in_threads(
+def threaded_call(
     function: Callable[..., Outputs], carry: Any, samples: Any, contexts: Any
-) -> InThreads | None:
+) -> ThreadedCall | None:
     """The programs of a long call on a CPU.
 
     Args:
         function: the call, of these three.
         carry: shapes and dtypes of arrays.
         samples, contexts: arrays, or their shapes and dtypes; samples [B, T, ...].
-    Returns: the programs; None where the call is short, or JAX has another device.
+    Returns: the call; None where it is short, where JAX has another device, and without the fast path.
     """
-    if jax.default_backend() != 'cpu':
+    if not is_fast() or jax.default_backend() != 'cpu':
         return None
     rows = max(
         (math.prod(np.shape(leaf)[:2]) for leaf in jax.tree_util.tree_leaves(samples)), default=0
@@ -196,7 +197,7 @@ def in_threads(
         for needed in inputs[: jax.tree_util.tree_structure(carry).num_leaves]
     ]
     structure = jax.tree_util.tree_structure(shapes)
-    return InThreads(function, carry, structure, halves, readers)
+    return ThreadedCall(function, carry, structure, halves, readers)
 
 
 def _halves(costs: dict[int, float], number: int) -> list[list[int]]:

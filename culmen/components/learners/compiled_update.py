@@ -1,0 +1,145 @@
+"""The compiled call of a learner: one update, or several scanned.
+
+The training state is donated to it, and what actors read is an output of its own, so it outlives the
+donation. A long call on a CPU runs in threads of its own (culmen.components.dispatch.threads).
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.dispatch import DirectCall
+from culmen.components.dispatch import Packed
+from culmen.components.dispatch import PackedContext
+from culmen.components.dispatch import ThreadedCall
+from culmen.components.dispatch import pack
+from culmen.components.dispatch import threaded_call
+from culmen.components.dispatch import unpack_context
+from culmen.components.dispatch import unpacked
+from culmen.components.learners.checks import check_metrics
+from culmen.components.learners.checks import keep_like
+from culmen.components.learners.placement import Placement
+from culmen.core.types import LearnerCore
+from culmen.core.types import Metrics
+from culmen.core.types import Priorities
+from culmen.core.types import Samples
+
+
+class Carry(NamedTuple):
+    """What goes from call to call."""
+
+    training_state: Packed
+    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+
+
+# (carry, variables, metrics of the last update, priorities [updates, ...])
+Results: TypeAlias = tuple[Carry, Packed, Packed | Metrics, Priorities]
+
+
+class CompiledUpdate:
+    """A LearnerCore's functions, compiled: a call for each number of updates that is asked for."""
+
+    def __init__(self, core: LearnerCore, placement: Placement, lag: int) -> None:
+        """Compiles nothing yet.
+
+        Args:
+            core: an agent's.
+            placement: of its arrays.
+            lag: calls between a call and the use of its results: without any, a single thread gains nothing.
+        """
+        self._core = core
+        self._placement = placement
+        self._lag = lag
+        self._calls: dict[int, DirectCall | ThreadedCall] = {}  # by updates of a call
+
+    def init(self, key: jax.Array) -> tuple[Packed, Packed]:
+        """The initial training state and variables; to be compiled."""
+        state = self._core.init(key)
+        return pack_state(state), pack(self._core.variables(state))
+
+    def begin(
+        self,
+        updates: int,
+        carry: Callable[[], Carry],
+        template: Carry,
+        samples: Samples | Packed,
+        contexts: PackedContext,
+    ) -> Callable[[], Results]:
+        """Begins a call; what it gives waits for the results.
+
+        Args:
+            updates: of the call.
+            carry: gives what the call goes on from, or waits for it; it is donated.
+            template: a carry of the same shapes and dtypes.
+            samples, contexts: of the updates, with an axis for them in front where there are several.
+        """
+        call = self._calls.get(updates)
+        if call is None:
+            call = self._calls[updates] = self._make_call(updates, template, samples, contexts)
+        return call(carry, samples, contexts)
+
+    def _make_call(
+        self, updates: int, template: Carry, samples: Any, contexts: Any
+    ) -> DirectCall | ThreadedCall:
+        def call(carry: Carry, samples: Any, contexts: Any) -> Results:
+            return self._update(updates, carry, samples, contexts)
+
+        def call_packed(*inputs: Any) -> Results:
+            carry, variables, metrics, priorities = call(*inputs)
+            return carry, variables, pack(metrics), priorities
+
+        if not self._placement.is_chosen:
+            # Its arrays may be in use by the call before.
+            carry = jax.tree_util.tree_map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), template
+            )
+            long = threaded_call(call, carry, samples, contexts)
+            # What is waited for at once gains from two threads alone.
+            if long is not None and (self._lag or len(long.halves) > 1):
+                return long
+        return DirectCall(call_packed, donate_argnums=0, **self._placement.jit_options())
+
+    def _update(self, updates: int, carry: Carry, samples: Any, contexts: Any) -> Results:
+        """A whole call, traced."""
+
+        def one(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Any]:
+            sample, packed = inputs
+            context = unpack_context(packed)
+            old = carry.training_state.unpack()
+            state, metrics, priorities = self._core.update(old, unpacked(sample), context)
+            check_metrics(metrics)
+            packed_state = pack_state(keep_like('training_state', old, state))
+            bad = (carry.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
+            non_finite = jnp.where(bad, context.learner_steps + 1, carry.non_finite)
+            return Carry(packed_state, non_finite), (metrics, priorities)
+
+        if updates == 1:
+            carry, (metrics, priorities) = one(carry, (samples, contexts))
+            priorities = jax.tree_util.tree_map(lambda leaf: leaf[None], priorities)
+        else:
+            carry, (metrics, priorities) = jax.lax.scan(one, carry, (samples, contexts))
+            metrics = jax.tree_util.tree_map(lambda leaf: leaf[-1], metrics)
+        variables = self._core.variables(carry.training_state.unpack())
+        return carry, pack(variables), metrics, priorities
+
+    @property
+    def num_compilations(self) -> int:
+        """How often an update was compiled."""
+        return sum(call.num_compilations for call in self._calls.values())
+
+    @property
+    def threads(self) -> dict[int, int]:
+        """By the updates of a call: in how many threads of its own it runs; 0: in the caller's."""
+        return {
+            updates: len(call.halves) if isinstance(call, ThreadedCall) else 0
+            for updates, call in self._calls.items()
+        }
+
+
+def pack_state(training_state: Any) -> Packed:
+    """A training state as it goes from call to call."""
+    return pack(training_state, by_child=True)

@@ -1,0 +1,77 @@
+"""When the results of a learner's calls reach the table and the actors: at counted places.
+
+Priorities and variables of call c are written and read just before the draw of call c + lag + 1, never
+when they happen to be ready.
+"""
+
+import collections
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from culmen.components.dispatch import Packed
+from culmen.core.types import Priorities
+from culmen.core.workers import Reader
+
+
+class InFlight(NamedTuple):
+    """What a call gave and nobody has been handed yet."""
+
+    call: int
+    keys: Any  # of the drawn items, a list over the updates of the call
+    priorities: Priorities  # [updates, B], or None where no table has any; on the device
+    version: int
+    variables: Packed
+
+
+class HandOffs:
+    """Results on their way: the oldest first."""
+
+    def __init__(self, table: Reader, variables: Packed) -> None:
+        """Args: table: that priorities are written to. variables: the first that actors hold."""
+        self._table = table
+        self._in_flight: collections.deque[InFlight] = collections.deque()
+        self.held = (0, variables)  # version and variables that a training actor may read
+
+    def add(self, flight: InFlight) -> None:
+        """Takes what a call gave."""
+        self._in_flight.append(flight)
+
+    def settle(self, last_call: int) -> None:
+        """Hands on what calls up to this one gave."""
+        while self._in_flight and self._in_flight[0].call <= last_call:
+            flight = self._in_flight.popleft()
+            if flight.priorities is not None and jax.tree_util.tree_leaves(flight.priorities):
+                fetched = jax.tree_util.tree_map(np.asarray, flight.priorities)
+                for i, keys in enumerate(flight.keys):
+                    of_update = jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], fetched)
+                    self._table.update_priorities(keys, of_update)
+            self.held = (flight.version, flight.variables)
+
+    def get_state(self, save: Callable[[Packed], Any]) -> dict[str, Any]:
+        """For a checkpoint: arrays and plain values. Args: save: arrays of variables, by path."""
+        return {
+            'held_version': self.held[0],
+            'held': save(self.held[1]),
+            'in_flight': [
+                {
+                    'call': flight.call,
+                    'keys': flight.keys,
+                    'priorities': jax.tree_util.tree_map(np.array, flight.priorities),
+                    'version': flight.version,
+                    'variables': save(flight.variables),
+                }
+                for flight in self._in_flight
+            ],
+        }
+
+    def set_state(self, state: dict[str, Any], restore: Callable[[Any], Packed]) -> None:
+        """Goes on from `get_state`. Args: restore: variables from what `save` gave."""
+        self.held = (int(state['held_version']), restore(state['held']))
+        self._in_flight = collections.deque(
+            InFlight(**{**flight, 'variables': restore(flight['variables'])})
+            for flight in state['in_flight']
+        )
