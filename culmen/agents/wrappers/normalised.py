@@ -5,6 +5,8 @@ the parameters. A sample is normalised by the statistics as they were before its
 it, then the statistics do: on-policy, the learner sees the numbers that the actor saw.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from typing import Any
@@ -19,6 +21,7 @@ from culmen.agents.wrappers.parts import all_steps
 from culmen.agents.wrappers.parts import initial_moments
 from culmen.agents.wrappers.parts import is_real
 from culmen.agents.wrappers.parts import map_steps
+from culmen.agents.wrappers.parts import mean_deviation
 from culmen.agents.wrappers.parts import update_moments
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -46,6 +49,39 @@ class NormalisedState(NamedTuple):
     moments: Moments  # of each leaf of floats
 
 
+class _Floats(NamedTuple):
+    """Which leaves of an observation are normalised."""
+
+    structure: Any  # of the observation
+    places: tuple[int, ...]
+
+    def of(self, observation: Nest) -> list[Any]:
+        """Those leaves."""
+        flat = self.structure.flatten_up_to(observation)
+        return [flat[i] for i in self.places]
+
+    def map(self, observation: Nest, function: Callable[..., Any], *others: Sequence[Any]) -> Nest:
+        """The observation with those leaves changed, each by what the others hold for it."""
+        flat = list(self.structure.flatten_up_to(observation))
+        for i, *given in zip(self.places, *others, strict=True):
+            flat[i] = function(flat[i], *given)
+        return self.structure.unflatten(flat)
+
+
+def _floats(observation_spec: Any) -> _Floats:
+    """The floats of an observation, legal actions aside. Raises: ValueError where there are none."""
+    leaves, structure = jax.tree_util.tree_flatten(observation_spec)
+    legal = legal_actions(observation_spec)
+    places = tuple(
+        i
+        for i, leaf in enumerate(leaves)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf is not legal
+    )
+    if not places:
+        raise ValueError(f'Normalised needs floats to observe, got {observation_spec!r}.')
+    return _Floats(structure, places)
+
+
 @dataclass(frozen=True)
 class Normalised:
     """An agent around another, whose observations it normalises."""
@@ -60,36 +96,20 @@ class Normalised:
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec; floats are normalised, all else is passed on."""
-        leaves, structure = jax.tree_util.tree_flatten(spec.observation)
-        legal = legal_actions(spec.observation)
-        chosen = [
-            i
-            for i, leaf in enumerate(leaves)
-            if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf is not legal
-        ]
-        if not chosen:
-            raise ValueError(f'Normalised needs floats to observe, got {spec.observation!r}.')
-
-        observed = structure.unflatten(
-            [
-                unbounded(leaf).replace(dtype=jnp.float32) if i in chosen else leaf
-                for i, leaf in enumerate(leaves)
-            ]
+        floats = _floats(spec.observation)
+        observed = floats.map(
+            spec.observation, lambda leaf: unbounded(leaf).replace(dtype=jnp.float32)
         )
         base = self.base.build(spec._replace(observation=observed))
 
-        def picked(observation: Nest) -> list[Any]:
-            flat = structure.flatten_up_to(observation)
-            return [flat[i] for i in chosen]
-
         def normalise(observation: Nest, moments: Moments) -> Nest:
-            flat = list(structure.flatten_up_to(observation))
-            for i, mean, variance in zip(chosen, moments.mean, moments.variance, strict=True):
+            def scale(leaf: Array, mean: Array, variance: Array) -> jax.Array:
                 deviation = jnp.sqrt(variance + self.epsilon)
-                scaled = (flat[i] - against(mean, flat[i])) / against(deviation, flat[i])
+                scaled = (leaf - against(mean, leaf)) / against(deviation, leaf)
                 bounded = jnp.clip(scaled, -self.max_deviation, self.max_deviation)
-                flat[i] = bounded.astype(jnp.float32)
-            return structure.unflatten(flat)
+                return bounded.astype(jnp.float32)
+
+            return floats.map(observation, scale, moments.mean, moments.variance)
 
         def around(core: ActorCore) -> ActorCore:
             def select_action(
@@ -102,7 +122,7 @@ class Normalised:
             return ActorCore(core.init, select_action)
 
         def init(key: jax.Array) -> NormalisedState:
-            shapes = [tuple(leaves[i].shape) for i in chosen]
+            shapes = [tuple(leaf.shape) for leaf in floats.of(spec.observation)]
             return NormalisedState(base.learner.init(key), initial_moments(shapes))
 
         def update(
@@ -118,14 +138,10 @@ class Normalised:
             trained, metrics, priorities = base.learner.update(state.base, normalised, context)
             moments = state.moments
             for steps in all_steps(base.experience, samples):
-                values = [jnp.asarray(leaf, jnp.float32) for leaf in picked(steps.observation)]
+                values = [jnp.asarray(leaf, jnp.float32) for leaf in floats.of(steps.observation)]
                 real: list[Array] = [is_real(steps, leaf.shape[1]) for leaf in values]
                 moments = update_moments(moments, values, real)
-            deviations = [jnp.ravel(jnp.sqrt(variance)) for variance in moments.variance]
-            metrics = {
-                **metrics,
-                'observation_deviation': jnp.mean(jnp.concatenate(deviations)),
-            }
+            metrics = {**metrics, 'observation_deviation': mean_deviation(moments)}
             return NormalisedState(trained, moments), metrics, priorities
 
         def variables(state: NormalisedState) -> NormalisedState:

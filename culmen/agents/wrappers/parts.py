@@ -115,6 +115,12 @@ def update_moments(moments: Moments, values: Sequence[Array], real: Sequence[Arr
     return Moments(*zip(*map(_combined, *moments, values, real), strict=True))
 
 
+def mean_deviation(moments: Moments) -> jax.Array:
+    """The mean of the standard deviations of all numbers: float32[]."""
+    deviations = [jnp.ravel(jnp.sqrt(variance)) for variance in moments.variance]
+    return jnp.mean(jnp.concatenate(deviations))
+
+
 def _combined(
     seen: Array, mean: Array, variance: Array, value: Array, real: Array
 ) -> tuple[Array, Array, Array]:

@@ -22,6 +22,7 @@ from culmen.agents.wrappers.parts import around_extras
 from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import initial_moments
 from culmen.agents.wrappers.parts import map_steps
+from culmen.agents.wrappers.parts import mean_deviation
 from culmen.agents.wrappers.parts import update_moments
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -38,6 +39,7 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Samples
 from culmen.core.types import State
+from culmen.core.types import Steps
 from culmen.core.types import TimeStep
 from culmen.core.types import where_first
 
@@ -82,12 +84,7 @@ class RewardScaled:
             return SummingState(base.actor.init(key, lanes), structure.unflatten(sums))
 
         def scale(reward: Nest, moments: Moments) -> Nest:
-            leaves = structure.flatten_up_to(reward)
-            deviations = [jnp.sqrt(variance + self.epsilon) for variance in moments.variance]
-            return structure.unflatten([
-                jnp.clip(leaf / against(deviation, leaf), -self.max_reward, self.max_reward)
-                for leaf, deviation in zip(leaves, deviations, strict=True)
-            ])  # fmt: skip
+            return _scaled(reward, moments, structure, self.epsilon, self.max_reward)
 
         def around(core: ActorCore) -> Any:
             def select_action(
@@ -129,18 +126,9 @@ class RewardScaled:
             trained, metrics, priorities = base.learner.update(state.base, scaled, context)
             moments = state.moments
             for steps in all_steps(base.experience, samples):
-                # Of each transition the sum that its reward leads to, the last of an episode too.
-                sums = [
-                    reward[:, 1:] + self.discount * before
-                    for reward, before in zip(
-                        structure.flatten_up_to(steps.reward),
-                        structure.flatten_up_to(steps.extras[RETURN]),
-                        strict=True,
-                    )
-                ]
+                sums = _sums_after(steps, structure, self.discount)
                 moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
-            deviations = [jnp.ravel(jnp.sqrt(variance)) for variance in moments.variance]
-            metrics = {**metrics, 'return_deviation': jnp.mean(jnp.concatenate(deviations))}
+            metrics = {**metrics, 'return_deviation': mean_deviation(moments)}
             return RewardScaledState(trained, moments), metrics, priorities
 
         def variables(state: RewardScaledState) -> RewardScaledState:
@@ -152,3 +140,25 @@ class RewardScaled:
             LearnerCore(init, update, variables),
             around_extras(base.experience),
         )
+
+
+def _scaled(reward: Nest, moments: Moments, structure: Any, epsilon: Any, max_reward: Any) -> Nest:
+    """A reward divided by the deviation of its sum and clipped."""
+    leaves = structure.flatten_up_to(reward)
+    deviations = [jnp.sqrt(variance + epsilon) for variance in moments.variance]
+    return structure.unflatten(
+        [
+            jnp.clip(leaf / against(deviation, leaf), -max_reward, max_reward)
+            for leaf, deviation in zip(leaves, deviations, strict=True)
+        ]
+    )
+
+
+def _sums_after(steps: Steps, structure: Any, discount: Any) -> list[Any]:
+    """Of each transition the discounted sum that its reward leads to, the last of an episode too.
+
+    Args: structure: of the reward. Returns: float32[B, length] of each leaf of the reward.
+    """
+    rewards = structure.flatten_up_to(steps.reward)
+    before = structure.flatten_up_to(steps.extras[RETURN])
+    return [reward[:, 1:] + discount * total for reward, total in zip(rewards, before, strict=True)]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from culmen.components.networks import recurrent
+from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.distributions import is_discrete
 from culmen.components.networks.distributions import warn_of_huge_bounds
@@ -84,14 +85,13 @@ def make_actor_critic_network(
             f'{observation_spec!r}.'
         )
 
-    def make() -> Any:
-        def new_torso() -> Callable[[Nest], jax.Array]:
-            if torso == 'resnet':
-                return ResNetTorso()
-            orthogonal = Orthogonal(2**0.5)
-            options = {'activation': ACTIVATIONS[activation], 'w_init': orthogonal}
-            return make_torso(observation_spec, hidden_sizes, **options)
+    def new_torso() -> Callable[[Nest], jax.Array]:
+        if torso == 'resnet':
+            return ResNetTorso()
+        options = {'activation': ACTIVATIONS[activation], 'w_init': Orthogonal(2**0.5)}
+        return make_torso(observation_spec, hidden_sizes, **options)
 
+    def make() -> Any:
         memory = None if core == 'none' else recurrent.make_core(core, core_size)
         policy_torso = new_torso()
         value_torso = policy_torso if shared_torso or memory is not None else new_torso()
@@ -101,43 +101,7 @@ def make_actor_critic_network(
             else GaussianHead(spec.action.shape[0], initial_log_scale)
         )
         value_head = hk.Linear(1, w_init=Orthogonal(1.0), name='value_head')
-
-        def torsos(observation: Nest) -> tuple[jax.Array, jax.Array]:
-            observation = without_legal_actions(observation)
-            of_policy = policy_torso(observation)
-            shared = value_torso is policy_torso
-            return of_policy, of_policy if shared else value_torso(observation)
-
-        def heads(observation: Nest, features: tuple[jax.Array, jax.Array]) -> PolicyAndValue:
-            policy = head(features[0])
-            allowed = allowed_actions(observation)
-            if allowed is not None and discrete:
-                least = jnp.finfo(policy.logits.dtype).min
-                policy = policy._replace(logits=jnp.where(allowed, policy.logits, least))
-            return PolicyAndValue(policy, value_head(features[1])[..., 0])
-
-        def step(observation: Nest, state: State) -> tuple[PolicyAndValue, State]:
-            features = torsos(observation)
-            if memory is not None:
-                output, state = memory(features[0], state)
-                features = output, output
-            return heads(observation, features), state
-
-        def unroll(observation: Nest, step_type: Array, state: State) -> PolicyAndValue:
-            batch = step_type.shape  # [B, T]
-            flat = jax.tree_util.tree_map(
-                lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), observation
-            )
-            features = torsos(flat)
-            if memory is not None:
-                inputs = features[0].reshape((*batch, -1))
-                output, _ = recurrent.unroll(memory, inputs, step_type, state)
-                features = (output.reshape((-1, core_size)),) * 2
-            return jax.tree_util.tree_map(
-                lambda leaf: leaf.reshape((*batch, *leaf.shape[1:])), heads(flat, features)
-            )
-
-        return step, (step, unroll)
+        return _functions(_Modules(policy_torso, value_torso, memory, head, value_head))
 
     transformed = hk.without_apply_rng(hk.multi_transform(make))
     step, unroll = transformed.apply
@@ -149,3 +113,54 @@ def make_actor_critic_network(
         return transformed.init(key, zeros_like(spec.observation, (1,)), initial_state(1))
 
     return ActorCriticNetwork(init, initial_state, step, unroll)
+
+
+class _Modules(NamedTuple):
+    """What an actor-critic is made of."""
+
+    policy_torso: Callable[[Nest], jax.Array]
+    value_torso: Callable[[Nest], jax.Array]  # the policy's own where they share it
+    memory: Any  # a core; None: there is none
+    head: Any  # of the policy
+    value_head: Callable[[jax.Array], jax.Array]
+
+
+def _functions(modules: _Modules) -> Any:
+    """The functions of an `ActorCriticNetwork`, as `hk.multi_transform` takes them: step, (step, unroll)."""
+
+    def torsos(observation: Nest) -> tuple[jax.Array, jax.Array]:
+        observation = without_legal_actions(observation)
+        of_policy = modules.policy_torso(observation)
+        shared = modules.value_torso is modules.policy_torso
+        return of_policy, of_policy if shared else modules.value_torso(observation)
+
+    def heads(observation: Nest, features: tuple[jax.Array, jax.Array]) -> PolicyAndValue:
+        policy = modules.head(features[0])
+        allowed = allowed_actions(observation)
+        if allowed is not None and isinstance(policy, Categorical):
+            least = jnp.finfo(policy.logits.dtype).min
+            policy = policy._replace(logits=jnp.where(allowed, policy.logits, least))
+        return PolicyAndValue(policy, modules.value_head(features[1])[..., 0])
+
+    def step(observation: Nest, state: State) -> tuple[PolicyAndValue, State]:
+        features = torsos(observation)
+        if modules.memory is not None:
+            output, state = modules.memory(features[0], state)
+            features = output, output
+        return heads(observation, features), state
+
+    def unroll(observation: Nest, step_type: Array, state: State) -> PolicyAndValue:
+        batch = step_type.shape  # [B, T]
+        flat = jax.tree_util.tree_map(
+            lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), observation
+        )
+        features = torsos(flat)
+        if modules.memory is not None:
+            inputs = features[0].reshape((*batch, -1))
+            output, _ = recurrent.unroll(modules.memory, inputs, step_type, state)
+            features = (output.reshape((-1, output.shape[-1])),) * 2
+        return jax.tree_util.tree_map(
+            lambda leaf: leaf.reshape((*batch, *leaf.shape[1:])), heads(flat, features)
+        )
+
+    return step, (step, unroll)

@@ -111,12 +111,9 @@ def make_recurrent_action_value_network(
         head = _make_head(num_actions, core_size, dueling)
 
         def see(inputs: RecurrentInputs) -> jax.Array:
-            seen = [torso(without_legal_actions(inputs.observation))]
-            if previous_action:
-                seen.append(jax.nn.one_hot(inputs.previous_action, num_actions, dtype=jnp.float32))
-            if previous_reward:
-                seen.append(jnp.tanh(jnp.asarray(inputs.reward, jnp.float32))[:, None])
-            return jnp.concatenate(seen, axis=-1)
+            features = torso(without_legal_actions(inputs.observation))
+            shown = num_actions if previous_action else None
+            return _with_previous(features, inputs, shown, previous_reward)
 
         def step(inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
             output, state = memory(see(inputs), state)
@@ -154,6 +151,18 @@ def make_recurrent_action_value_network(
         return transformed.init(key, inputs, initial_state(1))
 
     return RecurrentNetwork(init, initial_state, step, unroll)
+
+
+def _with_previous(
+    features: jax.Array, inputs: RecurrentInputs, num_actions: int | None, reward: bool
+) -> jax.Array:
+    """Features [B, D] joined by the previous action, one of `num_actions`, if given, and by the reward."""
+    seen = [features]
+    if num_actions is not None:
+        seen.append(jax.nn.one_hot(inputs.previous_action, num_actions, dtype=jnp.float32))
+    if reward:
+        seen.append(jnp.tanh(jnp.asarray(inputs.reward, jnp.float32))[:, None])
+    return jnp.concatenate(seen, axis=-1)
 
 
 def _make_head(num_actions: int, hidden_size: int, dueling: bool) -> hk.Module:
