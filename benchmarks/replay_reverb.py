@@ -113,7 +113,9 @@ def measure(
     server = ReverbServer(experience, 1, lead='none')
     writers = {
         'in-process': InProcessTable(*rows_of, 1, seed),
-        'Reverb, a flush each tick': ReverbWriter(*rows_of, lanes, server.address, alone=True),
+        'Reverb, a flush each tick': ReverbWriter(
+            *rows_of, lanes, server.address, single_writer=True
+        ),
         'Reverb, a flush each 64': ReverbWriter(*rows_of, lanes, server.address, flush_period=64),
     }
     table = writers['in-process']

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from culmen.components.replay.device import masking
 from culmen.components.replay.device import sum_tree
 from culmen.components.replay.device.masking import Active
+from culmen.components.replay.stream.priorities import largest_allowed
+from culmen.components.replay.stream.priorities import out_of_range
 from culmen.components.replay.stream.rate import Rate
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -139,13 +141,9 @@ class DeviceReplayItems:
                 f'got {replay.samples_per_insert}.'
             )
         self.one_update_a_tick = max_new * self._gain <= self._cost
-        self._largest_allowed = np.float32(
-            10.0 ** min(30.0 / max(replay.priority_exponent, 1e-6), 30)
-        )
-        self.complaint = (
-            f'priorities of {where} must be finite and at least 0, and so must their powers '
-            f'(priority_exponent {replay.priority_exponent}).'
-        )
+        exponent = replay.priority_exponent
+        self._largest_allowed = np.float32(largest_allowed(exponent, in_float32=True))
+        self.complaint = f'{out_of_range(where, exponent)}.'
 
     def init(self) -> ReplayState:
         zero = jnp.int32(0)

@@ -24,6 +24,7 @@ from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
+from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import meets
 from culmen.core.experience import Dataset
@@ -210,7 +211,7 @@ class RingTable:
 
     def __init__(self, where: str, table: Replay | Queue, leaves: RowLeaves) -> None:
         window, num_lanes = table.window, leaves.num_lanes
-        self._where = where
+        self._where, self._table = where, table
         self._length, self._num_lanes = window.length, num_lanes
         self._cut = Cut(window, num_lanes)
         max_new = num_lanes * (1 + self._cut.num_short)
@@ -322,11 +323,7 @@ class RingTable:
 
     def update_priorities(self, items: RingItems, keys: Any, raw: Any) -> RingItems:
         if not self._takes_priorities:
-            kind = 'is uniform (priority_exponent 0)'
-            kind = 'is a Queue' if isinstance(self._items, DeviceQueueItems) else kind
-            raise ValueError(
-                f'{self._where} {kind} and takes no priorities: the update must return None for it.'
-            )
+            raise ValueError(none_taken(self._where, self._table))
         raw = jnp.asarray(raw)
         if raw.shape != keys[0].shape:
             raise ValueError(

@@ -13,6 +13,7 @@ from culmen.components.replay.device import masking
 from culmen.components.replay.device.masking import Active
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.stream.batch import plan_leaves
+from culmen.components.replay.stream.priorities import none_taken
 from culmen.core.experience import Queue
 from culmen.core.types import LAST
 from culmen.core.types import Nest
@@ -52,7 +53,7 @@ class Unrolls:
 
     def __init__(self, where: str, queue: Queue, leaves: RowLeaves) -> None:
         """Args: where: names the table in errors. leaves: of a row."""
-        self._where = where
+        self._where, self._queue = where, queue
         self._leaves = leaves
         self._num_lanes = leaves.num_lanes
         self._length = queue.window.length
@@ -135,9 +136,7 @@ class Unrolls:
         return rounds[0] if len(rounds) == 1 else jnp.concatenate(rounds)
 
     def update_priorities(self, items: UnrollItems, keys: Any, raw: Any) -> UnrollItems:
-        raise ValueError(
-            f'{self._where} is a Queue and takes no priorities: the update must return None for it.'
-        )
+        raise ValueError(none_taken(self._where, self._queue))
 
     def fault(self, items: UnrollItems) -> jax.Array:
         return jnp.bool_(False)

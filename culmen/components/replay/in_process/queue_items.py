@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from culmen.components.replay.in_process.items import AreLost
 from culmen.components.replay.in_process.items import Drawn
 from culmen.components.replay.in_process.items import saved_array
+from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.windows import Items
 from culmen.components.replay.stream.windows import may_be_short
 from culmen.core.experience import Queue
@@ -24,6 +25,7 @@ class QueueItems:
     def __init__(self, name: str, queue: Queue, num_lanes: int) -> None:
         """Args: name: of the table, '' for a lone one."""
         self._where = table_label(name)
+        self._queue = queue
         self._num_lanes = num_lanes
         self._of_every_lane = queue.batch_size is None
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
@@ -80,10 +82,7 @@ class QueueItems:
 
     def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
         if priorities is not None:
-            raise ValueError(
-                f'{self._where} is a Queue and takes no priorities: the update must return None '
-                f'for it.'
-            )
+            raise ValueError(none_taken(self._where, self._queue))
 
     def oldest_end(self) -> int | None:
         if not self._waiting.shape[1]:

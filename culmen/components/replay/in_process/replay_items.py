@@ -10,6 +10,8 @@ from culmen.components.replay.in_process.items import AreLost
 from culmen.components.replay.in_process.items import Drawn
 from culmen.components.replay.in_process.items import saved_array
 from culmen.components.replay.in_process.sum_tree import SumTree
+from culmen.components.replay.stream.priorities import RawPriorities
+from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.rate import Rate
 from culmen.components.replay.stream.windows import Items
 from culmen.components.replay.stream.windows import may_be_short
@@ -45,11 +47,7 @@ class ReplayItems:
         if replay.prioritised:
             self._tree = SumTree(self._capacity)
             self._raw = np.zeros(self._capacity, np.float32)
-            self._largest = np.float32(1.0)
-            self._new_weight = 1.0
-            # Weights stay far enough below infinity to be summed.
-            digits = min(280.0 / replay.priority_exponent, 38.0)
-            self._largest_allowed = 10.0**digits
+            self._priorities = RawPriorities(self._where, replay)
 
     @property
     def size(self) -> int:
@@ -61,7 +59,8 @@ class ReplayItems:
         codes = items.start * self._num_lanes + items.lane
         raw, weights = None, None
         if priorities is not None:
-            raw, weights = self._check(priorities, len(codes))
+            raw = self._priorities.check(priorities, len(codes))
+            weights = self._priorities.weights(raw)
         begin = 0
         while begin < len(codes):
             slot = self._inserted % self._capacity
@@ -72,8 +71,9 @@ class ReplayItems:
                 self._lengths[slot : slot + num] = items.length[begin:end]
             if self._tree is not None:
                 if raw is None or weights is None:
-                    self._raw[slot : slot + num] = self._largest
-                    weight: Any = self._new_weight if num == 1 else np.full(num, self._new_weight)
+                    self._raw[slot : slot + num] = self._priorities.largest
+                    weight: Any = self._priorities.largest_weight
+                    weight = weight if num == 1 else np.full(num, weight)
                     self._tree.set_range(slot, weight)
                 else:
                     self._raw[slot : slot + num] = raw[begin:end]
@@ -81,7 +81,7 @@ class ReplayItems:
             self._inserted += num
             begin = end
         if raw is not None:
-            self._see(raw)
+            self._priorities.see(raw)
 
     def close_tick(self) -> None:
         pass
@@ -130,12 +130,10 @@ class ReplayItems:
         if priorities is None:
             return
         if self._tree is None:
-            raise ValueError(
-                f'{self._where} is uniform (priority_exponent 0) and takes no priorities: the '
-                f'update must return None for it.'
-            )
-        raw, weights = self._check(priorities, len(numbers))
-        self._see(raw)
+            raise ValueError(none_taken(self._where, self._replay))
+        raw = self._priorities.check(priorities, len(numbers))
+        weights = self._priorities.weights(raw)
+        self._priorities.see(raw)
         slots = numbers % self._capacity
         oldest = self._inserted - self.size
         if oldest:
@@ -144,26 +142,6 @@ class ReplayItems:
                 slots, raw, weights = slots[here], raw[here], weights[here]
         self._raw[slots] = raw
         self._tree.set(slots, weights)
-
-    def _check(self, priorities: Any, num: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(raw float32[N], weights float64[N]) of priorities that are what they must be."""
-        raw = np.asarray(priorities, np.float32)
-        if raw.shape != (num,):
-            raise ValueError(
-                f'priorities of {self._where} must have shape {(num,)}, got {raw.shape}.'
-            )
-        # A NaN fails both comparisons.
-        if len(raw) and not (raw.min() >= 0.0 and raw.max() <= self._largest_allowed):
-            raise ValueError(
-                f'priorities of {self._where} must be finite and at least 0, and so must their '
-                f'powers (priority_exponent {self._replay.priority_exponent}), got {raw}.'
-            )
-        return raw, raw.astype(np.float64) ** self._replay.priority_exponent
-
-    def _see(self, raw: NDArray[Any]) -> None:
-        if len(raw) and raw.max() > self._largest:
-            self._largest = raw.max()
-            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
 
     def oldest_end(self) -> int | None:
         if not self.size:
@@ -187,7 +165,7 @@ class ReplayItems:
         if self._tree is not None:
             state['priorities'] = self._raw[:size].copy()
             state['weights'] = self._tree.leaves[:size].copy()
-            state['largest_priority'] = float(self._largest)
+            state['largest_priority'] = self._priorities.largest
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -203,8 +181,7 @@ class ReplayItems:
         if self._tree is not None:
             self._raw[:size] = saved_array(self._where, state, 'priorities', (size,))
             self._tree.restore(saved_array(self._where, state, 'weights', (size,)))
-            self._largest = np.float32(state['largest_priority'])
-            self._new_weight = float(np.float64(self._largest) ** self._replay.priority_exponent)
+            self._priorities.restore(state['largest_priority'])
 
     def drop(self, are_lost: AreLost) -> int:
         size = self.size

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from culmen.components.replay.stream.batch import is_small
 from culmen.components.replay.stream.batch import record_type
-from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.stacks import StackCheck
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -60,7 +60,7 @@ class Rows:
                 fields[leaf.path] = (leaf.dtype, leaf.shape)
         self._record_dtype, self.fields = record_type(fields)
         self._age = np.zeros(num_lanes, np.int32)
-        self._expected: Arrays = {}  # what the next stacks must begin with, by path
+        self._check_stack = StackCheck()
         self._checked = False  # whether a time step and an action have been held to their specs
         self._decision_checked = False
         self._allocate(num_ticks)
@@ -133,27 +133,7 @@ class Rows:
             else:
                 value = np.asarray(value)
                 view[slot] = value[..., -leaf.frame_shape[-1] :]
-                self._check_stack(leaf, first, value)
-
-    def _check_stack(self, leaf: Leaf, first: NDArray[Any], value: NDArray[Any]) -> None:
-        """Compares a stack with the one before it: one line of pixels a tick, each in turn."""
-        channels = leaf.frame_shape[-1]
-        line: Any = (slice(None), self.next_tick % value.shape[1]) if value.ndim > 2 else ...
-        older = value[line][..., :-channels]
-        expected = self._expected.get(leaf.path)
-        if expected is None or first.any():
-            newer = value[line][..., channels:]
-            same = first.reshape(-1, *[1] * (newer.ndim - 1))
-            # After a restart the stack before is not at hand, and lanes within an episode pass.
-            expected = np.where(same, newer, older if expected is None else expected)
-        if not np.array_equal(older, expected):
-            raise ValueError(
-                f'{leaf.path} must be a stack of {leaf.num_frames} frames, as its StackedArray '
-                f'spec says: all equal at FIRST, then moved by one each step; at tick '
-                f'{self.next_tick} it is not.'
-            )
-        line = (slice(None), (self.next_tick + 1) % value.shape[1]) if value.ndim > 2 else ...
-        self._expected[leaf.path] = value[line][..., channels:].copy()
+                self._check_stack(leaf, self.next_tick, first, value)
 
     def close(self, action: Nest, extras: Nest, version: int) -> None:
         """Closes the rows.
@@ -248,7 +228,7 @@ class Rows:
         """Goes on at a tick whose rows before (and, where open, of it) have been written."""
         self.next_tick = next_tick
         self.is_open = is_open
-        self._expected = {}
+        self._check_stack.forget()
         if self.max_frames > 1 and next_tick + is_open > 0:
             self._age = self._views['age'][(next_tick + is_open - 1) % self.num_ticks].copy()
 

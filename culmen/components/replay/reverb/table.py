@@ -45,7 +45,7 @@ class ReverbTable:
         try:
             lanes = Lanes(np.arange(self._num_lanes, dtype=np.int32), self._num_lanes)
             address = self._server.address
-            self._writer = ReverbWriter(*rows, lanes, address, alone=True)
+            self._writer = ReverbWriter(*rows, lanes, address, single_writer=True)
             self._reader = ReverbReader(
                 *rows, self._num_lanes, address, lead='none', info=self._server.info
             )
@@ -86,7 +86,7 @@ class ReverbTable:
     def draw(self) -> Draw:
         """Draws a batch for one update from every table.
 
-        Returns: the items' keys [B], and a Sample; dicts of them for a dict of tables.
+        Returns: the items' keys [B], and a Packed Sample; dicts of them for a dict of tables.
         Raises: RuntimeError where none is due.
         """
         return self._reader.draw()

@@ -12,10 +12,10 @@ from culmen.components.replay.reverb.engine import Connection
 from culmen.components.replay.reverb.layout import Columns
 from culmen.components.replay.reverb.layout import ItemLayout
 from culmen.components.replay.reverb.layout import RowLayout
-from culmen.components.replay.reverb.priorities import RawPriorities
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.reverb.server import is_ordered
 from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import Cutter
 from culmen.components.replay.stream.windows import Items
@@ -24,6 +24,7 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import Window
+from culmen.core.experience import table_label
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Lanes
@@ -48,7 +49,7 @@ class ReverbWriter:
         stop: Callable[[], bool] | None = None,
         flush_period: int = 16,
         first_windows: NDArray[Any] | None = None,
-        alone: bool = False,
+        single_writer: bool = False,
     ) -> None:
         """Connects.
 
@@ -58,19 +59,19 @@ class ReverbWriter:
             lanes: those of this actor, B of all in the program.
             address: of the server.
             stop: no wait outlives it.
-            flush_period: ticks between flushes; the windows of a Queue are flushed at once, and so
-                is every window of one that is alone.
+            flush_period: ticks between flushes; windows of a Queue, and all those of a single writer,
+                are flushed at once.
             first_windows: int[B], the numbers from which the windows of these lanes are counted:
                 those of a reader's `next_windows`; None: 0.
-            alone: no other writer writes, and this one is saved with the tables: then items are in
-                the order of the stream, else in that of arrival.
+            single_writer: True in one process: items keep the order of the stream instead of that in
+                which they arrive, and the writer's state is part of checkpoints.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
         """
         self._lanes = np.asarray(lanes.index, np.int64)
         num_lanes = len(self._lanes)
         self._rows = RowLayout(row_spec, num_lanes)
         self._tables = [
-            _Written(name, table, self._rows, lanes, first_windows, alone)
+            _Written(name, table, self._rows, lanes, first_windows, single_writer)
             for name, table in check_tables(experience).items()
         ]
         self._connection = Connection(address, stop)
@@ -79,7 +80,9 @@ class ReverbWriter:
         self._writers = [self._new_writer() for _ in range(num_lanes)]
         self._histories: list[Any] = [None] * num_lanes
         self._newest: collections.deque[Columns] = collections.deque(maxlen=self._max_length + 1)
-        self._keeps_rows = alone or any(table.priority is not None for table in self._tables)
+        self._keeps_rows = single_writer or any(
+            table.priority is not None for table in self._tables
+        )
         self._is_open = False
         self._pending: set[int] = set()  # lanes with items that may not be stored
         self._since_flush = 0
@@ -192,7 +195,7 @@ class ReverbWriter:
             for writer in writers:
                 self._connection.close(writer)
 
-    # Checkpoints, of one that is alone.
+    # Checkpoints, of a single writer.
 
     def get_state(self) -> dict[str, Any]:
         """The cutters, the counts, and the rows that windows still need: arrays and plain values."""
@@ -230,7 +233,7 @@ class _Written:
         rows: RowLayout,
         lanes: Lanes,
         first_windows: NDArray[Any] | None,
-        alone: bool,
+        single_writer: bool,
     ) -> None:
         self.name = name
         self.reverb_name = table_name(name)
@@ -239,8 +242,9 @@ class _Written:
         self._total = int(lanes.total)
         num_lanes = len(self._lanes)
         self.cutter = Cutter(table.window, num_lanes)
-        self.layout = ItemLayout(rows, table.window)
-        self.at_once = alone or isinstance(table, Queue)
+        assert isinstance(table, Replay | Queue)
+        self.layout = ItemLayout(rows, table)
+        self.at_once = single_writer or isinstance(table, Queue)
         self.raw: RawPriorities | None = None
         self.priority = None
         self._order: Callable[[Items], Any] = self._by_arrival
@@ -248,9 +252,9 @@ class _Written:
         self._batch_size = 1
         if isinstance(table, Replay):
             if table.prioritised:
-                self.raw = RawPriorities(name, table)
+                self.raw = RawPriorities(table_label(name), table)
                 self.priority = table.priority
-            elif table.draw == 'all' and alone:
+            elif table.draw == 'all' and single_writer:
                 self._order = self._by_insertion
         elif isinstance(table, Queue):
             self._batch_size = self._total if table.batch_size is None else table.batch_size
@@ -260,7 +264,7 @@ class _Written:
                     table.max_size,
                     table.max_size if table.max_staleness is None else table.max_staleness,
                 )
-            elif alone:
+            elif single_writer:
                 self._order = self._by_stream
         self.needed_version = 0
         # Counts a lane: windows that became items, and windows begun.
@@ -284,8 +288,8 @@ class _Written:
             self.layout.columns(histories[lane], length, is_open)
             for lane, length in zip(items.lane.tolist(), items.length.tolist())
         ]
-        steps, _ = self.layout.assemble(of_items)
-        return self.raw.check(np.asarray(self.priority(steps)), num)
+        batch = self.layout.assemble(of_items, np.ones(num, np.float32), num).unpack()
+        return self.raw.check(np.asarray(self.priority(batch.steps)), num)
 
     def _by_arrival(self, items: Items) -> Any:
         return np.zeros(len(items.lane))
@@ -348,7 +352,7 @@ class _Written:
         self._inserted = int(state['inserted'])
         self.needed_version = int(state['needed_version'])
         if self.raw is not None:
-            self.raw.see(float(state['largest_priority']))
+            self.raw.see(state['largest_priority'])
 
 
 class _History:

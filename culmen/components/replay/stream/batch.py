@@ -1,4 +1,4 @@
-"""A batch of windows as the in-process table gives it, and the Sample in it.
+"""A batch of windows as every table of the host gives it, and the Sample in it.
 
 All small leaves of a row lie in one record of 32-bit words, so a batch of windows is one array of words
 and one array for each large leaf: few arguments of a compiled update, which takes them apart at no cost.
@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -46,7 +47,8 @@ class LeafPlan(NamedTuple):
 
     path: str
     field: Field | None  # in the record; None: from a ring of its own
-    times: Any  # index along the window's rows; None: all of them
+    kept: Literal['all', 'ends', 'first']  # of its time steps
+    times: Any  # index of these along the window's rows; None: all of them
     zero_padding: bool
 
 
@@ -104,14 +106,14 @@ def _plan(
 ) -> LeafPlan:
     nest = path.split('/')[0]
     after = nest in ('action', 'extras')  # none was taken at the window's end
-    zero_padding = nest != 'observation'
-    times: Any = slice(0, length) if after else None
     if path in first:
-        times, zero_padding = slice(0, 1), False
-    elif path in ends:
+        return LeafPlan(path, field, 'first', slice(0, 1), zero_padding=False)
+    if path in ends:
         last = length - 1 if after else length
-        times, zero_padding = slice(0, last + 1, last) if last else np.zeros(2, int), False
-    return LeafPlan(path, field, times, zero_padding)
+        times: Any = slice(0, last + 1, last) if last else np.zeros(2, int)
+        return LeafPlan(path, field, 'ends', times, zero_padding=False)
+    times = slice(0, length) if after else None
+    return LeafPlan(path, field, 'all', times, zero_padding=nest != 'observation')
 
 
 class BatchLayout:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from culmen.components.checkpointing import trees
+from culmen.components.dispatch import unpacked
 from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer
 from culmen.components.replay.reverb import ReverbTable
@@ -220,7 +221,7 @@ def test_everything_is_taken_as_far_as_the_lead_goes(make_program: Any) -> None:
         assert size(program) == 4
         assert program.reader.due(2)
         assert not program.reader.due(3)
-        assert int(program.reader.draw().samples.size) == 6 + 2 * updates
+        assert int(unpacked(program.reader.draw().samples).size) == 6 + 2 * updates
 
 
 # Waits end.
@@ -363,7 +364,7 @@ def test_the_items_of_all_actors_are_drawn(make_program: Any) -> None:
         for actor in (0, 1, 1) if program.ticks[1] < 50 else (0,):
             program.tick(actor)
     program.flush()
-    sample = program.reader.draw().samples
+    sample = unpacked(program.reader.draw().samples)
     types = STREAM.timestep.step_type
     expected = {
         (i.lane, i.start): i
@@ -381,13 +382,13 @@ def test_a_queue_of_many_actors_is_drawn_as_windows_arrive(make_program: Any) ->
     for actor, ticks in ((1, 9), (0, 5), (1, 4), (0, 4)):
         for _ in range(ticks):
             program.tick(actor)
-    assert places(program.reader.draw().samples) == [(1, 0), (1, 4), (0, 0)]
+    assert places(unpacked(program.reader.draw().samples)) == [(1, 0), (1, 4), (0, 0)]
     assert not program.reader.due()
     program.tick(1)
     program.tick(1)
     program.tick(1)
     program.tick(1)
-    assert places(program.reader.draw().samples) == [(1, 8), (0, 4), (1, 12)]
+    assert places(unpacked(program.reader.draw().samples)) == [(1, 8), (0, 4), (1, 12)]
 
 
 @pytest.mark.parametrize('batch_size', [None, 2])
@@ -403,12 +404,13 @@ def test_an_early_window_of_a_fast_lane_is_held_back(
     assert program.reader.due()
     assert not program.reader.due(2)
     draw = program.reader.draw()
-    assert places(draw.samples) == [(0, 0), (1, 0)]
-    assert int(draw.samples.size) == 4
+    sample = unpacked(draw.samples)
+    assert places(sample) == [(0, 0), (1, 0)]
+    assert int(sample.size) == 4
     for _ in range(8):
         program.tick(0)
     assert program.reader.due(2)
-    assert [places(program.reader.draw().samples) for _ in range(2)] == [
+    assert [places(unpacked(program.reader.draw().samples)) for _ in range(2)] == [
         [(0, 4), (1, 4)],
         [(0, 8), (1, 8)],
     ]
@@ -438,7 +440,7 @@ def test_actors_that_wait_for_their_version_keep_to_the_staleness(
         else:
             waited += 1
         while program.reader.due():
-            lag = updates - np.asarray(program.reader.draw().samples.version)
+            lag = updates - np.asarray(unpacked(program.reader.draw().samples).version)
             assert lag.min() >= 0
             assert lag.max() <= bound
             oldest = max(oldest, int(lag.max()))
@@ -476,7 +478,7 @@ def test_new_items_get_the_largest_priority_that_a_writer_has_heard_of(make_prog
     def probabilities() -> dict[int, float]:
         found = {}
         for _ in range(60):
-            sample = program.reader.draw().samples
+            sample = unpacked(program.reader.draw().samples)
             starts = sample.steps.observation['where'][:, 0, 0]
             found |= dict(zip(starts.tolist(), sample.probability.tolist()))
         return found
@@ -518,7 +520,8 @@ def _observe(table: ReverbTable, experience: Any, timestep: Any) -> list[Any]:
     table.observe(timestep)
     draws = []
     while table.due():
-        keys, samples = table.draw()
+        draw = table.draw()
+        keys, samples = draw.keys, unpacked(draw.samples)
         draws.append(samples)
         of_tables = unmirror(experience, samples)
         priorities = {
@@ -592,11 +595,12 @@ def test_priorities_come_back(tmp_path: Any) -> None:
         table.observe(STREAM.at(tick)[0])
         table.act(*STREAM.at(tick)[1:])
     for _ in range(20):
-        keys, sample = table.draw()
+        keys, packed = table.draw()
+        sample = unpacked(packed)
         table.update_priorities(keys, 1.0 + 50 * _priority(sample))
 
     def probabilities(table: ReverbTable) -> dict[Any, float]:
-        drawn = [table.draw().samples for _ in range(20)]
+        drawn = [unpacked(table.draw().samples) for _ in range(20)]
         return {p: float(q) for s in drawn for p, q in zip(places(s), s.probability)}
 
     before = probabilities(table)
@@ -650,7 +654,7 @@ def test_a_restored_program_goes_on_from_the_windows_that_are_stored(
             again.tick(actor)
     assert again.writers[0].needed_version == 5 - 3
     while again.reader.due():
-        drawn.append(places(again.reader.draw().samples))
+        drawn.append(places(unpacked(again.reader.draw().samples)))
     assert drawn == [
         [(0, 4), (1, 4)], [(0, 8), (1, 8)],  # of before
         [(0, 0), (1, 0)], [(0, 4), (1, 4)],  # of the actors that began anew

@@ -1,0 +1,255 @@
+"""Which items of a table the reader draws, and when a draw is due.
+
+The server draws `SampledItems`, many times. `QueuedItems` leave it when they are drawn, once. `AllItems` are
+the newest ones, all of them in every batch.
+"""
+
+import collections
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.dispatch import Packed
+from culmen.components.replay.reverb.engine import Connection
+from culmen.components.replay.reverb.layout import ItemLayout
+from culmen.components.replay.reverb.server import Lead
+from culmen.components.replay.reverb.server import is_ordered
+from culmen.components.replay.reverb.server import split_lead
+from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.stream.batch import pad
+from culmen.components.replay.stream.priorities import RawPriorities
+from culmen.components.replay.stream.priorities import none_taken
+from culmen.components.replay.stream.rate import Rate
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import table_label
+
+Columns = list[NDArray[Any]]  # of an item
+
+
+class SampledItems:
+    """Items that Reverb draws, many times."""
+
+    def __init__(
+        self, name: str, replay: Replay, layout: ItemLayout, connection: Connection
+    ) -> None:
+        self.reverb_name = table_name(name)
+        self._where = table_label(name)
+        self._replay = replay
+        self._batch_size = replay.batch_size
+        self._rate = Rate.of(replay)
+        self._layout = layout
+        self._connection = connection
+        self._draws = 0
+        self.raw = RawPriorities(self._where, replay) if replay.prioritised else None
+
+    def begin(self, info: Any) -> None:
+        self._draws = info.rate_limiter_info.sample_stats.completed // self._batch_size
+
+    def due(self, updates: int, info: Any) -> bool:
+        inserted = info.rate_limiter_info.insert_stats.completed
+        return self._rate.due(inserted, self._draws + updates)
+
+    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
+        if not self.due(1, info):
+            raise RuntimeError(f'draw was called on {self._where}, and none was due.')
+        items = self._connection.sample(self.reverb_name, self._batch_size)
+        self._draws += 1
+        keys = np.array([item[0] for item in items], np.uint64)
+        probability = np.array([item[1] for item in items], np.float32)
+        return keys, self._layout.assemble([item[5:] for item in items], probability, items[0][2])
+
+    def update_priorities(self, keys: NDArray[Any], priorities: Any) -> None:
+        if self.raw is None:
+            raise ValueError(none_taken(self._where, self._replay))
+        raw = self.raw.check(priorities, len(keys))
+        self.raw.see(raw)
+        self._connection.update_priorities(self.reverb_name, dict(zip(keys.tolist(), raw.tolist())))
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            'draws': self._draws,
+            'largest_priority': None if self.raw is None else self.raw.largest,
+        }
+
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
+        if not lost:  # the rate is of the items that the server has counted
+            self._draws = int(state['draws'])
+        if self.raw is not None:
+            self.raw.see(state['largest_priority'])
+
+
+class _DrainedItems:
+    """Items that leave the server when they are drawn, the smallest of its order first."""
+
+    raw: RawPriorities | None = None
+
+    def __init__(
+        self, name: str, table: Replay | Queue, layout: ItemLayout, connection: Connection
+    ) -> None:
+        self.reverb_name = table_name(name)
+        self._where = table_label(name)
+        self._table = table
+        self._layout = layout
+        self._connection = connection
+
+    def begin(self, info: Any) -> None:
+        pass
+
+    def _take(self, num: int) -> list[tuple[int, Columns]]:
+        """(place in the order, columns) of so many items, which must be there."""
+        if num < 1:
+            return []
+        drawn = self._connection.sample(self.reverb_name, num)
+        return [(int(item[3]), item[5:]) for item in drawn]
+
+    def update_priorities(self, keys: NDArray[Any], priorities: Any) -> None:
+        raise ValueError(none_taken(self._where, self._table))
+
+
+class QueuedItems(_DrainedItems):
+    """Windows drawn once.
+
+    In order of arrival they wait in the server. In order of their numbers (`number * lanes + lane`)
+    those that have come wait here, since an early one of a fast lane is held back.
+    """
+
+    def __init__(
+        self, name: str, queue: Queue, layout: ItemLayout, connection: Connection, num_lanes: int
+    ) -> None:
+        super().__init__(name, queue, layout, connection)
+        self._num_lanes = num_lanes
+        self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
+        self._ordered = is_ordered(queue)
+        self._waiting: dict[int, Columns] = {}
+        self._next = 0  # the place of the window drawn next
+        self._reach = 0  # the first place, from there on, whose window has not come
+
+    def due(self, updates: int, info: Any) -> bool:
+        num = updates * self._batch_size
+        if not self._ordered:
+            return num <= int(info.current_size)
+        if self._reach < self._next + num:
+            self._drain(info)
+        return self._reach >= self._next + num
+
+    def _drain(self, info: Any) -> None:
+        self._waiting.update(self._take(int(info.current_size)))
+        while self._reach in self._waiting:
+            self._reach += 1
+
+    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
+        size = len(self._waiting) + int(info.current_size)
+        if not self.due(1, info):
+            raise RuntimeError(f'draw was called on {self._where}, a Queue, and none was due.')
+        num = self._batch_size
+        places = range(self._next, self._next + num)
+        if self._ordered:
+            items = [self._waiting.pop(place) for place in places]
+        else:
+            items = [columns for _, columns in self._take(num)]
+        self._next += num
+        batch = self._layout.assemble(items, np.ones(num, np.float32), size)
+        return np.array(places, np.int64), batch
+
+    def next_windows(self, info: Any) -> NDArray[Any]:
+        if not self._ordered:
+            return np.zeros(self._num_lanes, np.int64)
+        self._drain(info)
+        lanes = np.arange(self._num_lanes)
+        # Of each lane the first place from `next` on that is its own.
+        first = self._next + (lanes - self._next) % self._num_lanes
+        numbers = (first - lanes) // self._num_lanes
+        for place in self._waiting:
+            lane = place % self._num_lanes
+            numbers[lane] = max(numbers[lane], place // self._num_lanes + 1)
+        return numbers
+
+    def get_state(self) -> dict[str, Any]:
+        return {'next': self._next, 'waiting': _pack(self._waiting)}
+
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
+        self._next = self._reach = int(state['next'])
+        self._waiting = dict(_unpack(state['waiting']))
+        while self._reach in self._waiting:
+            self._reach += 1
+
+
+class AllItems(_DrainedItems):
+    """The newest items, all of them in every batch. They wait here, and cross from the server once."""
+
+    def __init__(
+        self, name: str, replay: Replay, layout: ItemLayout, connection: Connection, lead: Lead
+    ) -> None:
+        super().__init__(name, replay, layout, connection)
+        self._capacity = replay.capacity
+        self._rate = Rate.of(replay)
+        self._lead, _ = split_lead(replay, lead, self._where)
+        self._items: collections.deque[Columns] = collections.deque(maxlen=replay.capacity)
+        self._inserted = 0
+        self._draws = 0
+
+    def due(self, updates: int, info: Any) -> bool:
+        self._drain(info)
+        return self._rate.due(self._inserted, self._draws + updates)
+
+    def _drain(self, info: Any) -> None:
+        """Takes what has come, as far as its lead goes: what is left makes the actors wait."""
+        waiting = int(info.current_size)
+        taken = 0
+        while taken < waiting and self._rate.may_insert(
+            self._inserted + taken + 1, self._draws, self._lead
+        ):
+            taken += 1
+        self._items.extend(columns for _, columns in self._take(taken))
+        self._inserted += taken
+
+    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
+        self._drain(info)
+        size = len(self._items)
+        if not size:
+            raise RuntimeError(f'draw was called on an empty table, {self._where}: none was due.')
+        self._draws += 1
+        batch = self._layout.assemble(self._items, np.full(size, 1.0 / size, np.float32), size)
+        keys = np.full(self._capacity, -1, np.int64)
+        keys[:size] = np.arange(self._inserted - size, self._inserted)
+        return keys, pad(batch, self._capacity)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            'inserted': self._inserted,
+            'draws': self._draws,
+            'items': _pack(dict(enumerate(self._items))),
+        }
+
+    def set_state(self, state: dict[str, Any], lost: bool) -> None:
+        self._inserted = int(state['inserted'])
+        self._draws = int(state['draws'])
+        self._items.clear()
+        self._items.extend(columns for _, columns in _unpack(state['items']))
+
+
+def _pack(items: dict[int, Columns]) -> dict[str, Any]:
+    """Items as few arrays, however many they are: by column, the rows of all one after another."""
+    columns = list(zip(*items.values()))
+    return {
+        'places': np.fromiter(items, np.int64, len(items)),
+        'columns': [
+            {
+                'rows': np.array([len(data) for data in column], np.int64),
+                'data': np.concatenate(column),
+            }
+            for column in columns
+        ],
+    }
+
+
+def _unpack(state: dict[str, Any]) -> list[tuple[int, Columns]]:
+    columns = [
+        np.split(column['data'], np.cumsum(column['rows'])[:-1]) for column in state['columns']
+    ]
+    return [
+        (place, [column[i] for column in columns])
+        for i, place in enumerate(state['places'].tolist())
+    ]
