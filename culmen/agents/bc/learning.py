@@ -9,13 +9,12 @@ import optax
 
 from culmen.agents.bc.config import BCConfig
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components.networks import ActionBox
 from culmen.components.networks import Network
 from culmen.components.networks import TanhGaussian
 from culmen.components.policies import mask_illegal
 from culmen.components.updates import TrainingState
-from culmen.components.updates import gradient_step
-from culmen.components.updates import make_optimizer
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
@@ -57,7 +56,7 @@ def make_learner(network: Network, config: BCConfig, box: ActionBox | None = Non
         config: the settings.
         box: of continuous actions; None: actions are discrete.
     """
-    optimizer = make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+    optimizer = updates.make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
 
     def loss(params: Params, observation: Nest, action: jax.Array) -> Value:
         outputs = network.apply(params, observation)
@@ -75,7 +74,7 @@ def make_learner(network: Network, config: BCConfig, box: ActionBox | None = Non
     ) -> tuple[TrainingState, Metrics, None]:
         examples = (sample.steps.observation, sample.steps.action)
         observation, action = jax.tree_util.tree_map(lambda leaf: leaf[:, 0], examples)
-        params, optimizer_state, (value, metrics) = gradient_step(
+        params, optimizer_state, (value, metrics) = updates.gradient_step(
             loss, optimizer, state.params, state.optimizer_state, observation, action, has_aux=True
         )
         return TrainingState(params, optimizer_state), {'loss': value, **metrics}, None

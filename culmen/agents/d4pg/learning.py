@@ -13,17 +13,12 @@ import optax
 
 from culmen.agents.d4pg.config import D4PGConfig
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components.networks import ContinuousNetworks
 from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.importance import importance_weights
 from culmen.components.replay.stream.windows import Transitions
 from culmen.components.updates import PolicyAndCriticState as TrainingState
-from culmen.components.updates import acting_params
-from culmen.components.updates import canonical_transitions
-from culmen.components.updates import critic_outputs
-from culmen.components.updates import gradient_step
-from culmen.components.updates import initial_state
-from culmen.components.updates import make_optimizer
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -49,7 +44,7 @@ def critic_loss(
         atoms: [num_atoms] returns, increasing.
     Returns: (loss [], (features of o_tm1 [B, F], mean returns [B], absolute errors [B])).
     """
-    features_tm1, outputs_tm1, outputs_t = critic_outputs(
+    features_tm1, outputs_tm1, outputs_t = updates.critic_outputs(
         networks, critic_params, target_critic_params, target_policy_params, transitions
     )
     logits_tm1, logits_t = outputs_tm1[0], outputs_t[0]  # of the one critic
@@ -86,20 +81,20 @@ def mean_return(logits: Array, atoms: Array) -> jax.Array:
 
 def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCore:
     """Builds the update of D4PG."""
-    policy_optimizer = make_optimizer(
+    policy_optimizer = updates.make_optimizer(
         optax.adam(config.policy_learning_rate), config.max_gradient_norm
     )
-    critic_optimizer = make_optimizer(
+    critic_optimizer = updates.make_optimizer(
         optax.adam(config.critic_learning_rate), config.max_gradient_norm
     )
 
     def init(key: jax.Array) -> TrainingState:
-        return initial_state(key, networks, policy_optimizer, critic_optimizer)
+        return updates.initial_state(key, networks, policy_optimizer, critic_optimizer)
 
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        transitions = canonical_transitions(sample.steps, config.discount, networks.box)
+        transitions = updates.canonical_transitions(sample.steps, config.discount, networks.box)
         atoms = jnp.linspace(config.v_min, config.v_max, config.num_atoms, dtype=jnp.float32)
         weights = jnp.ones_like(sample.probability)
         if config.priority_exponent:
@@ -108,12 +103,12 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
             )
 
         # Both gradients are those of the parameters before this update.
-        critic_params, critic_optimizer_state, (value, (features, q, errors)) = gradient_step(
+        critic_params, critic_optimizer_state, (value, (features, q, errors)) = updates.gradient_step(
             critic_loss, critic_optimizer, state.critic_params, state.critic_optimizer_state,
             state.target_critic_params, state.target_policy_params, transitions, weights, atoms,
             networks, has_aux=True,
         )  # fmt: skip
-        policy_params, policy_optimizer_state, _ = gradient_step(
+        policy_params, policy_optimizer_state, _ = updates.gradient_step(
             policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
             state.critic_params.ensemble, features, atoms, networks,
         )  # fmt: skip
@@ -135,4 +130,4 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
         metrics = {'loss': value, 'q': jnp.mean(q), 'absolute_error': jnp.mean(errors)}
         return after, metrics, errors if config.priority_exponent else None
 
-    return LearnerCore(init, update, variables=acting_params)
+    return LearnerCore(init, update, variables=updates.acting_params)

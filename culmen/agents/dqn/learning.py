@@ -12,13 +12,12 @@ import optax
 
 from culmen.agents.dqn.config import DQNConfig
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components.networks import Network
 from culmen.components.policies import mask_illegal
 from culmen.components.replay.stream.importance import importance_weights
 from culmen.components.replay.stream.windows import fold
 from culmen.components.updates import TargetTrainingState as TrainingState
-from culmen.components.updates import gradient_step
-from culmen.components.updates import make_optimizer
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -77,7 +76,7 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
         rule = optax.rmsprop(
             config.learning_rate, decay=0.95, eps=config.optimizer_epsilon, centered=True
         )
-    optimizer = make_optimizer(rule, config.max_gradient_norm)
+    optimizer = updates.make_optimizer(rule, config.max_gradient_norm)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -86,7 +85,7 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        params, optimizer_state, (_, (metrics, errors)) = gradient_step(
+        params, optimizer_state, (_, (metrics, errors)) = updates.gradient_step(
             loss, optimizer, state.params, state.optimizer_state,
             state.target_params, sample, network, config, has_aux=True,
         )  # fmt: skip

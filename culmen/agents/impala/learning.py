@@ -18,12 +18,9 @@ from culmen.agents.impala.config import A2CConfig
 from culmen.agents.impala.config import IMPALAConfig
 from culmen.components import losses
 from culmen.components import policies
+from culmen.components import updates
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.updates import TrainingState
-from culmen.components.updates import gradient_step
-from culmen.components.updates import learning_rate_schedule
-from culmen.components.updates import make_optimizer
-from culmen.components.updates import masked_mean
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
@@ -75,7 +72,7 @@ def loss(
         steps.mask,
     )
 
-    mean = functools.partial(masked_mean, mask=steps.mask)  # over real steps
+    mean = functools.partial(updates.masked_mean, mask=steps.mask)  # over real steps
     policy_loss = mean(-log_pi * jax.lax.stop_gradient(targets.pg_advantage))
     value_loss = mean(losses.l2_loss(targets.errors))
     entropy = mean(policy.entropy())
@@ -97,8 +94,10 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
         rule = optax.scale_by_adam(eps=config.optimizer_epsilon)
     else:
         rule = optax.scale_by_rms(config.rmsprop_decay, config.optimizer_epsilon)
-    optimizer = make_optimizer(rule, config.max_gradient_norm)
-    learning_rate = learning_rate_schedule(config.learning_rate, config.learning_rate_decay_steps)
+    optimizer = updates.make_optimizer(rule, config.max_gradient_norm)
+    learning_rate = updates.learning_rate_schedule(
+        config.learning_rate, config.learning_rate_decay_steps
+    )
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -107,7 +106,7 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        params, optimizer_state, (_, metrics) = gradient_step(
+        params, optimizer_state, (_, metrics) = updates.gradient_step(
             loss, optimizer, state.params, state.optimizer_state, sample, network, config,
             has_aux=True, learning_rate=learning_rate(context),
         )  # fmt: skip

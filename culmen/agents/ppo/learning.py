@@ -19,12 +19,9 @@ import optax
 from culmen.agents.ppo.config import PPOConfig
 from culmen.components import losses
 from culmen.components import policies
+from culmen.components import updates
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.updates import TrainingState
-from culmen.components.updates import gradient_step
-from culmen.components.updates import learning_rate_schedule
-from culmen.components.updates import make_optimizer
-from culmen.components.updates import masked_mean
 from culmen.core.errors import SettingError
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -89,7 +86,7 @@ def loss(
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a minibatch. Returns: (loss [], metrics)."""
     output = network.unroll(params, batch.observation, batch.step_type, batch.core_state)
-    mean = functools.partial(masked_mean, mask=batch.mask)  # over real steps
+    mean = functools.partial(updates.masked_mean, mask=batch.mask)  # over real steps
 
     log_ratio = output.policy.log_prob(batch.drawn) - batch.log_prob
     log_ratio = jnp.where(batch.mask, log_ratio, 0)
@@ -134,8 +131,10 @@ def loss(
 def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     """Builds the update of PPO."""
     rule = optax.scale_by_adam(eps=config.optimizer_epsilon)
-    optimizer = make_optimizer(rule, config.max_gradient_norm)
-    learning_rate = learning_rate_schedule(config.learning_rate, config.learning_rate_decay_steps)
+    optimizer = updates.make_optimizer(rule, config.max_gradient_norm)
+    learning_rate = updates.learning_rate_schedule(
+        config.learning_rate, config.learning_rate_decay_steps
+    )
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -159,7 +158,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         def descend(carry: Any, indices: Array) -> tuple[Any, Metrics]:
             state, stopped = carry
             minibatch = jax.tree_util.tree_map(lambda leaf: leaf[indices], batch)
-            params, optimizer_state, (_, metrics) = gradient_step(
+            params, optimizer_state, (_, metrics) = updates.gradient_step(
                 loss, optimizer, state.params, state.optimizer_state, minibatch, network, config,
                 has_aux=True, learning_rate=rate,
             )  # fmt: skip

@@ -19,15 +19,13 @@ import optax
 
 from culmen.agents.r2d2.config import R2D2Config
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies import entering_state
 from culmen.components.policies import mask_illegal
 from culmen.components.replay.stream.importance import importance_weights
 from culmen.components.updates import TargetTrainingState as TrainingState
-from culmen.components.updates import gradient_step
-from culmen.components.updates import make_optimizer
-from culmen.components.updates import masked_mean
 from culmen.core.types import FIRST
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -128,12 +126,12 @@ def loss(
     learned = learned_steps(steps, config.burn_in_length)
     # Schaul et al. 2016, section 3.4: all 1 where replay is uniform.
     weights = importance_weights(sample.probability, sample.size, config.importance_exponent)
-    mean_loss = masked_mean(weights[:, None] * losses.l2_loss(errors), learned)
+    mean_loss = updates.masked_mean(weights[:, None] * losses.l2_loss(errors), learned)
     values = losses.signed_parabolic(q) if config.rescale else q
     metrics = {
         'loss': mean_loss,
-        'q': masked_mean(jnp.mean(values[:, :-1], axis=-1), learned),
-        'absolute_error': masked_mean(jnp.abs(errors), learned),
+        'q': updates.masked_mean(jnp.mean(values[:, :-1], axis=-1), learned),
+        'absolute_error': updates.masked_mean(jnp.abs(errors), learned),
     }
     return mean_loss, (metrics, mixed_priorities(errors, learned, config.priority_eta))
 
@@ -170,7 +168,7 @@ def _initial_priorities(
 def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     """Builds the update of R2D2."""
     rule = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
-    optimizer = make_optimizer(rule, config.max_gradient_norm)
+    optimizer = updates.make_optimizer(rule, config.max_gradient_norm)
 
     def init(key: jax.Array) -> TrainingState:
         params = network.init(key)
@@ -179,7 +177,7 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        params, optimizer_state, (_, (metrics, priorities)) = gradient_step(
+        params, optimizer_state, (_, (metrics, priorities)) = updates.gradient_step(
             loss, optimizer, state.params, state.optimizer_state,
             state.target_params, sample, network, config, has_aux=True,
         )  # fmt: skip

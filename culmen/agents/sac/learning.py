@@ -19,15 +19,10 @@ import optax
 
 from culmen.agents.sac.config import SACConfig
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components.networks import ContinuousNetworks
 from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.windows import Transitions
-from culmen.components.updates import acting_params
-from culmen.components.updates import canonical_transitions
-from culmen.components.updates import ensemble_td_loss
-from culmen.components.updates import gradient_step
-from culmen.components.updates import make_optimizer
-from culmen.components.updates import shift_images
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -73,7 +68,7 @@ def critic_loss(
     q_t = networks.critics(target_critic_params.ensemble, target_features_t, a_t)
     # Equation 3, with the least of the target critics.
     v_t = jnp.min(q_t, axis=0) - temperature * log_prob_t
-    loss = ensemble_td_loss(q_tm1, r_t, discount_t, v_t)
+    loss = updates.ensemble_td_loss(q_tm1, r_t, discount_t, v_t)
     return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
 
 
@@ -117,7 +112,7 @@ def update_critics(
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainingState, tuple[Array, tuple[Array, Array]]]:
     """The critics' step. Returns: (the state after it, what `critic_loss` returned)."""
-    params, optimizer_state, outcome = gradient_step(
+    params, optimizer_state, outcome = updates.gradient_step(
         critic_loss, optimizer, state.critic_params, state.critic_optimizer_state,
         state.target_critic_params, state.policy_params, temperature, transitions, key, networks,
         has_aux=True,
@@ -135,7 +130,7 @@ def update_policy(
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainingState, tuple[Array, Array]]:
     """The policy's step. Returns: (the state after it, what `policy_loss` returned)."""
-    params, optimizer_state, outcome = gradient_step(
+    params, optimizer_state, outcome = updates.gradient_step(
         policy_loss, optimizer, state.policy_params, state.policy_optimizer_state,
         ensemble, temperature, features, key, networks, has_aux=True,
     )  # fmt: skip
@@ -149,7 +144,7 @@ def update_temperature(
     optimizer: optax.GradientTransformation,
 ) -> TrainingState:
     """The temperature's step."""
-    log_temperature, optimizer_state, _ = gradient_step(
+    log_temperature, optimizer_state, _ = updates.gradient_step(
         temperature_loss, optimizer, state.log_temperature, state.temperature_optimizer_state,
         log_prob, target_entropy,
     )  # fmt: skip
@@ -160,8 +155,8 @@ def update_temperature(
 
 def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore:
     """Builds the update of SAC."""
-    optimizer = make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
-    temperature_optimizer = make_optimizer(optax.adam(config.learning_rate))
+    optimizer = updates.make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+    temperature_optimizer = updates.make_optimizer(optax.adam(config.learning_rate))
     # Appendix D: minus the number of dimensions.
     target_entropy = -networks.box.size if config.target_entropy is None else config.target_entropy
 
@@ -181,9 +176,9 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        transitions = canonical_transitions(sample.steps, config.discount, networks.box)
+        transitions = updates.canonical_transitions(sample.steps, config.discount, networks.box)
         critic_key, policy_key, *shift_keys = jax.random.split(context.key, 4)
-        transitions = shift_images(transitions, shift_keys, config.augmentation_pad)
+        transitions = updates.shift_images(transitions, shift_keys, config.augmentation_pad)
         temperature = jnp.exp(state.log_temperature)
         if config.temperature is not None:
             temperature = jnp.asarray(config.temperature, jnp.float32)
@@ -210,4 +205,4 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
         }
         return state._replace(target_critic_params=target_critic_params), metrics, None
 
-    return LearnerCore(init, update, variables=acting_params)
+    return LearnerCore(init, update, variables=updates.acting_params)

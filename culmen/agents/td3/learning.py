@@ -14,18 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from culmen.agents.td3.config import TD3Config
+from culmen.components import updates
 from culmen.components.networks import ContinuousNetworks
 from culmen.components.networks import CriticParams
 from culmen.components.replay.stream.windows import Transitions
 from culmen.components.updates import PolicyAndCriticState as TrainingState
-from culmen.components.updates import acting_params
-from culmen.components.updates import canonical_transitions
-from culmen.components.updates import critic_outputs
-from culmen.components.updates import ensemble_td_loss
-from culmen.components.updates import gradient_step
-from culmen.components.updates import initial_state
-from culmen.components.updates import make_optimizer
-from culmen.components.updates import shift_images
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -55,12 +48,12 @@ def critic_loss(
         noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
         return jnp.clip(a_t + noise, -1.0, 1.0)
 
-    features_tm1, q_tm1, q_t = critic_outputs(
+    features_tm1, q_tm1, q_t = updates.critic_outputs(
         networks, critic_params, target_critic_params, target_policy_params, transitions, smooth
     )
     # Equation 10: the least of the target critics.
     v_t = jnp.min(q_t, axis=0)
-    loss = ensemble_td_loss(q_tm1, transitions.r_t, transitions.discount_t, v_t)
+    loss = updates.ensemble_td_loss(q_tm1, transitions.r_t, transitions.discount_t, v_t)
     return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
 
 
@@ -78,23 +71,23 @@ def policy_loss(
 
 def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore:
     """Builds the update of TD3."""
-    policy_optimizer = make_optimizer(
+    policy_optimizer = updates.make_optimizer(
         optax.adam(config.policy_learning_rate), config.max_gradient_norm
     )
-    critic_optimizer = make_optimizer(
+    critic_optimizer = updates.make_optimizer(
         optax.adam(config.critic_learning_rate), config.max_gradient_norm
     )
 
     def init(key: jax.Array) -> TrainingState:
-        return initial_state(key, networks, policy_optimizer, critic_optimizer)
+        return updates.initial_state(key, networks, policy_optimizer, critic_optimizer)
 
     def update_critics(
         state: TrainingState, sample: Sample, key: jax.Array
     ) -> tuple[TrainingState, Array, Metrics]:
-        transitions = canonical_transitions(sample.steps, config.discount, networks.box)
+        transitions = updates.canonical_transitions(sample.steps, config.discount, networks.box)
         key, *shift_keys = jax.random.split(key, 3)
-        transitions = shift_images(transitions, shift_keys, config.augmentation_pad)
-        critic_params, optimizer_state, (value, (features, q)) = gradient_step(
+        transitions = updates.shift_images(transitions, shift_keys, config.augmentation_pad)
+        critic_params, optimizer_state, (value, (features, q)) = updates.gradient_step(
             critic_loss, critic_optimizer, state.critic_params, state.critic_optimizer_state,
             state.target_critic_params, state.target_policy_params, transitions, key,
             networks, config, has_aux=True,
@@ -103,7 +96,7 @@ def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore
         return state, features, {'loss': value, 'q': jnp.mean(q)}
 
     def update_policy_and_targets(state: TrainingState, features: Array) -> TrainingState:
-        policy_params, optimizer_state, _ = gradient_step(
+        policy_params, optimizer_state, _ = updates.gradient_step(
             policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
             state.critic_params.ensemble, features, networks,
         )  # fmt: skip
@@ -133,4 +126,4 @@ def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore
         )
         return state, metrics, None
 
-    return LearnerCore(init, update, variables=acting_params)
+    return LearnerCore(init, update, variables=updates.acting_params)
