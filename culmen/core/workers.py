@@ -3,7 +3,6 @@
 A handle is the object itself in one process and a thin client in a program; a worker can't tell.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -62,16 +61,4 @@ class VariableSource(Protocol):
 
     def get_variables(self, have: int | None) -> tuple[int, Params | PackedTree] | None:
         """(version, params), or None where the caller already has that version."""
-        ...
-
-
-class Counter(Protocol):
-    """What a loop sees of the counts of its run."""
-
-    def increment(self, *, actor_steps: int, episodes: int) -> object:
-        """Adds to both counts."""
-        ...
-
-    def get_counts(self) -> Mapping[str, int]:
-        """All counts."""
         ...

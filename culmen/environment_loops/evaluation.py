@@ -168,7 +168,7 @@ class Evaluator:
             learner_steps: updates that made the variables.
         Raises: Interrupted, if told to stop.
         """
-        actor = self._begin(Held(params, learner_steps), number, actor_steps)
+        actor = self._begin(Held(params, learner_steps), number)
         environments = [
             self._make_environment(fold_seed(self._seed, 'evaluator', lane, number))
             for lane in range(self._lanes.total)
@@ -182,7 +182,7 @@ class Evaluator:
             while not played.is_over:
                 if self._stop():
                     raise Interrupted
-                timestep = batch.step(actor.select_action(timestep))
+                timestep = batch.step(actor.select_action(timestep, actor_steps))
                 ticks += 1
                 for episode in batch.episodes:
                     played.add(episode, batch.was_cut(episode.lane))
@@ -198,12 +198,11 @@ class Evaluator:
         """How often the policy was compiled: 1 for any number of evaluations."""
         return 0 if self._actor is None else self._actor.num_compilations
 
-    def _begin(self, variables: Held, number: int, actor_steps: int) -> Actor:
+    def _begin(self, variables: Held, number: int) -> Actor:
         contexts = Contexts(self._seed, 'evaluator', number)
         init_seed = fold_seed(self._seed, 'evaluation', number)
         if self._actor is None:
             self._actor = Actor(self._core, variables, self._lanes, contexts, init_seed)
         else:
             self._actor.restart(variables, contexts, init_seed)
-        self._actor.actor_steps = actor_steps
         return self._actor

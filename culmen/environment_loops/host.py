@@ -13,10 +13,9 @@ from typing import Any
 from typing import Protocol
 
 from culmen.components.actors import Actor
-from culmen.components.counts import RunCounts
+from culmen.components.counts import StepCounter
 from culmen.components.learners import Learner
 from culmen.core.types import TimeStep
-from culmen.core.workers import Counter
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode
 
@@ -43,7 +42,7 @@ class EnvironmentLoop:
         self,
         environment: BatchedEnvironment,
         actor: Actor,
-        counter: Counter | None = None,
+        counter: StepCounter | None = None,
         *,
         learner: Learner | None = None,
         observers: Sequence[Observer] = (),
@@ -55,7 +54,7 @@ class EnvironmentLoop:
         Args:
             environment: the lanes.
             actor: acts on all of them at once.
-            counter: hears of steps and episodes.
+            counter: counts the steps; None: one of its own, from 0.
             learner: makes the updates that are due at each tick.
             observers: watch every tick.
             on_episode: hears of each episode that ended, with the observers' metrics.
@@ -63,14 +62,13 @@ class EnvironmentLoop:
         """
         self._environment = environment
         self._actor = actor
-        self._counter: Counter = counter or RunCounts()
+        self._counter = counter or StepCounter()
         self._learner = learner
         self._observers = tuple(observers)
         self._on_episode = on_episode
         self._on_tick = on_tick
         self._timestep: TimeStep | None = None
-        self._acted = True  # whether the time step still has to be observed
-        self.actor_steps = self._counter.get_counts()['actor_steps']
+        self._unobserved = True  # the time step has not been given to the table yet
         self.timings = {'environment': 0.0, 'observe': 0.0, 'learn': 0.0, 'act': 0.0}
 
     def run(self, num_episodes: int | None = None, num_steps: int | None = None) -> dict[str, int]:
@@ -90,18 +88,16 @@ class EnvironmentLoop:
             self._timestep = environment.reset()
         while True:
             timestep = self._timestep
-            if self._acted:
+            if self._unobserved:
                 start = clock()
-                new_steps = environment.new_steps
-                self._tell(self.actor_steps + new_steps)
+                self._counter.add(environment.new_steps, len(environment.episodes))
                 actor.observe(timestep)
-                self._acted = False
+                self._unobserved = False
                 observed = clock()
                 timings['observe'] += observed - start
                 if learner is not None:
-                    learner.run_due()
+                    learner.run_due(self.actor_steps)
                     timings['learn'] += clock() - observed
-                self._counter.increment(actor_steps=new_steps, episodes=len(environment.episodes))
                 for episode in environment.episodes:
                     episodes += 1
                     if self._on_episode is not None:
@@ -116,21 +112,20 @@ class EnvironmentLoop:
             if num_episodes is not None and episodes >= num_episodes:
                 break
             start = clock()
-            action = actor.select_action(timestep)
+            action = actor.select_action(timestep, self.actor_steps)
             acted = clock()
             timings['act'] += acted - start
             for observer in self._observers:
                 observer.observe(timestep, action)
             self._timestep = environment.step(action)
-            self._acted = True
+            self._unobserved = True
             timings['environment'] += clock() - acted
         return {'episodes': episodes, 'steps': self.actor_steps - begin}
 
-    def _tell(self, actor_steps: int) -> None:
-        """The count that the contexts of this tick hold."""
-        self.actor_steps = self._actor.actor_steps = actor_steps
-        if self._learner is not None:
-            self._learner.actor_steps = actor_steps
+    @property
+    def actor_steps(self) -> int:
+        """Steps so far, as its counter has them."""
+        return self._counter.actor_steps
 
     def get_state(self) -> dict[str, Any]:
         """The tick that the loop stands at: observed and not acted on."""
@@ -142,5 +137,5 @@ class EnvironmentLoop:
         A fresh environment, whose state could not be restored, gives FIRST at its first step.
         """
         self._timestep = TimeStep(*state['timestep'])
-        self._acted = False
-        self._tell(int(state['actor_steps']))
+        self._unobserved = False
+        self._counter.actor_steps = int(state['actor_steps'])

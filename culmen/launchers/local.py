@@ -280,7 +280,7 @@ class LocalEngine:
 
     def finish(self) -> None:
         """Makes the updates that no whole call is left for."""
-        self._learner.run_rest()
+        self._learner.run_rest(self._loop.actor_steps)
 
     def check_finite(self) -> None:
         """Raises: NonFiniteLossError."""

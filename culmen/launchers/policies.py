@@ -68,7 +68,6 @@ class Policy:
         contexts = Contexts(seed, 'evaluator')
         variables = Held(params, counts[1])
         self._actor = Actor(core, variables, lanes, contexts, fold_seed(seed, 'evaluation'))
-        self._actor.actor_steps = counts[0]
         self._stack = BatchedEnvironment([], spec, num_lanes=1).gather
 
     def __call__(self, timestep: dm_env.TimeStep | TimeStep) -> Nest:
@@ -78,9 +77,12 @@ class Policy:
             timestep: an unbatched `dm_env.TimeStep`; with num_lanes, a TimeStep of [num_lanes, ...] leaves.
         Returns: an action of the spec's shape and dtype, as NumPy; batched if the time step is.
         """
-        if self._num_lanes is not None:
-            return as_actions(self._spec.action, self._actor.select_action(TimeStep(*timestep)))
-        action = as_actions(self._spec.action, self._actor.select_action(self._stack([timestep])))
+        actor_steps, _ = self._counts
+        is_batched = self._num_lanes is not None
+        batch = TimeStep(*timestep) if is_batched else self._stack([timestep])
+        action = as_actions(self._spec.action, self._actor.select_action(batch, actor_steps))
+        if is_batched:
+            return action
         return jax.tree_util.tree_map(lambda leaf: leaf[0], action)
 
     def batched(self, num_lanes: int) -> 'Policy':

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from culmen.components.actors import Actor
-from culmen.components.counts import RunCounts
+from culmen.components.counts import StepCounter
 from culmen.components.dispatch import Contexts
 from culmen.core.types import Lanes
 from culmen.environment_loops import BatchedEnvironment
@@ -25,7 +25,7 @@ def make(environments, **kwargs):
     lanes = Lanes(np.arange(batch.num_lanes, dtype=np.int32), batch.num_lanes)
     table = Recorder()
     actor = Actor(counting_core(), Held(), lanes, Contexts(0, 'actor', 0), 0, writer=table)
-    counter = RunCounts()
+    counter = StepCounter()
     loop = EnvironmentLoop(batch, actor, counter, **kwargs)
     return loop, table, counter, actor
 
@@ -44,8 +44,8 @@ def test_the_order_of_a_tick():
 def test_steps_are_time_steps_that_are_not_first():
     loop, table, counter, _ = make([Counting(length=2)])
     assert loop.run(num_steps=5) == {'episodes': 2, 'steps': 5}
-    assert counter.get_counts()['actor_steps'] == 5
-    assert counter.get_counts()['episodes'] == 2
+    assert counter.actor_steps == 5
+    assert counter.episodes == 2
     # The context of a call has the steps of its own tick.
     assert [int(e[2]['actor_steps'][0]) for e in table.events if e[0] == 'act'] == [
         0,
@@ -65,7 +65,7 @@ def test_a_cut_episode_goes_on_in_the_next_call():
     assert loop.run(num_episodes=1) == {'episodes': 1, 'steps': 1}
     assert [e.episode_length for e in episodes] == [4]
     assert episodes[0].episode_return == 1 + 2 + 3 + 4
-    assert counter.get_counts()['actor_steps'] == 4
+    assert counter.actor_steps == 4
 
 
 def test_a_loop_may_be_asked_for_episodes():
@@ -88,7 +88,7 @@ def test_lanes_end_when_they_like():
         lengths = {e.episode_length for e in episodes if e.lane == lane}
         assert lengths == {length}
     # At most one step a lane less one is taken over the number asked for.
-    assert 30 <= counter.get_counts()['actor_steps'] <= 32
+    assert 30 <= counter.actor_steps <= 32
 
 
 def test_one_lane_and_many_act_alike():

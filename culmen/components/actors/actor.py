@@ -27,8 +27,7 @@ from culmen.core.workers import Writer
 class Actor:
     """Runs an ActorCore: one compiled call a tick, NumPy in and NumPy out.
 
-    The counts that a call is told are `actor_steps`, which the loop sets as it hears of them, and the
-    version of the parameters that act.
+    A call is told the actor steps so far and the version of the parameters that act.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Actor:
         self._device = device
         self._version: int | None = None
         self._params: Params | PackedTree = None
-        self.actor_steps = 0
         lane_index = np.asarray(lanes.index, np.int32)
         self.num_lanes = len(lane_index)
 
@@ -83,11 +81,12 @@ class Actor:
         if self._writer is not None:
             self._writer.observe(timestep)
 
-    def select_action(self, timestep: TimeStep) -> Nest:
+    def select_action(self, timestep: TimeStep, actor_steps: int = 0) -> Nest:
         """Acts on a time step of all lanes.
 
         Args:
             timestep: leaves [B, ...]; the arrays belong to the actor from now on.
+            actor_steps: of the training so far.
         Returns: actions, NumPy leaves [B, ...].
         """
         news = self._variables.get_variables(self._version)
@@ -97,7 +96,7 @@ class Actor:
                 self._follow(params)
             self._params = self._place(params)
         version = self._version or 0
-        packed = self._contexts.pack(self._calls, self.actor_steps, version)
+        packed = self._contexts.pack(self._calls, actor_steps, version)
         action, self._state, extras = self._select_action(
             self._params, timestep, self._state, packed
         )

@@ -3,5 +3,6 @@
 from culmen.components.counts.keys import Role
 from culmen.components.counts.keys import fold_seed
 from culmen.components.counts.run_counts import RunCounts
+from culmen.components.counts.step_counter import StepCounter
 
-__all__ = ['Role', 'RunCounts', 'fold_seed']
+__all__ = ['Role', 'RunCounts', 'StepCounter', 'fold_seed']

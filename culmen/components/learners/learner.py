@@ -108,30 +108,34 @@ class Learner:
         self._updates = 0
         self._metrics: Any = {}
         self._unpack = jax.jit(lambda packed: packed.unpack())
-        self.actor_steps = 0
         self.max_updates = math.inf if max_updates is None else max_updates
 
     # The loop's side.
 
-    def run_due(self) -> None:
-        """Makes every call whose updates are all due."""
+    def run_due(self, actor_steps: int = 0) -> None:
+        """Makes every call whose updates are all due. Args: actor_steps: so far; 0 where nobody acts."""
         updates = self._updates_per_call
         while self._table.due(updates) and self._updates + updates <= self.max_updates:
-            self.step(updates)
+            self.step(updates, actor_steps)
         # The budget may leave less than a whole call.
         if self.max_updates - self._updates < updates:
-            self.run_rest()
+            self.run_rest(actor_steps)
 
-    def run_rest(self) -> None:
-        """Makes the updates that are due one by one: at the end of a run."""
+    def run_rest(self, actor_steps: int = 0) -> None:
+        """Makes the updates that are due one by one, at the end of a run. Args: as of `run_due`."""
         while self._table.due(1) and self._updates < self.max_updates:
-            self.step(1)
+            self.step(1, actor_steps)
 
-    def step(self, updates: int = 1) -> None:
-        """Makes one call of this many updates, which must be due."""
+    def step(self, updates: int = 1, actor_steps: int = 0) -> None:
+        """Makes one call.
+
+        Args:
+            updates: of the call, which must be due.
+            actor_steps: as of `run_due`.
+        """
         self._settle(self._calls - self._lag - 1)
         draws = [self._table.draw() for _ in range(updates)]
-        samples, contexts = self._inputs(draws)
+        samples, contexts = self._inputs(draws, actor_steps)
         wait = self._update.begin(
             updates, self._carry_of_last(), self._last_carry, samples, contexts
         )
@@ -142,11 +146,13 @@ class Learner:
         if self._calls % CHECK_PERIOD == 0:
             self.check_finite()
 
-    def _inputs(self, draws: Sequence[Draw]) -> tuple[Samples | Packed, PackedContext]:
+    def _inputs(
+        self, draws: Sequence[Draw], actor_steps: int
+    ) -> tuple[Samples | Packed, PackedContext]:
         """Samples and contexts of a call, with an axis for its updates where it has several."""
         updates = len(draws)
         contexts = [
-            self._contexts.pack(self._updates + i, self.actor_steps, self._updates + i)
+            self._contexts.pack(self._updates + i, actor_steps, self._updates + i)
             for i in range(updates)
         ]
         drawn = [draw.samples if is_fast() else unpacked(draw.samples) for draw in draws]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from culmen.components.actors import Actor
+from culmen.components.counts import StepCounter
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.replay import reverb as reverb_replay
@@ -104,7 +105,7 @@ class ActorNode:
         self._loop = EnvironmentLoop(
             self._environment,
             self._actor,
-            self._taken,  # type: ignore[arg-type]
+            self._taken,
             on_episode=self._on_episode,
             on_tick=self._on_tick,
         )
@@ -202,7 +203,7 @@ class ActorNode:
         self._rows = []
         self._granted = grant.steps
         self._total += steps
-        self._loop.actor_steps = self._actor.actor_steps = grant.actor_steps
+        self._taken.actor_steps = grant.actor_steps
         end = time.perf_counter()
         self._waited['for the table'] = self._writer.waited
         self._waited['for claims'] += end - flushed
@@ -233,20 +234,16 @@ class ActorNode:
         self._rows.append(actor_row(counts, episode, self._rate, self._reward_names, metrics))
 
 
-class _Taken:
-    """The counter of the loop: what has been taken and not reported."""
+class _Taken(StepCounter):
+    """Knows what has been taken and not reported to the program's counter yet."""
 
     def __init__(self, actor_steps: int) -> None:
-        self._actor_steps = actor_steps
+        super().__init__(actor_steps)
         self.steps = 0
-        self.episodes = 0
 
-    def increment(self, actor_steps: int = 0, episodes: int = 0) -> None:
+    def add(self, actor_steps: int, episodes: int) -> None:
+        super().add(actor_steps, episodes)
         self.steps += actor_steps
-        self.episodes += episodes
-
-    def get_counts(self) -> dict[str, int]:
-        return {'actor_steps': self._actor_steps}
 
     def take(self) -> tuple[int, int]:
         """(steps, episodes) since the last time."""

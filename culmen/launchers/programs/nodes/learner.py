@@ -100,6 +100,7 @@ class LearnerNode:
             lead=lead,
             stop=stop,
         )
+        self._actor_steps = 0  # of the program, as last heard
         self._learner = Learner(
             parts.learner,
             self._reader,
@@ -222,12 +223,12 @@ class LearnerNode:
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
             if due:
-                learner.step(updates)
+                learner.step(updates, self._actor_steps)
                 self._publish()
                 idle = _IDLE_SECONDS[0]
                 continue
             if learner.max_updates - learner.learner_steps < updates:
-                learner.run_rest()  # less than a whole call is left of the budget
+                learner.run_rest(self._actor_steps)  # less than a whole call is left of the budget
                 self._publish()
             if learner.learner_steps >= learner.max_updates and not told:
                 self._counter.finish()
@@ -244,7 +245,7 @@ class LearnerNode:
 
     def _end(self) -> None:
         """The budget is used up: the last updates, their evaluation, the last checkpoint."""
-        self._learner.run_rest()
+        self._learner.run_rest(self._actor_steps)
         self._publish()
         news = self._sync(last=True)
         while news.evaluations < self._next_number and not news.stopped:
@@ -256,7 +257,7 @@ class LearnerNode:
     def _sync(self, last: bool = False) -> News:
         learner = self._learner
         news = self._counter.sync(learner.learner_steps, None)
-        steps = learner.actor_steps = news.actor_steps
+        steps = self._actor_steps = news.actor_steps
         counts, due = self._counts, self._state.rows
         over = last or news.phase == 'over'
         if due.is_due(steps) or last:
@@ -297,7 +298,7 @@ class LearnerNode:
 
     @property
     def _counts(self) -> Counts:
-        return Counts(self._learner.actor_steps, self._learner.learner_steps)
+        return Counts(self._actor_steps, self._learner.learner_steps)
 
     def _is_checkpoint_due(self) -> bool:
         return self._schedule.is_checkpoint_due(self._state, self._counts)
@@ -305,13 +306,13 @@ class LearnerNode:
     def _save(self) -> None:
         self._learner.check_finite()
         self._checkpointer.save(
-            self._learner.actor_steps, self._get_state().as_dict(), table=_Tables(self._replay)
+            self._actor_steps, self._get_state().as_dict(), table=_Tables(self._replay)
         )
         self._checkpointer.wait()
 
     def _save_apart(self, error: NonFiniteLossError) -> None:
         name = f'non-finite-{self._learner.learner_steps}'
-        self._checkpointer.save(self._learner.actor_steps, self._get_state().as_dict(), name=name)
+        self._checkpointer.save(self._actor_steps, self._get_state().as_dict(), name=name)
         self._checkpointer.wait()
         error.checkpoint = str(self._folder / name)
 
@@ -340,7 +341,7 @@ class LearnerNode:
 
     def _set_state(self, state: RunState, lost_table: bool) -> None:
         self._learner.set_state(state.workers.learner)
-        self._learner.actor_steps = state.counts.actor_steps
+        self._actor_steps = state.counts.actor_steps
         self._reader.set_state(state.workers.table, lost_table)
         self._state = self._schedule.resume(state.schedule)
         self._first_evaluation = state.counter['evaluations']

@@ -1,0 +1,18 @@
+"""What a loop counts as it steps."""
+
+
+class StepCounter:
+    """Counts the steps of a loop, and the episodes that ended in it.
+
+    In a program `actor_steps` are those of all actors, as far as this one has heard of them.
+    """
+
+    def __init__(self, actor_steps: int = 0) -> None:
+        """Args: actor_steps: so far."""
+        self.actor_steps = actor_steps
+        self.episodes = 0
+
+    def add(self, actor_steps: int, episodes: int) -> None:
+        """Adds a tick. Args: actor_steps: of all lanes. episodes: that ended."""
+        self.actor_steps += actor_steps
+        self.episodes += episodes
