@@ -47,6 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup('culmen')
     group.addoption('--all', action='store_true', help='deep tests too: everything for every agent')
     group.addoption('--agent', help='all that there is of one agent, a folder of culmen/agents')
+    group.addoption(
+        '--families',
+        action='store_true',
+        help='of the rows of agents the first of each family alone',
+    )
     group.addoption('--part', help='i/n: the i-th of n parts of the tests, counted from 1')
     group.addoption('--backwards', action='store_true', help='the folders in reverse order')
     group.addoption(

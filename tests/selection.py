@@ -69,6 +69,9 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]
         items = [item for item in items if family(item) == agent]
     elif not config.getoption('all'):
         items = [item for item in items if item.get_closest_marker('deep') is None]
+    if config.getoption('families'):
+        rows = registry.first_of_each_family(registry.AGENTS)
+        items = [item for item in items if (of_item := row(item)) is None or of_item in rows]
     if config.getoption('part'):
         i, n = map(int, config.getoption('part').split('/'))
         if not 1 <= i <= n:

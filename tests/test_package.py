@@ -277,27 +277,29 @@ sys.meta_path.insert(0, Hide())
 """
 
 
+def run_hidden(*arguments):
+    """Runs pytest with Reverb, Launchpad and TensorFlow out of sight."""
+    main = f'{HIDE}\nimport pytest\nsys.exit(pytest.main(sys.argv[1:]))'
+    options = ['-q', '-n', '0', '-p', 'no:cacheprovider', *arguments]
+    # Where JAX keeps compiled programs in files it asks after TensorFlow.
+    return run_python(main, *options, JAX_ENABLE_COMPILATION_CACHE='false')
+
+
+@pytest.mark.slow
+def test_every_test_is_found_without_launchpad():
+    found = run_hidden('--collect-only', 'tests')
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
+
+
+@pytest.mark.deep
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_suite_needs_no_launchpad():
-    """With Reverb, Launchpad and TensorFlow out of sight every test is found, and runs go on.
-
-    What runs is the whole way of one process: loops, tables, learner, launchers, checkpoints.
-    """
-    pytest_main = f'{HIDE}\nimport pytest\nsys.exit(pytest.main(sys.argv[1:]))'
-    hidden = {
-        'JAX_ENABLE_COMPILATION_CACHE': 'false'
-    }  # where it keeps files it asks after TensorFlow
-    options = ['-q', '-n', '0', '-p', 'no:cacheprovider']
-    found = run_python(pytest_main, *options, '--collect-only', 'tests', **hidden)
-    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
-    run = run_python(
-        pytest_main,
-        *options,
+    """The whole way of one process: loops, tables, learner, launchers, checkpoints."""
+    run = run_hidden(
         '-m',
         'not slow and not learning and not launchpad',
         *(f'tests/{part}' for part in ('environment_loops', 'launchers', 'integration')),
-        **hidden,
     )
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
     assert re.search(r'\d+ passed', run.stdout)

@@ -305,8 +305,13 @@ def one_of_each_kind() -> list[Any]:
 
 def one_of_each_family(rows: list[Row]) -> list[Any]:
     """Rows as parameters: all but the first of each folder of agents are marked `deep`."""
-    first = {family(row.agent): row.name for row in reversed(rows)}.values()
-    return [row if row.name in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+    first = first_of_each_family(rows)
+    return [row if row in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+
+
+def first_of_each_family(rows: list[Row]) -> list[Row]:
+    """The first row of each folder of agents."""
+    return list({family(row.agent): row for row in reversed(rows)}.values())
 
 
 def kinds_first(rows: list[Row]) -> list[Any]:

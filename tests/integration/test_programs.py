@@ -331,7 +331,10 @@ def test_an_environment_that_raises_ends_the_program_with_its_traceback(tmp_path
 @pytest.mark.parametrize(
     ('launcher', 'environment', 'said'),
     [
-        ('threads', 'exiting', 'the environment of lane 0 raised SystemExit: 0'),
+        pytest.param(
+            *('threads', 'exiting', 'the environment of lane 0 raised SystemExit: 0'),
+            marks=pytest.mark.deep,
+        ),
         ('processes', 'quiet', 'ended before the run was over, and gave no reason'),
     ],
 )
