@@ -252,10 +252,13 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
 
 def _counts_of(data: dict[str, Any]) -> dict[str, Any]:
     """Config, columns of logs and counts of a run whose numbers are drawn without a seed."""
-    data['logs'] = {
-        label: {name: len(rows) for name, rows in log.items()}
-        for label, log in data['logs'].items()
-    }
+    logs: dict[str, dict[str, int]] = {}
+    for label, log in data['logs'].items():
+        # Which actor of a program takes a step is nobody's choice: actor-0 and actor-1 are one.
+        counts = logs.setdefault(label.partition('-')[0], {})
+        for name, rows in log.items():
+            counts[name] = counts.get(name, 0) + len(rows)
+    data['logs'] = logs
     for name in ('summary', 'result'):
         summary = data[name]
         means = summary.pop('evaluation')
