@@ -11,7 +11,7 @@ import pytest
 import culmen
 from culmen.agents import bc
 from culmen.agents import dqn
-from culmen.components.replay.recording.recorder import shards
+from culmen.components.replay.recording.files import shards
 from culmen.launchers import offline
 from tests.integration import runs
 from tests.integration.runs import Signaller

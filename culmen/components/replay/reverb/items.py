@@ -77,7 +77,7 @@ class SampledItems:
         if not lost:  # the rate is of the items that the server has counted
             self._draws = int(state['draws'])
         if self.raw is not None:
-            self.raw.see(state['largest_priority'])
+            self.raw.see_one(float(state['largest_priority']))
 
 
 class _DrainedItems:

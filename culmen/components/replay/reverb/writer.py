@@ -179,7 +179,7 @@ class ReverbWriter:
         """Hears of the largest raw priorities ever given, by table name: of a reader."""
         for table in self._tables:
             if table.raw is not None and table.name in largest:
-                table.raw.see(largest[table.name])
+                table.raw.see_one(largest[table.name])
 
     def close(self) -> None:
         """Stores what is left, until `stop()`, and closes; a second call does nothing.
@@ -352,7 +352,7 @@ class _Written:
         self._inserted = int(state['inserted'])
         self.needed_version = int(state['needed_version'])
         if self.raw is not None:
-            self.raw.see(state['largest_priority'])
+            self.raw.see_one(float(state['largest_priority']))
 
 
 class _History:

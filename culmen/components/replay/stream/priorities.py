@@ -73,11 +73,15 @@ class RawPriorities:
         """float64[N] of raw priorities."""
         return raw.astype(np.float64) ** self._exponent
 
-    def see(self, priorities: Any) -> None:
-        """Remembers the largest of priorities that were given, one or float[N]."""
-        largest = float(np.max(priorities, initial=0.0))
-        if largest > self.largest:
-            self.restore(largest)
+    def see(self, raw: NDArray[Any]) -> None:
+        """Remembers the largest of priorities that were given, float32[N]."""
+        if len(raw):
+            self.see_one(raw.max())
+
+    def see_one(self, priority: float) -> None:
+        """Remembers a priority that was given, where it is the largest."""
+        if priority > self.largest:
+            self.restore(priority)
 
     def restore(self, largest: float) -> None:
         """Goes on from the largest priority of a checkpoint."""

@@ -19,7 +19,7 @@ def test_new_items_have_the_largest_ever_given_and_at_least_one():
     raw.see(np.float32([0.25, 0.5]))
     assert (raw.largest, raw.largest_weight) == (1.0, 1.0)
     raw.see(np.float32([9.0, 4.0]))
-    raw.see(2.0)
+    raw.see_one(2.0)
     raw.see(np.zeros(0, np.float32))
     assert (raw.largest, raw.largest_weight) == (9.0, 3.0)
     np.testing.assert_array_equal(raw.weights(np.float32([4.0, 0.0])), [2.0, 0.0])

@@ -1,0 +1,274 @@
+"""The rows of a Dataset's source, read into memory: a folder that a Recorder wrote, or a callable.
+
+Rows are held to what a loop takes from an environment; what does not fit is refused by name. Rows that a
+damaged recording lacks leave a gap: those on its two sides are two streams.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from dm_env import specs as dm_env_specs
+from numpy.typing import NDArray
+
+from culmen.components.files import DamagedError
+from culmen.components.files import OnLostRows
+from culmen.components.replay.in_process.rows import Arrays
+from culmen.components.replay.in_process.rows import Rows
+from culmen.components.replay.recording.files import Shard
+from culmen.components.replay.recording.files import leaf_data
+from culmen.components.replay.recording.files import read_shard
+from culmen.components.replay.recording.files import read_spec
+from culmen.components.replay.recording.files import shards
+from culmen.components.replay.stream.row_spec import Leaf
+from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.ranges import cast_exactly
+from culmen.core.ranges import check_values
+from culmen.core.specs import StackedArray
+from culmen.core.specs import check_paths
+from culmen.core.specs import integer_range
+from culmen.core.specs import leaf_paths
+from culmen.core.types import LAST
+from culmen.core.types import Stream
+
+_NO_VERSION = -1
+
+# A stream's first row among all rows, and its step types int32[T].
+Streams = list[tuple[int, NDArray[Any]]]
+
+
+def read_folder(
+    where: str, folder: Path, row_spec: RowSpec, on_lost_rows: OnLostRows
+) -> tuple[Rows, Streams]:
+    """All lanes of a recording, one after another."""
+    wanted = Rows(row_spec, 1, 1)
+    recording = read_spec(folder)
+    stored = recording['leaves']
+    _check_leaves(where, wanted.leaves, stored)
+    int32: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int32), ())
+    leaves = {
+        path: (np.dtype(stored[path]['dtype']), wanted.leaves[path].frame_shape)
+        if path in wanted.leaves
+        else int32
+        for path in wanted.paths()
+    }
+    lanes = [shards(lane) for lane in sorted(folder.glob('lane-*'))]
+    for lane in lanes:
+        _check_shards(folder, lane, recording['rows_of_a_shard'])
+    num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
+    try:
+        rows = Rows(row_spec, 1, max(num_rows, 1))
+    except MemoryError as error:
+        raise DamagedError(f'{where}: {error}') from error
+    begin, streams, losses, lost = 0, [], [], 0
+    for lane in lanes:
+        followed = {shard.start for shard in lane}
+        reached, first, is_gap = 0, begin, False
+        types: list[NDArray[Any]] = []
+        for shard in lane:
+            if shard.start > reached:
+                losses.append(f'{shard.path.parent} has no rows [{reached}, {shard.start}).')
+                lost += shard.start - reached
+                is_gap = True
+            reached = shard.stop
+            try:
+                arrays = read_shard(shard, leaves)
+            except DamagedError as error:
+                losses.append(str(error))
+                lost += shard.stop - shard.start
+                is_gap = True
+                continue
+            _check_types(where, arrays['step_type'])
+            named = f'{where}: {shard.path.relative_to(folder)}'
+            _check_rows(named, row_spec, arrays, is_end=shard.stop not in followed)
+            if types and is_gap:  # what is on the two sides of a gap are two streams
+                streams.append((first, np.concatenate(types)))
+                types, first = [], begin
+            is_gap = False
+            types.append(arrays['step_type'])
+            begin = _put(rows, begin, arrays)
+        if types:
+            streams.append((first, np.concatenate(types)))
+    _tell_losses(where, losses, lost, begin + lost, on_lost_rows)
+    rows.restart(begin, is_open=False)
+    return rows, streams
+
+
+def _check_shards(folder: Path, lane: list[Shard], most: int) -> None:
+    for shard in lane:
+        if not 0 < shard.stop - shard.start <= most:
+            raise DamagedError(f'{shard.path} must have 1 to {most} rows, as {folder} says.')
+    for shard, after in zip(lane, lane[1:]):
+        if after.start < shard.stop:
+            raise DamagedError(f'{after.path} must begin at row {shard.stop} or after it.')
+
+
+def _tell_losses(
+    where: str, losses: list[str], lost: int, num_rows: int, on_lost_rows: OnLostRows
+) -> None:
+    if not losses:
+        return
+    said = f'{where}: {" ".join(losses)} {lost} of {num_rows} rows are lost'
+    if on_lost_rows == 'refuse':
+        raise DamagedError(f'{said}.')
+    warnings.warn(
+        f'{said}, and windows that need them are left out. on_lost_rows refuse (--on-lost-rows refuse) '
+        f'refuses such a recording.',
+        stacklevel=2,
+    )
+
+
+def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Streams]:
+    """All streams of an iterator, one after another; stacks of frames are held as they come."""
+    observation = jax.tree_util.tree_map(_unstacked, row_spec.environment.observation)
+    environment = row_spec.environment._replace(observation=observation)
+    row_spec = dataclasses.replace(row_spec, environment=environment)
+    given = [_arrays(where, stream, row_spec) for stream in source]
+    rows = Rows(row_spec, 1, max(sum(len(each['step_type']) for each in given), 1))
+    begin, streams = 0, []
+    for arrays in given:
+        streams.append((begin, arrays['step_type']))
+        begin = _put(rows, begin, arrays)
+    rows.restart(begin, is_open=False)
+    return rows, streams
+
+
+def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
+    """A stream's arrays by path, in the dtypes wanted."""
+    timestep, action, extras, version = stream
+    nests = {
+        'reward': timestep.reward,
+        'discount': timestep.discount,
+        'observation': timestep.observation,
+        'action': action,
+        'extras': extras,
+    }
+    by_path = [item for name, nest in nests.items() for item in leaf_paths(nest, name)]
+    check_paths([path for path, _ in by_path])
+    given = {path: np.asarray(leaf) for path, leaf in by_path}
+    given['step_type'] = cast_exactly(f'{where}: step_type', timestep.step_type, np.int32)
+    given['version'] = np.asarray(version, np.int32)
+    num_rows = len(given['step_type'])
+    for path, leaf in given.items():
+        if leaf.ndim == 0 or len(leaf) != num_rows:
+            raise ValueError(
+                f'{where}: {path} must have {num_rows} rows, as step_type has, got shape {leaf.shape}.'
+            )
+    _check_types(where, given['step_type'])
+    stored = {
+        path: {'dtype': leaf.dtype.name, 'shape': list(leaf.shape[1:])}
+        for path, leaf in given.items()
+        if path not in ('step_type', 'version')
+    }
+    _check_leaves(where, row_spec.leaves, stored)
+    _check_rows(where, row_spec, given, is_end=True)
+    cast = {
+        path: cast_exactly(f'{where}: {path}', given[path], leaf.dtype)
+        for path, leaf in row_spec.leaves.items()
+    }
+    return {'step_type': given['step_type'], 'version': given['version'], **cast}
+
+
+def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
+    """Writes the rows of one stream; returns where the next ones go."""
+    arrays['version'] = np.full_like(arrays['version'], _NO_VERSION)
+    columns = {}
+    for path, array in arrays.items():
+        leaf = rows.leaves.get(path)
+        dtype = array.dtype if leaf is None else leaf.dtype
+        # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
+        column = array.view(dtype) if array.dtype.kind == 'V' else cast_exactly(path, array, dtype)
+        columns[path] = column[:, None]
+    rows.write(begin, columns)
+    return begin + len(arrays['step_type'])
+
+
+def _check_types(where: str, step_type: NDArray[Any]) -> None:
+    if step_type.ndim != 1 or (
+        len(step_type) and not 0 <= step_type.min() <= step_type.max() <= LAST
+    ):
+        raise ValueError(f'{where}: step_type must be FIRST, MID or LAST, int32[T].')
+
+
+def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> None:
+    """Holds rows to what a loop takes from an environment: finite, in range.
+
+    Args:
+        arrays: [T, ...] by path.
+        is_end: whether no row follows; on the last one nobody acted.
+    Raises: ValueError that names the leaf, the value and its index, rows first.
+    """
+    acted = arrays['step_type'] != LAST
+    acted[len(acted) - is_end :] = False
+    actions = {
+        path: integer_range(leaf)
+        for path, leaf in leaf_paths(row_spec.environment.action, 'action')
+    }
+    for path, leaf in row_spec.leaves.items():
+        named, array = f'{where}: {path}', arrays[path]
+        array = array.view(leaf.dtype) if array.dtype.kind == 'V' else array
+        part = path.partition('/')[0]
+        if part == 'extras':
+            continue
+        if part != 'action':
+            check_values(named, array, np.float32 if part != 'observation' else None)
+            accepted = (0, 1) if part == 'discount' else None
+        else:
+            accepted = actions.get(path)
+            # What is not read may be anything.
+            array = np.where(acted.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(0))
+            if accepted is None:
+                check_values(named, array)
+        if accepted is not None:
+            low, high = accepted
+            bad = (array < low) | (array > high)
+            if part == 'action':
+                bad[~acted] = False
+            if bad.any():
+                at = np.argwhere(bad)[0].tolist()
+                raise ValueError(
+                    f'{named} must be in [{low}, {high}], got {array[tuple(at)]} at {at}.'
+                )
+
+
+def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, Any]) -> None:
+    """Refuses streams whose leaves are not those of the experiment, extras to spare aside."""
+    for path, leaf in wanted.items():
+        ours = leaf_data(leaf)
+        if path not in stored:
+            raise ValueError(
+                f'{where}: {path} is missing; this experiment needs {_describe(ours)}, and it has '
+                f'{sorted(stored)}.'
+            )
+        theirs = stored[path]
+        same = {**theirs, 'dtype': ''} == {**ours, 'dtype': ''}
+        # What an observation means hangs on its dtype: bytes are pixels.
+        exact = path.startswith('observation')
+        dtype = np.dtype(theirs['dtype'])
+        if not same or (
+            dtype != leaf.dtype if exact else not np.can_cast(dtype, leaf.dtype, 'same_kind')
+        ):
+            raise ValueError(
+                f'{where}: {path} must be {_describe(ours)}, as this experiment has it, '
+                f'got {_describe(theirs)}.'
+            )
+    for path in stored:
+        if path not in wanted and not path.startswith('extras'):
+            raise ValueError(
+                f'{where}: {path} is unknown here; this experiment has {sorted(wanted)}.'
+            )
+
+
+def _describe(leaf: Mapping[str, Any]) -> str:
+    frames = f' of {leaf["num_frames"]} frames' if 'num_frames' in leaf else ''
+    return f'{leaf["dtype"]}{leaf["shape"]}{frames}'
+
+
+def _unstacked(spec: Any) -> Any:
+    if not isinstance(spec, StackedArray):
+        return spec
+    return dm_env_specs.BoundedArray(spec.shape, spec.dtype, spec.minimum, spec.maximum, spec.name)
