@@ -37,7 +37,7 @@ def check(row: registry.Row) -> None:
         action, after, _ = jax.eval_shape(core.select_action, params, timestep, actor, context)
         assert shapes(after) == shapes(actor), (shapes(actor), shapes(after))
         assert all(leaf.dtype.itemsize <= 4 for leaf in jax.tree_util.tree_leaves(action)), action
-    row_spec = building.prepare(parts, row.spec, lanes)
+    row_spec = building.trace(parts, row.spec, lanes).row_spec
     sample = sample_spec(parts.experience, row_spec, num_lanes=4)
     after, metrics, _ = jax.eval_shape(parts.learner.update, state, sample, context)
     assert shapes(after) == shapes(state), (shapes(state), shapes(after))

@@ -15,9 +15,11 @@ from culmen.core.errors import SettingError
 from culmen.core.ranges import SpecError
 from culmen.core.ranges import as_float32
 from culmen.core.ranges import check_values
+from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Array
 from culmen.core.types import Nest
+from culmen.core.types import TimeStep
 
 REWARD = specs.Array((), np.float32, 'reward')
 DISCOUNT = specs.BoundedArray((), np.float32, 0.0, 1.0, 'discount')
@@ -130,6 +132,14 @@ def shape_dtypes(spec: Any) -> Any:
 def zeros_like(spec: Any, batch_shape: tuple[int, ...] = ()) -> Nest:
     """A nest of NumPy zeros of a spec's shapes and dtypes, with axes put in front."""
     return jax.tree_util.tree_map(lambda leaf: np.zeros(batch_shape + leaf.shape, leaf.dtype), spec)
+
+
+def first_timestep(spec: EnvironmentSpec, num_lanes: int) -> TimeStep:
+    """Time steps of zeros at FIRST, NumPy leaves [num_lanes, ...]: for their shapes and dtypes."""
+    nests = (spec.reward, spec.discount, spec.observation)
+    return TimeStep(
+        np.full(num_lanes, FIRST, np.int32), *(zeros_like(nest, (num_lanes,)) for nest in nests)
+    )
 
 
 def check_spec(spec: EnvironmentSpec) -> None:

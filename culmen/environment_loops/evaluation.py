@@ -24,8 +24,8 @@ from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.environment_loops.batched import Episode
-from culmen.environment_loops.batched import batch as make_batch
 from culmen.environment_loops.batched import reward_names
+from culmen.environment_loops.batching import batch as make_batch
 
 MAX_LANES = 16
 LONG_SECONDS = 5.0  # of an evaluation, before it tells how far it is

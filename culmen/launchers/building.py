@@ -20,7 +20,6 @@ import numpy as np
 from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.counts import fold_seed
-from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.replay import RowSpec
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -33,14 +32,12 @@ from culmen.core.experiment import NamedEnvironment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_spec
 from culmen.core.specs import check_storable
+from culmen.core.specs import first_timestep
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import make_environment_spec
-from culmen.core.specs import zeros_like
-from culmen.core.types import FIRST
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.core.types import State
-from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import EnvironmentFailure
 
 MakeEnvironment = Callable[[int], dm_env.Environment]
@@ -263,19 +260,15 @@ def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
 
     Raises: ValueError that names a leaf which can't be stored; AgentFailure.
     """
-    params = _params(parts)
-    num_lanes = len(lanes.index)
-    first = TimeStep(
-        np.full(num_lanes, FIRST, np.int32),
-        zeros_like(spec.reward, (num_lanes,)),
-        zeros_like(spec.discount, (num_lanes,)),
-        zeros_like(spec.observation, (num_lanes,)),
-    )
+    params = trace_params(parts)
+    first = first_timestep(spec, len(lanes.index))
     extras_spec(parts.evaluator, params, first, lanes)
     return Shapes(params, RowSpec(spec, *extras_spec(parts.actor, params, first, lanes)))
 
 
-def _params(parts: Parts) -> Params:
+def trace_params(parts: Parts) -> Params:
+    """Shapes and dtypes of what actors read. Raises: ValueError that names a leaf which can't be stored."""
+
     def begin() -> tuple[State, Params]:
         state = parts.learner.init(jax.random.key(0))
         return state, parts.learner.variables(state)
@@ -284,19 +277,3 @@ def _params(parts: Parts) -> Params:
     check_storable('training_state', state)
     check_storable('params', params)
     return params
-
-
-def prepare(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:
-    """What has to be known, and settled, before the workers are made. Computes nothing.
-
-    Returns: what a row of the stream holds.
-    Raises: as `trace`.
-    """
-    shapes = trace(parts, spec, lanes)
-    run_small_networks_inline(shapes.params)
-    return shapes.row_spec
-
-
-def prepare_jax(parts: Parts) -> None:
-    """Settles how this process runs the agent's networks, before JAX is first used."""
-    run_small_networks_inline(_params(parts))

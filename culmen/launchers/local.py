@@ -11,7 +11,6 @@ from typing import Any
 from typing import Literal
 
 import jax
-import numpy as np
 
 from culmen.components import environments
 from culmen.components.actors import Actor
@@ -19,6 +18,7 @@ from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.files import OnLostRows
 from culmen.components.files import expanded
 from culmen.components.learners import Learner
@@ -27,6 +27,7 @@ from culmen.components.loggers import Sink
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import Recorder
+from culmen.components.replay import RowSpec
 from culmen.components.replay import Writers
 from culmen.components.replay import check_recording
 from culmen.components.replay import sample_spec
@@ -35,18 +36,17 @@ from culmen.components.replay.reverb import require_reverb
 from culmen.core.experience import live
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
-from culmen.core.specs import zeros_like
+from culmen.core.specs import first_timestep
 from culmen.core.types import Params
-from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import Episode
-from culmen.environment_loops.batched import batch as make_batch
+from culmen.environment_loops.batching import batch as make_batch
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.environment_loops.host import Observer
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import load as load
@@ -122,9 +122,12 @@ def run(
         with refusing():
             built = build(experiment)
             with built.closed_on_error():
+                shapes = trace(built.parts, built.spec, built.lanes)
+                run_small_networks_inline(shapes.params)
                 engine = LocalEngine(
                     experiment,
                     built,
+                    shapes.row_spec,
                     home,
                     options,
                     replay=replay,
@@ -146,6 +149,7 @@ class LocalEngine:
         self,
         experiment: Experiment,
         built: Built,
+        row_spec: RowSpec,
         workdir: Workdir,
         options: RunOptions,
         *,
@@ -161,7 +165,6 @@ class LocalEngine:
         self._experiment = experiment
         self._built = built
         self._options = options
-        row_spec = prepare(parts, spec, lanes)
         samples = sample_spec(parts.experience, row_spec, num_lanes)
         self.metric_names = metric_names(parts.learner, samples)
         acted_on = live(parts.experience)
@@ -324,14 +327,7 @@ class LocalEngine:
     def _go_on(self, restored: Restored) -> int:
         state, saved = restored.state.workers, restored.saved
         self._learner.set_state(state.learner)
-        num_lanes, spec = len(self._built.lanes.index), self._built.spec
-        timestep = TimeStep(
-            np.zeros(num_lanes, np.int32),
-            *(
-                zeros_like(nest, (num_lanes,))
-                for nest in (spec.reward, spec.discount, spec.observation)
-            ),
-        )
+        timestep = first_timestep(self._built.spec, len(self._built.lanes.index))
         self._loop.set_state(
             {
                 'timestep': from_paths('timestep', timestep, state.timestep),

@@ -14,12 +14,15 @@ from typing import Literal
 import jax
 
 from culmen.components.counts import fold_seed
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.files import OnLostRows
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
 from culmen.components.replay import DatasetReader
+from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
+from culmen.core.experience import Experience
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
 from culmen.core.types import Params
@@ -27,7 +30,7 @@ from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
@@ -95,9 +98,21 @@ def run(
         with refusing():
             built = build(experiment)
             built.close()
+            _check_recorded(built.parts.experience)
+            shapes = trace(built.parts, built.spec, built.lanes)
+            run_small_networks_inline(shapes.params)
             devices = [device] if isinstance(device, jax.Device) else device
-            engine = OfflineEngine(experiment, built, options, devices)
+            engine = OfflineEngine(experiment, built, shapes.row_spec, options, devices)
         return drive(Run(experiment, built, engine, home, options))
+
+
+def _check_recorded(experience: Experience) -> None:
+    """Refuses an agent that needs actors. Raises: ValueError."""
+    if live(experience) is not None:
+        raise ValueError(
+            'experience must be of Datasets alone offline; an agent with a Replay or a Queue '
+            'needs actors: culmen.run, or --launcher local.'
+        )
 
 
 class OfflineEngine:
@@ -111,19 +126,14 @@ class OfflineEngine:
         self,
         experiment: Experiment,
         built: Built,
+        row_spec: RowSpec,
         options: RunOptions,
         devices: Sequence[jax.Device] | None,
     ) -> None:
-        """Makes the learner. Raises: ValueError for an agent that needs actors."""
+        """Makes the learner. Raises: ValueError for what no run is made of."""
         parts, seed = built.parts, experiment.seed
-        if live(parts.experience) is not None:
-            raise ValueError(
-                'experience must be of Datasets alone offline; an agent with a Replay or a Queue '
-                'needs actors: culmen.run, or --launcher local.'
-            )
         self._experiment = experiment
         self._built = built
-        row_spec = prepare(parts, built.spec, built.lanes)
         samples = sample_spec(parts.experience, row_spec, num_lanes=1)
         self.metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(

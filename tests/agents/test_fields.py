@@ -24,7 +24,7 @@ from culmen.core import Lanes
 from culmen.core.experience import tables
 from culmen.core.types import FIRST
 from culmen.core.types import TimeStep
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 from tests.agents import recorded
 from tests.agents import registry
 
@@ -75,7 +75,7 @@ class Looks:
         """Of all that the parts do: a key, a context, the learner's state, samples, time steps."""
         key = jax.eval_shape(lambda: jax.random.key(0))
         state = jax.eval_shape(self.parts.learner.init, key)
-        row_spec = prepare(self.parts, self.spec, LANES)
+        row_spec = trace(self.parts, self.spec, LANES).row_spec
         samples = sample_spec(self.parts.experience, row_spec, LANES.total)
         spec = self.spec
         nest = (FIRST, spec.reward, spec.discount, spec.observation)

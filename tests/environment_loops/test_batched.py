@@ -9,9 +9,9 @@ from culmen.components.environments import functional
 from culmen.core.specs import make_environment_spec
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import EnvironmentFailure
-from culmen.environment_loops.batched import FunctionalBatch
-from culmen.environment_loops.batched import batch
 from culmen.environment_loops.batched import reward_names
+from culmen.environment_loops.batching import FunctionalBatch
+from culmen.environment_loops.batching import batch
 from tests.components.environments.counting import SPEC
 from tests.components.environments.counting import begin
 from tests.launchers import echo

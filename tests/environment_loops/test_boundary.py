@@ -13,8 +13,8 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.environment_loops import Evaluator
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import EnvironmentFailure
-from culmen.environment_loops.batched import FunctionalBatch
-from culmen.environment_loops.batched import batch
+from culmen.environment_loops.batching import FunctionalBatch
+from culmen.environment_loops.batching import batch
 from culmen.environment_loops.boundary import ActionFailure
 from culmen.environment_loops.boundary import Actions
 from tests.environment_loops.fakes import SPEC as COUNTING

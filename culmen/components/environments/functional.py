@@ -158,25 +158,27 @@ def foreign(function: Callable[..., Any]) -> Callable[..., Any]:
     return spared
 
 
-class Lane(NamedTuple):
+class LaneState(NamedTuple):
     """All that a lane of a JAX environment carries."""
 
     key: jax.Array  # uint32[2]
     state: Any
 
 
-def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[Lane, TimeStep]:
+def begin(environment: JaxEnvironment, key: jax.Array) -> tuple[LaneState, TimeStep]:
     """Begins an episode with the key of a lane: (lane, FIRST). To be vmapped over keys uint32[B, 2]."""
     key, of_step = _split(key)
     state, timestep = environment.reset(of_step)
-    return Lane(key, _strong(state)), _held(environment, timestep)
+    return LaneState(key, _strong(state)), _held(environment, timestep)
 
 
-def advance(environment: JaxEnvironment, lane: Lane, action: Nest) -> tuple[Lane, TimeStep]:
+def advance(
+    environment: JaxEnvironment, lane: LaneState, action: Nest
+) -> tuple[LaneState, TimeStep]:
     """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
     key, of_step = _split(lane.key)
     state, timestep = environment.step(of_step, lane.state, action)
-    return Lane(key, _strong(state)), _held(environment, timestep)
+    return LaneState(key, _strong(state)), _held(environment, timestep)
 
 
 def _held(environment: JaxEnvironment, timestep: TimeStep) -> TimeStep:
@@ -227,14 +229,14 @@ class DmEnvironment(dm_env.Environment):
     """A JaxEnvironment as a dm_env environment, saved exactly in the middle of an episode.
 
     One compiled call a step. N of them around the same JaxEnvironment object step together in the
-    batched loop, in one call (`culmen.environment_loops.batched`).
+    batched loop, in one call (`culmen.environment_loops.batching`).
     """
 
     def __init__(self, environment: JaxEnvironment, seed: int) -> None:
         """Args: environment: what to step; arrays alone in its state. seed: of all that it draws."""
         self.functions = environment
         self.first_key = lane_keys([seed])[0]
-        self.lane: Lane | None = None  # None: not begun
+        self.lane: LaneState | None = None  # None: not begun
         self._spec = environment.spec()
         self._compiled = compiled(environment)
         self._ignores_action = True  # whether the next step is known to look at none

@@ -35,7 +35,7 @@ class Keys(NamedTuple):
 class Carry(NamedTuple):
     """The state of a run between two ticks; of K runs side by side, leaves [K, ...]."""
 
-    lanes: functional.Lane  # [B, ...]
+    lanes: functional.LaneState  # [B, ...]
     timestep: TimeStep  # [B, ...]: observed, not acted on
     actor: Any
     training_state: Any

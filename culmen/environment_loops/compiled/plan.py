@@ -17,9 +17,8 @@ from culmen.components.replay.device import DeviceTables
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import zeros_like
+from culmen.core.specs import first_timestep
 from culmen.core.types import Lanes
-from culmen.core.types import TimeStep
 from culmen.environment_loops.compiled.shards import Shards
 from culmen.environment_loops.faults import Faults
 
@@ -96,12 +95,8 @@ def make_plan(
 
 def _row_spec(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:
     """What a row of the stream holds."""
-    learner, num_lanes = parts.learner, len(lanes.index)
+    learner, first = parts.learner, first_timestep(spec, len(lanes.index))
     params = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
-    nests = (spec.reward, spec.discount, spec.observation)
-    first = TimeStep(
-        np.zeros(num_lanes, np.int32), *(zeros_like(nest, (num_lanes,)) for nest in nests)
-    )
     return RowSpec(spec, *extras_spec(parts.actor, params, first, lanes))
 
 

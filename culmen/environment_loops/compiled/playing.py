@@ -60,7 +60,7 @@ class PlayPlan:
 class Playing(NamedTuple):
     """The state of an evaluation between two ticks."""
 
-    lanes: functional.Lane  # [B, ...]
+    lanes: functional.LaneState  # [B, ...]
     timestep: TimeStep  # [B, ...]: not acted on
     actor: Any
     sums: Sums
@@ -171,9 +171,9 @@ def play_tick(
 
 def _step(
     plan: PlayPlan, playing: Playing, action: Any, begin_anew: bool
-) -> tuple[functional.Lane, TimeStep]:
+) -> tuple[functional.LaneState, TimeStep]:
     """Steps the lanes; those that were cut begin anew, where that is asked for."""
-    stepped: tuple[functional.Lane, TimeStep] = jax.vmap(
+    stepped: tuple[functional.LaneState, TimeStep] = jax.vmap(
         lambda lane, action: functional.advance(plan.environment, lane, action)
     )(playing.lanes, action)
     if not begin_anew:

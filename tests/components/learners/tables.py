@@ -11,7 +11,7 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import MID
 from culmen.core.types import Lanes
 from culmen.core.workers import Draw
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 
 BATCH = 4
 
@@ -49,7 +49,7 @@ class Recorded(Table):
 
 def random_samples(parts: Parts, spec: EnvironmentSpec, number: int) -> list[Any]:
     """Batches of the shapes that the agent's table would give, of steps within an episode."""
-    row_spec = prepare(parts, spec, Lanes(np.zeros(1, np.int32), 1))
+    row_spec = trace(parts, spec, Lanes(np.zeros(1, np.int32), 1)).row_spec
     shapes = sample_spec(parts.experience, row_spec, 1)
     generator = np.random.default_rng(0)
 

@@ -15,16 +15,17 @@ from culmen.components.actors import Actor
 from culmen.components.counts import StepCounter
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experiment import Experiment
 from culmen.core.types import LAST
 from culmen.core.types import Params
 from culmen.environment_loops.batched import Episode
-from culmen.environment_loops.batched import batch as make_batch
 from culmen.environment_loops.batched import reward_names
+from culmen.environment_loops.batching import batch as make_batch
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import build
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import Grant
@@ -72,7 +73,8 @@ class ActorNode:
         """
         reverb_replay.require_reverb()  # slow to import, so while the others come up
         built = build(experiment, index, num_actors, resumed_at)
-        row_spec = prepare(built.parts, built.spec, built.lanes)
+        shapes = trace(built.parts, built.spec, built.lanes)
+        run_small_networks_inline(shapes.params)
         self._index = index
         self._stop = stop
         self._counter = counter
@@ -82,7 +84,7 @@ class ActorNode:
         start = learner.get_start()
         self._writer = _Writer(
             built.parts.experience,
-            row_spec,
+            shapes.row_spec,
             built.lanes,
             replay.get_address(),
             stop=self._gives_up,

@@ -2,13 +2,14 @@
 
 import time
 
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import evaluation_factory
-from culmen.launchers.building import prepare_jax
+from culmen.launchers.building import trace_params
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Stop
 from culmen.launchers.programs.remote import Stopped
@@ -34,7 +35,7 @@ class EvaluatorNode:
     ) -> None:
         """Args: experiment: what is run; spec: of its environments; stop: ends `run`; the others."""
         parts = build_agent(experiment.agent, spec)
-        prepare_jax(parts)
+        run_small_networks_inline(trace_params(parts))
         self._stop = stop
         self._counter = counter
         self._learner = learner

@@ -20,6 +20,7 @@ import numpy as np
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
+from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.replay import reverb as reverb_replay
@@ -33,7 +34,7 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.launchers.building import build_agent
-from culmen.launchers.building import prepare
+from culmen.launchers.building import trace
 from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
@@ -91,10 +92,11 @@ class LearnerNode:
         self._replay = replay
         parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
-        row_spec = prepare(parts, spec, lanes)
+        shapes = trace(parts, spec, lanes)
+        run_small_networks_inline(shapes.params)
         self._reader = reverb_replay.ReverbReader(
             parts.experience,
-            row_spec,
+            shapes.row_spec,
             num_lanes,
             replay.get_address(),
             lead=lead,
@@ -130,7 +132,7 @@ class LearnerNode:
         self._no_more = False
         self._outcome = STOPPED
         self._columns = learner_columns(
-            self._learner.metric_names(sample_spec(parts.experience, row_spec, num_lanes))
+            self._learner.metric_names(sample_spec(parts.experience, shapes.row_spec, num_lanes))
         )
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
