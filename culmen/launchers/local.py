@@ -33,6 +33,7 @@ from culmen.components.replay import check_recording
 from culmen.components.replay import sample_spec
 from culmen.components.replay.reverb import ReverbTable
 from culmen.components.replay.reverb import require_reverb
+from culmen.core.experience import Experience
 from culmen.core.experience import live
 from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
@@ -98,8 +99,7 @@ def run(
         on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
             apart, or 'log' it and go on.
         until_return: an evaluation with this mean return ends the run.
-        record: a folder for the streams of the run, which a `Dataset` reads; a run that goes on has to be
-            recorded from its beginning.
+        record: a folder for the streams of the run, which a `Dataset` reads; a run is recorded whole.
         trust: whether to go on with a run whose files somebody else may have written: environments in its
             checkpoints are unpickled, which may run any code.
         on_lost_rows: what damaged files of rows do, where all else of a checkpoint or of a recording is
@@ -109,9 +109,7 @@ def run(
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     with refusing():
-        check_choice('replay', replay, ('in_process', 'reverb'))
-        if replay == 'reverb':
-            require_reverb()
+        _check_replay(replay)
         options = RunOptions(loggers, progress, on_non_finite, until_return, on_lost_rows, trust)
         config = configs.to_json(experiment, launcher='local', replay=replay)
         recording = None if record is None else expanded(record)
@@ -137,6 +135,27 @@ def run(
                     record=recording,
                 )
         return drive(Run(experiment, built, engine, home, options))
+
+
+def _check_replay(replay: str) -> None:
+    check_choice('replay', replay, ('in_process', 'reverb'))
+    if replay == 'reverb':
+        require_reverb()
+
+
+def _make_table(
+    replay: str, experience: Experience, row_spec: RowSpec, num_lanes: int, seed: int
+) -> InProcessTable | ReverbTable:
+    """The table that the actor writes to. Raises: ValueError where the agent has none."""
+    acted_on = live(experience)
+    if acted_on is None:
+        raise ValueError(
+            'experience is of Datasets alone, which no actor writes to: the offline launcher '
+            'trains on it (culmen.launchers.offline.run, --launcher offline).'
+        )
+    if replay == 'reverb':
+        return ReverbTable(acted_on, row_spec, num_lanes)
+    return InProcessTable(acted_on, row_spec, num_lanes, fold_seed(seed, 'table'))
 
 
 class LocalEngine:
@@ -167,18 +186,7 @@ class LocalEngine:
         self._options = options
         samples = sample_spec(parts.experience, row_spec, num_lanes)
         self.metric_names = metric_names(parts.learner, samples)
-        acted_on = live(parts.experience)
-        if acted_on is None:
-            raise ValueError(
-                'experience is of Datasets alone, which no actor writes to: the offline launcher '
-                'trains on it (culmen.launchers.offline.run, --launcher offline).'
-            )
-        self._table: InProcessTable | ReverbTable
-        arguments = (acted_on, row_spec, num_lanes)
-        if replay == 'reverb':
-            self._table = ReverbTable(*arguments)
-        else:
-            self._table = InProcessTable(*arguments, fold_seed(seed, 'table'))
+        self._table = _make_table(replay, parts.experience, row_spec, num_lanes, seed)
         self._datasets: DatasetReader | None = None
         if recorded(parts.experience):
             self._datasets = DatasetReader(

@@ -268,7 +268,7 @@ def test_every_command_and_option_that_is_mentioned_exists(page):
         name: {option for each in command.params for option in each.opts} | {'--help'}
         for name, command in command_line.cli.commands.items()
     }
-    of_tests = {'--all', '--agent', '--part', '--backwards', '--optimised', '--costs'}
+    of_tests = {'--all', '--agent', '--part', '--backwards', '--optimised', '--families', '--costs'}
     everywhere = set().union(*known.values(), of_tests, {'--check', '--extra', '--write'})
     for span in spans:
         name = re.match(r'(?:\w+=\S+ )?culmen ([a-z]+)', span)
