@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from culmen.core import Evaluation
     from culmen.core import Experiment
     from culmen.core import environment
-    from culmen.launchers.local import load
+    from culmen.launchers.loading import load
     from culmen.launchers.local import run
     from culmen.launchers.results import Result
 
@@ -34,7 +34,7 @@ _LAZY = {
     'Experiment': ('culmen.core', 'Experiment'),
     'environment': ('culmen.core', 'environment'),
     'check_environment': ('culmen.components.environments', 'check_environment'),
-    'load': ('culmen.launchers.local', 'load'),
+    'load': ('culmen.launchers.loading', 'load'),
     'run': ('culmen.launchers.local', 'run'),
     'Result': ('culmen.launchers.results', 'Result'),
     'agents': ('culmen.agents', None),

@@ -50,7 +50,6 @@ from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
 from culmen.launchers.journal import Journal
-from culmen.launchers.loading import load as load
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
 from culmen.launchers.options import check_choice

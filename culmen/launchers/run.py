@@ -82,6 +82,7 @@ class Run(Generic[EngineT]):
         self._rate_from = (0.0, 0)
         self._evaluation_seconds = 0.0
         self._said_cut = False
+        self._journal: Journal | None = None
 
     @property
     def counts(self) -> Counts:
@@ -89,9 +90,15 @@ class Run(Generic[EngineT]):
         return self.engine.counts
 
     @property
+    def journal(self) -> Journal:
+        """The rows of the run, which has begun."""
+        assert self._journal is not None
+        return self._journal
+
+    @property
     def rate(self) -> float:
         """Steps per second, of late."""
-        return self.journal.rate if hasattr(self, 'journal') else 0.0
+        return 0.0 if self._journal is None else self._journal.rate
 
     @property
     def last_return(self) -> float | None:
@@ -157,7 +164,7 @@ class Run(Generic[EngineT]):
         names = reward_names(self._built.spec)
         columns = {**columns_of(names), 'learner': rows.learner_columns(engine.metric_names)}
         logs = Logs(workdir.logs, columns, options.loggers)
-        self.journal = Journal(logs, engine.clock, names)
+        self._journal = Journal(logs, engine.clock, names)
         stack.callback(logs.close)
         if restored is None:
             engine.start(None)

@@ -61,7 +61,7 @@ def evaluate(
 
 def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     """A run's variables, and the summary of the checkpoint that they are from."""
-    from culmen.launchers import local
+    from culmen.launchers import loading
     from culmen.launchers import plots
     from culmen.launchers.restoring import refusing_checkpoints
 
@@ -69,7 +69,7 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     if seeds and not (folder / 'config.json').exists():
         raise Refused(f'{folder} is a folder of runs, name one: {", ".join(map(str, seeds))}.')
     with refusing_checkpoints():
-        loaded = local.load(folder, trust=trust)
+        loaded = loading.load(folder, trust=trust)
     return loaded, dict(loaded.summary)
 
 
