@@ -52,7 +52,6 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
         restored: the checkpoint to go on from.
     """
     experiment, folder = program.experiment, folder.absolute()
-    state = None if restored is None else restored.state
     table = None if restored is None else restored.saved.table
     return [
         NodePlan(
@@ -66,14 +65,7 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
                     sinks=program.options.loggers,
                     until_return=program.options.until_return,
                     reward_names=reward_names(program.spec),
-                    state=None
-                    if state is None
-                    else CounterState(
-                        state.counter,
-                        state.workers.actors or {},
-                        state.last_evaluation,
-                        state.logs,
-                    ),
+                    state=_counter_state(restored),
                 ),
             ),
         ),
@@ -114,6 +106,15 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
             (EVALUATOR,),
         ),
     ]
+
+
+def _counter_state(restored: Restored | None) -> CounterState | None:
+    if restored is None:
+        return None
+    state = restored.state
+    return CounterState(
+        state.counter, state.workers.actors or {}, state.last_evaluation, state.logs
+    )
 
 
 def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePlan]:

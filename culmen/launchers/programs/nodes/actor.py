@@ -91,12 +91,13 @@ class ActorNode:
             first_windows=start['first_windows'][built.lanes.index],
         )
         self._variables = _Variables(learner, self._writer, variables_every)
+        seed = experiment.seed
         self._actor = Actor(
             built.parts.actor,
             self._variables,
             built.lanes,
-            Contexts(experiment.seed, 'actor', index),
-            fold_seed(experiment.seed, 'actor', index),
+            Contexts(seed, 'actor', index),
+            fold_seed(seed, 'actor', index),
             writer=self._writer,
         )
         if state is not None:
@@ -112,15 +113,18 @@ class ActorNode:
             on_tick=self._on_tick,
         )
         self._num_lanes = len(built.lanes.index)
-        self._granted = 0
         self._rows: list[dict[str, Any]] = []
+        self._begin_to_count()
+
+    def _begin_to_count(self) -> None:
+        self._granted = 0  # steps, at the last exchange
+        self._total = 0  # steps of this actor
         self._ticks = 0
         self._ticks_at = (time.perf_counter(), 0)
         self._tick_seconds = _CLAIM_SECONDS
         self._waited = {'for the table': 0.0, 'for claims': 0.0, 'for parameters': 0.0}
         self._rate = 0.0
         self._rate_from = (time.monotonic(), 0)
-        self._total = 0  # steps of this actor
 
     def run(self) -> None:
         """Acts until there is nothing left to claim."""

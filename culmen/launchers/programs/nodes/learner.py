@@ -6,7 +6,6 @@ makes the updates that are due there and keeps the variables for the evaluator; 
 counts, tables and variables agree.
 """
 
-import collections
 import math
 import threading
 import time
@@ -18,14 +17,14 @@ import jax
 import numpy as np
 
 from culmen.components.checkpointing import Checkpointer
-from culmen.components.checkpointing import from_paths
-from culmen.components.checkpointing import to_paths
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
+from culmen.core.agent import Parts
 from culmen.core.experience import Dataset
+from culmen.core.experience import Experience
 from culmen.core.experience import Replay
 from culmen.core.experience import effective_lag
 from culmen.core.experience import tables
@@ -39,6 +38,7 @@ from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.nodes.counter import News
+from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Stop
 from culmen.launchers.rows import learner_columns
@@ -103,17 +103,7 @@ class LearnerNode:
             stop=stop,
         )
         self._actor_steps = 0  # of the program, as last heard
-        self._learner = Learner(
-            parts.learner,
-            self._reader,
-            experiment.seed,
-            updates_per_call=experiment.updates_per_call,
-            lag=effective_lag(
-                parts.experience, experiment.lag, experiment.updates_per_call, bounded=True
-            ),
-            stop_on_non_finite=stop_on_non_finite,
-            max_updates=experiment.max_learner_steps,
-        )
+        self._learner = _make_learner(experiment, parts, self._reader, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
 
@@ -121,23 +111,16 @@ class LearnerNode:
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates that were due at its step: actor steps, updates.
         self._pending: tuple[int, int] | None = None
-        self._behind = max(
-            math.ceil(lead / table.batch_size) if isinstance(table, Replay) else table.max_size
-            for table in tables(parts.experience).values()
-            if not isinstance(table, Dataset)
-        )
-        self._first_evaluation = 0  # the number of the first that this process keeps
-        self._evaluations: collections.deque[tuple[int, int, Params]] = collections.deque()
-        self._next_number = 0
-        self._no_more = False
+        self._behind = _largest_backlog(parts.experience, lead)
+        self._evaluations = KeptEvaluations()
+        self._saving = False  # the actors are asked to hold still
+        self._stopped_at: float | None = None  # when a stop was first heard of
         self._outcome = STOPPED
-        self._columns = learner_columns(
-            self._learner.metric_names(sample_spec(parts.experience, shapes.row_spec, num_lanes))
-        )
+        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes)
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
             self._set_state(state, lost_table)
-        self._counter.open_logs(self._columns)
+        self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
         self._first_windows = self._reader.next_windows()
 
         self._lock = threading.Lock()
@@ -150,7 +133,7 @@ class LearnerNode:
 
     def get_start(self) -> dict[str, Any]:
         """What actors and the evaluator begin with."""
-        return {'first_windows': self._first_windows, 'evaluations': self._first_evaluation}
+        return {'first_windows': self._first_windows, 'evaluations': self._evaluations.first}
 
     def get_variables(self, have: int) -> tuple[int, Params, Mapping[str, float]] | None:
         """(version, NumPy parameters, largest priorities), or None where that version is known."""
@@ -163,15 +146,8 @@ class LearnerNode:
             return (*self._as_arrays, self._largest)
 
     def get_evaluation(self, number: int) -> Any:
-        """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more."""
-        with self._lock:
-            while self._first_evaluation < number and self._evaluations:
-                self._evaluations.popleft()
-                self._first_evaluation += 1
-            if not self._evaluations:
-                return 'none' if self._no_more else None
-            steps, updates, params = self._evaluations[0]
-        return steps, updates, jax.tree_util.tree_map(np.asarray, params)
+        """An evaluation, as of `KeptEvaluations.get`."""
+        return self._evaluations.get(number)
 
     # The run.
 
@@ -194,34 +170,19 @@ class LearnerNode:
         self._reader.close()
 
     def _learn(self) -> float:
+        """Makes the updates that are due, to the end. Returns: seconds that it waited for items."""
         learner, updates = self._learner, self._experiment.updates_per_call
-        sync_at, waited = 0.0, 0.0
-        saving, told = False, False
-        idle = _IDLE_SECONDS[0]
-        asked_at: float | None = None
+        sync_at, waited, idle = 0.0, 0.0, _IDLE_SECONDS[0]
+        told = False
         while not self._stop():
             now = time.monotonic()
             if now >= sync_at:
                 news = self._sync()
                 sync_at = now + _SYNC_SECONDS
-                if news.stopped:
-                    asked_at = asked_at or now
-                    if news.left or now - asked_at >= _QUIET_SECONDS:
-                        self._outcome = STOPPED
-                        self._save()
-                        break
-                elif not saving and news.phase == 'run' and self._is_checkpoint_due():
-                    self._counter.pause()
-                    saving = True
-                elif saving and news.quiet:
-                    if news.phase == 'hold':
-                        self._state = self._schedule.after_checkpoint(self._state, self._counts)
-                        self._save()
-                    self._counter.resume()
-                    saving = False
-            due = learner.learner_steps + updates <= learner.max_updates and self._reader.due(
-                updates
-            )
+                if self._attend(news, now):
+                    break
+            left = learner.max_updates - learner.learner_steps
+            due = updates <= left and self._reader.due(updates)
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
             if due:
@@ -229,7 +190,7 @@ class LearnerNode:
                 self._publish()
                 idle = _IDLE_SECONDS[0]
                 continue
-            if learner.max_updates - learner.learner_steps < updates:
+            if left < updates:
                 learner.run_rest(self._actor_steps)  # less than a whole call is left of the budget
                 self._publish()
             if learner.learner_steps >= learner.max_updates and not told:
@@ -245,15 +206,39 @@ class LearnerNode:
             idle = min(1.5 * idle, _IDLE_SECONDS[1])
         return waited
 
+    def _attend(self, news: News, now: float) -> bool:
+        """Sees to a stop that was asked for, and to checkpoints: the actors hold still, then all is saved.
+
+        Returns: whether the run ends here.
+        """
+        if news.stopped:
+            self._stopped_at = self._stopped_at or now
+            if not (news.left or now - self._stopped_at >= _QUIET_SECONDS):
+                return False
+            self._outcome = STOPPED
+            self._save()
+            return True
+        is_due = self._schedule.is_checkpoint_due(self._state, self._counts)
+        if not self._saving and news.phase == 'run' and is_due:
+            self._counter.pause()
+            self._saving = True
+        elif self._saving and news.quiet:
+            if news.phase == 'hold':
+                self._state = self._schedule.after_checkpoint(self._state, self._counts)
+                self._save()
+            self._counter.resume()
+            self._saving = False
+        return False
+
     def _end(self) -> None:
         """The budget is used up: the last updates, their evaluation, the last checkpoint."""
         self._learner.run_rest(self._actor_steps)
         self._publish()
         news = self._sync(last=True)
-        while news.evaluations < self._next_number and not news.stopped:
+        while news.evaluations < self._evaluations.next and not news.stopped:
             self._stop.sleep(_SYNC_SECONDS)
             news = self._counter.sync(self._learner.learner_steps, None)
-        self._outcome = STOPPED if news.evaluations < self._next_number else FINISHED
+        self._outcome = STOPPED if news.evaluations < self._evaluations.next else FINISHED
         self._save()
 
     def _sync(self, last: bool = False) -> News:
@@ -272,7 +257,7 @@ class LearnerNode:
             if self._pending is not None:
                 self._keep_for_evaluation(self._pending[0])
             self._keep_for_evaluation(steps)
-            self._no_more = True
+            self._evaluations.close()
         elif self._schedule.is_evaluation_due(self._state, counts) and not over:
             # Where the run is over, the final variables are the ones to evaluate at this step.
             self._pending = self._pending or (steps, learner.learner_steps + self._behind)
@@ -286,9 +271,7 @@ class LearnerNode:
         if at == evaluated_at:
             return
         self._learner.check_finite()
-        with self._lock:
-            self._evaluations.append((*at, self._learner.newest_variables))
-            self._next_number += 1
+        self._evaluations.keep(at, self._learner.newest_variables)
 
     def _publish(self) -> None:
         self._largest = self._reader.largest_priorities
@@ -301,9 +284,6 @@ class LearnerNode:
     @property
     def _counts(self) -> Counts:
         return Counts(self._actor_steps, self._learner.learner_steps)
-
-    def _is_checkpoint_due(self) -> bool:
-        return self._schedule.is_checkpoint_due(self._state, self._counts)
 
     def _save(self) -> None:
         self._learner.check_finite()
@@ -319,14 +299,7 @@ class LearnerNode:
         error.checkpoint = str(self._folder / name)
 
     def _get_state(self) -> RunState:
-        with self._lock:
-            waiting = [
-                {'at': [steps, updates], 'variables': to_paths(params)}
-                for steps, updates, params in self._evaluations
-            ]
-            first = self._first_evaluation
         program: CounterState = self._counter.get_state()
-        done = program.counter['evaluations']
         return RunState(
             self._counts,
             program.counter,
@@ -337,7 +310,7 @@ class LearnerNode:
                 self._learner.get_state(),
                 table=self._reader.get_state(),
                 actors=program.actors,
-                evaluations=waiting[max(done - first, 0) :],
+                evaluations=self._evaluations.get_state(program.counter['evaluations']),
             ),
         )
 
@@ -346,11 +319,38 @@ class LearnerNode:
         self._actor_steps = state.counts.actor_steps
         self._reader.set_state(state.workers.table, lost_table)
         self._state = self._schedule.resume(state.schedule)
-        self._first_evaluation = state.counter['evaluations']
-        for each in state.workers.evaluations or ():
-            params = from_paths('variables', self._learner.newest_variables, each['variables'])
-            self._evaluations.append((*each['at'], params))
-        self._next_number = self._first_evaluation + len(self._evaluations)
+        self._evaluations.set_state(
+            state.workers.evaluations or (),
+            state.counter['evaluations'],
+            self._learner.newest_variables,
+        )
+
+
+def _make_learner(
+    experiment: Experiment,
+    parts: Parts,
+    reader: reverb_replay.ReverbReader,
+    stop_on_non_finite: bool,
+) -> Learner:
+    updates = experiment.updates_per_call
+    return Learner(
+        parts.learner,
+        reader,
+        experiment.seed,
+        updates_per_call=updates,
+        lag=effective_lag(parts.experience, experiment.lag, updates, bounded=True),
+        stop_on_non_finite=stop_on_non_finite,
+        max_updates=experiment.max_learner_steps,
+    )
+
+
+def _largest_backlog(experience: Experience, lead: float) -> int:
+    """Updates that may be due at a step of the actors and not be made yet, at most."""
+    return max(
+        math.ceil(lead / table.batch_size) if isinstance(table, Replay) else table.max_size
+        for table in tables(experience).values()
+        if not isinstance(table, Dataset)
+    )
 
 
 class _Tables:

@@ -1,0 +1,73 @@
+"""Evaluations of a program: the learner keeps their variables until the evaluator has played them."""
+
+import collections
+import threading
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
+from culmen.core.types import Params
+from culmen.launchers.schedule import Counts
+
+
+class KeptEvaluations:
+    """Variables to evaluate, in order, numbered over the whole run. Safe between threads."""
+
+    def __init__(self) -> None:
+        """Keeps none yet."""
+        self._lock = threading.Lock()
+        self._kept: collections.deque[tuple[Counts, Params]] = collections.deque()
+        self._first = 0  # the number of the first that is kept
+        self._closed = False
+
+    @property
+    def first(self) -> int:
+        """The number of the first evaluation that is kept."""
+        return self._first
+
+    @property
+    def next(self) -> int:
+        """The number of the next evaluation to be kept."""
+        with self._lock:
+            return self._first + len(self._kept)
+
+    def keep(self, counts: Counts, params: Params) -> None:
+        """Keeps variables. Args: counts: at which they are due."""
+        with self._lock:
+            self._kept.append((counts, params))
+
+    def close(self) -> None:
+        """No more come."""
+        self._closed = True
+
+    def get(self, number: int) -> Any:
+        """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more.
+
+        Forgets those before it.
+        """
+        with self._lock:
+            while self._first < number and self._kept:
+                self._kept.popleft()
+                self._first += 1
+            if not self._kept:
+                return 'none' if self._closed else None
+            counts, params = self._kept[0]
+        return (*counts, jax.tree_util.tree_map(np.asarray, params))
+
+    def get_state(self, played: int) -> list[dict[str, Any]]:
+        """For a checkpoint. Args: played: how many evaluations of the run are done."""
+        with self._lock:
+            kept = list(self._kept)[max(played - self._first, 0) :]
+        return [{'at': list(counts), 'variables': to_paths(params)} for counts, params in kept]
+
+    def set_state(self, state: Sequence[Mapping[str, Any]], played: int, template: Params) -> None:
+        """Goes on from a checkpoint. Args: template: variables of the same shapes."""
+        self._first = played
+        for each in state:
+            params = from_paths('variables', template, each['variables'])
+            self._kept.append((Counts(*map(int, each['at'])), params))
