@@ -135,7 +135,7 @@ class Run(Generic[EngineT]):
         except NonFiniteLossError as error:
             error.checkpoint = workdir.save_apart(*self._content())
             raise
-        pass
+        engine.end()
         self._show()
         seconds = time.monotonic() - begin - self._evaluation_seconds
         summary = make_summary(

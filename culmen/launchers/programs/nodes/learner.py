@@ -106,7 +106,6 @@ class LearnerNode:
         self._learner = _make_learner(experiment, parts, self._reader, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
-
         self._schedule = Schedule.of(experiment)
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates that were due at its step: actor steps, updates.
@@ -122,7 +121,6 @@ class LearnerNode:
             self._set_state(state, lost_table)
         self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
         self._first_windows = self._reader.next_windows()
-
         self._lock = threading.Lock()
         self._published: tuple[int, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
