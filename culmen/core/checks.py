@@ -1,10 +1,10 @@
-"""Checks of settings: one clear error that names the field, what was given and what is accepted.
+"""Checks of settings: every error names the field, the value and what is accepted.
 
 The annotation of a field says its type and its range, `Annotated[float, Range(0, 1)]`, and config
 dataclasses call `check_fields(self)` in `__post_init__`. Numbers may be traced (seeds and sweeps vmap
 over a config), so tracers pass every check here. `parse` turns the text of a command line or a JSON
-value into what an annotation asks for; it reads annotations as `check_types` does, so what it gives is
-accepted there.
+value into the type of an annotation. It reads annotations as `check_types` does, so `check_types`
+accepts its results.
 """
 
 import ast
@@ -36,10 +36,10 @@ def is_traced(value: Any) -> bool:
 
 
 class Range(NamedTuple):
-    """The numbers that a field or an argument takes: `Annotated[float, Range(0, 1)]`.
+    """The interval that a field or an argument accepts: `Annotated[float, Range(0, 1)]`.
 
-    The range of a tuple is that of its items. A bound of a field may be the name of another field:
-    `Range(0, 'replay_capacity')` ends at the value of that one.
+    The range of a tuple holds for each of its items. A bound may name another field of the dataclass:
+    `Range(0, 'replay_capacity')` ends at the value of that field.
     """
 
     low: float | str | None = None
@@ -59,7 +59,7 @@ class Range(NamedTuple):
     def check(self, name: str, value: Any, instance: Any = None) -> None:
         """Checks a value as `check_range` does.
 
-        Args: instance: whose fields the bounds name. Where one of these is traced, all values pass.
+        Args: instance: has the fields that the bounds name. If such a field is traced, all values pass.
         """
         low, high = (
             getattr(instance, bound) if isinstance(bound, str) else bound
@@ -85,7 +85,7 @@ def check_range(
     """Checks that low <= value <= high (strictly where open). None and tracers pass.
 
     Raises: SettingError (a ValueError) that names the field, the value and the accepted interval;
-        SettingTypeError for what is no number.
+        SettingTypeError if the value is not a number.
     """
     if value is None or is_traced(value):
         return
@@ -102,8 +102,8 @@ def check_range(
 def check_fields(instance: Any, prefix: str = '') -> None:
     """Checks the fields of a dataclass instance against the types and the ranges of their annotations.
 
-    Args: prefix: of the field's name, where it is out of its range: 'Window.'.
-    Raises: SettingTypeError and SettingError, as `check_types` and `check_range` do. All types come first.
+    Args: prefix: put before the field's name in errors about its range: 'Window.'.
+    Raises: SettingTypeError and SettingError, as `check_types` and `check_range` do. Types are checked first.
     """
     check_types(instance)
     for name, limits in field_ranges(type(instance)).items():
@@ -153,7 +153,7 @@ def _read_fields(cls: Any) -> tuple[dict[str, Any], dict[str, Range]]:
 
 def range_of(annotation: Any) -> Range | None:
     """The Range of an annotation; None without one."""
-    # Python 3.10 puts the annotation of an argument whose default is None into an Optional.
+    # Where an argument's default is None, Python 3.10 wraps its annotation in an Optional.
     for part in (annotation, *typing.get_args(annotation)):
         if typing.get_origin(part) is Annotated:
             return next((each for each in part.__metadata__ if isinstance(each, Range)), None)
@@ -240,7 +240,7 @@ def _scalar(value: Any, kinds: str) -> bool:
 
 
 def parse(name: str, annotation: Any, value: Any) -> Any:
-    """Reads a value from text or JSON as what an annotation asks for.
+    """Converts text or a JSON value to the type of an annotation.
 
     Text is read as Python literals are ('4', '1e-3', '(64, 64)'), with 'true', 'false' and 'none' in
     any case; '64,64' is a tuple. JSON lists become tuples.

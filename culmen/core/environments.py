@@ -18,9 +18,9 @@ class JaxEnvironment(Protocol):
         ...
 
     def reset(self, key: jax.Array) -> tuple[Any, TimeStep]:
-        """Begins: (state, FIRST)."""
+        """Begins an episode: returns (state, time step at FIRST)."""
         ...
 
     def step(self, key: jax.Array, state: Any, action: Nest) -> tuple[Any, TimeStep]:
-        """Takes a step. From a state at LAST it ignores the action and gives FIRST."""
+        """Takes one step. From a state at LAST it ignores the action and begins a new episode (FIRST)."""
         ...

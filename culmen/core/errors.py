@@ -1,8 +1,8 @@
-"""Errors that say whose fault it is.
+"""Errors that tell a wrong setting from a fault in an agent's code.
 
-A check that refuses raises a ValueError, in constructors and in `Agent.build` and wherever else nothing
-has been computed: launchers refuse the run. Where a core's own functions are traced a ValueError may
-as well be a slip of their author, so there a refusal is a `SettingError`, and all else an `AgentFailure`.
+Constructors, `Agent.build` and all other code that runs before any computation raise a ValueError for a
+wrong setting, and launchers refuse the run. While a core's own functions are traced, a ValueError may be
+a bug in them. There only a `SettingError` is a refusal; any other error becomes an `AgentFailure`.
 """
 
 import contextlib
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 
 class SettingError(ValueError):
-    """A setting that can't be, wherever it is found."""
+    """A setting that is not accepted, wherever this is found."""
 
 
 class SettingTypeError(SettingError, TypeError):
-    """A setting of another type than its own."""
+    """A setting of the wrong type."""
 
 
 class AgentFailure(RuntimeError):
@@ -23,12 +23,12 @@ class AgentFailure(RuntimeError):
 
 @contextlib.contextmanager
 def failing_at(place: str, *refusals: type[Exception]) -> Iterator[None]:
-    """Names the place where an agent's code fails; also where it calls sys.exit.
+    """Turns what an agent's code raises, `SystemExit` too, into an AgentFailure that names the place.
 
     Args:
         place: 'while building DQN:', or 'importing a_module raised'.
-        refusals: errors that are raised there on purpose, and pass as they are, as a SettingError does.
-    Raises: AgentFailure that begins with the place.
+        refusals: errors that the code raises on purpose. They pass unchanged, as a SettingError does.
+    Raises: AgentFailure; its message begins with the place.
     """
     try:
         yield

@@ -1,9 +1,9 @@
 """Experience: which pieces of the stream become samples. Data only; tables and loops follow it.
 
-A window of `length` transitions is `length + 1` time steps. Within an episode windows start every
-`period` rows counted from FIRST, each with one real transition at least; the episode's end cuts the
-last ones short and they are padded (step_type LAST, the observation of LAST repeated, the rest 0,
-mask False). Where windows cross episodes, starts are counted along the lane's stream, LAST rows too.
+A window of `length` transitions is `length + 1` time steps. Within an episode a window starts every
+`period` rows, counted from FIRST, and has at least one real transition. Windows that the episode's end
+cuts short are padded (step_type LAST, the observation of LAST repeated, the rest 0, mask False). If
+windows cross episodes, starts are counted along the lane's whole stream, including LAST rows.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ from culmen.core.types import Steps
 class Window:
     """A piece of the stream."""
 
-    # Transitions: 1 a transition, n n-step, 80 a sequence, the longest episode an episode.
+    # In transitions: 1 for single steps, n for n-step returns, 80 for sequences, more for whole episodes.
     length: Annotated[int, Range(1)] = 1
     period: Annotated[int, Range(1)] = 1  # rows between starts
-    cross_episodes: bool = False  # whether it runs on through LAST (on-policy unrolls)
+    cross_episodes: bool = False  # whether a window continues past LAST (on-policy unrolls)
     ends: tuple[str, ...] = ()  # fields kept at both ends only, as paths: 'observation/pixels'
     first: tuple[str, ...] = ()  # fields kept at the start only: 'extras/core_state'
 
@@ -51,7 +51,7 @@ class Replay:
     batch_size: Annotated[int, Range(1)]
     samples_per_insert: Annotated[float, POSITIVE]  # draws of an item on average
     priority_exponent: Annotated[float, Range(0)] = 0.0  # 0: uniform
-    # Of new items [N] from their windows; None: the largest so far.
+    # Gives the priorities [N] of new items from their windows; None: the largest priority so far.
     priority: Callable[[Steps], Array] | None = None
     draw: Literal['sample', 'all'] = 'sample'  # 'all': every item, padded to capacity
 
@@ -91,7 +91,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Recorded streams, cut by the same window; no actor writes to it."""
+    """Recorded streams, cut into windows in the same way; no actor writes to it."""
 
     window: Window
     source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
@@ -108,7 +108,7 @@ _LONE = ''
 
 
 def tables(experience: Experience) -> dict[str, Table]:
-    """The tables of an experience by name; a lone one is named ''."""
+    """The tables of an experience by name; a single table has the name ''."""
     return dict(experience) if isinstance(experience, Mapping) else {_LONE: experience}
 
 
@@ -123,7 +123,7 @@ def recorded(experience: Experience) -> dict[str, Dataset]:
 
 
 def live(experience: Experience) -> Experience | None:
-    """What is left of an experience without its Datasets: what actors write to; None for nothing."""
+    """The tables that actors write to: an experience without its Datasets; None if none is left."""
     if isinstance(experience, Mapping):
         left = {name: table for name, table in experience.items() if not isinstance(table, Dataset)}
         return left or None
@@ -131,7 +131,7 @@ def live(experience: Experience) -> Experience | None:
 
 
 def mirror(experience: Experience, values: Mapping[str, Any]) -> Any:
-    """Values by table name, in the shape of the experience: the lone value or a dict."""
+    """Values by table name in the structure of the experience: a single value or a dict."""
     return (
         {name: values[name] for name in experience}
         if isinstance(experience, Mapping)
@@ -140,14 +140,14 @@ def mirror(experience: Experience, values: Mapping[str, Any]) -> Any:
 
 
 def unmirror(experience: Experience, value: Any) -> dict[str, Any]:
-    """The inverse of `mirror`. None stands for None in every table."""
+    """The inverse of `mirror`. A lone None means None for every table."""
     if value is None:
         return dict.fromkeys(tables(experience))
     return dict(value) if isinstance(experience, Mapping) else {_LONE: value}
 
 
 def check_experience(experience: Experience, num_lanes: int, updates_per_call: int = 1) -> None:
-    """Checks what an experience asks for against how it is run, before any compute.
+    """Checks that an experience fits the way it is run, before anything is computed.
 
     Args:
         experience: an agent's.
@@ -198,16 +198,17 @@ def effective_lag(
 ) -> int:
     """The largest lag, up to `lag`, that keeps every table within its max_staleness.
 
-    With a lag of L calls of u updates, the parameters that begin a window are those of L + 1 calls
-    before its own at worst, and a call begins when u - 1 others wait: (L + 1) u + u - 1 updates. Without
-    lag they are those of the call before: u - 1. Staleness 0 therefore means no lag and u = 1.
+    A call makes u updates. With a lag of L calls, a window may have begun with the parameters from L + 1
+    calls before the one that learns from it, and up to u - 1 more updates may pass before that call begins:
+    the staleness is at most (L + 1) u + u - 1. Without lag it is at most u - 1, so staleness 0 means no
+    lag and u = 1.
 
     Args:
         experience: an agent's.
         lag: of the experiment.
         updates_per_call: of the experiment.
-        bounded: whether actors also wait where they are `max_size` updates ahead in a Queue that takes
-            windows in order, as in a program: to wait for parameters held back would have no end.
+        bounded: whether actors also wait when they are `max_size` updates ahead in a Queue that takes
+            windows in order, as in a program. There a larger lag would be a deadlock.
     """
     bounds = [lag]
     for table in tables(experience).values():

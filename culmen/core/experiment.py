@@ -1,4 +1,4 @@
-"""An experiment: all that changes the numbers. Where and how it runs is the launcher's."""
+"""An experiment: everything that affects the numbers. The launcher decides where and how it runs."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ EnvironmentFactory = Callable[[int], dm_env.Environment]
 
 @dataclass(frozen=True)
 class NamedEnvironment:
-    """An environment by name with the arguments of its family and its wrappers."""
+    """The name of an environment, with arguments for its family and its wrappers."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -52,9 +52,9 @@ class Evaluation:
     # Actor steps between evaluations; None: at the end only.
     every: Annotated[int | None, Range(1)] = None
     episodes: Annotated[int, Range(1)] = 20
-    # Steps of an episode, which is truncated there; None: never. (The frames of an Atari game.)
+    # Episodes are truncated after this many steps; None: never. (The default is Atari's limit in frames.)
     max_steps: Annotated[int | None, Range(1)] = 108_000
-    # Arguments of the environment that differ from training's, where it has some.
+    # Arguments of the environment that replace those of training.
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

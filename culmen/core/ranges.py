@@ -1,7 +1,7 @@
 """What numbers the stream holds: rewards and discounts are float32, and JAX computes in 32 bits.
 
-An adapter casts with `cast_exactly` and `as_float32`, which refuse what the cast would change; the loops
-hold every time step to `bounds`. Nothing here knows of lanes.
+An adapter casts with `cast_exactly` and `as_float32`, which refuse values that the cast would change.
+The loops check every time step against `bounds`. Nothing here depends on lanes.
 """
 
 from typing import Any
@@ -20,14 +20,14 @@ _INT32 = np.iinfo(np.int32)
 
 
 class SpecError(SettingError):
-    """A value that its spec, or JAX, can't hold."""
+    """A value that its spec or JAX can't represent."""
 
 
 def bounds(dtype: Any) -> tuple[float, float] | None:
-    """Between which two numbers values of a dtype must be; None: all are fine.
+    """The least and the largest accepted value of a dtype; None: all values are accepted.
 
-    Floats must be finite, in float32 too, and 64-bit and unsigned 32-bit integers must be within int32,
-    as JAX holds them. Smaller integers, and bool, may be any.
+    Floats must be finite, also as float32. 64-bit and unsigned 32-bit integers must fit int32, which is how
+    JAX holds them. Bools and smaller integers may have any value.
     """
     dtype = np.dtype(dtype)
     if jnp.issubdtype(dtype, np.floating):
@@ -42,9 +42,9 @@ def bounds(dtype: Any) -> tuple[float, float] | None:
 
 
 def check_values(path: str, values: NDArray[Any], dtype: Any = None) -> None:
-    """Holds the values of a leaf to `bounds`.
+    """Checks the values of a leaf against `bounds`.
 
-    Args: path: of the leaf, for the error. values: of any shape. dtype: of the bounds; None: theirs.
+    Args: path: of the leaf, for the error. values: of any shape. dtype: of the bounds; None: of the values.
     Raises: SpecError that names the leaf, the first value that is out of bounds and its index.
     """
     accepted = bounds(values.dtype if dtype is None else dtype)
@@ -67,11 +67,11 @@ def check_values(path: str, values: NDArray[Any], dtype: Any = None) -> None:
 
 
 def cast_exactly(path: str, value: Any, dtype: Any) -> NDArray[Any]:
-    """A value as an array of a dtype, in memory of its own.
+    """Copies a value into a new array of a dtype.
 
-    Floats may be rounded to narrower ones, and integers to floats; nothing else may change.
+    Floats may be rounded to narrower floats, and integers to floats. No other change is accepted.
 
-    Args: path: of the leaf, for the error. value: anything that NumPy makes numbers of.
+    Args: path: of the leaf, for the error. value: anything that NumPy turns into numbers.
     Raises: SpecError that names the leaf, the dtype and the first value that it can't hold.
     """
     try:
@@ -86,7 +86,7 @@ def cast_exactly(path: str, value: Any, dtype: Any) -> NDArray[Any]:
         cast = array.astype(dtype)
         if jnp.issubdtype(cast.dtype, np.floating):
             lost = np.isfinite(array) & ~np.isfinite(cast)
-        else:  # there and back, which an integer that wraps survives with another sign
+        else:  # casting back restores a wrapped integer, but its sign has changed
             lost = (cast.astype(array.dtype) != array) | ((cast < 0) != (array < 0))
     if lost.any():
         at = tuple(np.argwhere(lost)[0].tolist())
@@ -98,9 +98,9 @@ def cast_exactly(path: str, value: Any, dtype: Any) -> NDArray[Any]:
 
 
 def as_float32(name: str, value: Any) -> Any:
-    """A reward or a discount of any real dtype as np.float32, or as an array of it.
+    """Casts a reward or a discount of any real dtype to np.float32 (a scalar or an array).
 
-    Raises: SpecError that names it, for what is no number, not finite, or beyond float32.
+    Raises: SpecError that names it, if it is not a number, not finite, or beyond float32.
     """
     if type(value) in NUMBERS and -FLOAT32_MAX <= value <= FLOAT32_MAX:
         return np.float32(value)

@@ -1,4 +1,4 @@
-"""What an environment's steps look like, and checks of real steps against that."""
+"""The specs of an environment's time steps and actions, and checks of real values against them."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class EnvironmentSpec(NamedTuple):
 class StackedArray(specs.BoundedArray):  # type: ignore[misc]
     """A spec of consecutive frames stacked on the last axis, oldest first.
 
-    At FIRST every frame equals the first. A table may then store each frame once.
+    At FIRST all frames of the stack are equal. This lets a table store each frame only once.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class StackedArray(specs.BoundedArray):  # type: ignore[misc]
         num_frames: int,
         name: str | None = None,
     ) -> None:
-        """Args: num_frames: frames in a stack; divides the last axis. The rest as BoundedArray."""
+        """Args: num_frames: frames in a stack; divides the last axis. Others: as for BoundedArray."""
         super().__init__(shape=shape, dtype=dtype, minimum=minimum, maximum=maximum, name=name)
         if num_frames < 1 or self.shape[-1] % num_frames:
             raise ValueError(
@@ -79,7 +79,7 @@ class StackedArray(specs.BoundedArray):  # type: ignore[misc]
 def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
     """Reads the specs of an environment. Rewards and discounts become float32.
 
-    Raises: SettingError that names a path which two leaves share.
+    Raises: SettingError that names a path if two leaves share it.
     """
     spec = EnvironmentSpec(
         observation=environment.observation_spec(),
@@ -98,14 +98,14 @@ def in_float32(spec: Any) -> Any:
 
 
 def check_paths(paths: list[str]) -> None:
-    """Refuses leaves that have one path, as 'a/b' beside {'a': {'b': ...}}. Raises: SettingError."""
+    """Raises a SettingError if two leaves share a path, as 'a/b' and {'a': {'b': ...}} do."""
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise SettingError(f'{twice[0]} is the path of two leaves; rename one of their keys.')
 
 
 def unbounded(spec: specs.Array) -> specs.Array:
-    """A spec of the same shape and dtype, whose values may be any."""
+    """A spec of the same shape and dtype that accepts any values."""
     return specs.Array(spec.shape, spec.dtype, spec.name)
 
 
@@ -130,12 +130,12 @@ def shape_dtypes(spec: Any) -> Any:
 
 
 def zeros_like(spec: Any, batch_shape: tuple[int, ...] = ()) -> Nest:
-    """A nest of NumPy zeros of a spec's shapes and dtypes, with axes put in front."""
+    """NumPy zeros of a spec's shapes and dtypes, with batch axes in front."""
     return jax.tree_util.tree_map(lambda leaf: np.zeros(batch_shape + leaf.shape, leaf.dtype), spec)
 
 
 def first_timestep(spec: EnvironmentSpec, num_lanes: int) -> TimeStep:
-    """Time steps of zeros at FIRST, NumPy leaves [num_lanes, ...]: for their shapes and dtypes."""
+    """A time step of zeros at FIRST, NumPy leaves [num_lanes, ...]: an example of shapes and dtypes."""
     nests = (spec.reward, spec.discount, spec.observation)
     return TimeStep(
         np.full(num_lanes, FIRST, np.int32), *(zeros_like(nest, (num_lanes,)) for nest in nests)
@@ -143,7 +143,7 @@ def first_timestep(spec: EnvironmentSpec, num_lanes: int) -> TimeStep:
 
 
 def check_spec(spec: EnvironmentSpec) -> None:
-    """Refuses specs of what no network and no table takes: complex numbers, texts, objects.
+    """Refuses dtypes that networks and tables can't handle: complex numbers, text, objects.
 
     Raises: ValueError that names the leaf and its dtype.
     """
@@ -158,12 +158,12 @@ def check_spec(spec: EnvironmentSpec) -> None:
 
 
 def is_real(dtype: Any) -> bool:
-    """Whether a dtype is of bools, integers or floats, those of JAX too."""
+    """Whether a dtype is a bool, integer or float type, including JAX's own such as bfloat16."""
     return any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
 
 
 def check_storable(what: str, nest: Nest) -> None:
-    """Refuses what a checkpoint and a table can't hold among arrays, or their shapes and dtypes.
+    """Refuses arrays that a checkpoint or a table can't hold: typed PRNG keys.
 
     Args:
         what: names the nest in the error: 'training_state'.
@@ -180,19 +180,19 @@ def check_storable(what: str, nest: Nest) -> None:
 
 
 def conform(name: str, spec: Any, value: Nest) -> Nest:
-    """A nest in the containers of its spec: mappings are compared by keys, sequences by their lengths.
+    """Rebuilds a nest with the containers of its spec. Mappings match by keys, sequences by length.
 
-    So an OrderedDict in another order is the dict of a spec, and a list its tuple.
+    So an OrderedDict in another order matches a dict of the spec, and a list matches a tuple.
 
-    Args: name: of the nest, for the error. spec: a nest. value: arrays, or anything, for its leaves.
-    Raises: SpecError that names the leaves of both.
+    Args: name: of the nest, for the error. spec: a nest. value: a nest with leaves of any kind.
+    Raises: SpecError that names the leaves of both, if they do not match.
     """
     structure = jax.tree_util.tree_structure(spec)
     try:
         return structure.unflatten(structure.flatten_up_to(_conform(spec, value)))
     except (LookupError, ValueError):
         wanted, given = ([path for path, _ in leaf_paths(nest, name)] for nest in (spec, value))
-        if wanted == given:  # they differ in what a path does not tell
+        if wanted == given:  # they differ in something that paths do not show
             wanted, given = str(structure), str(jax.tree_util.tree_structure(value))  # type: ignore[assignment]
         raise SpecError(f'{name} must have the leaves {wanted} of its spec, got {given}.') from None
 
@@ -221,12 +221,12 @@ def _conform(spec: Any, value: Any) -> Any:
 def validate_timestep(spec: EnvironmentSpec, timestep: dm_env.TimeStep) -> None:
     """Checks one unbatched time step of an environment against its spec.
 
-    Observations are held to structure, shape and dtype (any number will do for a scalar float), and to
-    what JAX holds: floats are finite, in float32 too, integers within int32. Rewards and discounts are
-    held to structure and shape, to being numbers that float32 holds, and discounts to [0, 1]. None is
-    accepted for the reward and the discount of FIRST.
+    Observations must have the structure, shapes and dtypes of the spec (a scalar float may be any number),
+    and values that JAX can hold: floats finite, also as float32, and integers within int32. Rewards and
+    discounts must have the structure and shapes of the spec and be numbers that float32 holds; discounts
+    must lie in [0, 1]. At FIRST both may be None.
 
-    Raises: SpecError (a ValueError) that names the leaf, what the spec says and what came.
+    Raises: SpecError (a ValueError) that names the leaf, what the spec says and the value.
     """
     if not is_step_type(timestep.step_type):
         raise SpecError(f'step_type must be FIRST, MID or LAST, got {timestep.step_type!r}.')
@@ -250,7 +250,7 @@ def validate_timestep(spec: EnvironmentSpec, timestep: dm_env.TimeStep) -> None:
 
 
 def integer_range(spec: specs.Array) -> tuple[Any, Any] | None:
-    """The least and the largest integer of a leaf, arrays where they differ; None: it is of floats."""
+    """The least and the largest integer of a leaf (arrays if they vary within it); None for floats."""
     if spec.dtype.kind not in 'biu':
         return None
     if isinstance(spec, specs.BoundedArray):
@@ -262,7 +262,7 @@ def integer_range(spec: specs.Array) -> tuple[Any, Any] | None:
 
 
 def check_action(spec: Any, action: Nest) -> None:
-    """Refuses the action of one lane that holds an integer out of range. Raises: SpecError."""
+    """Raises a SpecError if the action of one lane has an integer out of range."""
     leaves = jax.tree_util.tree_structure(spec).flatten_up_to(conform('action', spec, action))
     for (path, leaf), value in zip(leaf_paths(spec, 'action'), leaves, strict=True):
         accepted = integer_range(leaf)
@@ -280,17 +280,17 @@ def check_action(spec: Any, action: Nest) -> None:
 
 
 def is_step_type(value: Any) -> bool:
-    """Whether a value is FIRST, MID or LAST, of dm_env.StepType or as a plain integer."""
+    """Whether a value is FIRST, MID or LAST, as a dm_env.StepType or as a plain integer."""
     return bool(np.shape(value) == () and value in (0, 1, LAST))
 
 
 def takes_any_number(spec: specs.Array) -> bool:
-    """Whether a leaf of an observation takes Python's and NumPy's numbers of any type."""
+    """Whether a leaf of an observation accepts Python and NumPy numbers of any type."""
     return bool(spec.dtype.kind == 'f' and spec.shape == ())
 
 
 def _leaves(name: str, spec: Any, value: Nest) -> list[tuple[str, Any, Any]]:
-    """(path, spec, value) of the leaves of a nest that has the structure and the shapes of its spec."""
+    """The leaves of a nest as (path, spec, value), after checking its structure and shapes."""
     wanted = leaf_paths(spec, name)
     given = jax.tree_util.tree_structure(spec).flatten_up_to(conform(name, spec, value))
     for (path, leaf_spec), leaf in zip(wanted, given, strict=True):
@@ -308,7 +308,7 @@ def legal_actions(observation: Nest) -> Array | None:
 
 
 def allowed_actions(observation: Nest) -> Array | None:
-    """`legal_actions`; where none is legal, all actions: nothing is left to do, but something is chosen."""
+    """`legal_actions`, but all actions where none is legal: a policy has to choose something."""
     legal = legal_actions(observation)
     if legal is None:
         return None
@@ -317,7 +317,7 @@ def allowed_actions(observation: Nest) -> Array | None:
 
 
 def without_legal_actions(observation: Nest) -> Nest:
-    """An observation (or its spec) less its field `legal_actions`; a lone remaining field itself."""
+    """An observation (or its spec) without `legal_actions`; if one field remains, that field itself."""
     if legal_actions(observation) is None:
         return observation
     fields = dict(observation) if isinstance(observation, Mapping) else dict(observation._asdict())

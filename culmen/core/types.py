@@ -1,8 +1,8 @@
 """What an agent is made of: a few named tuples of data and of pure functions.
 
-This is the room that everything else stands on. An agent reads and writes one stream of steps:
+All other packages depend on this module. An agent reads and writes one stream of steps:
 
-    timestep = environment.reset()                                    # a lane each
+    timestep = environment.reset()                                    # one per lane
     while True:
         table.observe(timestep)                                       # opens a row
         while table.due():
@@ -30,10 +30,10 @@ Nest: TypeAlias = Any  # a pytree of arrays
 Params: TypeAlias = Any  # a pytree of arrays: what actors and evaluators read
 State: TypeAlias = Any  # a pytree of arrays, carried
 
-# The values of dm_env.StepType, as plain integers so that they may stand inside compiled code.
+# The values of dm_env.StepType as plain integers, which compiled code can use.
 FIRST, MID, LAST = 0, 1, 2
 
-# Counts are unbounded on the host and saturate here inside a Context.
+# Counts are unbounded on the host; inside a Context they saturate at this value.
 MAX_COUNT = 2**31 - 1
 
 
@@ -59,27 +59,27 @@ class TimeStep(NamedTuple):
 
 
 class Context(NamedTuple):
-    """All that the plumbing tells a core at a call."""
+    """What the actor or learner that calls a core passes with each call."""
 
     key: jax.Array  # a JAX key, fresh for this call
-    actor_steps: Array  # int32[]: environment steps of all actors, as last heard
-    learner_steps: Array  # int32[]: an actor: updates that made its params; a learner: its own
+    actor_steps: Array  # int32[]: environment steps of all actors, as last known
+    learner_steps: Array  # int32[]: updates behind an actor's params; in a learner, its own updates
 
 
 class Lanes(NamedTuple):
-    """Which lanes of the program an actor holds."""
+    """Which lanes of the whole run an actor steps."""
 
-    index: Array  # type: ignore[assignment]  # int32[B], over all actors of the program
-    total: int  # lanes of the program
+    index: Array  # type: ignore[assignment]  # int32[B], counted over all actors of the run
+    total: int  # lanes of the whole run
 
 
 class ActorCore(NamedTuple):
     """Time steps in, actions out.
 
-    `select_action` is called on every time step, LAST too. It sees FIRST in `timestep` and starts
-    anew, by itself, what belongs to an episode (`where_first`); nobody else resets its state.
-    `extras` is what the policy knew before and at the action, stored with the step. State and extras
-    are saved: a key in them is its `jax.random.key_data`.
+    `select_action` is called on every time step, including LAST. At FIRST it resets by itself the state
+    that belongs to an episode (`where_first`); no other code resets it. `extras` is stored with the
+    step: what the policy knew before and at the action. State and extras are saved, so they hold PRNG
+    keys as `jax.random.key_data`.
     """
 
     init: Callable[[jax.Array, Lanes], State]  # (key, lanes) -> state, every leaf [B, ...]
@@ -106,9 +106,9 @@ class Stream(NamedTuple):
     """Rows of one lane in order, as a recording has them and a `Dataset` reads them; leaves [T, ...]."""
 
     timestep: TimeStep
-    action: Nest  # of the last row nothing is read
+    action: Nest  # the action of the last row is not read
     extras: Nest
-    version: Array  # int32[T]: updates that made the params that acted
+    version: Array  # int32[T]: updates behind the params that acted
 
 
 class Sample(NamedTuple):
@@ -117,12 +117,12 @@ class Sample(NamedTuple):
     steps: Steps
     probability: Array  # float32[B]: of each item, as drawn
     size: Array  # int32[]: items in the table
-    # int32[B]: updates that made the params of the window's first action; -1: recorded
+    # int32[B]: updates behind the params of the window's first action; -1: recorded
     version: Array
 
 
 # One table's sample and priorities, or a dict that mirrors a dict of tables.
-# (Any, since an agent's own update is written for the one it asked for.)
+# (Any, since an agent's update is written for the experience that the agent itself asks for.)
 Samples: TypeAlias = Any
 Priorities: TypeAlias = Any
 Metrics: TypeAlias = Mapping[str, Array]
@@ -131,9 +131,9 @@ Metrics: TypeAlias = Mapping[str, Array]
 class LearnerCore(NamedTuple):
     """Samples in, better parameters out.
 
-    `update` returns (training_state, metrics, priorities). `metrics` holds real scalars, `loss` among
-    them; `priorities` mirrors the experience: float32[B], or None where a table is uniform. The
-    training state is saved: a key in it is its `jax.random.key_data`.
+    `update` returns (training_state, metrics, priorities). `metrics` holds real scalars, including
+    `loss`; `priorities` mirrors the experience: float32[B], or None for a uniform table. The training
+    state is saved, so it holds PRNG keys as `jax.random.key_data`.
     """
 
     init: Callable[[jax.Array], State]
@@ -142,7 +142,7 @@ class LearnerCore(NamedTuple):
 
 
 def where_first(timestep: TimeStep, initial: State, state: State) -> State:
-    """Starts state anew in the lanes where an episode begins.
+    """Resets the state of lanes where an episode begins.
 
     Args:
         timestep: of B lanes.

@@ -1,6 +1,6 @@
-"""The interfaces of the workers: classes that run a core or keep a table, and hold handles to each other.
+"""The interfaces of the workers. A worker runs a core or keeps a table, and holds handles to other workers.
 
-A handle is the object itself in one process and a thin client in a program; a worker can't tell.
+In one process a handle is the object itself, in a program a thin client. A worker treats both alike.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from culmen.core.types import TimeStep
 
 
 class PackedTree(Protocol):
-    """A tree in a form that costs less to pass to a compiled call, which opens it."""
+    """A tree in a form that is cheaper to pass to a compiled call; the call unpacks it."""
 
     def unpack(self) -> Nest:
         """The tree itself."""
@@ -22,14 +22,14 @@ class PackedTree(Protocol):
 
 
 class Draw(NamedTuple):
-    """A batch as a table gives it."""
+    """A batch that a table has drawn."""
 
     keys: Any  # of the drawn items; mirrors the experience; stays with the worker
-    samples: Samples | PackedTree  # of a dict of tables a dict of either
+    samples: Samples | PackedTree  # for a dict of tables, a dict of either
 
 
 class Writer(Protocol):
-    """What an actor sees of a table: one stream of steps per lane."""
+    """The side of a table that an actor writes to: one stream of steps per lane."""
 
     def observe(self, timestep: TimeStep) -> None:
         """Opens a row in every lane; windows that end here become items."""
@@ -41,18 +41,18 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """What a learner sees of a table."""
+    """The side of a table that a learner reads from."""
 
     def due(self, updates: int = 1) -> bool:
         """Whether this many further updates are due, by the rate formula."""
         ...
 
     def draw(self) -> Draw:
-        """Draws a batch for one update. To be called only when due: nobody waits inside a table."""
+        """Draws a batch for one update. Call it only when an update is due: a table never waits."""
         ...
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Writes the priorities of drawn items; None where a table has none. Items gone are passed over."""
+        """Sets the priorities of drawn items; None for a table without. Skips items that are gone."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Loops: join workers and environments in one process."""
+"""Loops that run workers and environments together in one process."""
 
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode

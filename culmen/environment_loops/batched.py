@@ -1,8 +1,8 @@
-"""N environments as one: a batch of lanes that steps together, with one time step of all of them.
+"""N environments as one: a batch of lanes that step together and share one batched time step.
 
-Environments are stepped from Python here, or in `batching.py` beside it, and nowhere else. Every step is held
-to the spec; an environment that breaks it, or raises, is named with its lane. A step after LAST gives
-FIRST, as in dm_env, so lanes end when they like.
+Environments are stepped from Python only here and in `batching.py`. Every step is checked against the
+spec. If an environment breaks the spec or raises, the error names its lane. As in dm_env, a step after
+LAST gives FIRST, so episodes of different lanes may end at different ticks.
 """
 
 import re
@@ -36,7 +36,7 @@ class Episode(NamedTuple):
     """An episode that ended."""
 
     lane: int
-    # Undiscounted, summed in float64; of a nest of rewards one for each of `reward_names`.
+    # Undiscounted, summed in float64; for a nest of rewards one number for each of `reward_names`.
     episode_return: float | list[float]
     episode_length: int  # steps: time steps that are not FIRST
 
@@ -54,11 +54,11 @@ class BatchedEnvironment:
         spec: EnvironmentSpec,
         num_lanes: int | None = None,
     ) -> None:
-        """Args: environments: one a lane, all of the same spec; num_lanes: to `gather` without any."""
+        """Args: environments: one per lane, all of the same spec; num_lanes: if there are none."""
         self.environments = list(environments)
         self.spec = spec
         self.num_lanes = num_lanes or len(self.environments)
-        self.episodes: list[Episode] = []  # ended in the last step
+        self.episodes: list[Episode] = []  # that ended in the last step
         self.new_steps = 0  # lanes whose last time step is not FIRST
         self._returns: Any = [0.0] * self.num_lanes
         self._lengths: Any = [0] * self.num_lanes
@@ -110,11 +110,11 @@ class BatchedEnvironment:
         )
 
     def freeze(self, lane: int) -> None:
-        """Steps a lane no more: its last time step is given again, and no episode ends in it."""
+        """Stops stepping a lane: its last time step is repeated, and no episode ends in it."""
         self._frozen[lane] = True
 
     def was_cut(self, lane: int) -> bool:
-        """Whether `max_steps` of `batch` ended the lane's episode, at the last step."""
+        """Whether `max_steps` of `batch` ended the lane's episode at the last step."""
         environment = self.environments[lane]
         return isinstance(environment, StepLimit) and environment.cut
 
@@ -133,12 +133,12 @@ class BatchedEnvironment:
             ) from error
 
     def _ignored(self) -> NDArray[Any]:
-        """bool[B]: lanes that do not look at their actions."""
+        """bool[B]: lanes that ignore their actions."""
         frozen = np.asarray(self._frozen)
         return frozen if self._step_type is None else frozen | (self._step_type == LAST)
 
     def gather(self, timesteps: list[dm_env.TimeStep]) -> TimeStep:
-        """Unbatched time steps of the lanes -> one, in arrays of its own; sums up episodes.
+        """Joins the lanes' time steps into one batched time step in new arrays, and sums up episodes.
 
         Raises: EnvironmentFailure that names the lane and the leaf.
         """
@@ -187,7 +187,9 @@ class BatchedEnvironment:
             if kind == LAST and not self._frozen[lane]:
                 self.episodes.append(Episode(lane, self._returns[lane], self._lengths[lane]))
         if stacker.is_small:
-            total = sum(observation.ravel().tolist())  # in float64, which float32 do not leave
+            total = sum(
+                observation.ravel().tolist()
+            )  # in float64, which float32 values can't overflow
             held = total - total == 0.0
         else:
             held = stacker.holds(observation)
@@ -209,7 +211,7 @@ class BatchedEnvironment:
         return True
 
     def _pay(self, lane: int, timestep: dm_env.TimeStep, reward: Nest, discount: Nest) -> bool:
-        """Puts the reward and the discount of a step, arrays or nests of them, and sums up."""
+        """Puts the reward and the discount of a step, arrays or nests, and adds to the return."""
         if not self._rewards.put(reward, lane, timestep.reward):
             return False
         if not self._discounts.put(discount, lane, timestep.discount):
@@ -247,9 +249,9 @@ class BatchedEnvironment:
         )
 
     def get_state(self) -> dict[str, Any]:
-        """The running sums of the lanes; the environments' own states are the checkpoint's."""
+        """The running sums of the lanes. The checkpoint saves the environments' own states."""
         return {
-            # A lane at FIRST has one number, whatever the others have.
+            # A lane at FIRST has a single number, even if the others have several.
             'returns': [np.asarray(each).tolist() for each in self._returns],
             'lengths': np.asarray(self._lengths).tolist(),
         }
@@ -266,12 +268,12 @@ class BatchedEnvironment:
 
 
 def reward_names(spec: EnvironmentSpec) -> tuple[str, ...]:
-    """The numbers of a nest of rewards by their paths: 'white', 'team/0' of an array; () for one number."""
+    """Names of the numbers in a nest of rewards, from their paths ('white', 'team/0'); () for a scalar."""
     if getattr(spec.reward, 'shape', None) == ():
         return ()
     names = []
     for path, leaf in leaf_paths(spec.reward):
         for index in np.ndindex(*leaf.shape):
             name = '/'.join([*([path] if path else []), *map(str, index)])
-            names.append(re.sub(r'[,"\r\n]', '_', name))  # what a header can't hold
+            names.append(re.sub(r'[,"\r\n]', '_', name))  # characters that a CSV header can't hold
     return tuple(names)

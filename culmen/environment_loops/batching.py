@@ -1,4 +1,4 @@
-"""How N environments become one: in one compiled call a step, where they are lanes of one JAX environment."""
+"""Joins N environments into one; lanes of one JAX environment are stepped in one compiled call."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from culmen.environment_loops.batched import Episode
 
 
 class FunctionalBatch(BatchedEnvironment):
-    """Lanes of one JAX environment: all are stepped in one compiled call."""
+    """Lanes of one JAX environment, all stepped in one compiled call."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class FunctionalBatch(BatchedEnvironment):
         spec: EnvironmentSpec,
         max_steps: int | None = None,
     ) -> None:
-        """Args: environments: one a lane, around the same JaxEnvironment; max_steps: as of `batch`."""
-        self._lanes: Any = None  # of all, side by side; None: each environment has its own
+        """Args: environments: one per lane, around the same JaxEnvironment; max_steps: as for `batch`."""
+        self._lanes: Any = None  # the stacked state of all; None: each environment has its own
         super().__init__(environments, spec)
         self._functions = compiled(environments[0].functions)
         self._max_steps = max_steps
@@ -38,7 +38,7 @@ class FunctionalBatch(BatchedEnvironment):
 
     @property
     def environments(self) -> list[Any]:
-        """One a lane, each as it stands now."""
+        """The environments, one per lane, in their present states."""
         if self._lanes is not None:
             lanes = jax.tree_util.tree_map(np.asarray, self._lanes)
             for i, environment in enumerate(self._environments):
@@ -61,10 +61,10 @@ class FunctionalBatch(BatchedEnvironment):
         return self._take(timestep)
 
     def step(self, action: Nest) -> TimeStep:
-        """Steps every lane, one that is frozen too. Args and Raises: as of `BatchedEnvironment`."""
+        """Steps every lane, even a frozen one. Args and Raises: as for `BatchedEnvironment`."""
         if self._lanes is None:
             if any(environment.lane is None for environment in self._environments):
-                return self.reset()  # fresh ones, whose state could not be restored
+                return self.reset()  # new environments, whose states could not be restored
             self._lanes = jax.tree_util.tree_map(
                 lambda *leaves: np.stack(leaves),
                 *[environment.lane for environment in self._environments],
@@ -72,7 +72,7 @@ class FunctionalBatch(BatchedEnvironment):
         keys = self._lanes.key
         action = self._actions(action, self._ignored)
         stepped = self._functions.advance_all(self._lanes, action)
-        if self._cut.any():  # for the environments their episodes go on
+        if self._cut.any():  # the environments themselves go on with their episodes
             begun = self._functions.begin_all(keys)
             stepped = jax.tree_util.tree_map(
                 lambda new, old: np.where(
@@ -85,7 +85,7 @@ class FunctionalBatch(BatchedEnvironment):
         return self._take(timestep)
 
     def was_cut(self, lane: int) -> bool:
-        """Whether `max_steps` of `batch` ended the lane's episode, at the last step."""
+        """Whether `max_steps` of `batch` ended the lane's episode at the last step."""
         return bool(self._cut[lane])
 
     def _take(self, timestep: TimeStep) -> TimeStep:
@@ -131,9 +131,9 @@ class FunctionalBatch(BatchedEnvironment):
 def batch(
     environments: Sequence[dm_env.Environment], spec: EnvironmentSpec, max_steps: int | None = None
 ) -> BatchedEnvironment:
-    """N environments as one; where they are lanes of one JAX environment, in one call a step.
+    """Joins N environments into one. Lanes of one JAX environment take one compiled call per step.
 
-    Args: max_steps: of an episode, which is truncated there; None: no limit.
+    Args: max_steps: after which an episode is truncated; None: no limit.
     """
     if len(environments) > 1 and all(isinstance(each, DmEnvironment) for each in environments):
         scalars = all(getattr(each, 'shape', None) == () for each in (spec.reward, spec.discount))

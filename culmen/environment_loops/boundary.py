@@ -1,7 +1,7 @@
-"""What passes between a loop and its environments: values of lanes into arrays, actions out of them.
+"""What passes between a loop and its environments: lanes' values become arrays, and arrays become actions.
 
-Here, once a tick and for all lanes together, everything is held to the specs. What passes is fast; what does
-not is looked at again, by lane and by leaf, by whoever asked.
+Here everything is checked against the specs, once a tick and for all lanes together. This check is fast. If
+it fails, the caller checks again by lane and by leaf, to name the fault.
 """
 
 import math
@@ -21,15 +21,15 @@ from culmen.core.specs import leaf_paths
 from culmen.core.specs import takes_any_number
 from culmen.core.types import Nest
 
-_FEW = 64  # entries that Python looks through sooner than NumPy
-_SMALL = 4096  # entries of which one product tells sooner than two searches that all are in bounds
+_FEW = 64  # up to this many entries Python is faster than NumPy
+_SMALL = 4096  # up to this many entries one product is a faster check of bounds than two searches
 
 
 class Stacker:
-    """Puts the values of lanes into arrays [B, ...] of one spec; a lone array without tree maps."""
+    """Puts the values of lanes into arrays [B, ...] of one spec. A single array needs no tree map."""
 
     def __init__(self, name: str, spec: Any, num_lanes: int, as_float32: bool = False) -> None:
-        """Args: as_float32: numbers of any real dtype are taken, for rewards and discounts."""
+        """Args: as_float32: whether numbers of any real dtype are accepted, as for rewards and discounts."""
         leaves, self._structure = jax.tree_util.tree_flatten(spec)
         self._name, self._spec = name, spec
         self._shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -38,13 +38,13 @@ class Stacker:
         self._lone = jax.tree_util.treedef_is_leaf(self._structure)
         self._cast = [as_float32 or takes_any_number(leaf) for leaf in leaves]
         plain = self._lone and not self._cast[0]
-        # Of a lone array that is not cast: its shape and its dtype for those who put it by themselves.
+        # For a single array that is not cast: its shape and dtype, for callers that put values by themselves.
         self.shape = self._shapes[0] if plain else None
         self.dtype = self._dtypes[0] if plain else None
-        # Whether sums of Python's tell sooner than anything else that all is finite.
+        # Whether a sum in Python is the fastest check that all values are finite.
         self.is_small = self.dtype == np.float32 and num_lanes * math.prod(self._shapes[0]) <= _FEW
         self._bounds = [ranges.bounds(dtype) for dtype in self._dtypes]
-        # Leaves that are cast are held to their bounds on the way.
+        # Leaves that are cast are checked against their bounds during the cast.
         self._held = [
             (i, _Bounds.of(dtype, accepted))
             for i, (dtype, accepted) in enumerate(zip(self._dtypes, self._bounds, strict=True))
@@ -61,12 +61,12 @@ class Stacker:
         return self._structure.unflatten(arrays)
 
     def fill(self, arrays: Nest, lane: int, value: float) -> None:
-        """Puts one number into all leaves of a lane."""
+        """Fills all leaves of a lane with one number."""
         for array in [arrays] if self._lone else self._structure.flatten_up_to(arrays):
             array[lane] = value
 
     def put(self, arrays: Nest, lane: int, value: Nest) -> bool:
-        """Whether the value had the structure, shapes and dtypes of the spec, and so was put."""
+        """Puts a value if it has the spec's structure, shapes and dtypes, and returns whether it has."""
         if self._lone:
             return self._put(arrays, lane, value, 0)
         values = self.leaves(value)
@@ -78,10 +78,10 @@ class Stacker:
         )
 
     def leaves(self, value: Nest) -> list[Any]:
-        """The leaves of a value in the order of the spec. Raises: SpecError for other leaves."""
+        """The leaves of a value in the order of the spec. Raises: SpecError if they do not match."""
         try:
             return list(self._structure.flatten_up_to(value))
-        except ValueError:  # other containers, perhaps of the same keys
+        except ValueError:  # other containers, perhaps with the same keys
             value = conform(self._name, self._spec, value)
             return list(self._structure.flatten_up_to(value))
 
@@ -113,7 +113,7 @@ class Stacker:
         return True
 
     def holds(self, arrays: Nest) -> bool:
-        """Whether JAX holds all that was put: finite floats, integers within int32."""
+        """Whether JAX can hold all values: floats are finite and integers within int32."""
         if self._lone:
             return not self._held or self._held[0][1].hold(arrays)
         leaves = self._structure.flatten_up_to(arrays)
@@ -121,15 +121,17 @@ class Stacker:
 
 
 class _Bounds(NamedTuple):
-    """Between which two numbers a leaf's values must be."""
+    """The least and the largest accepted value of a leaf."""
 
     low: float
     high: float
-    square: float | None  # a sum of squares up to this is of such values alone; None: of no floats
+    square: (
+        float | None
+    )  # a sum of squares up to this proves all values in bounds; None: not floats
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], accepted: tuple[float, float]) -> '_Bounds':
-        # In float32 squares overflow long before values do; those are then looked at one by one.
+        # In float32 squares overflow long before values do; such values are then checked one by one.
         square = {'float32': ranges.FLOAT32_MAX, 'float64': ranges.FLOAT32_MAX**2}.get(dtype.name)
         return cls(*accepted, square)
 
@@ -149,11 +151,11 @@ class _Bounds(NamedTuple):
 
 
 class ActionFailure(RuntimeError):
-    """A policy gave an action that its environment's spec does not know."""
+    """A policy gave an action that its environment's spec does not allow."""
 
 
 class Actions:
-    """Actions of lanes as an environment takes them: in its dtypes, and discrete ones in range."""
+    """Converts actions to what environments accept: their dtypes, and discrete actions in range."""
 
     def __init__(self, spec: Any) -> None:
         """Args: spec: of one lane's action."""
@@ -165,12 +167,12 @@ class Actions:
         lone = jax.tree_util.treedef_is_leaf(self._structure)
         self.dtype = spec.dtype if lone else None
         self._accepted = self._leaves[0][2]
-        # Of one integer, where that is the action.
+        # For an action that is one integer.
         one = lone and spec.shape == () and self._accepted is not None
         self._one_of: Any = self._accepted if one else None
 
     def are_few_in_range(self, action: Nest) -> bool:
-        """Whether these are integers of a few lanes, all in range: the common case, told soonest."""
+        """Whether these are integers of a few lanes, all in range: a fast check of the common case."""
         if self._one_of is None or type(action) is not np.ndarray or len(action) > _FEW:
             return False
         low, high = self._one_of
@@ -180,11 +182,11 @@ class Actions:
         return True
 
     def __call__(self, action: Nest, ignored: Callable[[], NDArray[Any]]) -> Nest:
-        """Holds actions to the spec and casts them.
+        """Checks actions against the spec and casts them.
 
         Args:
             action: leaves [B, ...].
-            ignored: () -> bool[B]: lanes that do not look at theirs, as at LAST.
+            ignored: () -> bool[B]: lanes that ignore their actions, as at LAST.
         Returns: NumPy leaves [B, ...].
         Raises: ActionFailure that names the lane, the leaf and the value.
         """
@@ -201,7 +203,7 @@ class Actions:
 
 
 def as_actions(spec: Any, action: Nest) -> Nest:
-    """NumPy actions in the dtypes that an environment asks for."""
+    """Actions as NumPy arrays of the dtypes in an environment's spec."""
     if isinstance(action, np.ndarray):
         return action if action.dtype == spec.dtype else action.astype(spec.dtype)
     return jax.tree_util.tree_map(

@@ -1,8 +1,8 @@
-"""Evaluation: an evaluator in environments, lanes and keys of its own. It never touches training.
+"""Evaluation in environments, lanes and keys of its own. It never changes training.
 
-Every evaluation builds its environments anew, seeded by (seed, lane, number of the evaluation), so a
-resumed run needs only that number. Each lane plays a fixed share of the episodes: to take the first
-that finish would favour short ones.
+Every evaluation builds new environments, seeded by (seed, lane, number of the evaluation), so a resumed
+run needs only that number. Each lane plays a fixed share of the episodes: taking the first ones that
+finish would favour short episodes.
 """
 
 import math
@@ -28,7 +28,7 @@ from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.batching import batch as make_batch
 
 MAX_LANES = 16
-LONG_SECONDS = 5.0  # of an evaluation, before it tells how far it is
+LONG_SECONDS = 5.0  # of an evaluation, before it reports its progress
 _TELL_SECONDS = 1.0
 
 
@@ -40,17 +40,17 @@ def shares(episodes: int, num_lanes: int) -> list[int]:
 class EvaluationResult(NamedTuple):
     """Returns and lengths of the episodes of an evaluation, by lane, then in order."""
 
-    returns: NDArray[Any]  # float64[episodes], or [episodes, numbers] where reward is a nest
+    returns: NDArray[Any]  # float64[episodes], or [episodes, numbers] for a nest of rewards
     lengths: NDArray[Any]  # int64[episodes]
     truncated: NDArray[Any]  # bool[episodes]: whether `max_steps` ended it
-    reward_names: tuple[str, ...] = ()  # of the numbers of a nest of rewards
+    reward_names: tuple[str, ...] = ()  # names of the numbers in a nest of rewards
 
 
 class Played:
-    """The episodes of an evaluation, each lane's share of them."""
+    """The episodes that an evaluation has played, by lane."""
 
     def __init__(self, of_lanes: Sequence[int], reward_names: tuple[str, ...] = ()) -> None:
-        """Args: of_lanes: how many each lane plays."""
+        """Args: of_lanes: how many episodes each lane plays."""
         self._shares = of_lanes
         self._reward_names = reward_names
         self._episodes: list[list[tuple[Episode, bool]]] = [[] for _ in of_lanes]
@@ -70,12 +70,12 @@ class Played:
         return len(self._episodes[lane]) >= self._shares[lane]
 
     def add(self, episode: Episode, truncated: bool) -> None:
-        """Takes an episode, unless it is more than its lane's share."""
+        """Adds an episode, unless its lane has already played its share."""
         if not self.has_played(episode.lane):
             self._episodes[episode.lane].append((episode, truncated))
 
     def result(self) -> EvaluationResult:
-        """All of them."""
+        """The result over all episodes."""
         flat = [each for lane in self._episodes for each in lane]
         return EvaluationResult(
             np.asarray([episode.episode_return for episode, _ in flat], np.float64),
@@ -86,16 +86,16 @@ class Played:
 
 
 class Teller:
-    """Tells how far an evaluation is, once it takes long."""
+    """Reports the progress of an evaluation that takes long."""
 
     def __init__(self, tell: Callable[[str], None] | None, episodes: int) -> None:
-        """Args: tell: hears of it; None: nobody does. episodes: of the whole evaluation."""
+        """Args: tell: called with each report; None: no reports. episodes: of the whole evaluation."""
         self._tell = tell
         self._episodes = episodes
         self._next = math.inf if tell is None else time.monotonic() + LONG_SECONDS
 
     def update(self, played: int, steps: int) -> None:
-        """Looks at the clock and, mostly, does no more. Args: steps: that each lane took."""
+        """Reports now if it is time to. Args: steps: that each lane took."""
         if time.monotonic() >= self._next and self._tell is not None:
             self._next = time.monotonic() + _TELL_SECONDS
             self._tell(f'evaluating: {played} of {self._episodes} episodes, {steps:,} steps each')
@@ -109,7 +109,7 @@ class Held:
     """Variables that never change."""
 
     def __init__(self, params: Params, learner_steps: int = 0) -> None:
-        """Args: learner_steps: updates that made them."""
+        """Args: learner_steps: updates behind the variables."""
         self._held = learner_steps, params
 
     def get_variables(self, have: int | None) -> tuple[int, Params] | None:
@@ -139,9 +139,9 @@ class Evaluator:
             spec: of the environments.
             seed: of the experiment.
             episodes: of one evaluation.
-            stop: asked each tick; True raises `Interrupted`.
-            max_steps: of an episode, which is truncated there; None: no limit.
-            tell: hears how far an evaluation is, now and then where it takes long.
+            stop: called each tick; if it returns True, `Interrupted` is raised.
+            max_steps: after which an episode is truncated; None: no limit.
+            tell: called with the progress of an evaluation that takes long.
         """
         self._make_environment = make_environment
         self._spec = spec
@@ -165,8 +165,8 @@ class Evaluator:
             params: the variables to evaluate.
             number: of this evaluation in the run; gives its seeds.
             actor_steps: of the training so far, for schedules.
-            learner_steps: updates that made the variables.
-        Raises: Interrupted, if told to stop.
+            learner_steps: updates behind the variables.
+        Raises: Interrupted, if `stop` returns True.
         """
         actor = self._begin(Held(params, learner_steps), number)
         environments = [
@@ -195,7 +195,7 @@ class Evaluator:
 
     @property
     def num_compilations(self) -> int:
-        """How often the policy was compiled: 1 for any number of evaluations."""
+        """How often the policy was compiled: once for any number of evaluations."""
         return 0 if self._actor is None else self._actor.num_compilations
 
     def _begin(self, variables: Held, number: int) -> Actor:

@@ -1,6 +1,6 @@
-"""What is wrong with a tick of a compiled program: found by number inside of it, named by the host.
+"""Faults of a tick in compiled code: the device finds a fault's number, and the host raises its error.
 
-The host's loops refuse the same where they put lanes together (`batched.py`), with the value.
+The host's loop refuses the same faults where it joins lanes (`batched.py`), and also names the value.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from culmen.environment_loops.boundary import ActionFailure
 
 
 class Faults:
-    """The faults that a time step, and an action, of an environment can have."""
+    """The faults that a time step or an action can have."""
 
     def __init__(self, spec: EnvironmentSpec) -> None:
         """Args: spec: of one environment, with one reward and one discount."""
@@ -55,7 +55,7 @@ class Faults:
 
         Args:
             timestep: of B lanes.
-            acted_on, action: the time step before it and the action on that, which LAST ignores.
+            acted_on, action: the time step before, and the action on it, which is ignored at LAST.
         """
         bad = [is_bad(timestep) for _, is_bad in self._of_timestep]
         if acted_on is not None:
@@ -70,7 +70,7 @@ class Faults:
         return number
 
     def check(self, numbers: Any) -> None:
-        """Raises what the first of some ticks found: EnvironmentFailure, ActionFailure.
+        """Raises the first fault of some ticks, as EnvironmentFailure or ActionFailure.
 
         Args: numbers: of `of`, int32[..., B].
         """
@@ -95,7 +95,7 @@ def _leaf_out_of(number: int, accepted: tuple[float, float]) -> Callable[[TimeSt
 
 
 def _is_out_of(leaf: Array, accepted: tuple[Any, Any]) -> jax.Array:
-    """bool[B]: lanes with a value that is not between two numbers, as NaN is not."""
+    """bool[B]: lanes with a value outside an interval; NaN is always outside."""
     low, high = (
         np.broadcast_to(bound, leaf.shape) if np.ndim(bound) else bound for bound in accepted
     )

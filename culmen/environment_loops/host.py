@@ -1,8 +1,8 @@
-"""The loop of one process: lanes of Python environments, an actor, and, when it trains, a learner.
+"""The loop of one process: lanes of Python environments, an actor and, in training, a learner.
 
-One environment or N of them, the order is the same (see culmen.core.types): observe, the updates that
-are due, act, step. Between updates and action a tick may be interrupted: there the loop stops, is
-saved, evaluated and goes on, so that a run cut at any tick is the run that was not.
+A tick has the same order for any number of environments (see culmen.core.types): observe, make the
+updates that are due, act, step. Between updates and action the loop can be stopped, saved, evaluated and
+continued, so a run that is interrupted at any tick gives the same results as one that is not.
 """
 
 import time
@@ -21,9 +21,9 @@ from culmen.environment_loops.batched import Episode
 
 
 class Observer(Protocol):
-    """Watches a loop; what it reports joins the row of each episode.
+    """Watches a loop and adds its metrics to the log row of each episode.
 
-    One with `get_state()` and `set_state(state)` (anything that pickles) is part of checkpoints.
+    If it has `get_state()` and `set_state(state)` (anything that pickles), checkpoints save its state.
     """
 
     def observe(self, timestep: TimeStep, action: Any) -> None:
@@ -49,15 +49,15 @@ class EnvironmentLoop:
         on_episode: Callable[[Episode, Mapping[str, float]], None] | None = None,
         on_tick: Callable[[], bool] | None = None,
     ) -> None:
-        """Makes a loop that has not begun.
+        """Makes a loop that has not started.
 
         Args:
             environment: the lanes.
             actor: acts on all of them at once.
-            counter: counts the steps; None: one of its own, from 0.
+            counter: counts the steps; None: a new counter from 0.
             learner: makes the updates that are due at each tick.
             observers: watch every tick.
-            on_episode: hears of each episode that ended, with the observers' metrics.
+            on_episode: called with each episode that ended and the observers' metrics.
             on_tick: called each tick between the updates and the action; True ends the run there.
         """
         self._environment = environment
@@ -72,10 +72,10 @@ class EnvironmentLoop:
         self.timings = {'environment': 0.0, 'observe': 0.0, 'learn': 0.0, 'act': 0.0}
 
     def run(self, num_episodes: int | None = None, num_steps: int | None = None) -> dict[str, int]:
-        """Runs until that many episodes have ended or steps were taken, or until `on_tick` says so.
+        """Runs until this many episodes have ended or steps were taken, or until `on_tick` returns True.
 
-        A later call goes on from the same tick. Steps are exact for one lane, and at most
-        `num_lanes - 1` over for more.
+        A later call continues from the same tick. The number of steps is exact for one lane, and at most
+        `num_lanes - 1` too large for several.
 
         Returns: {'episodes': ..., 'steps': ...} of this call.
         """
@@ -124,17 +124,17 @@ class EnvironmentLoop:
 
     @property
     def actor_steps(self) -> int:
-        """Steps so far, as its counter has them."""
+        """Steps so far, from the loop's counter."""
         return self._counter.actor_steps
 
     def get_state(self) -> dict[str, Any]:
-        """The tick that the loop stands at: observed and not acted on."""
+        """The state at the present tick, whose time step has been observed and not yet acted on."""
         return {'timestep': self._timestep, 'actor_steps': self.actor_steps}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`: the action on that time step comes next.
+        """Restores the result of `get_state`: the action on its time step comes next.
 
-        A fresh environment, whose state could not be restored, gives FIRST at its first step.
+        A new environment, whose state could not be restored, gives FIRST at its first step.
         """
         self._timestep = TimeStep(*state['timestep'])
         self._unobserved = False

@@ -1,8 +1,8 @@
-"""The loop and the evaluator as compiled functions: environments written in JAX, actor, tables and learner.
+"""The loop and the evaluator as compiled functions, for environments written in JAX.
 
-`plan` holds what is fixed before a run begins, `carry` the state of a run; `ticks` and `playing` are the
-functions of both that are compiled. `loop` and `evaluation` call them from the host, and `report` says what
-happened in a call.
+`plan` holds what is fixed before a run begins, and `carry` the state of a run. The compiled functions, in
+`ticks` and `playing`, take both. `loop` and `evaluation` call them from the host, and `report` tells the
+host what happened in a call.
 """
 
 from culmen.environment_loops.compiled.carry import Carry

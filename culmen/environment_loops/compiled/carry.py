@@ -1,6 +1,6 @@
 """The state of a run between two ticks, and how it begins.
 
-A checkpoint names the leaves by these fields: who renames one makes older checkpoints unreadable.
+A checkpoint names the leaves by these fields: renaming a field makes older checkpoints unreadable.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from culmen.environment_loops.compiled.plan import Settings
 
 
 class Keys(NamedTuple):
-    """The keys of a run, uint32[2] each; those of a call are folded from them and from a count."""
+    """The keys of a run, uint32[2] each. The key of a call is folded from one of them and a count."""
 
     actor: jax.Array
     learner: jax.Array
@@ -33,10 +33,10 @@ class Keys(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """The state of a run between two ticks; of K runs side by side, leaves [K, ...]."""
+    """The state of a run between two ticks; for K runs side by side, leaves [K, ...]."""
 
     lanes: functional.LaneState  # [B, ...]
-    timestep: TimeStep  # [B, ...]: observed, not acted on
+    timestep: TimeStep  # [B, ...]: observed, not yet acted on
     actor: Any
     training_state: Any
     tables: TablesState
@@ -50,12 +50,12 @@ class Carry(NamedTuple):
     settings: Settings
 
     def without_tables(self) -> 'Carry':
-        """All that is small."""
+        """The carry without the tables, which are most of its memory."""
         return self._replace(tables=TablesState({}, {}))
 
 
 class Seeds(NamedTuple):
-    """What a run begins with, folded from its seed: uint32[] each."""
+    """The seeds of a run's parts, folded from the run's seed: uint32[] each."""
 
     training_state: Any
     actor_state: Any
@@ -66,7 +66,7 @@ class Seeds(NamedTuple):
 
 
 def fold_seeds(seed: int, lanes: Lanes) -> Seeds:
-    """The seeds of a run; those of its lanes are as in the loop of the host."""
+    """The seeds of a run's parts; the lanes' seeds equal those of the host's loop."""
     seeds = Seeds(
         training_state=fold_seed(seed, 'init', 0),
         actor_state=fold_seed(fold_seed(seed, 'actor', 0), 'init', 1),
@@ -79,7 +79,7 @@ def fold_seeds(seed: int, lanes: Lanes) -> Seeds:
 
 
 def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Array]:
-    """Begins one run; traced. Returns: (carry, int32[B]: faults of the first time step)."""
+    """Begins one run, inside a trace. Returns: (carry, int32[B]: faults of the first time step)."""
     parts, tables = plan.agent(settings)
     lanes, timestep = jax.vmap(lambda key: functional.begin(plan.environment, key))(
         functional.lane_keys(seeds.lanes)
@@ -105,13 +105,13 @@ def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Arra
 
 
 def variables(plan: Plan, carry: Carry) -> Params:
-    """What actors and evaluators of one run read."""
+    """The variables of one run, which actors and evaluators read."""
     parts, _ = plan.agent(carry.settings)
     return parts.learner.variables(carry.training_state)
 
 
 def shardings(plan: Plan) -> Any:
-    """Of a Carry on several devices: each has its share of the runs, or of one run's lanes."""
+    """The shardings of a Carry: each device has its share of the runs, or of one run's lanes."""
     shards = plan.shards
     assert shards is not None
     shared = shards.along(0)
@@ -132,5 +132,5 @@ def shardings(plan: Plan) -> Any:
 
 
 def key_data(seed: Any) -> jax.Array:
-    """uint32[2]."""
+    """The key of a seed: uint32[2]."""
     return jax.random.key_data(jax.random.key(seed))

@@ -1,4 +1,4 @@
-"""Returns and lengths of episodes, summed up in compiled code and read by the host."""
+"""Returns and lengths of episodes, summed in compiled code and read by the host."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from culmen.environment_loops.batched import Episode
 
 
 class Sums(NamedTuple):
-    """The running return and length of each lane. Two floats make one sum of 48 bits."""
+    """The running return and length of each lane. Two floats hold one sum of 48 bits."""
 
     high: jax.Array  # float32[B]
     low: jax.Array  # float32[B]
@@ -20,7 +20,7 @@ class Sums(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The episodes that ended at a tick, or [ticks, ...] of several."""
+    """The episodes that ended at a tick; for several ticks, leaves [ticks, ...]."""
 
     high: jax.Array  # float32[B]
     low: jax.Array  # float32[B]
@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 def zero_sums(num_lanes: int) -> Sums:
-    """Before the first step."""
+    """The sums before the first step."""
     zeros = jnp.zeros(num_lanes, jnp.float32)
     return Sums(zeros, zeros, jnp.zeros(num_lanes, jnp.int32))
 
@@ -44,7 +44,7 @@ def add_rewards(sums: Sums, timestep: TimeStep) -> tuple[Sums, Ended]:
     first, last = timestep.first(), timestep.last()
     reward = timestep.reward
     high = sums.high + reward
-    # Knuth's: what the rounding of `high` left out, exactly.
+    # Knuth's two-sum: the exact rounding error of `high`.
     of_reward = high - sums.high
     lost = (sums.high - (high - of_reward)) + (reward - of_reward)
     zero = jnp.zeros_like(high)
@@ -57,7 +57,7 @@ def add_rewards(sums: Sums, timestep: TimeStep) -> tuple[Sums, Ended]:
 
 
 def iterate(ended: Ended, ticks: int) -> Iterator[tuple[int, Episode]]:
-    """(tick, episode) of the first ticks of a record, in order. Args: ended: [ticks, B]."""
+    """Yields (tick, episode) in order for the first ticks of a record. Args: ended: [ticks, B]."""
     length = np.asarray(ended.length)[:ticks]
     at, lane = length.nonzero()
     returns = np.asarray(ended.high, np.float64)[at, lane] + np.asarray(ended.low)[at, lane]

@@ -1,4 +1,4 @@
-"""The host's side of the compiled evaluation: episodes and seeds are those of `Evaluator`."""
+"""The host's side of the compiled evaluation. It plays the same episodes and seeds as `Evaluator`."""
 
 import copy
 import dataclasses
@@ -40,18 +40,18 @@ from culmen.environment_loops.faults import Faults
 
 
 class EvaluationRequest(NamedTuple):
-    """Asks for one evaluation of the parameters of one run."""
+    """A request to evaluate the parameters of one run once."""
 
     params: Params
-    number: int  # of the evaluation in the run; with the seed it gives environments and keys
+    number: int  # of the evaluation in the run; seeds environments and keys, with `seed`
     actor_steps: int = 0
-    learner_steps: int = 0  # updates that made the params
+    learner_steps: int = 0  # updates behind the params
     seed: int = 0
     settings: Mapping[str, Any] = {}
 
 
 class CompiledEvaluator:
-    """Evaluates variables with an ActorCore, in compiled calls. Lanes and seeds are those of `Evaluator`."""
+    """Evaluates variables with an ActorCore in compiled calls; lanes and seeds equal those of `Evaluator`."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class CompiledEvaluator:
         rebuild: Callable[[Settings], ActorCore] | None = None,
         max_steps: int | None = None,
     ) -> None:
-        """Plans; computes nothing.
+        """Makes a plan; computes nothing.
 
         Args:
             core: an agent's evaluator.
             episodes: of one evaluation.
-            rebuild: builds the core with the settings of a run, where it has some; None: no run has.
-            max_steps: of an episode, which is truncated there; None: no limit.
+            rebuild: builds the core for a run with settings; None: no run has settings.
+            max_steps: after which an episode is truncated; None: no limit.
         """
         plan = PlayPlan(
             core,
@@ -93,13 +93,13 @@ class CompiledEvaluator:
         settings: Mapping[str, Any] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> 'CompiledEvaluator':
-        """The evaluator of a run; all of them share what is compiled.
+        """The evaluator of one run; all runs share the compiled functions.
 
         Args:
             seed: of the experiment.
-            stop: asked between calls; True raises `Interrupted`.
+            stop: called between compiled calls; if it returns True, `Interrupted` is raised.
             settings: of the run.
-            tell: is told how far an evaluation is, now and then where it takes long.
+            tell: called with the progress of an evaluation that takes long.
         """
         evaluator = copy.copy(self)
         evaluator._seed, evaluator._stop, evaluator._settings = seed, stop, settings or {}
@@ -109,7 +109,7 @@ class CompiledEvaluator:
     def evaluate(
         self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
     ) -> EvaluationResult:
-        """Plays the episodes. Args and Raises: as of `Evaluator.evaluate`."""
+        """Plays the episodes. Args and Raises: as for `Evaluator.evaluate`."""
         request = EvaluationRequest(
             params, number, actor_steps, learner_steps, self._seed, self._settings
         )
@@ -130,14 +130,14 @@ class CompiledEvaluator:
         return [played.result() for played in results]
 
     def compile(self, params: Params) -> None:
-        """Compiles `evaluate`, and plays nothing."""
+        """Compiles `evaluate` without playing."""
         request = EvaluationRequest(params, 0, seed=self._seed, settings=self._settings)
         playing, given = self._prepare(request)
         self._compiled[None].play_on(playing._replace(left=jnp.zeros_like(playing.left)), given)
 
     @property
     def num_compilations(self) -> int:
-        """1 for any number of evaluations alone, and 1 more for each number of them side by side."""
+        """1 for all single evaluations, and 1 more for each number of evaluations side by side."""
         return sum(int(each.play_on._cache_size()) for each in self._compiled.values())
 
     def _prepare(self, request: EvaluationRequest) -> tuple[Playing, Given]:
@@ -162,7 +162,7 @@ class CompiledEvaluator:
     def _calls(
         self, num_runs: int | None, playing: Playing, given: Given, results: Sequence[Played]
     ) -> Iterator[tuple[int, PlayRecord]]:
-        """Calls until all is played: (ticks, record) of each call. Raises: Interrupted."""
+        """Makes calls until all episodes are played; yields (ticks, record) of each. Raises: Interrupted."""
         if num_runs not in self._compiled:
             plan = dataclasses.replace(self._plan, num_runs=num_runs)
             self._compiled[num_runs] = _Compiled(plan)
@@ -187,7 +187,7 @@ class CompiledEvaluator:
 
 
 class _Compiled:
-    """The functions of a plan; each compiles at its first call."""
+    """The jitted functions of a plan; each is compiled at its first call."""
 
     def __init__(self, plan: PlayPlan) -> None:
         self.play_on = compile_lazily(functools.partial(compiled_playing.play_on, plan))

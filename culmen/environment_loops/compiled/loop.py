@@ -1,4 +1,4 @@
-"""The host's side of the compiled loop: begins runs, calls the compiled functions, and says what happened."""
+"""The host's side of the compiled loop: begins runs, calls the compiled functions and reports the results."""
 
 import dataclasses
 import functools
@@ -35,18 +35,18 @@ from culmen.environment_loops.compiled.ticks import run_ticks
 
 
 class Status(NamedTuple):
-    """What the host looks at after every call, still on the device."""
+    """What the host reads after every call; still on the device."""
 
     metrics: dict[str, jax.Array]  # float32[]: of the last update
     non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
-    faults: jax.Array  # bool[tables], as of `DeviceTables.faults`
+    faults: jax.Array  # bool[tables], as in `DeviceTables.faults`
 
 
 class CompiledLoop:
-    """The compiled loop of an experiment: made once, for any number of its seeds.
+    """The compiled loop of an experiment; one object serves any number of seeds.
 
-    It runs one run, or many side by side (`run_all`), whose carries are stacked: leaves [K, ...]. Runs may
-    differ in their seeds and in settings, numbers of the agent's config that are traced.
+    It runs one run, or K runs side by side (`run_all`) with stacked carries: leaves [K, ...]. Runs may differ
+    in their seeds and in their settings: numbers of the agent's config that are traced.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class CompiledLoop:
         rebuild: Callable[[Settings], Parts] | None = None,
         devices: Sequence[jax.Device] = (),
     ) -> None:
-        """Plans; computes nothing.
+        """Makes a plan; computes nothing.
 
         Args:
-            environment: of a scalar reward and a scalar discount.
+            environment: with a scalar reward and a scalar discount.
             parts: the agent, built.
             lanes: of its one actor.
-            rebuild: builds the agent with the settings of a run, where it has some; None: no run has.
-            devices: to run on; of several each takes its share of the lanes, of which there must be a
-                multiple, and of every batch; of many runs its share of them. (): JAX's default.
-        Raises: ValueError that names what of the environment or of the experience can't be compiled.
+            rebuild: builds the agent for a run with settings; None: no run has settings.
+            devices: to run on. Several devices share the lanes of a run (their number must divide the number
+                of lanes) and every batch, or share the runs side by side. (): JAX's default device.
+        Raises: ValueError that names the part of the environment or of the experience that can't be compiled.
         """
         shards = Shards(devices) if devices else None
         self._plan = make_plan(environment, parts, lanes, rebuild, shards)
@@ -74,7 +74,7 @@ class CompiledLoop:
         self._variables = jax.jit(functools.partial(carries.variables, self._plan))
         self._compiled: dict[int | None, _Compiled] = {
             None: _Compiled(self._plan)
-        }  # by the number of runs side by side
+        }  # keys: the number of runs side by side
         self.num_lanes = self._plan.num_lanes
         self.tables = self._plan.tables
         self.faults = self._plan.faults
@@ -84,11 +84,11 @@ class CompiledLoop:
         return dataclasses.replace(self._plan, num_runs=num_runs)
 
     def max_ticks(self, num_runs: int = 1) -> int:
-        """Ticks that one call can report, of so many runs."""
+        """The most ticks that one call of this many runs can report."""
         return self._of(num_runs).max_ticks
 
     def begin(self, seed: int, settings: Mapping[str, Any] | None = None) -> Carry:
-        """Begins a run: its first time step is observed.
+        """Begins a run and observes its first time step.
 
         Args:
             seed: of the experiment.
@@ -104,11 +104,11 @@ class CompiledLoop:
     def run(
         self, carry: Carry, ticks: int, actor_steps: int | None = None, updates: int | None = None
     ) -> tuple[Carry, Report]:
-        """Ticks until a limit is reached; the carry that is given is used up.
+        """Runs ticks until a limit is reached. Donates the given carry, which must not be used again.
 
         Args:
             ticks: at most `max_ticks`.
-            actor_steps, updates: of this call; with several lanes at most B - 1 steps over; None: no limit.
+            actor_steps, updates: limits of this call; None: no limit. B lanes may exceed it by B - 1 steps.
         Returns: (carry, what happened).
         """
         limits = as_limits(min(ticks, self.max_ticks()), actor_steps, updates)
@@ -118,12 +118,12 @@ class CompiledLoop:
     def run_all(
         self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
     ) -> tuple[Carry, list[Report]]:
-        """Many runs side by side, each until a limit of its own; the carry that is given is used up.
+        """Runs K runs side by side, each until a limit of its own. Donates the given carry.
 
         Args:
             carry: of K runs, leaves [K, ...]; with several devices K must be a multiple of them.
             ticks: at most `max_ticks(K)`.
-            limits: (actor steps, updates) of this call for each run; (0, 0): it waits.
+            limits: (actor steps, updates) of this call for each run; (0, 0): the run does nothing.
         Returns: (carry, what happened in each run).
         """
         num_runs = len(limits)
@@ -135,18 +135,18 @@ class CompiledLoop:
         return carry, report_each(record, used, num_runs)
 
     def variables(self, carry: Carry) -> Params:
-        """What actors and evaluators read, in memory of its own, on one device."""
+        """A copy of the variables that actors and evaluators read, on one device."""
         variables = distinct(self._variables(carry.without_tables()))
         if self._plan.shards is None:
             return variables
         return jax.device_put(variables, self._plan.shards.devices[0])
 
     def status(self, carry: Carry) -> Status:
-        """What the host looks at after every call."""
+        """What the host reads after every call."""
         return Status(carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items))
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Traces the loop with settings. Raises: what tracing raises, where they can't be traced."""
+        """Traces the loop with settings. Raises: what tracing raises if they can't be traced."""
         one = jax.ShapeDtypeStruct((), np.uint32)
         lanes = jax.ShapeDtypeStruct((self.num_lanes,), np.uint32)
         shapes = jax.eval_shape(lambda: as_arrays(settings))
@@ -157,12 +157,12 @@ class CompiledLoop:
 
     @property
     def num_compilations(self) -> int:
-        """1 for any number of runs alone, and 1 more for each number of them side by side."""
+        """1 for all single runs, and 1 more for each number of runs side by side."""
         return sum(compiled.num_compilations for compiled in self._compiled.values())
 
 
 class _Compiled:
-    """`run_ticks` of a plan; it compiles at the first call."""
+    """The jitted `run_ticks` of a plan; compiled at the first call."""
 
     def __init__(self, plan: Plan) -> None:
         function = functools.partial(run_ticks, plan)

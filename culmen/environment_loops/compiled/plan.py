@@ -1,4 +1,4 @@
-"""What is fixed before a run begins: environment, agent, tables, devices, the number of runs."""
+"""What is fixed before a run begins: environment, agent, tables, devices and the number of runs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from culmen.core.types import Lanes
 from culmen.environment_loops.compiled.shards import Shards
 from culmen.environment_loops.faults import Faults
 
-_MAX_REPORTED = 2**16  # time steps (ticks x lanes x runs) that one call reports
+_MAX_REPORTED = 2**16  # most time steps (ticks x lanes x runs) of one call
 _MIN_TICKS = 16
 
-Settings: TypeAlias = dict[str, Any]  # swept numbers of an agent's config, traced, by name
+Settings: TypeAlias = dict[str, Any]  # swept numbers of an agent's config by name; traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,20 +41,20 @@ class Plan:
     faults: Faults
     rebuild: Callable[[Settings], Parts] | None = None  # None: a run has no settings
     shards: Shards | None = None  # None: one device
-    num_runs: int | None = None  # K, of runs side by side, leaves [K, ...]; None: one run alone
+    num_runs: int | None = None  # K runs side by side, leaves [K, ...]; None: a single run
 
     @property
     def num_lanes(self) -> int:
-        """B."""
+        """The number of lanes, B."""
         return len(self.lanes.index)
 
     @property
     def max_ticks(self) -> int:
-        """Ticks that one call can report."""
+        """The most ticks that one call can report."""
         return max(_MAX_REPORTED // (self.num_lanes * (self.num_runs or 1)), _MIN_TICKS)
 
     def over_runs(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of one run as a function of all of them."""
+        """Turns a function of one run into one of all runs (vmap)."""
         return function if self.num_runs is None else jax.vmap(function)
 
     def agent(self, settings: Settings) -> tuple[Parts, DeviceTables]:
@@ -65,7 +65,7 @@ class Plan:
         return parts, DeviceTables(parts.experience, self.row_spec, self.num_lanes)
 
     def share(self, batch: Any) -> Any:
-        """A batch of one run, whose rows the devices share where there are several."""
+        """Splits the rows of a run's batch over the devices, if there are several."""
         if self.shards is None or self.num_runs is not None:
             return batch
         return self.shards.share(batch)
@@ -78,7 +78,7 @@ def make_plan(
     rebuild: Callable[[Settings], Parts] | None = None,
     shards: Shards | None = None,
 ) -> Plan:
-    """Plans one run alone; computes nothing. Args and Raises: as of `CompiledLoop`."""
+    """Plans a single run; computes nothing. Args and Raises: as for `CompiledLoop`."""
     spec = environment.spec()
     if getattr(spec.reward, 'shape', None) != ():
         raise ValueError(
@@ -94,14 +94,14 @@ def make_plan(
 
 
 def _row_spec(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:
-    """What a row of the stream holds."""
+    """The specs of what a row of the stream holds."""
     learner, first = parts.learner, first_timestep(spec, len(lanes.index))
     params = jax.eval_shape(lambda: learner.variables(learner.init(jax.random.key(0))))
     return RowSpec(spec, *extras_spec(parts.actor, params, first, lanes))
 
 
 def as_arrays(settings: Mapping[str, Any]) -> Settings:
-    """Settings as they are traced: int32[] or float32[]."""
+    """Settings as arrays that can be traced: int32[] or float32[]."""
     return {
         name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
         for name, value in settings.items()

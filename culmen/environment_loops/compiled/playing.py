@@ -1,4 +1,4 @@
-"""The compiled evaluation itself: an ActorCore plays a share of the episodes in every lane."""
+"""The compiled evaluation itself: an ActorCore plays a fixed share of the episodes in every lane."""
 
 import dataclasses
 import functools
@@ -33,19 +33,19 @@ _MAX_LENGTH = 2**31 - 1  # of an episode
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlayPlan:
-    """What is compiled of an evaluation."""
+    """What is fixed before an evaluation is compiled."""
 
     core: ActorCore
     environment: JaxEnvironment
     shares: tuple[int, ...]  # episodes that each lane plays
     faults: Faults
-    max_steps: int | None = None  # of an episode, which is truncated there; None: no limit
+    max_steps: int | None = None  # an episode is truncated there; None: no limit
     rebuild: Callable[[Settings], ActorCore] | None = None  # None: a run has no settings
-    num_runs: int | None = None  # K, of evaluations side by side, leaves [K, ...]; None: one alone
+    num_runs: int | None = None  # K evaluations side by side, leaves [K, ...]; None: a single one
 
     @property
     def num_lanes(self) -> int:
-        """B."""
+        """The number of lanes, B."""
         return len(self.shares)
 
     def core_of(self, settings: Settings) -> ActorCore:
@@ -53,7 +53,7 @@ class PlayPlan:
         return self.core if self.rebuild is None or not settings else self.rebuild(settings)
 
     def over_runs(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of one evaluation as a function of all of them."""
+        """Turns a function of one evaluation into one of all evaluations (vmap)."""
         return function if self.num_runs is None else jax.vmap(function)
 
 
@@ -61,34 +61,34 @@ class Playing(NamedTuple):
     """The state of an evaluation between two ticks."""
 
     lanes: functional.LaneState  # [B, ...]
-    timestep: TimeStep  # [B, ...]: not acted on
+    timestep: TimeStep  # [B, ...]: not yet acted on
     actor: Any
     sums: Sums
-    left: jax.Array  # int32[B]: episodes that the lane has still to play
+    left: jax.Array  # int32[B]: episodes that the lane still has to play
     ticks: jax.Array  # int32[]
-    cut: jax.Array  # bool[B]: `max_steps` ended the episode here; the environment's goes on
+    cut: jax.Array  # bool[B]: `max_steps` ended the episode; the environment goes on with it
 
 
 class Given(NamedTuple):
     """What stays the same through an evaluation."""
 
     params: Params
-    key: jax.Array  # uint32[2]; those of the calls are folded from it
+    key: jax.Array  # uint32[2]; the keys of the calls are folded from it
     actor_steps: Any  # int32[]: of the training so far
-    learner_steps: Any  # int32[]: updates that made the params
+    learner_steps: Any  # int32[]: updates behind the params
     settings: Settings
 
 
 class PlayRecord(NamedTuple):
-    """What happened at a tick, or at [ticks, ...] of several."""
+    """What happened at a tick; for several ticks, leaves [ticks, ...]."""
 
     ended: Ended
-    cut: jax.Array  # bool[B]: as of `Playing`
-    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
+    cut: jax.Array  # bool[B]: as in `Playing`
+    faults: jax.Array  # int32[B]: of each lane, as in `Faults`
 
 
 class Call(NamedTuple):
-    """What a call carries, and returns. Of the record the first `ticks` entries are valid."""
+    """What a call carries and returns. Only the first `ticks` entries of the record are valid."""
 
     ticks: jax.Array  # int32[]
     playing: Playing
@@ -98,7 +98,7 @@ class Call(NamedTuple):
 def begin(
     plan: PlayPlan, actor_seed: Any, lane_seeds: Any, settings: Settings
 ) -> tuple[Playing, jax.Array]:
-    """Begins one evaluation: (playing, int32[B]: faults of the first time step)."""
+    """Begins one evaluation. Returns: (playing, int32[B]: faults of the first time step)."""
     lanes, timestep = jax.vmap(lambda key: functional.begin(plan.environment, key))(
         functional.lane_keys(lane_seeds)
     )
@@ -116,7 +116,7 @@ def begin(
 
 
 def play_on(plan: PlayPlan, playing: Playing, given: Given) -> Call:
-    """Ticks until all lanes have played their shares, a lane is cut, or the record is full."""
+    """Runs ticks until all lanes have played their shares, a lane is cut, or the record is full."""
 
     def goes_on(call: Call) -> jax.Array:
         left, cut = call.playing.left, call.playing.cut
@@ -134,9 +134,9 @@ def play_on(plan: PlayPlan, playing: Playing, given: Given) -> Call:
 
 
 def play_anew(plan: PlayPlan, playing: Playing, given: Given) -> Call:
-    """One tick, in which the lanes that were cut begin anew.
+    """Runs one tick in which the lanes that were cut begin a new episode.
 
-    It is compiled apart, since most evaluations cut none.
+    It is compiled separately, since most evaluations cut no episode.
     """
     one_tick = functools.partial(play_tick, plan, begin_anew=True)
     playing, entry = plan.over_runs(one_tick)(playing, given)
@@ -147,14 +147,14 @@ def play_anew(plan: PlayPlan, playing: Playing, given: Given) -> Call:
 def play_tick(
     plan: PlayPlan, playing: Playing, given: Given, *, begin_anew: bool
 ) -> tuple[Playing, PlayRecord]:
-    """One tick of one evaluation. Args: begin_anew: whether lanes that were cut begin an episode."""
+    """Runs one tick of one evaluation. Args: begin_anew: whether lanes that were cut begin an episode."""
     of_call = jax.random.fold_in(jax.random.wrap_key_data(given.key), playing.ticks)
     context = Context(of_call, given.actor_steps, given.learner_steps)
     core = plan.core_of(given.settings)
     action, actor, _ = core.select_action(given.params, playing.timestep, playing.actor, context)
     actor = keep_like('actor_state', playing.actor, actor)
     lanes, timestep = _step(plan, playing, action, begin_anew)
-    # What a lane gives that has played its share is not looked at.
+    # A lane that has played its share is not checked any more.
     faults = jnp.where(playing.left > 0, plan.faults.of(timestep, playing.timestep, action), 0)
     sums, ended = add_rewards(playing.sums, timestep)
     cut = jnp.zeros_like(playing.cut)
@@ -172,7 +172,7 @@ def play_tick(
 def _step(
     plan: PlayPlan, playing: Playing, action: Any, begin_anew: bool
 ) -> tuple[functional.LaneState, TimeStep]:
-    """Steps the lanes; those that were cut begin anew, where that is asked for."""
+    """Steps the lanes. With `begin_anew`, lanes that were cut begin a new episode."""
     stepped: tuple[functional.LaneState, TimeStep] = jax.vmap(
         lambda lane, action: functional.advance(plan.environment, lane, action)
     )(playing.lanes, action)

@@ -1,4 +1,4 @@
-"""What happened in one compiled call: recorded at each tick on the device, read by the host."""
+"""What happened in one compiled call: the device records it at each tick, and the host reads it."""
 
 import functools
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _UNLIMITED = 2**31 - 1
 
 
 class Limits(NamedTuple):
-    """Where a call ends, at the first that is reached, or what it used of them.
+    """The limits of a call, which ends at the first one reached; or the amounts that it has used.
 
-    int32[], or int32[K] of runs side by side.
+    Each is int32[], or int32[K] for K runs side by side.
     """
 
     ticks: Any
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
 
 def as_limits(ticks: int, actor_steps: int | None, updates: int | None) -> Limits:
-    """int32[] each. Args: None: no limit."""
+    """Limits as int32[]. None means no limit."""
     limits = (ticks, actor_steps, updates)
     return Limits(
         *(np.int32(_UNLIMITED if each is None else min(each, _UNLIMITED)) for each in limits)
@@ -44,11 +44,11 @@ class Record(NamedTuple):
     actor_steps: jax.Array  # int32[]: since the call began
     updates: jax.Array  # int32[]: since the call began
     metrics: jax.Array  # float32[metrics]: of the last update, by name
-    faults: jax.Array  # int32[B]: of each lane, as of `Faults`
+    faults: jax.Array  # int32[B]: of each lane, as in `Faults`
 
 
 def empty_record(plan: Plan) -> Record:
-    """Of a call of the plan's runs."""
+    """The record of a call before its first tick."""
     shape = (plan.max_ticks,) if plan.num_runs is None else (plan.max_ticks, plan.num_runs)
     numbers = jnp.zeros(shape, jnp.int32)
     return Record(
@@ -61,7 +61,7 @@ def empty_record(plan: Plan) -> Record:
 
 
 def write_entry(record: Any, entry: Any, tick: jax.Array) -> Any:
-    """A record whose entry at a tick is this one. Args: record, entry: nests of the same structure."""
+    """Writes an entry into a record at a tick. Args: record, entry: nests of the same structure."""
     return jax.tree_util.tree_map(
         lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, tick, 0), record, entry
     )
@@ -71,7 +71,7 @@ class Report:
     """Results of one compiled call for one run; reading any of them waits for the device."""
 
     def __init__(self, fetch: Callable[[], tuple[Record, Limits]]) -> None:
-        """Args: fetch: called at the first reading; gives the record and what of the limits the run used."""
+        """Args: fetch: called when first read; returns the record and how much of the limits the run used."""
         self._fetch = fetch
 
     @functools.cached_property
@@ -102,20 +102,20 @@ class Report:
         return np.asarray(self._fetched[0].updates)[: self.ticks]
 
     def metrics(self, tick: int) -> NDArray[Any]:
-        """float32[metrics] of the last update up to a tick."""
+        """float32[metrics]: of the last update up to a tick."""
         return np.asarray(self._fetched[0].metrics)[tick]
 
     def faults(self) -> NDArray[Any]:
-        """int32[ticks, B], as of `Faults`."""
+        """int32[ticks, B], as in `Faults`."""
         return np.asarray(self._fetched[0].faults)[: self.ticks]
 
     def episodes(self) -> Iterator[tuple[int, Episode]]:
-        """(tick, episode) of those that ended, in order."""
+        """Yields (tick, episode) of the episodes that ended, in order."""
         return episodes.iterate(self._fetched[0].ended, self.ticks)
 
 
 def report_each(record: Record, used: Limits, num_runs: int) -> list[Report]:
-    """The reports of runs side by side, which are fetched from the device together."""
+    """The reports of runs side by side; all are fetched from the device together."""
     fetch_all = functools.cache(lambda: jax.device_get((record, used)))
 
     def fetch(run: int) -> tuple[Record, Limits]:

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Shards:
-    """The devices of a compiled loop, and what each of them has of an array."""
+    """The devices of a compiled loop, and how arrays are divided among them."""
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         """Args: devices: at least one."""
@@ -22,7 +22,7 @@ class Shards:
         return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*names))
 
     def share(self, batch: Any) -> Any:
-        """A traced batch whose leaves are shared along their first axis, where it can be divided."""
+        """Divides the leaves of a traced batch along their first axis, where its size allows."""
         return jax.tree_util.tree_map(
             lambda leaf: (
                 jax.lax.with_sharding_constraint(leaf, self.along(0))

@@ -4,12 +4,12 @@ A tick is
 
     act -> step the environments -> observe -> the updates that are due
 
-so between two ticks the time step is observed and not acted on: there a call ends, and the run is saved,
-evaluated and goes on, at any tick and with the same bits. Nothing is waited for within a call: priorities are
-written before the next draw, and actors act with the newest variables.
+so between two ticks the time step has been observed and not yet acted on. Calls end there, and the run can be
+saved, evaluated and continued after any tick, with the same bits. There is no lag within a call: priorities
+are written before the next draw, and actors act with the newest variables.
 
-Runs side by side share the loops over ticks and updates, which go on while one run needs them. A run that
-needs them no more is not active, and keeps its state (culmen.components.replay.device.masking).
+Runs side by side share the loops over ticks and updates, which continue while any run needs them. The other
+runs are then inactive and keep their state (culmen.components.replay.device.masking).
 """
 
 import functools
@@ -41,7 +41,7 @@ from culmen.environment_loops.compiled.report import write_entry
 
 
 class Call(NamedTuple):
-    """What the loop over ticks carries. The count stands first, as `in_one_thread` asks."""
+    """What the loop over ticks carries. The count comes first, as `in_one_thread` requires."""
 
     ticks: jax.Array  # int32[]
     carry: Carry
@@ -54,7 +54,7 @@ class Played(NamedTuple):
 
     ended: Ended
     actor_steps: jax.Array  # int32[]
-    faults: jax.Array  # int32[B], as of `Faults`
+    faults: jax.Array  # int32[B], as in `Faults`
 
 
 class Learning(NamedTuple):
@@ -65,17 +65,17 @@ class Learning(NamedTuple):
     metrics: dict[str, jax.Array]
     non_finite: jax.Array
     learner_steps: Wide
-    left: jax.Array  # int32[]: updates that the budget leaves
+    left: jax.Array  # int32[]: updates left in the budget
 
 
 def run_ticks(plan: Plan, carry: Carry, limits: Limits) -> tuple[Carry, Record, Limits]:
-    """Ticks until every run has reached a limit of its own.
+    """Runs ticks until every run has reached one of its limits.
 
     Args:
         plan: of one run, or of K.
         carry: of that run, or of all, leaves [K, ...].
         limits: int32[], or int32[K].
-    Returns: (carry, record, what of the limits each run used).
+    Returns: (carry, record, how much of its limits each run used).
     """
 
     def goes_on(used: Limits) -> jax.Array:
@@ -107,7 +107,7 @@ def run_ticks(plan: Plan, carry: Carry, limits: Limits) -> tuple[Carry, Record, 
 
 
 def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> tuple[Carry, Record]:
-    """One tick of all runs: (carry, the entry of a Record, whose counts are those of this tick)."""
+    """Runs one tick of all runs. Returns: (carry, an entry of a Record with the counts of this tick)."""
     carry, played = plan.over_runs(functools.partial(play, plan))(carry, active)
     updates_left = masking.count(active, updates_left)
     learning = learn(plan, carry, updates_left)
@@ -128,7 +128,7 @@ def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> t
 
 
 def play(plan: Plan, carry: Carry, active: Active) -> tuple[Carry, Played]:
-    """Acts, steps and observes in one run; where it is not active, nothing changes and nothing is played."""
+    """Acts, steps and observes in one run. If the run is inactive, nothing changes and nothing is played."""
     tables = masking.activate(carry.tables, active)
     after, played = _play(plan, carry._replace(tables=tables))
     nothing = jax.tree_util.tree_map(jnp.zeros_like, played)
@@ -173,8 +173,8 @@ def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
         return due & (learning.left > 0)
 
     def update_due(learning: Learning) -> Learning:
-        # Tied to what changes: the compiler would take what only depends on rows out of the loop, and
-        # make a batch at every tick.
+        # The barrier ties rows to a value that changes. Otherwise the compiler moves the gathering of a
+        # batch out of the loop, to every tick.
         rows, left = jax.lax.optimization_barrier((carry.tables.rows, learning.left))
         active = None if plan.num_runs is None else is_due(learning)
         updated: Learning = plan.over_runs(functools.partial(update, plan))(
@@ -193,14 +193,14 @@ def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
         updates_left,
     )
     if plan.num_runs is None and plan.tables.one_update_a_tick:
-        # A loop of one round costs a small update a tenth more (benchmarks/compiled.py).
+        # A loop of one iteration makes a small update 10% slower (benchmarks/compiled.py).
         once: Learning = jax.lax.cond(is_due(before), update_due, lambda same: same, before)
         return once
     return jax.lax.while_loop(lambda learning: jnp.any(is_due(learning)), update_due, before)
 
 
 def update(plan: Plan, carry: Carry, learning: Learning, active: Active) -> Learning:
-    """Makes one update in one run; where it is not active, nothing changes."""
+    """Makes one update in one run. If the run is inactive, nothing changes."""
     items = masking.activate(learning.items, active)
     after = _update(plan, carry, learning._replace(items=items))
     selected: Learning = masking.select(
