@@ -1,8 +1,8 @@
 """Behaviour cloning: a policy taught, by supervised learning, to act as recorded streams do.
 
-Pomerleau 1988, "ALVINN: An Autonomous Land Vehicle in a Neural Network" (NIPS 1). This is classification of
-discrete actions by the network and the policies of DQN, or regression of continuous ones by a
-tanh-Gaussian policy, on a Dataset.
+Pomerleau 1988, "ALVINN: An Autonomous Land Vehicle in a Neural Network" (NIPS 1). The agent learns
+from a Dataset: discrete actions by classification, with the network and the policies of DQN, or continuous
+ones by regression, with a tanh-Gaussian policy.
 
     culmen.launchers.offline.run(culmen.Experiment(agent=bc.BC('runs/demonstrations'),
                                                    environment='bsuite/catch/0', max_learner_steps=2_000))

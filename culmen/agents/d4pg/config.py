@@ -15,17 +15,17 @@ class D4PGConfig:
     """Settings of D4PG. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    # Units of each layer, of the policy and of each critic.
+    # Units of each layer of the policy and of the critic.
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
-    layer_norm: bool = True  # whether the first layer of each is normalised
+    layer_norm: bool = True  # whether the first layer of policy and critic is normalised
     num_atoms: Annotated[int, Range(2)] = 51  # of the critic's distribution
-    v_min: float = -150.0  # the least atom: of discounted returns
+    v_min: float = -150.0  # the least atom, a discounted return
     v_max: Annotated[float, Range('v_min', open_low=True)] = 150.0  # the greatest atom
 
     # Acting.
-    # Steps of all actors before which actions are uniformly random.
+    # Actions are uniformly random until all actors have taken so many steps.
     random_steps: Annotated[int, Range(0)] = 1_000
-    # Standard deviation of the noise, where actions are in [-1, 1].
+    # Standard deviation of the noise on actions, which are in [-1, 1] here.
     exploration_noise: Annotated[float, Range(0)] = 0.3
 
     # Learning.
@@ -43,11 +43,11 @@ class D4PGConfig:
     replay_capacity: Annotated[int, Range(1)] = 1_000_000  # windows
     # Windows in the replay before the first update.
     min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
-    # Draws of a window on average: here an update a step.
+    # How often a window is drawn on average; the default makes an update a step.
     samples_per_insert: Annotated[float, POSITIVE] = 128.0
-    # 0: uniform replay; 1: proportional to the error.
+    # Windows are drawn in proportion to error ** exponent; 0: uniformly.
     priority_exponent: Annotated[float, Range(0)] = 0.0
-    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # correction of prioritised draws
+    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # importance correction; 1: full
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Barth-Maron et al. 2018 (1804.08617), section 4 and appendix.

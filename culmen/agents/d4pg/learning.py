@@ -1,10 +1,10 @@
 """The losses and the update of D4PG.
 
 Barth-Maron et al. 2018 (1804.08617), algorithm 1. Departures from it:
-1. A window's priority is the absolute error of the mean return; the paper does not say which it took.
+1. A window's priority is the absolute error of the mean return; the paper does not say what it took.
 2. Noise is in units of canonical actions, in [-1, 1].
-3. An encoder, if there is one, is taught by the critic's loss alone and shared with the policy
-   (Yarats et al. 2019, 1910.01741). For vectors there is none.
+3. Images pass an encoder, which only the critic's loss trains and which the policy shares
+   (Yarats et al. 2019, 1910.01741).
 """
 
 import jax
@@ -36,7 +36,7 @@ def critic_loss(
     atoms: jax.Array,
     networks: ContinuousNetworks,
 ) -> tuple[jax.Array, tuple[Array, Array, Array]]:
-    """The cross-entropy of the critic's distribution to the projected target of n steps.
+    """The cross-entropy of the critic's distribution to the projected n-step target.
 
     Args:
         transitions: B of them, a_tm1 canonical [B, D].

@@ -22,11 +22,11 @@ class DQNConfig:
 
     # Acting.
     epsilon: Annotated[float, Range(0, 1)] = 0.1  # final probability of a random action
-    epsilon_initial: Annotated[float, Range(0, 1)] = 1.0  # the same at the first step
+    epsilon_initial: Annotated[float, Range(0, 1)] = 1.0  # the probability at the first step
     epsilon_decay_steps: Annotated[int, Range(0)] = 5_000  # actor steps from initial to final
-    # Above 0 lanes explore unequally: the alpha of Ape-X, which is 7 there.
+    # Lane i of N has epsilon ** (1 + alpha i / (N - 1)); 0: all alike; 7 in Ape-X.
     epsilon_lane_alpha: Annotated[float, Range(0)] = 0.0
-    evaluation_epsilon: Annotated[float, Range(0, 1)] = 0.0  # of the evaluator
+    evaluation_epsilon: Annotated[float, Range(0, 1)] = 0.0  # the probability in evaluations
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
@@ -34,7 +34,7 @@ class DQNConfig:
     double: bool = True  # whether the online network selects the bootstrap's action
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
     optimizer: Literal['adam', 'rmsprop'] = 'adam'  # rmsprop: centred, as in the Nature paper
-    # Beside the root of Adam's second moment, in the root of RMSProp's.
+    # Added to the root of Adam's second moment, or under the root of RMSProp's.
     optimizer_epsilon: Annotated[float, POSITIVE] = 1e-8
     max_gradient_norm: Annotated[float | None, POSITIVE] = None  # global norm; None: not clipped
     # Error at which the loss turns linear; None: squared error.
@@ -49,11 +49,11 @@ class DQNConfig:
     replay_capacity: Annotated[int, Range(1)] = 100_000  # windows
     # Windows in the replay before the first update.
     min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
-    # Draws of a window on average: here an update every other step.
+    # How often a window is drawn on average; the default makes an update every other step.
     samples_per_insert: Annotated[float, POSITIVE] = 64.0
-    # 0: uniform replay; 1: proportional to the error.
+    # Windows are drawn in proportion to error ** exponent; 0: uniformly.
     priority_exponent: Annotated[float, Range(0)] = 0.0
-    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # correction of prioritised draws
+    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # importance correction; 1: full
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Mnih et al. 2015, extended data table 1, in steps of four frames.

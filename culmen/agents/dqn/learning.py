@@ -1,7 +1,7 @@
 """The loss and the update of DQN.
 
 Mnih et al. 2015, algorithm 1. Departures from it:
-1. The error is clipped through a Huber loss, of which the clipped gradient is the derivative.
+1. The error is clipped through a Huber loss, whose derivative is the clipped error.
 2. The optimiser is Adam by default (RMSProp in the paper, `optimizer='rmsprop'`).
 3. Windows reach `n_step` rewards ahead; 1 is the paper's.
 """

@@ -29,7 +29,7 @@ class IMPALA(IMPALAConfig):
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
         bounds = {'max_staleness': self.max_staleness, 'max_size': self.max_queue_size}
-        # The logits that acted, for the ratios.
+        # The ratios need the logits of the policy that acted.
         return _build('IMPALA', self, spec, lambda policy, drawn: {'policy': policy}, **bounds)
 
 

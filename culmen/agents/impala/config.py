@@ -20,23 +20,23 @@ class A2CConfig:
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
     activation: Literal['relu', 'tanh'] = 'tanh'  # of the MLP
     torso: Literal['auto', 'resnet'] = 'auto'  # auto: by the observation; resnet: IMPALA's, deep
-    shared_torso: bool = False  # whether policy and value share it; with a core they always do
+    shared_torso: bool = False  # shared by policy and value; with a core it always is
     core: Literal['none', 'lstm', 'gru'] = 'none'  # memory between torso and heads
     core_size: Annotated[int, Range(1)] = 128  # units of the core
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
-    # Mix of bootstraps: 0 one step, 1 the whole unroll.
+    # Mix of bootstraps: 0 after one step, 1 after the whole unroll.
     lambda_: Annotated[float, Range(0, 1)] = 1.0
     value_cost: Annotated[float, Range(0)] = 0.5  # weight of the value's loss
     entropy_cost: Annotated[float, Range(0)] = 0.01  # weight of the policy's entropy
     # Rewards are clipped to [-clip, clip]; None: not at all.
     reward_clip: Annotated[float | None, POSITIVE] = None
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
-    # Actor steps over which the rate falls linearly to 0; None: it stays.
+    # Actor steps over which the learning rate falls linearly to 0; None: it is constant.
     learning_rate_decay_steps: Annotated[int | None, Range(1)] = None
     optimizer: Literal['adam', 'rmsprop'] = 'adam'  # rmsprop: the papers'
-    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-5  # beside the second moment's root
+    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-5  # added to the second moment's root
     rmsprop_decay: Annotated[float, Range(0, 1, open_high=True)] = 0.99  # of the second moment
     max_gradient_norm: Annotated[float | None, POSITIVE] = 0.5  # global norm; None: not clipped
 
@@ -51,16 +51,16 @@ class A2CConfig:
 
 @dataclass(frozen=True)
 class IMPALAConfig(A2CConfig):
-    """Settings of IMPALA: those of A2C, and how far actors may be behind, and what is done about it."""
+    """Settings of IMPALA: those of A2C, the off-policy correction and the bounds on staleness."""
 
     # Off-policy correction.
-    # Of the ratios in the value's targets; None: not clipped.
+    # Upper clip of the ratios in the value's targets; None: not clipped.
     clip_rho_threshold: Annotated[float | None, POSITIVE] = 1.0
-    # Of the ratios in the policy gradient; None: not clipped.
+    # Upper clip of the ratios in the policy gradient; None: not clipped.
     clip_pg_rho_threshold: Annotated[float | None, POSITIVE] = 1.0
-    # Updates that acting parameters may be behind; None: any number.
+    # How many updates old acting parameters may be; None: any number.
     max_staleness: Annotated[int | None, Range(0)] = None
-    # Batches that may wait; then the actors of a program wait.
+    # Batches that the Queue holds at most; when it is full, the actors of a program wait.
     max_queue_size: Annotated[int, Range(1)] = 2
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {

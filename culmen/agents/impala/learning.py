@@ -1,8 +1,8 @@
 """The loss and the update of IMPALA and of A2C.
 
 Espeholt et al. 2018, sections 4.1 and 4.2; Mnih et al. 2016, section 4 and algorithm S3. Departures:
-1. Losses are means over the real steps of a batch; IMPALA sums them. With Adam or RMSProp that is
-   another `optimizer_epsilon` and another `max_gradient_norm`.
+1. Losses are means over the real steps of a batch; IMPALA sums them. With Adam or RMSProp this only
+   changes the scale of `optimizer_epsilon` and `max_gradient_norm`.
 2. Adam is the default optimiser, with other costs and rates, for small tasks; `presets` has IMPALA's.
 3. A truncated episode bootstraps from the value of its own last observation.
 4. The network is not given the last action and the last reward.
@@ -31,7 +31,7 @@ from culmen.core.types import Sample
 def loss(
     params: Params, sample: Sample, network: ActorCriticNetwork, config: A2CConfig
 ) -> tuple[jax.Array, Metrics]:
-    """The loss of a batch of unrolls, that of IMPALA where the config is one of IMPALA.
+    """The loss of a batch of unrolls: IMPALA's for an IMPALAConfig, else A2C's.
 
     Args:
         params: of the network.
@@ -53,7 +53,7 @@ def loss(
         log_ratio = log_pi - steps.extras['policy'].log_prob(actions)
         rho_tm1 = jax.lax.stop_gradient(jnp.exp(log_ratio))
         clips = config.clip_rho_threshold, config.clip_pg_rho_threshold
-    else:  # The policy that acted is the one that learns.
+    else:  # On-policy: the policy that learns is the one that acted.
         rho_tm1, clips = jnp.ones_like(reward), (None, None)
 
     # Equation 1 and section 4.2. A step is cut where the next begins an episode.
@@ -110,7 +110,7 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
             loss, optimizer, state.params, state.optimizer_state, sample, network, config,
             has_aux=True, learning_rate=learning_rate(context),
         )  # fmt: skip
-        # The policy lag: updates since those that made the parameters that began each unroll.
+        # The policy lag: how many updates old the parameters were at the start of each unroll.
         staleness = jnp.mean((context.learner_steps - sample.version).astype(jnp.float32))
         return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
 

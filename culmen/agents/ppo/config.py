@@ -20,30 +20,31 @@ class PPOConfig:
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
     activation: Literal['relu', 'tanh'] = 'tanh'  # of the MLP
     torso: Literal['auto', 'resnet'] = 'auto'  # auto: by the observation; resnet: IMPALA's, deep
-    shared_torso: bool = False  # whether policy and value share it; with a core they always do
+    shared_torso: bool = False  # shared by policy and value; with a core it always is
     core: Literal['none', 'lstm', 'gru'] = 'none'  # memory between torso and heads
     core_size: Annotated[int, Range(1)] = 128  # units of the core
-    initial_log_scale: float = 0.0  # of a continuous policy's deviation, in units of the box
+    # Log standard deviation of continuous actions, which are in [-1, 1] here.
+    initial_log_scale: float = 0.0
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
     lambda_: Annotated[float, Range(0, 1)] = 0.95  # of the generalised advantages
-    # How far from 1 a ratio may still gain.
+    # Ratios further than this from 1 gain nothing more.
     clip_epsilon: Annotated[float, POSITIVE] = 0.2
-    # How far values may move from those that acted; None: any.
+    # How far values may move from those at acting time; None: any distance.
     value_clip_epsilon: Annotated[float | None, POSITIVE] = None
     value_cost: Annotated[float, Range(0)] = 0.5  # weight of the value's loss
     entropy_cost: Annotated[float, Range(0)] = 0.0  # weight of the policy's entropy
     normalise_advantages: bool = True  # to mean 0 and deviation 1 in each minibatch
-    num_epochs: Annotated[int, Range(1)] = 10  # times that a batch is gone through
-    # Of an epoch, each of as many steps (with a core: windows).
+    num_epochs: Annotated[int, Range(1)] = 10  # passes over a batch
+    # Minibatches of an epoch, each with as many steps (with a core: windows).
     num_minibatches: Annotated[int, Range(1)] = 4
-    # Divergence that ends the epochs of a batch; None: none does.
+    # KL divergence from the old policy that ends the epochs of a batch; None: no limit.
     target_kl: Annotated[float | None, POSITIVE] = None
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
-    # Actor steps over which the rate falls linearly to 0; None: it stays.
+    # Actor steps over which the learning rate falls linearly to 0; None: it is constant.
     learning_rate_decay_steps: Annotated[int | None, Range(1)] = None
-    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-5  # beside the second moment's root
+    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-5  # added to the second moment's root
     max_gradient_norm: Annotated[float | None, POSITIVE] = 0.5  # global norm; None: not clipped
 
     # Experience.

@@ -3,9 +3,9 @@
 Schulman et al. 2017, section 5 and algorithm 1. Departures from it:
 1. Gradients are clipped by their global norm, advantages normalised in each minibatch.
 2. A truncated episode bootstraps from the value of its own last observation.
-3. Values and advantages are computed once a batch, with the parameters that acted.
-4. With a core the minibatches are of whole windows, each from the state that entered it when it was
-   acted, also in later epochs.
+3. Values and advantages are computed once for each batch, with the parameters that acted.
+4. With a core, minibatches consist of whole windows. Each starts from the state that entered it at acting
+   time, in later epochs too.
 """
 
 import functools
@@ -34,7 +34,7 @@ from culmen.core.types import State
 
 
 class Batch(NamedTuple):
-    """N pieces of the stream of T steps, with what the parameters that acted said of them."""
+    """N pieces of the stream of T steps, with values and log-probabilities of the parameters that acted."""
 
     observation: Nest  # [N, T, ...]
     step_type: Array  # int32[N, T]
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 def evaluate(
     params: Params, sample: Sample, network: ActorCriticNetwork, config: PPOConfig
 ) -> Batch:
-    """What the parameters that acted say of a sample: values, and generalised advantages."""
+    """Values and generalised advantages of a sample, by the parameters that acted."""
     steps = sample.steps
     core_state = policies.entering_state(steps)
     value = network.unroll(params, steps.observation, steps.step_type, core_state).value
@@ -76,7 +76,7 @@ def evaluate(
         advantage,
         jnp.asarray(steps.mask),
     )
-    if config.core == 'none':  # Each step stands for itself: a piece of length 1.
+    if config.core == 'none':  # Each step is a piece of length 1.
         return jax.tree_util.tree_map(lambda leaf: leaf.reshape((-1, 1, *leaf.shape[2:])), batch)
     return batch
 
@@ -143,7 +143,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        # Algorithm 1: the advantages of what was acted.
+        # Algorithm 1: the advantages of the actions taken.
         batch = evaluate(state.params, sample, network, config)
         batch = jax.tree_util.tree_map(jnp.asarray, batch)
         num = batch.mask.shape[0]
@@ -168,7 +168,7 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
                 new = jax.tree_util.tree_map(lambda a, b: jnp.where(stopped, a, b), state, new)
             return (new, stopped), {**metrics, 'descents': ~stopped}
 
-        # K epochs of minibatches, each epoch in an order of its own.
+        # K epochs of minibatches; each epoch has its own order.
         keys = jax.random.split(context.key, config.num_epochs)
         orders = jax.vmap(lambda key: jax.random.permutation(key, num))(keys)
         orders = orders.reshape((config.num_epochs * config.num_minibatches, -1))
@@ -179,11 +179,11 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
 
 
 def summary(each: Metrics) -> Metrics:
-    """The metrics of an update from those of its minibatches, of which the first ones descended."""
+    """The metrics of an update: means over the minibatches before the stop by `target_kl`."""
     descents = jnp.sum(each['descents'])
-    # Where none did, the first says why.
+    # If none descended, the metrics of the first show why.
     seen = jnp.arange(len(each['descents'])) < jnp.maximum(descents, 1)
     num = jnp.sum(seen).astype(jnp.float32)
     metrics = {name: jnp.sum(jnp.where(seen, x, 0)) / num for name, x in each.items()}
-    first = each['log_ratio'][0]  # before any descent: nothing but rounding
+    first = each['log_ratio'][0]  # before any descent, so it shows rounding only
     return {**metrics, 'log_ratio': first, 'descents': descents}

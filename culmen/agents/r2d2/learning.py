@@ -1,13 +1,13 @@
 """The loss and the update of R2D2.
 
 Kapturowski et al. 2019, section 2.3. Departures from it:
-1. A sequence that begins an episode enters with the exact state, so nothing of it is burnt in: otherwise
+1. A sequence that begins an episode starts with the exact state, so it has no burn-in: otherwise
    the first steps of an episode would never be learned from.
-2. Near the end of a sequence targets bootstrap from its last observation, fewer than `n_step` rewards on.
+2. Near the end of a sequence targets bootstrap from its last observation, after fewer than `n_step` rewards.
 3. A truncated episode bootstraps from its own last observation.
 4. The loss is a mean over the learned steps of a batch.
-5. A new sequence's errors are those of the network that acted; the value of its last observation, which is
-   not known when the sequence is stored, is taken to be that of the one before.
+5. A new sequence's priority comes from the errors of the network that acted. The value of its last
+   observation is not known when it is stored; the value of the observation before stands for it.
 """
 
 import functools
@@ -81,7 +81,7 @@ def n_step_targets(
     Args:
         v_t: float32[B, T] values that the network predicts where each step leads to.
         steps: B sequences of T transitions.
-    Returns: float32[B, T], without gradient; of no meaning where the mask is False.
+    Returns: float32[B, T], without gradient; meaningless where the mask is False.
     """
     pair = losses.SIGNED_HYPERBOLIC_PAIR if rescale else losses.IDENTITY_PAIR
     # Where an episode ends, returns end too: they bootstrap, if at all, from its last observation.
@@ -137,13 +137,13 @@ def loss(
 
 
 def values_that_acted(values: jax.Array, best: jax.Array, action: jax.Array) -> dict[str, Nest]:
-    """What new sequences get priorities from: the values of the best and of the taken action, float32[B]."""
+    """The values of the best and of the taken action, float32[B]; new sequences get priorities from them."""
     return {'best_q': losses.batched_index(values, best), 'q': losses.batched_index(values, action)}
 
 
 @dataclass(frozen=True)
 class InitialPriority:
-    """Priorities of new sequences, by the values that acted (Horgan et al. 2018, section 3)."""
+    """Priorities of new sequences, from the action values at acting time (Horgan et al. 2018, section 3)."""
 
     config: R2D2Config
 

@@ -15,27 +15,28 @@ class SACConfig:
     """Settings of SAC. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    # Units of each layer, of the policy and of each critic.
+    # Units of each layer of the policy and of each critic.
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
-    layer_norm: bool = False  # whether the first layer of each is normalised
+    layer_norm: bool = False  # whether the first layer of policy and critics is normalised
     encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
 
     # Acting.
-    # Steps of all actors before which actions are uniformly random.
+    # Actions are uniformly random until all actors have taken so many steps.
     random_steps: Annotated[int, Range(0)] = 1_000
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # of policy, critics and temperature
-    # Of the moving average: target += rate * (critic - target), each update.
+    # Step of the moving average: target += rate * (critic - target), each update.
     target_rate: Annotated[float, Range(0, 1)] = 0.005
     # Fixed weight of the entropy; None: learned.
     temperature: Annotated[float | None, Range(0)] = None
     initial_temperature: Annotated[float, POSITIVE] = 1.0  # where it is learned
-    target_entropy: float | None = None  # nats, where it is learned; None: -1 a number of an action
+    # In nats, where the temperature is learned; None: minus the dimensions of an action.
+    target_entropy: float | None = None
     # Global norm to which the gradients of each network are clipped; None: not at all.
     max_gradient_norm: Annotated[float | None, POSITIVE] = None
-    # Pixels by which images are shifted at random; 0: not at all.
+    # Largest random shift of images, in pixels; 0: no shifts.
     augmentation_pad: Annotated[int, Range(0)] = 0
 
     # Experience.
@@ -43,7 +44,7 @@ class SACConfig:
     replay_capacity: Annotated[int, Range(1)] = 1_000_000  # transitions
     # Transitions in the replay before the first update.
     min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
-    # Draws of a transition on average: here an update a step.
+    # How often a transition is drawn on average; the default makes an update a step.
     samples_per_insert: Annotated[float, POSITIVE] = 128.0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {

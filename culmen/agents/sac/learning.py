@@ -1,14 +1,14 @@
 """The losses and the update of SAC.
 
 Haarnoja et al. 2018 (1812.05905), algorithm 1. Departures from it:
-1. The entropy is that of canonical actions, in [-1, 1]: the box of an environment has no part in it.
-2. An encoder, if there is one, is taught by the critics' loss alone and shared with the policy
-   (Yarats et al. 2019, 1910.01741); images may be shifted at random (DrQ, Yarats et al. 2021,
-   2004.13649, with one shift of each). For vectors there is none.
+1. The entropy is that of canonical actions, in [-1, 1], so it does not depend on the environment's bounds.
+2. Images pass an encoder, which only the critics' loss trains and which the policy shares
+   (Yarats et al. 2019, 1910.01741); they may be shifted at random (DrQ, Yarats et al. 2021,
+   2004.13649, with one shift of each).
 3. The temperature T is learned as log T, which also stands for T in equation 18, as in the authors'
    first code.
-4. Every gradient is at the parameters before the update, as where the authors' first code runs all its
-   training steps at once: the policy's does not wait for the critics' step.
+4. Every gradient is taken at the parameters before the update, so the policy's does not wait for the critics'
+   step. The authors' first code does the same where it runs all its training steps at once.
 """
 
 from typing import NamedTuple
@@ -88,8 +88,8 @@ def policy_loss(
     """
     action, log_prob = networks.policy(policy_params, features).sample_and_log_prob(key)
     q = networks.critics(ensemble, features, action)
-    # By its index: the gradient of `min` looks for an equal number, and where a compiler rounds q in two
-    # ways it may find none.
+    # The least by its index: the gradient of `min` compares numbers for equality, and finds no equal one if
+    # the compiler rounds q in two ways.
     least = losses.batched_index(q.T, jnp.argmin(q, axis=0))
     return jnp.mean(temperature * log_prob - least), log_prob
 

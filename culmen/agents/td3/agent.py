@@ -36,7 +36,7 @@ class DDPG(DDPGConfig):
 
 
 def _build(name: str, config: TD3Config, spec: EnvironmentSpec) -> Parts:
-    """Joins the parts of either agent; they differ in their settings alone."""
+    """Joins the parts of either agent; only their settings differ."""
     box = action_box(name, spec)
     networks = make_continuous_networks(
         spec,

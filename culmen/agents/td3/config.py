@@ -15,16 +15,16 @@ class TD3Config:
     """Settings of TD3. The defaults are for small tasks; `presets` holds the paper's."""
 
     # Network.
-    # Units of each layer, of the policy and of each critic.
+    # Units of each layer of the policy and of each critic.
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
-    layer_norm: bool = False  # whether the first layer of each is normalised
+    layer_norm: bool = False  # whether the first layer of policy and critics is normalised
     encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
-    num_critics: Annotated[int, Range(1)] = 2  # of which the least is the target
+    num_critics: Annotated[int, Range(1)] = 2  # the target takes the least of them
 
     # Acting.
-    # Steps of all actors before which actions are uniformly random.
+    # Actions are uniformly random until all actors have taken so many steps.
     random_steps: Annotated[int, Range(0)] = 1_000
-    # Standard deviation of the noise, where actions are in [-1, 1].
+    # Standard deviation of the noise on actions, which are in [-1, 1] here.
     exploration_noise: Annotated[float, Range(0)] = 0.1
 
     # Learning.
@@ -32,16 +32,16 @@ class TD3Config:
     n_step: Annotated[int, Range(1)] = 1  # rewards before the bootstrap
     policy_learning_rate: Annotated[float, POSITIVE] = 1e-3  # of the policy's Adam
     critic_learning_rate: Annotated[float, POSITIVE] = 1e-3  # of the critics' Adam
-    # Updates of the critics between those of the policy and of all targets.
+    # Updates of the critics for each update of the policy and of all targets.
     policy_period: Annotated[int, Range(1)] = 2
-    # Of the moving average: target += rate * (online - target).
+    # Step of the moving average: target += rate * (online - target).
     target_rate: Annotated[float, Range(0, 1)] = 0.005
     # Standard deviation of the noise on the target policy's action.
     target_noise: Annotated[float, Range(0)] = 0.2
-    target_noise_clip: Annotated[float, Range(0)] = 0.5  # that noise to [-clip, clip]
+    target_noise_clip: Annotated[float, Range(0)] = 0.5  # that noise is clipped to [-clip, clip]
     # Global norm to which the gradients of each network are clipped; None: not at all.
     max_gradient_norm: Annotated[float | None, POSITIVE] = None
-    # Pixels by which images are shifted at random; 0: not at all.
+    # Largest random shift of images, in pixels; 0: no shifts.
     augmentation_pad: Annotated[int, Range(0)] = 0
 
     # Experience.
@@ -49,7 +49,7 @@ class TD3Config:
     replay_capacity: Annotated[int, Range(1)] = 1_000_000  # windows
     # Windows in the replay before the first update.
     min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
-    # Draws of a window on average: here an update a step.
+    # How often a window is drawn on average; the default makes an update a step.
     samples_per_insert: Annotated[float, POSITIVE] = 128.0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -70,11 +70,11 @@ class TD3Config:
 class DDPGConfig(TD3Config):
     """Settings of DDPG: those of TD3, with one critic and no delay or noise in learning."""
 
-    layer_norm: bool = True  # whether the first layer of each is normalised
-    num_critics: Annotated[int, Range(1)] = 1  # of which the least is the target
-    # Standard deviation of the noise, where actions are in [-1, 1].
+    layer_norm: bool = True  # whether the first layer of policy and critics is normalised
+    num_critics: Annotated[int, Range(1)] = 1  # the target takes the least of them
+    # Standard deviation of the noise on actions, which are in [-1, 1] here.
     exploration_noise: Annotated[float, Range(0)] = 0.2
-    # Updates of the critics between those of the policy and of all targets.
+    # Updates of the critics for each update of the policy and of all targets.
     policy_period: Annotated[int, Range(1)] = 1
     # Standard deviation of the noise on the target policy's action.
     target_noise: Annotated[float, Range(0)] = 0.0

@@ -4,9 +4,8 @@ Fujimoto et al. 2018 (1802.09477), algorithm 1; with one critic, no delay and no
 action it is Lillicrap et al. 2015 (1509.02971), algorithm 1. Departures from them:
 1. Windows reach `n_step` rewards ahead; 1 is the papers'.
 2. Noise is in units of canonical actions, in [-1, 1].
-3. An encoder, if there is one, is taught by the critics' loss alone and shared with the policy
-   (Yarats et al. 2019, 1910.01741); images may be shifted at random (Yarats et al. 2021, 2004.13649).
-   For vectors there is none.
+3. Images pass an encoder, which only the critics' loss trains and which the policy shares
+   (Yarats et al. 2019, 1910.01741); they may be shifted at random (Yarats et al. 2021, 2004.13649).
 """
 
 import jax
@@ -36,7 +35,7 @@ def critic_loss(
     networks: ContinuousNetworks,
     config: TD3Config,
 ) -> tuple[jax.Array, tuple[Array, Array]]:
-    """The squared errors of the critics, summed over them.
+    """The mean squared error of each critic, summed over the critics.
 
     Args:
         transitions: B of them, a_tm1 canonical [B, D].
@@ -60,7 +59,7 @@ def critic_loss(
 def policy_loss(
     policy_params: Params, ensemble: Params, features: Array, networks: ContinuousNetworks
 ) -> jax.Array:
-    """Lillicrap et al. 2015, equation 6, by the first critic: minus its value of the policy's action.
+    """Lillicrap et al. 2015, equation 6: minus the first critic's value of the policy's action.
 
     Args:
         features: of B observations [B, F].

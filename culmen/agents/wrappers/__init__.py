@@ -1,7 +1,7 @@
 """Agents made of agents: each holds another, `base`, builds it, and transforms its parts.
 
 - `Normalised`: observations of mean 0 and deviation 1;
-- `RewardScaled`: rewards divided by the deviation of the return (Engstrom et al. 2020, 2005.12729);
+- `RewardScaled`: rewards divided by the standard deviation of the return (Engstrom et al. 2020, 2005.12729);
 - `WarmedUp`: uniformly random actions at first;
 - `Demonstrated`: recorded streams in a share of each batch (Paine et al. 2019, 1909.01387).
 

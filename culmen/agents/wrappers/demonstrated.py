@@ -1,8 +1,8 @@
 """An agent that learns from demonstrations beside its own steps.
 
-Two tables: the base's Replay, and a Dataset of recorded streams cut by the same window. Every batch holds a
-fixed share of demonstrations, as in Paine et al. 2019, "Making Efficient Use of Demonstrations to Solve Hard
-Exploration Problems" (1909.01387), section 3 (R2D3), and the base learns from it as from any batch.
+It has two tables: the base's Replay, and a Dataset of recorded streams with the same window. Every batch has
+a fixed share of demonstrations, as in Paine et al. 2019, "Making Efficient Use of Demonstrations to Solve
+Hard Exploration Problems" (1909.01387), section 3 (R2D3), and the base learns from it as from any batch.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ REPLAY, DEMONSTRATIONS = 'replay', 'demonstrations'
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """An agent around another that has a Replay, into whose batches it mixes demonstrations."""
+    """An agent that mixes demonstrations into the batches of another, which has a Replay."""
 
     base: Agent  # with one Replay
     source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
-    # Of demonstrations in a batch, rounded to whole windows.
+    # Share of demonstrations in a batch, rounded to whole windows.
     ratio: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.25
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class Demonstrated:
                 return state, metrics, None
             return state, metrics, {REPLAY: priorities[:own], DEMONSTRATIONS: None}
 
-        # As many updates an insert as the base asks for, though each draws fewer of its own.
+        # Keeps the base's updates per insert, though each update draws fewer of its own windows.
         samples_per_insert = Fraction(replay.samples_per_insert) * Fraction(own, size)
         return base._replace(
             learner=base.learner._replace(update=update),
@@ -82,7 +82,7 @@ class Demonstrated:
 
 
 def _joined(own: Sample, demonstrations: Sample) -> Sample:
-    """One sample of both; demonstrations count as drawn uniformly from the base's table."""
+    """Joins both samples; demonstrations get the probability of a uniform draw from the base's table."""
     as_if = jnp.full_like(demonstrations.probability, 1.0) / jnp.asarray(own.size, jnp.float32)
     demonstrations = demonstrations._replace(probability=as_if, size=own.size)
     join = lambda a, b: jnp.concatenate([jnp.asarray(a), jnp.asarray(b)])

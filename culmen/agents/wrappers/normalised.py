@@ -1,8 +1,8 @@
-"""An agent that observes numbers of mean 0 and deviation 1.
+"""An agent whose observations are normalised to mean 0 and standard deviation 1.
 
 Mean and variance of each observed number are part of the training state, and reach actors and evaluators with
-the parameters. A sample is normalised by the statistics as they were before its update, the base updates on
-it, then the statistics do: on-policy, the learner sees the numbers that the actor saw.
+the parameters. A sample is normalised with the statistics from before its update; the base updates first,
+then the statistics. So an on-policy learner sees the numbers that the actor saw.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ from culmen.core.types import TimeStep
 
 
 class NormalisedState(NamedTuple):
-    """The training state, and in the same places the parameters that actors read."""
+    """The training state; also the parameters that actors read, in the same fields."""
 
     base: Any
     moments: Moments  # of each leaf of floats
@@ -61,7 +61,7 @@ class _Floats(NamedTuple):
         return [flat[i] for i in self.places]
 
     def map(self, observation: Nest, function: Callable[..., Any], *others: Sequence[Any]) -> Nest:
-        """The observation with those leaves changed, each by what the others hold for it."""
+        """The observation with `function(leaf, *others)` in place of each of those leaves."""
         flat = list(self.structure.flatten_up_to(observation))
         for i, *given in zip(self.places, *others, strict=True):
             flat[i] = function(flat[i], *given)
@@ -69,7 +69,7 @@ class _Floats(NamedTuple):
 
 
 def _floats(observation_spec: Any) -> _Floats:
-    """The floats of an observation, legal actions aside. Raises: ValueError where there are none."""
+    """The float leaves of an observation, without legal actions. Raises: ValueError if there are none."""
     leaves, structure = jax.tree_util.tree_flatten(observation_spec)
     legal = legal_actions(observation_spec)
     places = tuple(
@@ -84,18 +84,18 @@ def _floats(observation_spec: Any) -> _Floats:
 
 @dataclass(frozen=True)
 class Normalised:
-    """An agent around another, whose observations it normalises."""
+    """An agent that normalises the observations of another."""
 
-    base: Agent  # any
-    # Normalised numbers are clipped to [-this, this].
+    base: Agent  # any agent
+    # Normalised numbers are clipped to [-max_deviation, max_deviation].
     max_deviation: Annotated[float, POSITIVE] = 10.0
-    epsilon: Annotated[float, POSITIVE] = 1e-8  # beside the variance
+    epsilon: Annotated[float, POSITIVE] = 1e-8  # added to the variance
 
     def __post_init__(self) -> None:
         check_fields(self)
 
     def build(self, spec: EnvironmentSpec) -> Parts:
-        """Builds the agent for environments of this spec; floats are normalised, all else is passed on."""
+        """Builds the agent for environments of this spec; only floats are normalised."""
         floats = _floats(spec.observation)
         observed = floats.map(
             spec.observation, lambda leaf: unbounded(leaf).replace(dtype=jnp.float32)

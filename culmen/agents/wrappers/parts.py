@@ -19,13 +19,13 @@ from culmen.core.types import Nest
 from culmen.core.types import Samples
 from culmen.core.types import Steps
 
-BASE = 'base'  # where the base's extras are among those of the agent around it
+BASE = 'base'  # the field of the outer agent's extras that holds the base's extras
 
 
 def map_steps(
     function: Callable[[Steps], Steps], experience: Experience, samples: Samples
 ) -> Samples:
-    """The samples with the steps of every table changed."""
+    """Applies a function to the steps of every table's sample."""
     changed = {
         name: sample._replace(steps=function(sample.steps))
         for name, sample in unmirror(experience, samples).items()
@@ -44,7 +44,7 @@ def around_extras(experience: Experience) -> Experience:
 
 
 def base_extras(steps: Steps) -> Steps:
-    """Steps as the base knows them."""
+    """Steps with the base's own extras."""
     return steps._replace(extras=steps.extras[BASE])
 
 
@@ -66,7 +66,7 @@ def _moved(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _OfBase:
-    """A priority of the base's steps; equal where that is equal."""
+    """The base's priority, applied to the outer agent's steps. Two of them are equal if the base's are."""
 
     priority: Callable[[Steps], Array]
 
@@ -77,7 +77,7 @@ class _OfBase:
 def is_real(steps: Steps, times: int) -> jax.Array:
     """Which time steps of an observation [B, times, ...] belong to a real transition: bool[B, times].
 
-    Args: times: length + 1, or what `Window.ends` and `first` leave of the time axis.
+    Args: times: length + 1, or the shorter time axis of a leaf in `Window.ends` or `first`.
     """
     mask = jnp.asarray(steps.mask)
     if times == mask.shape[1] + 1:
@@ -96,7 +96,7 @@ class Moments(NamedTuple):
 
 
 def initial_moments(shapes: Sequence[tuple[int, ...]]) -> Moments:
-    """Of nothing: mean 0 and variance 1, which change nothing."""
+    """Moments before any value: mean 0 and variance 1, which leave observations as they are."""
     return Moments(
         tuple(jnp.float32(0) for _ in shapes),
         tuple(jnp.zeros(shape, jnp.float32) for shape in shapes),
@@ -105,7 +105,7 @@ def initial_moments(shapes: Sequence[tuple[int, ...]]) -> Moments:
 
 
 def update_moments(moments: Moments, values: Sequence[Array], real: Sequence[Array]) -> Moments:
-    """Takes a batch in, by the pairwise combination of Chan, Golub and LeVeque 1979, equation 2.1.
+    """Adds a batch, by the pairwise combination of Chan, Golub and LeVeque 1979, equation 2.1.
 
     Args:
         moments: so far.
@@ -138,7 +138,7 @@ def _combined(
 
 
 def against(quantity: Any, leaf: Any) -> jax.Array:
-    """A quantity [*shape] with axes in front, to meet a leaf [..., *shape]."""
+    """Adds leading axes to a quantity [*shape], so that it broadcasts against a leaf [..., *shape]."""
     quantity = jnp.asarray(quantity)
     return jnp.reshape(quantity, (1,) * (jnp.ndim(leaf) - quantity.ndim) + quantity.shape)
 

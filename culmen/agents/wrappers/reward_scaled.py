@@ -1,9 +1,9 @@
-"""An agent whose rewards are divided by the deviation of the return.
+"""An agent whose rewards are divided by the standard deviation of the return.
 
 Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients" (2005.12729), appendix A.1: each lane
-sums its rewards, discounted, as they come, and rewards are divided by the running deviation of that sum. The
-actor keeps the sum and puts it into the extras; the statistics are the learner's, part of the training state,
-and reach actors with the parameters: a base may observe rewards.
+has a discounted sum of its rewards, and rewards are divided by the running deviation of that sum. The actor
+keeps the sum and puts it into the extras. The statistics are part of the training state, and reach actors
+with the parameters, since a base may observe rewards.
 """
 
 from dataclasses import dataclass
@@ -47,14 +47,14 @@ RETURN = 'return'
 
 
 class RewardScaledState(NamedTuple):
-    """The training state, and in the same places the parameters that actors read."""
+    """The training state; also the parameters that actors read, in the same fields."""
 
     base: State
     moments: Moments  # of the discounted sum of each leaf of the reward
 
 
 class SummingState(NamedTuple):
-    """What a lane keeps."""
+    """The actor's state."""
 
     base: State
     sums: Nest  # float32[B], or a nest of such: rewards of the episode so far, discounted
@@ -62,13 +62,13 @@ class SummingState(NamedTuple):
 
 @dataclass(frozen=True)
 class RewardScaled:
-    """An agent around another, whose rewards it scales."""
+    """An agent that scales the rewards of another."""
 
-    base: Agent  # any
+    base: Agent  # any agent
     discount: Annotated[float, Range(0, 1)] = 0.99  # of the sum, per step
-    # Scaled rewards are clipped to [-this, this].
+    # Scaled rewards are clipped to [-max_reward, max_reward].
     max_reward: Annotated[float, POSITIVE] = 10.0
-    epsilon: Annotated[float, POSITIVE] = 1e-8  # beside the variance
+    epsilon: Annotated[float, POSITIVE] = 1e-8  # added to the variance
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -143,7 +143,7 @@ class RewardScaled:
 
 
 def _scaled(reward: Nest, moments: Moments, structure: Any, epsilon: Any, max_reward: Any) -> Nest:
-    """A reward divided by the deviation of its sum and clipped."""
+    """Divides a reward by the deviation of its discounted sum, and clips it."""
     leaves = structure.flatten_up_to(reward)
     deviations = [jnp.sqrt(variance + epsilon) for variance in moments.variance]
     return structure.unflatten(
@@ -155,7 +155,7 @@ def _scaled(reward: Nest, moments: Moments, structure: Any, epsilon: Any, max_re
 
 
 def _sums_after(steps: Steps, structure: Any, discount: Any) -> list[Any]:
-    """Of each transition the discounted sum that its reward leads to, the last of an episode too.
+    """The discounted sum after each transition's reward, the last of an episode included.
 
     Args: structure: of the reward. Returns: float32[B, length] of each leaf of the reward.
     """

@@ -1,8 +1,8 @@
 """An agent that acts at random at first.
 
-Until all actors have taken `steps` steps, actions are uniformly random: legal ones of several, points of a
-box. What is learned from a Replay is learned from them like from any others. A Queue is for the policy's own
-actions: there the random ones are masked, so that no update is made of them.
+Until all actors together have taken `steps` steps, actions are uniformly random: legal discrete actions, or
+points of a box. A base with a Replay learns from them as from any others. A Queue is for the policy's own
+actions: there the random ones are masked, so that no update uses them.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ RANDOM = 'random'
 
 
 class WarmedUpState(NamedTuple):
-    """What a lane keeps."""
+    """The actor's state."""
 
     base: State
     lane: Array  # int32[B]
@@ -53,9 +53,9 @@ class WarmedUpState(NamedTuple):
 
 @dataclass(frozen=True)
 class WarmedUp:
-    """An agent around another, before which it acts at random."""
+    """An agent that acts at random before another takes over."""
 
-    base: Agent  # any
+    base: Agent  # any agent
     steps: Annotated[int, Range(0)] = 1_000  # of all actors, before the base acts
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class WarmedUp:
 
 
 def _own_actions_alone(learner: LearnerCore, experience: Experience) -> LearnerCore:
-    """A learner to which transitions of random actions are none."""
+    """A learner that masks transitions of random actions."""
 
     def update(state: State, samples: Samples, context: Context) -> tuple[State, Metrics, Any]:
         def mask(steps: Steps) -> Steps:
@@ -105,7 +105,8 @@ def _own_actions_alone(learner: LearnerCore, experience: Experience) -> LearnerC
 
         masked = map_steps(mask, experience, samples)
         trained, metrics, priorities = learner.update(state, masked, context)
-        # A batch of nothing else leaves all as it was: momentum would move it, and a mean is no number.
+        # A batch of random actions only changes nothing: otherwise momentum would move parameters, and means
+        # would be NaN.
         any_left = jnp.any(
             jnp.stack([jnp.any(steps.mask) for steps in all_steps(experience, masked)])
         )

@@ -1,7 +1,7 @@
 """Continuous actions within bounds: the box of an environment, and the canonical one, [-1, 1].
 
-Networks speak canonical actions, flat vectors [B, D]; environments, tables and samples the
-environment's own, [B, *shape] of the spec's dtype.
+Networks take and give canonical actions, flat vectors [B, D]. Environments, tables and samples have the
+environment's own actions, [B, *shape] of the spec's dtype.
 """
 
 import math
@@ -29,7 +29,7 @@ class ActionBox(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Numbers of an action: the D of canonical ones."""
+        """The number of dimensions D of canonical actions."""
         return math.prod(self.shape)
 
     def to_canonical(self, action: Array) -> jax.Array:
@@ -37,7 +37,7 @@ class ActionBox(NamedTuple):
         action = jnp.asarray(action, jnp.float32)
         batch = action.shape[: action.ndim - len(self.shape)]
         if self._is_huge:
-            # In a unit whose inverse float32 can hold too; the compiler would bring the two together.
+            # Scaled by a unit whose inverse fits float32 too, since the compiler would merge the two factors.
             middle, half = (self._like(each * _UNIT, action) for each in self._middle_and_half)
             scaled = jax.lax.optimization_barrier(action * _UNIT)
             return jnp.reshape((scaled - middle) / half, (*batch, self.size))
@@ -53,7 +53,7 @@ class ActionBox(NamedTuple):
             stretched = middle + half * action
         else:
             stretched = low + 0.5 * (action + 1.0) * (high - low)
-        # Rounding may step over a bound.
+        # Rounding may exceed a bound.
         dtype = jax.dtypes.canonicalize_dtype(self.dtype)
         return jnp.clip(stretched, low, high).astype(dtype)
 
@@ -75,7 +75,7 @@ class ActionBox(NamedTuple):
 def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
     """The box of an environment's action.
 
-    Args: agent: whose it is, for the error.
+    Args: agent: its name, for errors.
     Raises: ValueError that names the agent where the action is no array of floats within finite bounds, or
         float32 can't hold these or tell them apart.
     """

@@ -1,4 +1,4 @@
-"""Networks of a policy and a state value, with memory or without, that follow the environment's spec."""
+"""Networks of a policy and a state value, with memory or without, made for an environment's spec."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ ACTIVATIONS = {'relu': jax.nn.relu, 'tanh': jnp.tanh}
 
 
 class PolicyAndValue(NamedTuple):
-    """What an actor-critic says of observations [...]."""
+    """An actor-critic's outputs for observations [...]."""
 
     policy: Distribution  # leaves [..., D]
     value: Array  # float32[...]
@@ -64,14 +64,14 @@ def make_actor_critic_network(
     """A network of a policy and a value.
 
     Args:
-        agent: whose it is, for errors.
+        agent: its name, for errors.
         spec: of the environment: a DiscreteArray gets a Categorical policy, with logits of illegal
             actions the least float; a vector of floats a DiagonalGaussian one.
         hidden_sizes, activation: of the MLP, where the observation is no image.
         torso: 'auto': by the observation's shape; 'resnet': IMPALA's, for images.
-        shared_torso: whether policy and value have one torso; where there is a core they always do.
+        shared_torso: whether policy and value share one torso; with a core they always do.
         core: the memory between torso and heads.
-        core_size: its units.
+        core_size: units of the core.
         initial_log_scale: of the policy's standard deviation, in units of the action's box.
     Raises: ValueError that names the agent, for other actions, and for a 'resnet' without images.
     """
@@ -116,10 +116,10 @@ def make_actor_critic_network(
 
 
 class _Modules(NamedTuple):
-    """What an actor-critic is made of."""
+    """The modules of an actor-critic."""
 
     policy_torso: Callable[[Nest], jax.Array]
-    value_torso: Callable[[Nest], jax.Array]  # the policy's own where they share it
+    value_torso: Callable[[Nest], jax.Array]  # the same as the policy's, if shared
     memory: Any  # a core; None: there is none
     head: Any  # of the policy
     value_head: Callable[[jax.Array], jax.Array]

@@ -25,7 +25,7 @@ def make_network(forward: Callable[[Nest], Any], spec: EnvironmentSpec) -> Netwo
 
     Args:
         forward: observation [B, ...] -> outputs; it may create Haiku modules.
-        spec: of the environment; its observation gives the shapes to initialise with.
+        spec: of the environment; its observation gives the shapes for initialisation.
     """
     transformed = hk.without_apply_rng(hk.transform(forward))
 

@@ -1,8 +1,8 @@
 """Networks of agents with a policy of bounded actions and critics of (observation, action).
 
-An encoder, shared by both, makes features of an observation: an image passes a PixelTorso, anything else
-is flattened and joined. The critics are an ensemble: their parameters are stacked, and one batched product
-of matrices a layer serves them all.
+An encoder, shared by both, turns an observation into features: an image passes a PixelTorso, other leaves
+are flattened and joined. The critics are an ensemble: their parameters are stacked, and each layer is one
+batched product of matrices for all of them.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ from culmen.core.types import Params
 
 
 class DeterministicHead(hk.Module):
-    """One linear layer, small at first: features [B, D] -> canonical actions, through a tangent."""
+    """One linear layer with small initial weights, and a tanh: features [B, D] -> canonical actions."""
 
     def __init__(self, size: int, name: str | None = None) -> None:
-        """Args: size: numbers of an action."""
+        """Args: size: dimensions of an action."""
         super().__init__(name=name)
         self._size = size
 
@@ -43,14 +43,14 @@ class DeterministicHead(hk.Module):
 
 
 class CriticParams(NamedTuple):
-    """What the critics' loss teaches."""
+    """The parameters that the critics' loss trains."""
 
     encoder: Params
     ensemble: Params  # leaves [num_critics, ...]
 
 
 class ContinuousNetworks(NamedTuple):
-    """Pure functions of a policy and its critics, and the box of the actions that they speak of."""
+    """Pure functions of a policy and its critics, and the box of their actions."""
 
     init: Callable[[jax.Array], tuple[Params, CriticParams]]  # of the policy, of the critics
     encode: Callable[[Params, Nest], jax.Array]  # (encoder, observation [B, ...]) -> [B, F]
@@ -60,7 +60,7 @@ class ContinuousNetworks(NamedTuple):
     box: ActionBox
 
     def act(self, params: tuple[Params, Params], observation: Nest) -> Any:
-        """What the policy's head gives, of (encoder, policy): the parameters that actors read."""
+        """The output of the policy's head. Args: params: (encoder, policy), which actors read."""
         encoder, policy = params
         return self.policy(policy, self.encode(encoder, observation))
 
@@ -76,15 +76,15 @@ def make_continuous_networks(
     layer_norm: bool = False,
     encoder_channels: Sequence[int] = (32, 32, 32, 32),
 ) -> ContinuousNetworks:
-    """A policy and critics whose encoder follows the observation.
+    """A policy and critics with an encoder that fits the observation.
 
     Args:
         spec: of the environment.
         policy_head: makes the head of the policy; called inside a Haiku transform.
         box: of the environment's action.
         hidden_sizes: units of each layer of the policy and of each critic.
-        num_critics: in the ensemble.
-        num_atoms: of the logits that a critic gives; None: it gives one value.
+        num_critics: size of the ensemble.
+        num_atoms: number of logits that a critic gives; None: it gives one value.
         layer_norm: whether the first layer of the policy and of each critic is normalised.
         encoder_channels: of each convolution of the encoder, where an image is observed.
     """

@@ -1,10 +1,10 @@
-"""Distributions over actions: what the policy of an actor-critic gives, as trees of arrays.
+"""Distributions over actions, which the policy of an actor-critic gives, as trees of arrays.
 
 Each is a named tuple of its parameters, so it passes through `jax.vmap`, is stored in extras and is cut
 and indexed like any other tree. The formulas are those of `culmen.components.losses`.
 
-Continuous actions are drawn in units of the box: -1 and 1 are the bounds of each dimension. What is
-drawn is not bounded, so that its density is the normal's; `to_action` brings it into the box.
+Continuous actions are drawn in units of the box: -1 and 1 are the bounds of each dimension. Draws are not
+bounded, so that their density is the normal's; `to_action` brings them into the box.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from culmen.core.types import Array
 
 
 class Categorical(NamedTuple):
-    """Over num_actions actions."""
+    """A distribution over num_actions actions."""
 
     logits: Array  # float32[..., num_actions]
 
@@ -44,7 +44,7 @@ class Categorical(NamedTuple):
 
 
 class DiagonalGaussian(NamedTuple):
-    """Over D independent numbers."""
+    """A normal distribution over D independent numbers."""
 
     mean: Array  # float32[..., D]
     log_scale: Array  # float32[..., D]: of the standard deviation
@@ -68,11 +68,11 @@ class DiagonalGaussian(NamedTuple):
 
 Distribution: TypeAlias = Categorical | DiagonalGaussian
 
-HUGE = 1e30  # a bound from here on is none: what is written, as the largest float, where there is no bound
+HUGE = 1e30  # bounds from here on count as none: some specs write the largest float for no bound
 
 
 def is_discrete(agent: str, action_spec: Any) -> bool:
-    """Whether an environment's action is one of several; False where it is one vector of floats.
+    """Whether an environment's action is discrete; False if it is one vector of floats.
 
     Raises: ValueError that names the agent where the action is anything else.
     """
@@ -91,7 +91,7 @@ def is_discrete(agent: str, action_spec: Any) -> bool:
 
 
 def warn_of_huge_bounds(agent: str, action_spec: Any) -> None:
-    """Warns that an agent takes the bounds of a vector of floats for none, where they are finite but huge."""
+    """Warns that an agent ignores the bounds of a vector of floats, where they are finite but huge."""
     bounds = getattr(action_spec, 'minimum', 0.0), getattr(action_spec, 'maximum', 0.0)
     if any(np.any(np.isfinite(bound) & (np.abs(bound) >= HUGE)) for bound in bounds):
         warnings.warn(
@@ -102,7 +102,7 @@ def warn_of_huge_bounds(agent: str, action_spec: Any) -> None:
 
 
 def to_action(action_spec: Any, drawn: Array) -> Array:
-    """What an environment is given for what was drawn.
+    """Turns draws of a policy into actions of the environment.
 
     Args:
         action_spec: of the environment.

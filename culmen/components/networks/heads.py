@@ -39,7 +39,7 @@ class DuelingHead(hk.Module):
 
 
 class CategoricalHead(hk.Module):
-    """One linear layer, small at first: features [B, D] -> a distribution over num_actions actions."""
+    """One linear layer, small initial weights: features [B, D] -> a distribution over num_actions actions."""
 
     def __init__(self, num_actions: int, name: str | None = None) -> None:
         """Args: num_actions: of the discrete action."""
@@ -53,7 +53,7 @@ class CategoricalHead(hk.Module):
 
 
 class GaussianHead(hk.Module):
-    """A linear layer for the means, small at first, and scales that depend on no input."""
+    """A linear layer for the means, with small initial weights; the scales do not depend on the input."""
 
     def __init__(self, size: int, initial_log_scale: float = 0.0, name: str | None = None) -> None:
         """Args: size: of the action; initial_log_scale: of each dimension's standard deviation."""

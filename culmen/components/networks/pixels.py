@@ -16,7 +16,7 @@ from culmen.core.types import Nest
 
 
 class PixelTorso(hk.Module):
-    """3x3 convolutions, the first of stride 2, and a dense layer, normalised and bounded: section B.1."""
+    """3x3 convolutions (the first of stride 2) and a dense layer with layer norm and tanh: section B.1."""
 
     def __init__(
         self, channels: Sequence[int] = (32, 32, 32, 32), size: int = 50, name: str | None = None
@@ -42,8 +42,9 @@ def is_image(leaf: Any) -> bool:
 
 
 def random_shift(key: jax.Array, observation: Nest, pad: int) -> Nest:
-    """Images shifted by up to `pad` pixels in each direction, each by itself; what leaves is lost and
-    the border is repeated. Other leaves stay as they are.
+    """Shifts each image by up to `pad` pixels in each direction, independently.
+
+    Pixels that leave the image are lost, and the border is repeated. Other leaves stay as they are.
 
     Args:
         key: a random key.

@@ -1,8 +1,8 @@
 """Recurrent cores: LSTM and GRU, a step at a time for actors, over whole windows for learners.
 
-A core belongs to a Haiku transform; its state is a tree of arrays [B, ...] that travels outside, zeros
-where an episode begins. Actors store the state that *entered* a step, so that a window is unrolled from
-the state of its first step; within the window the state starts anew at each FIRST.
+A core belongs to a Haiku transform; the caller carries its state, a tree of arrays [B, ...], which is zeros
+where an episode begins. Actors store the state that *entered* a step, so a window is unrolled from the state
+of its first step; within the window the state is reset at each FIRST.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def initial_state(kind: Kind, hidden_size: int, batch_size: int) -> State:
 def unroll(
     core: Any, inputs: Array, step_type: Array, state: State, reset_state: State | None = None
 ) -> tuple[jax.Array, State]:
-    """Runs a core over windows, starting anew where an episode begins. Inside a transform.
+    """Runs a core over windows and resets its state where an episode begins. Inside a transform.
 
     Args:
         core: (inputs [B, ...], state) -> (outputs [B, ...], state).

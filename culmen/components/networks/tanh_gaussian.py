@@ -1,4 +1,4 @@
-"""A normal distribution pressed into (-1, 1) by a hyperbolic tangent: stochastic bounded actions.
+"""A normal distribution squashed into (-1, 1) by a hyperbolic tangent: stochastic bounded actions.
 
 Haarnoja et al. 2018 (1812.05905), appendix C. Log-densities are computed from the number before the
 tangent, so they are exact and finite, and have finite gradients, where an action rounds to 1.
@@ -18,7 +18,7 @@ LOG_SCALE_MIN, LOG_SCALE_MAX = -20.0, 2.0
 
 
 class TanhGaussian(NamedTuple):
-    """Over D independent numbers in (-1, 1)."""
+    """A distribution over D independent numbers in (-1, 1)."""
 
     mean: Array  # float32[..., D]: before the tangent
     log_scale: Array  # float32[..., D]: of the standard deviation before the tangent
@@ -34,13 +34,13 @@ class TanhGaussian(NamedTuple):
         return jnp.tanh(before), self._log_prob(before, noise)
 
     def log_prob(self, action: Array) -> jax.Array:
-        """float32[...]: log-densities of float32[..., D]; a bound is taken for the number next to it."""
+        """float32[...]: log-densities of float32[..., D]; -1 and 1 count as the floats next to them."""
         edge = float(1.0 - jnp.finfo(jnp.float32).epsneg)
         before = jnp.arctanh(jnp.clip(jnp.asarray(action), -edge, edge))
         return self._log_prob(before, (before - self.mean) * jnp.exp(-self.log_scale))
 
     def mode(self) -> jax.Array:
-        """float32[..., D]: the tangents of the means, what evaluation acts by."""
+        """float32[..., D]: the tanh of the means, which evaluations take."""
         return jnp.tanh(self.mean)
 
     def _log_prob(self, before: jax.Array, noise: jax.Array) -> jax.Array:
@@ -54,7 +54,7 @@ class TanhGaussianHead(hk.Module):
     """One linear layer for means and scales: features [B, D] -> a distribution over actions."""
 
     def __init__(self, size: int, name: str | None = None) -> None:
-        """Args: size: numbers of an action."""
+        """Args: size: dimensions of an action."""
         super().__init__(name=name)
         self._size = size
 

@@ -1,7 +1,7 @@
 """Torsos: observation [B, ...] -> features [B, D].
 
-`make_torso` picks one by the observation's shape. Networks compute in float32, whatever is observed; bytes
-are scaled to [0, 1]. A nest of observations is flattened, and its leaves joined, before an MLP.
+`make_torso` picks one by the observation's shape. Networks compute in float32 for every dtype; bytes are
+scaled to [0, 1]. A nest of observations is flattened, and its leaves joined, before an MLP.
 """
 
 from collections.abc import Callable
@@ -45,9 +45,9 @@ class MLPTorso(hk.Module):
 
 
 class LayerNormMLPTorso(hk.Module):
-    """Dense layers of which the first is normalised and bounded, so that no observation saturates it.
+    """Dense layers; the first is normalised and bounded, so that no observation saturates it.
 
-    Ba et al. 2016 (1607.06450); a hyperbolic tangent follows the norm, a ReLU each other layer.
+    Ba et al. 2016 (1607.06450). A tanh follows the norm; a ReLU follows each other layer.
     """
 
     def __init__(self, hidden_sizes: Sequence[int], name: str | None = None) -> None:

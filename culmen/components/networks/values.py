@@ -25,25 +25,25 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import State
 
-NO_ACTION = -1  # before the first step of an episode
+NO_ACTION = -1  # the previous action at the start of an episode
 
 
 class RecurrentInputs(NamedTuple):
-    """What a network with memory may see at a time step; leaves [B, ...], of windows [B, T, ...]."""
+    """Inputs of a network with memory at a time step: leaves [B, ...], or [B, T, ...] for windows."""
 
     step_type: Array  # int32
     observation: Nest
-    previous_action: Array  # int32: that led here; NO_ACTION where an episode begins
-    reward: Array  # float32: that came with the observation
+    previous_action: Array  # int32: NO_ACTION where an episode begins
+    reward: Array  # float32: came with the observation
 
 
 class RecurrentNetwork(NamedTuple):
-    """Pure functions that give action values [..., num_actions] and the state after."""
+    """Pure functions that give action values [..., num_actions] and the next state."""
 
     init: Callable[[jax.Array], Params]
     initial_state: Callable[[int], State]  # batch size -> state of a new episode
     step: Callable[[Params, RecurrentInputs, State], tuple[jax.Array, State]]
-    # Of windows, from the state that entered them, which starts anew where an episode begins.
+    # Runs over windows from the state that entered them; the state is reset where an episode begins.
     unroll: Callable[[Params, RecurrentInputs, State], tuple[jax.Array, State]]
 
 
@@ -63,7 +63,7 @@ def make_action_value_network(
     hidden_sizes: Sequence[int] = (64, 64),
     dueling: bool = False,
 ) -> Network:
-    """A network of action values whose torso follows the observation.
+    """A network of action values with a torso that fits the observation.
 
     Args:
         spec: of the environment.
@@ -100,7 +100,7 @@ def make_recurrent_action_value_network(
         hidden_sizes: of the MLP, where the observation is no image.
         dueling: whether the head splits state value and advantages.
         core, core_size: the memory and its units.
-        previous_action: whether the core sees the action that led here, one-hot; zeros where an
+        previous_action: whether the core sees the previous action, one-hot; zeros where an
             episode begins.
         previous_reward: whether it sees the reward that came with the observation, through a tanh.
     """
@@ -156,7 +156,7 @@ def make_recurrent_action_value_network(
 def _with_previous(
     features: jax.Array, inputs: RecurrentInputs, num_actions: int | None, reward: bool
 ) -> jax.Array:
-    """Features [B, D] joined by the previous action, one of `num_actions`, if given, and by the reward."""
+    """Features [B, D] joined with the previous action (one-hot, if `num_actions` is given) and the reward."""
     seen = [features]
     if num_actions is not None:
         seen.append(jax.nn.one_hot(inputs.previous_action, num_actions, dtype=jnp.float32))

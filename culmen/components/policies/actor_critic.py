@@ -1,7 +1,7 @@
 """Acting by a distribution over actions: drawing from it, or taking its mode; with memory or without.
 
-Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
-does depends on that lane alone, however lanes are batched.
+Each lane draws with a key of its own, folded from the call's key and its index, so its actions do not depend
+on how lanes are batched.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ from culmen.core.types import Steps
 from culmen.core.types import TimeStep
 from culmen.core.types import where_first
 
-# (policy, what was drawn from it) -> what is kept of it, by name.
+# (policy, the draw from it) -> extras to keep, by name.
 Extras = Callable[[Distribution, Array], dict[str, Nest]]
 
 
 class ActorCriticState(NamedTuple):
-    """What a lane keeps."""
+    """The actor's state."""
 
     lane: Array  # int32[B]
     core_state: State  # of the network, within an episode
@@ -42,13 +42,13 @@ class ActorCriticState(NamedTuple):
 def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras) -> ActorCore:
     """Draws actions.
 
-    The extras are what `extras` says; `core_state`, the state that entered the step, where the network
-    has memory; and `drawn`, where that is not the action itself (`to_action`).
+    The extras are those that `extras` gives; `core_state`, the state that entered the step, if the network
+    has memory; and `drawn`, if the draw is not the action itself (`to_action`).
 
     Args:
         network: of policy and value.
         spec: of the environment.
-        extras: what a learner will want to know of the policy that acted.
+        extras: gives what a learner needs of the policy that acted.
     """
     discrete = is_discrete('sampling', spec.action)
 
@@ -82,23 +82,23 @@ def likeliest(network: ActorCriticNetwork, spec: EnvironmentSpec) -> ActorCore:
 
 
 def unroll_window(length: int, has_core: bool) -> Window:
-    """Unrolls of what `sampling` did: one after another, on through the ends of episodes.
+    """The window of adjacent unrolls of `sampling`, which cross the ends of episodes.
 
     Args:
         length: steps of an unroll.
-        has_core: whether the network has memory, whose state that entered the unroll is kept then.
+        has_core: whether the network has memory; then the state that entered the unroll is kept.
     """
     first = ('extras/core_state',) if has_core else ()
     return Window(length=length, period=length, cross_episodes=True, first=first)
 
 
 def drawn_actions(steps: Steps) -> Array:
-    """What `sampling` drew: [B, length, ...]. The log-probabilities of a policy are of these."""
+    """The draws of `sampling`: [B, length, ...]. A policy's log-probabilities are of these."""
     return steps.extras.get('drawn', steps.action)
 
 
 def entering_state(steps: Steps) -> State:
-    """The network's state that entered the first step of each window: leaves [B, ...]; () without."""
+    """The network's state that entered the first step of each window: leaves [B, ...]; () without memory."""
     return jax.tree_util.tree_map(lambda leaf: leaf[:, 0], steps.extras.get('core_state', ()))
 
 
@@ -114,7 +114,7 @@ def _make_init(network: ActorCriticNetwork) -> Callable[[jax.Array, Lanes], Acto
 def _act(
     network: ActorCriticNetwork, params: Params, timestep: TimeStep, state: ActorCriticState
 ) -> tuple[State, Any, ActorCriticState]:
-    """(the core state that enters, the policy, the state after)."""
+    """Runs the network. Returns: (the core state that entered, the policy, the next core state)."""
     fresh = network.initial_state(state.lane.shape[0])
     entered = where_first(timestep, fresh, state.core_state)
     output, core_state = network.step(params, timestep.observation, entered)

@@ -1,7 +1,7 @@
-"""Acting in a box: by a policy of canonical actions, uniformly at first.
+"""Acting in a box: by a policy of canonical actions, after uniformly random ones.
 
-Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
-does depends on that lane alone, however lanes are batched.
+Each lane draws with a key of its own, folded from the call's key and its index, so its actions do not depend
+on how lanes are batched.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
     Args:
         behaviour: draws canonical actions, each with the key of its lane.
         box: of the environment's action.
-        random_steps: environment steps of all actors before the behaviour acts.
+        random_steps: actions are random until all actors together have taken so many steps.
     """
 
     def init(key: jax.Array, lanes: Lanes) -> Array:
@@ -54,7 +54,7 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
 
 
 def deterministic(policy: Policy, box: ActionBox) -> ActorCore:
-    """Acts by a policy as it is. No extras."""
+    """Takes a policy's actions without noise. No extras."""
 
     def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
         del key, lanes
@@ -70,7 +70,7 @@ def deterministic(policy: Policy, box: ActionBox) -> ActorCore:
 
 
 def with_gaussian_noise(policy: Policy, scale: float | Array) -> Behaviour:
-    """A policy with independent normal noise, clipped to the canonical box.
+    """Adds independent normal noise to a policy, and clips to the canonical box.
 
     Args: scale: standard deviation of the noise, in canonical units: the box is 2 wide.
     """

@@ -1,7 +1,7 @@
 """Acting by action values: greedily, or at random with a small probability; with memory or without.
 
-Each lane draws from a key of its own, folded from the call's key and its index, so that what a lane
-does depends on that lane alone, however lanes are batched.
+Each lane draws with a key of its own, folded from the call's key and its index, so its actions do not depend
+on how lanes are batched.
 """
 
 from collections.abc import Callable
@@ -31,19 +31,19 @@ ActionValues = Callable[
     [Params, Nest], jax.Array
 ]  # (params, observation [B, ...]) -> float32[B, num_actions]
 LaneExponents = Callable[[Lanes], jax.Array]  # lanes -> float32[B]
-# (action values float32[B, num_actions], the best legal action, the action taken) -> what is kept, by name
+# (action values float32[B, num_actions], the best legal action, the action taken) -> extras to keep, by name
 ValueExtras = Callable[[jax.Array, jax.Array, jax.Array], dict[str, Nest]]
 
 
 class EpsilonGreedyState(NamedTuple):
-    """What a lane keeps across episodes."""
+    """The actor's state, which outlives episodes."""
 
     lane: Array  # int32[B]
     exponent: Array  # float32[B]: the lane's epsilon is the schedule's to this power
 
 
 class RecurrentState(NamedTuple):
-    """What a lane keeps where the network has memory."""
+    """The actor's state with a network with memory."""
 
     exploration: EpsilonGreedyState
     core_state: State  # within an episode
@@ -51,7 +51,7 @@ class RecurrentState(NamedTuple):
 
 
 def greedy(action_values: ActionValues) -> ActorCore:
-    """The best legal action, the first of equals. No extras."""
+    """Takes the best legal action, the first of equals. No extras."""
 
     def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
         del key, lanes
@@ -72,13 +72,13 @@ def epsilon_greedy(
     epsilon: float | Array | Schedule,
     lane_exponents: LaneExponents | None = None,
 ) -> ActorCore:
-    """The best legal action, or with probability epsilon a uniformly random legal one. No extras.
+    """Takes the best legal action, or with probability epsilon a uniformly random legal one. No extras.
 
     Args:
         action_values: (params, observation) -> float32[B, num_actions].
         epsilon: in [0, 1]: a number, or a schedule over the actors' steps.
-        lane_exponents: gives each lane's epsilon as epsilon ** exponent, exponents [B] of its lanes;
-            None: the same for all.
+        lane_exponents: gives an exponent for each lane, [B]; the lane explores with epsilon ** exponent.
+            None: all lanes explore alike.
     """
 
     def init(key: jax.Array, lanes: Lanes) -> EpsilonGreedyState:
@@ -101,14 +101,14 @@ def recurrent_epsilon_greedy(
     lane_exponents: LaneExponents | None = None,
     extras: ValueExtras | None = None,
 ) -> ActorCore:
-    """`epsilon_greedy` with memory, which starts anew at FIRST.
+    """`epsilon_greedy` with memory, which is reset at FIRST.
 
-    The extras are what `extras` says, and what entered the step: `core_state` and `previous_action`.
+    The extras are those that `extras` gives, and the `core_state` and `previous_action` before the step.
 
     Args:
         network: of action values.
         epsilon, lane_exponents: as in `epsilon_greedy`.
-        extras: what a learner will want to know of the values that acted; None: there are no extras.
+        extras: gives what a learner needs of the values at acting time; None: there are no extras.
     """
 
     def new_episode(num_lanes: int) -> tuple[State, jax.Array]:
@@ -172,7 +172,7 @@ def _explore(
     state: EpsilonGreedyState,
     context: Context,
 ) -> jax.Array:
-    """The best action, or with the lane's probability any legal one."""
+    """Takes the best action, or with the lane's probability any legal one."""
     scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,), jnp.float32))(keys)

@@ -1,4 +1,4 @@
-"""Legal actions: what an environment forbids is worth less than anything."""
+"""Legal actions: masks the values of actions that an environment forbids."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from culmen.core.types import Nest
 def mask_illegal(values: Array, observation: Nest) -> jax.Array:
     """Values of illegal actions become the least float (finite, so that a zero discount keeps it out).
 
-    Where no action is legal, as where a game was cut off, the values stay: a bootstrap is one of them.
+    Where no action is legal, as in a game that was cut off, the values stay, since a bootstrap may need one.
 
     Args:
         values: float[..., num_actions] action values or logits.
-        observation: of the same leading axes; masks by its field `legal_actions`, if it has one.
+        observation: with the same leading axes; its field `legal_actions`, if it has one, is the mask.
     """
     allowed = allowed_actions(observation)
     values = jnp.asarray(values)

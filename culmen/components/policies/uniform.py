@@ -14,10 +14,10 @@ from culmen.core.types import Nest
 
 
 def uniform_actions(agent: str, spec: EnvironmentSpec, observation: Nest, keys: jax.Array) -> Nest:
-    """Draws an action for each lane: a legal one of several, or a point of a box.
+    """Draws an action for each lane: a legal discrete action, or a point of a box.
 
     Args:
-        agent: whose they are, for the error.
+        agent: its name, for errors.
         spec: of the environment; its action may be a nest.
         observation: [B, ...], whose `legal_actions` mask a lone discrete action.
         keys: one a lane [B].

@@ -1,6 +1,6 @@
 """What updates of several agents share: optimisers, training states, means over real steps, critics.
 
-An update is called by a learner with a sample. Nothing here knows an agent, a table or a device.
+A learner calls an update with a sample. Nothing here depends on an agent, a table or a device.
 """
 
 from culmen.components.updates.critics import PolicyAndCriticState

@@ -1,7 +1,7 @@
-"""What updates of a policy of bounded actions and its critics share.
+"""What the updates of agents with bounded actions and critics share.
 
-Samples have the environment's actions; here they become canonical ones, in [-1, 1], which is all that
-networks know (`ActionBox`).
+Samples have the environment's actions; here they become canonical actions, in [-1, 1], which the networks
+take (`ActionBox`).
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def initial_state(
     policy_optimizer: optax.GradientTransformation,
     critic_optimizer: optax.GradientTransformation,
 ) -> PolicyAndCriticState:
-    """New networks; the targets begin as what they follow."""
+    """New networks; the targets begin as copies."""
     policy_params, critic_params = networks.init(key)
     return PolicyAndCriticState(
         policy_params,
@@ -55,7 +55,7 @@ def initial_state(
 
 
 def acting_params(state: Any) -> tuple[Params, Params]:
-    """The parameters that actors read, of a state with a policy and critics: `ContinuousNetworks.act`'s."""
+    """The parameters that actors read, of a state with a policy and critics, for `ContinuousNetworks.act`."""
     return state.critic_params.encoder, state.policy_params
 
 
@@ -66,11 +66,11 @@ def canonical_transitions(steps: Steps, discount: float | Array, box: ActionBox)
 
 
 def shift_images(transitions: Transitions, keys: Sequence[jax.Array], pad: int) -> Transitions:
-    """Shifts observed images at random (`random_shift`), before and after each transition by other amounts.
+    """Shifts images at random (`random_shift`), independently before and after each transition.
 
     Args:
-        keys: two.
-        pad: pixels of the largest shift; 0: transitions stay as they are.
+        keys: two keys.
+        pad: the largest shift, in pixels; 0: transitions stay as they are.
     """
     if not pad:
         return transitions
@@ -88,11 +88,11 @@ def critic_outputs(
     transitions: Transitions,
     smooth: Callable[[jax.Array], jax.Array] = lambda a_t: a_t,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What the critics give before each transition, and what their targets give after it.
+    """The critics' outputs before each transition, and their targets' outputs after it.
 
     Args:
         transitions: B of them, a_tm1 canonical [B, D].
-        smooth: changes the target policy's actions [B, D], which the targets are asked about.
+        smooth: changes the target policy's actions [B, D] before the target critics get them.
     Returns: (features of o_tm1 [B, F], outputs for (o_tm1, a_tm1) [num_critics, B, ...], outputs of the
         targets for (o_t, the target policy's action) [num_critics, B, ...]).
     """

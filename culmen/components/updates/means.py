@@ -7,7 +7,7 @@ from culmen.core.types import Array
 
 
 def masked_mean(values: Array, mask: Array) -> jax.Array:
-    """The mean of the values where a mask holds; 0 where it holds nowhere.
+    """The mean of the values where a mask is True; 0 if it is nowhere True.
 
     Args:
         values: float32[...].

@@ -1,4 +1,4 @@
-"""Optimisers: how the gradient of a loss moves parameters."""
+"""Optimisers, and the step that moves parameters along the gradient of a loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +15,11 @@ from culmen.core.types import Params
 def make_optimizer(
     rule: optax.GradientTransformation, max_gradient_norm: float | Array | None = None
 ) -> optax.GradientTransformation:
-    """An optimiser of all parameters as one vector, which takes fewer and larger kernels.
+    """An optimiser that treats all parameters as one vector, which takes fewer and larger kernels.
 
     Args:
         rule: one of Optax's, such as `optax.adam(1e-3)`.
-        max_gradient_norm: gradients whose global norm is larger are scaled to it; None: none are.
+        max_gradient_norm: gradients with a larger global norm are scaled to it; None: no clipping.
     """
     if max_gradient_norm is not None:
         rule = optax.chain(optax.clip_by_global_norm(max_gradient_norm), rule)
@@ -40,7 +40,7 @@ def gradient_step(
     Args:
         loss: (params, *inputs) -> a loss [], or with `has_aux` (a loss [], anything), as for `jax.grad`.
         optimizer: made by `make_optimizer`.
-        params: at which the gradient is taken, and which are moved.
+        params: where the gradient is taken, and what moves.
         optimizer_state: the optimiser's.
         inputs: of the loss.
         learning_rate: float32[], for a rule without one of its own (`optax.scale_by_adam`); None: the rule's.
@@ -57,5 +57,5 @@ def gradient_step(
 def learning_rate_schedule(
     learning_rate: float | Array, decay_steps: float | Array | None
 ) -> Schedule:
-    """A learning rate that falls linearly to 0 over the first actor steps; None: it stays as it is."""
+    """A learning rate that falls linearly to 0 over the first `decay_steps` actor steps; None: a constant."""
     return linear_schedule(learning_rate, 0.0, decay_steps)

@@ -1,4 +1,4 @@
-"""Training states: what an update reads and writes. Checkpoints name their fields."""
+"""Training states, which an update reads and writes. Checkpoints store their fields by name."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from culmen.core.types import Params
 
 
 class TrainingState(NamedTuple):
-    """Of one network."""
+    """The training state of one network."""
 
     params: Params
     optimizer_state: optax.OptState
 
 
 class TargetTrainingState(NamedTuple):
-    """Of one network and its target network."""
+    """The training state of one network and its target network."""
 
     params: Params
     target_params: Params
