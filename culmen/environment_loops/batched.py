@@ -187,9 +187,7 @@ class BatchedEnvironment:
             if kind == LAST and not self._frozen[lane]:
                 self.episodes.append(Episode(lane, self._returns[lane], self._lengths[lane]))
         if stacker.is_small:
-            total = sum(
-                observation.ravel().tolist()
-            )  # in float64, which float32 values can't overflow
+            total = sum(observation.ravel().tolist())  # in float64, so without overflow
             held = total - total == 0.0
         else:
             held = stacker.holds(observation)

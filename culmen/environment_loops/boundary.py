@@ -125,9 +125,7 @@ class _Bounds(NamedTuple):
 
     low: float
     high: float
-    square: (
-        float | None
-    )  # a sum of squares up to this proves all values in bounds; None: not floats
+    square: float | None  # a sum of squares up to this proves bounds; None: not floats
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], accepted: tuple[float, float]) -> '_Bounds':

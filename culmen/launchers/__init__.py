@@ -1,4 +1,4 @@
-"""Launchers: place workers and loops, in one process or many."""
+"""Launchers: run an experiment's workers and loops in one process or in many."""
 
 import importlib
 from typing import Any

@@ -1,7 +1,8 @@
-"""From an experiment to what every launcher starts with: environments, the spec, the agent's parts.
+"""Builds what every launcher starts with from an experiment: environments, their spec, the agent's parts.
 
-What users wrote is named where it fails: 'while building DQN', 'while tracing DQN.select_action',
-'making the environment raised'. ValueErrors of constructors and of `Agent.build` are refusals, and pass.
+Where a user's code fails, the error names it: 'while building DQN', 'while tracing DQN.select_action',
+'making the environment raised'. ValueErrors of constructors and of `Agent.build` are refusals and pass
+unchanged.
 """
 
 import contextlib
@@ -47,21 +48,21 @@ class Built(NamedTuple):
     """An experiment, checked and built."""
 
     make_environment: MakeEnvironment
-    make_evaluation: MakeEnvironment  # of evaluations
-    environments: list[dm_env.Environment]  # of the lanes of one actor
+    make_evaluation: MakeEnvironment  # for evaluations
+    environments: list[dm_env.Environment]  # the lanes of one actor
     lanes: Lanes
     spec: EnvironmentSpec
     parts: Parts
-    lag: int  # what a bound on staleness leaves of the experiment's
+    lag: int  # Experiment.lag, lowered where max_staleness requires it
 
     def close(self) -> None:
-        """Closes the environments, where nobody steps them."""
+        """Closes the environments, if no loop owns them yet."""
         for environment in self.environments:
             environment.close()
 
     @contextlib.contextmanager
     def closed_on_error(self) -> Iterator[None]:
-        """Closes the environments where the block raises."""
+        """Closes the environments if the block raises."""
         try:
             yield
         except BaseException:
@@ -69,17 +70,17 @@ class Built(NamedTuple):
             raise
 
 
-# What a function of an agent may give.
+# The types of leaves that an agent's functions may return.
 _NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float)
-# What a constructor of an environment, or `Agent.build`, raises to refuse its settings.
+# The errors by which an environment's constructor or `Agent.build` refuses its settings.
 _REFUSALS = (ValueError, ImportError, OSError)
 
 
 def environment_factory(environment: str | NamedEnvironment | MakeEnvironment) -> MakeEnvironment:
     """The callable seed -> environment of an experiment's environment.
 
-    Raises: ValueError that names what is not known of it, before anything is built. What is returned
-        raises EnvironmentFailure where the environment's own code fails.
+    Raises: ValueError that names an unknown name or argument, before anything is built. The callable
+        itself raises EnvironmentFailure if the environment's own code fails.
     """
     if callable(environment):
         make, name = environment, getattr(environment, '__qualname__', repr(environment))
@@ -100,7 +101,7 @@ def environment_factory(environment: str | NamedEnvironment | MakeEnvironment) -
 
 @contextlib.contextmanager
 def _of_environment(doing: str) -> Iterator[None]:
-    """Names what an environment failed at; also where it calls sys.exit."""
+    """Turns what an environment's code raises, `SystemExit` too, into an error that says what failed."""
     try:
         yield
     except (EnvironmentFailure, *_REFUSALS):
@@ -110,9 +111,9 @@ def _of_environment(doing: str) -> Iterator[None]:
 
 
 def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
-    """Builds an agent; its functions name themselves where they fail.
+    """Builds an agent. If one of its functions fails later, the error names that function.
 
-    Raises: what `build` refuses (a ValueError, a missing package or file); AgentFailure.
+    Raises: what `build` raises to refuse (a ValueError, a missing package or file); AgentFailure.
     """
     name = type(agent).__name__
     with failing_at(f'while building {name}:', *_REFUSALS):
@@ -138,7 +139,7 @@ def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
 
 
 def _traced(core: Any, **names: str) -> Any:
-    """A core whose functions, which are called to be traced and never after, name themselves."""
+    """Wraps the functions of a core so that errors while they are traced name the function."""
 
     def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function, updated=())
@@ -160,7 +161,7 @@ def _traced(core: Any, **names: str) -> Any:
 def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
     """The callable seed -> environment of an experiment's evaluations.
 
-    Raises: ValueError that names what of `Evaluation.environment` is not known, before anything is built.
+    Raises: ValueError that names an unknown argument in `Evaluation.environment`, before anything is built.
     """
     environment, changes = experiment.environment, experiment.evaluation.environment
     if not callable(environment):
@@ -186,7 +187,7 @@ def _evaluated(
 
 
 def _check_evaluation(experiment: Experiment, make: MakeEnvironment, spec: EnvironmentSpec) -> None:
-    """Refuses evaluations in what the agent was not built for. Raises: ValueError that names the leaf."""
+    """Refuses evaluation environments that the agent does not fit. Raises: ValueError with the leaf."""
     environment, changes = experiment.environment, experiment.evaluation.environment
     if not changes and (callable(environment) or _evaluated(environment, changes) is environment):
         return
@@ -198,7 +199,7 @@ def _check_evaluation(experiment: Experiment, make: MakeEnvironment, spec: Envir
     for name in ('observation', 'action', 'reward', 'discount'):
         of_training = getattr(spec, name), getattr(of_evaluation, name)
         wanted, got = (leaf_paths(each, name) for each in of_training)
-        # What is seen may have other bounds, what is done may not.
+        # Observations may have other bounds than in training, actions may not.
         known = [(path, leaf if name == 'action' else _shape(leaf)) for path, leaf in wanted]
         given = [(path, leaf if name == 'action' else _shape(leaf)) for path, leaf in got]
         if known != given:
@@ -215,12 +216,12 @@ def _shape(leaf: Any) -> tuple[Any, ...]:
 def build(
     experiment: Experiment, actor: int = 0, num_actors: int = 1, resumed_at: int = 0
 ) -> Built:
-    """Checks and builds an experiment for one of its actors. Computes nothing.
+    """Checks an experiment and builds it for one of its actors. Computes nothing.
 
     Args:
         experiment: what is run.
-        actor, num_actors: which of how many.
-        resumed_at: above 0 the environments have other seeds: for runs that go on with fresh ones.
+        actor, num_actors: the index of this actor, and how many there are.
+        resumed_at: above 0, the environments get other seeds, for runs that resume with new environments.
     Raises: ValueError that names what is wrong; AgentFailure, EnvironmentFailure.
     """
     make_environment = environment_factory(experiment.environment)
@@ -249,14 +250,14 @@ def build(
 
 
 class Shapes(NamedTuple):
-    """Shapes and dtypes of what an agent's functions give."""
+    """Shapes and dtypes of what an agent's functions return."""
 
-    params: Params  # what actors read
-    row_spec: RowSpec  # of the stream
+    params: Params  # that actors read
+    row_spec: RowSpec  # the rows of the stream
 
 
 def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
-    """Traces what acts and what is learned before it is ever run: slips are found before any compute.
+    """Traces the actor and the learner, so that mistakes are found before anything is computed.
 
     Raises: ValueError that names a leaf which can't be stored; AgentFailure.
     """
@@ -267,7 +268,7 @@ def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
 
 
 def trace_params(parts: Parts) -> Params:
-    """Shapes and dtypes of what actors read. Raises: ValueError that names a leaf which can't be stored."""
+    """Shapes and dtypes of the params. Raises: ValueError that names a leaf which can't be stored."""
 
     def begin() -> tuple[State, Params]:
         state = parts.learner.init(jax.random.key(0))

@@ -1,7 +1,7 @@
-"""The compiled launcher: environments written in JAX, acting, replay and learning as one program.
+"""The compiled launcher: environments in JAX, acting, replay and learning in one compiled function.
 
-The host starts the program again and again, some tenths of a second at a time, and hears then what happened
-at each tick; rows of the logs, evaluations and checkpoints fall on the same counted steps as in one process.
+The host calls this function again and again, for some tenths of a second each. A call reports what happened
+at every tick, so log rows, evaluations and checkpoints come at the same steps as in the local launcher.
 """
 
 import functools
@@ -52,7 +52,7 @@ from culmen.launchers.workdir import Restored
 from culmen.launchers.workdir import Workdir
 from culmen.launchers.workdir import WorkerState
 
-_CALL_SECONDS = 0.2  # after which the host wants to hear
+_CALL_SECONDS = 0.2  # that a call should take
 
 
 def run(
@@ -67,26 +67,26 @@ def run(
     until_return: float | None = None,
     on_lost_rows: OnLostRows = 'drop',
 ) -> Result:
-    """Trains in one compiled program, and evaluates the final variables.
+    """Trains in compiled calls, and evaluates the final variables.
 
-    The agent is the same as in every launcher. The environment has to be written in JAX, and hand-offs are
-    those of lag 0. The same experiment on the same workdir goes on where it stopped, to the bit. SIGINT and
-    SIGTERM end a run after a checkpoint; the Result so far is returned.
+    The agent is the same as in every launcher. The environment has to be written in JAX, and the lag is 0.
+    The same experiment on the same workdir resumes where it stopped, bit for bit. SIGINT and SIGTERM end a
+    run after a checkpoint, and the Result so far is returned.
 
     Args:
         experiment: what to run.
-        workdir: of config, logs, checkpoints and the result; None: nothing is written.
-        plan: of `make_plan`, of an experiment that differs in its seed, its swept settings, its budgets
-            and when it is evaluated and saved at most: such runs are compiled once. None: made here.
-        loggers: take every row of the logs too.
-        device: where to run; of several each takes its share of the environments and of every batch.
-            None: JAX's default. Not with `plan`, which has its own.
-        progress: whether to show it; None: by what standard error is.
-        on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
-            apart, or 'log' it and go on.
-        until_return: an evaluation with this mean return ends the run.
-        on_lost_rows: what damaged files of rows do, where all else of a checkpoint is whole: 'drop' the
-            items that need them and go on, or 'refuse'.
+        workdir: for config, logs, checkpoints and the result; None: nothing is written.
+        plan: the result of `make_plan`, so that several runs compile once. Its experiment may differ in seed,
+            swept settings, budgets, and times of evaluations and checkpoints. None: made here.
+        loggers: receive every row of the logs too.
+        device: where to run; several devices share the environments and every batch. None: JAX's default.
+            Not with `plan`, which has its own.
+        progress: whether to show progress; None: depends on what standard error is.
+        on_non_finite: how to treat a loss that is not finite: 'stop' the run after a checkpoint in a place
+            of its own, or 'log' the loss and continue.
+        until_return: the run ends when the mean return of an evaluation reaches this.
+        on_lost_rows: what to do if only files of rows in a checkpoint are damaged: 'drop' the items that
+            need them and continue, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
@@ -112,22 +112,22 @@ def run(
 
 
 class Status(NamedTuple):
-    """What the host looks at after every call."""
+    """What the host reads after every call."""
 
     metrics: dict[str, float]  # of the last update
     non_finite: int  # the first update whose loss was not finite; 0: none
-    faults: list[bool]  # as of `DeviceTables.faults`
+    faults: list[bool]  # as in `DeviceTables.faults`
 
     @classmethod
     def of(cls, looked: Any) -> 'Status':
-        """From what `CompiledLoop.status` gave, on the host."""
+        """Converts the result of `CompiledLoop.status`, once it is on the host."""
         metrics, non_finite, faults = looked
         values = {name: float(value) for name, value in metrics.items()}
         return cls(values, int(non_finite), faults.tolist())
 
 
 class CarryHolder(Protocol):
-    """Where the state of a run on the device is: on its own, or stacked with those of other runs."""
+    """Holds the state of a run on the device, either alone or stacked with the states of other runs."""
 
     @property
     def carry(self) -> Carry:

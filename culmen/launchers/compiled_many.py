@@ -1,8 +1,8 @@
-"""Many runs of one compiled program: seeds of an experiment, and values of the numbers in its agent's config.
+"""Many compiled runs at once: seeds of an experiment, and values of the numbers in its agent's config.
 
-All of them side by side in one program (`jax.vmap` over the runs), or one after another with one
-compilation, as many at once as there are cores: whichever is faster where they run. A run is the same run
-either way, with its own workdir, logs, evaluations and checkpoints.
+The runs go side by side in one compiled call (`jax.vmap` over the runs), or each on its own with one
+compilation for all and as many at once as there are cores; the faster way for the hardware is chosen. Either
+way each run has its own workdir, logs, evaluations and checkpoints, and gives the same results.
 """
 
 import concurrent.futures
@@ -55,10 +55,10 @@ _POLL_SECONDS = 0.1
 
 
 class Group(NamedTuple):
-    """Runs of one plan."""
+    """The runs that share a plan."""
 
     plan: CompiledPlan
-    runs: list[int]  # their places among all
+    runs: list[int]  # their indices among all runs
 
 
 def run_many(
@@ -73,23 +73,23 @@ def run_many(
     until_return: float | None = None,
     on_lost_rows: OnLostRows = 'drop',
 ) -> list[Result]:
-    """Trains many runs, each as `compiled.run` does. Where one fails the others go on to their ends.
+    """Trains many runs, each as `compiled.run` does. If one fails, the others still run to their ends.
 
-    Runs that differ in their seeds and in numbers of their agents' configs, but for shapes and the like,
-    share a program; what else differs is compiled for itself.
+    Runs share a compilation if they differ only in their seeds and in numbers of their agents' configs that
+    can be traced (shapes and sizes can't). Other runs are compiled separately.
 
     Args:
         experiments: what to run.
-        workdirs: one each; None: nothing is written.
-        as_one: whether runs of a program are one, side by side, or go one after another, as many at once as
-            there are cores; None: one on an accelerator and on several devices, and not on a CPU, whose
-            time it does not save (docs/results/compiled.md).
-        loggers: of each run.
-        device: where to run; of several each takes its share of the runs that are one, and of the
-            environments of others. None: JAX's default.
-        progress, on_non_finite, until_return, on_lost_rows: as of `compiled.run`.
-    Returns: the Results, in order; where it is interrupted, of the runs that had begun.
-    Raises: as `compiled.run`, for all runs before any compute; the first failure, once all have ended.
+        workdirs: one for each run; None: nothing is written.
+        as_one: whether runs that share a compilation go side by side in one call; otherwise each goes on its
+            own, as many at once as there are cores. None: True on an accelerator and on several devices,
+            False on a CPU, where it saves no time (docs/results/compiled.md).
+        loggers: for each run.
+        device: where to run; several devices share the runs that go side by side, or the environments of a
+            run on its own. None: JAX's default.
+        progress, on_non_finite, until_return, on_lost_rows: as for `compiled.run`.
+    Returns: the Results, in order; after an interruption, those of the runs that had begun.
+    Raises: as `compiled.run`, for all runs before any computation; the first failure, once all have ended.
     """
     locks = Locks()
     with refusing(), locks.released_on_error():
@@ -128,7 +128,7 @@ def run_many(
     stopped = runs.interruption.signal
     if stopped is not None and len(results) < len(experiments):
         if not any(result.interrupted for result in results.values()):
-            # It came before a run had begun that could tell of it.
+            # The signal came before any run had begun, so no Result can report it.
             signal.raise_signal(stopped)
     return [results[i] for i in sorted(results)]
 
@@ -138,7 +138,7 @@ def _claim(
     workdirs: Sequence[str | os.PathLike[str] | None] | None,
     locks: Locks,
 ) -> list[Workdir]:
-    """The workdirs of all runs. Raises: ValueError where they are not one each."""
+    """Claims the workdirs of all runs. Raises: ValueError unless each run has one of its own."""
     if not experiments:
         raise ValueError('experiments must hold one at least, got none.')
     folders = [
@@ -160,7 +160,7 @@ def _claim(
 
 
 class _Runs:
-    """Many runs: what is shown of all, what stops them all, and what failed."""
+    """Many runs with a common progress line, a common interruption and a list of failures."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class _Runs:
         self._show = progress
 
     def say(self, runs: int, one: bool, at_once: int, platform: str | None) -> None:
-        """Tells how runs of a plan go, and why. Args: platform: it was chosen for; None: asked for."""
+        """Prints how the runs of a plan go, and why. Args: platform: decided it; None: the user decided."""
         if self._show is False or runs == 1:
             return
         how = 'side by side in one program' if one else 'one after another'
@@ -200,7 +200,7 @@ class _Runs:
     def _shown(
         self, todo: Sequence[int]
     ) -> Generator[Callable[[Sequence[Run[Any]]], None], None, None]:
-        """Gives a function that shows how far runs are, all together."""
+        """Makes a function that shows the progress of all runs together."""
         budgets = [self._experiments[i].max_actor_steps for i in todo]
         total = sum(budget or 0 for budget in budgets) if all(budgets) else None
 
@@ -219,7 +219,7 @@ class _Runs:
             yield show
 
     def drive_in_turns(self, group: Group, todo: Sequence[int], at_once: int) -> dict[int, Result]:
-        """Runs each by itself, so many at a time, in threads. A failure is kept, and the others go on."""
+        """Runs each on its own, `at_once` at a time, in threads. Keeps failures; the others continue."""
         group.plan.compile(self._experiments[todo[0]])
         begun: list[Run[Any]] = []
         making = threading.Lock()
@@ -250,7 +250,7 @@ class _Runs:
     def drive_stacked(
         self, group: Group, todo: Sequence[int], devices: Sequence[jax.Device]
     ) -> dict[int, Result]:
-        """Runs all side by side in one program. A failure is kept, and the others go on."""
+        """Runs all side by side in one compiled call. Keeps failures; the others continue."""
         places = {group.runs.index(i): i for i in todo}
         runs = {place: self._make(group.plan, i) for place, i in places.items()}
         stacked = StackedRuns(group.plan, runs, len(group.runs), devices)
@@ -261,14 +261,14 @@ class _Runs:
 
 
 def _at_once(runs: int, platform: str) -> int:
-    """Runs that go at the same time where each has a program of its own."""
+    """How many runs go at the same time if each goes on its own."""
     if platform != 'cpu':
         return 1
     return min(runs, len(usable_cores()))
 
 
 def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) -> list[Group]:
-    """The fewest plans for some runs, and which runs are of each.
+    """Groups runs into as few plans as possible.
 
     Raises: Refused, as `make_plan`.
     """
@@ -300,14 +300,14 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
         else:
             if groups:
                 compiled = make_plan(each, ours, devices)
-            else:  # it is of the first, and what it can trace is known
+            else:  # the plan belongs to the first run, and what it can trace is known
                 compiled = compiled._replace(swept=tuple(ours))
             groups.append((shape, Group(compiled, [i])))
     return [group for _, group in groups]
 
 
 def differing_numbers(a: Any, b: Any) -> list[str]:
-    """The fields in which two agents' configs hold different numbers, by name; of agents within too."""
+    """The names of fields, of nested agents too, in which two agents' configs hold different numbers."""
     if type(a) is not type(b) or not dataclasses.is_dataclass(a):
         return []
     names = []

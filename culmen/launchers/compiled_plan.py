@@ -1,4 +1,4 @@
-"""What is compiled of an experiment, and which experiments can share it."""
+"""Plans what to compile for an experiment, and checks which experiments can share it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ from culmen.launchers.results import refusing
 
 
 class CompiledPlan(NamedTuple):
-    """What is compiled of an experiment, for any of its seeds and values of its swept settings."""
+    """What is compiled for an experiment, for any of its seeds and values of its swept settings."""
 
     built: Built
     loop: CompiledLoop
     evaluator: CompiledEvaluator
     environment: JaxEnvironment
-    evaluation: JaxEnvironment  # of evaluations
+    evaluation: JaxEnvironment  # for evaluations
     swept: tuple[str, ...] = ()  # traced fields of the agent: 'learning_rate', 'base.discount'
 
     def settings_of(self, experiment: Experiment) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class CompiledPlan(NamedTuple):
         return {name: get_field(experiment.agent, name) for name in self.swept}
 
     def compile(self, experiment: Experiment) -> None:
-        """Compiles before runs begin at once in several threads. Args: experiment: one of them."""
+        """Compiles before runs begin in several threads at once. Args: experiment: of one of the runs."""
         settings = self.settings_of(experiment)
         carry, _ = self.loop.run(self.loop.begin(experiment.seed, settings), 0)
         self.evaluator.of(experiment.seed, settings=settings).compile(self.loop.variables(carry))
@@ -59,10 +59,10 @@ def make_plan(
 
     Args:
         experiment: what is run.
-        swept: numbers in the agent's config, by name, that are traced and not compiled in, so that the
-            program is that of any of their values.
+        swept: names of numbers in the agent's config that are traced, so that one compilation serves all
+            their values.
         devices: to run on; (): JAX's default.
-    Raises: Refused (a ValueError) that names what can't be compiled and what to use instead, or swept.
+    Raises: Refused (a ValueError) that names what can't be compiled (and what to use instead) or swept.
     """
     with refusing():
         for name, accepted in (('lag', (0, 1)), ('updates_per_call', (1,))):
@@ -103,7 +103,7 @@ def make_plan(
 
 
 def _as_jax(environment: Any, experiment: Experiment) -> JaxEnvironment:
-    """What is compiled of an environment. Raises: ValueError where it is not written in JAX."""
+    """The JaxEnvironment of an environment. Raises: ValueError if it is not written in JAX."""
     if isinstance(environment, DmEnvironment):
         return environment.functions
     raise ValueError(
@@ -116,18 +116,18 @@ def _as_jax(environment: Any, experiment: Experiment) -> JaxEnvironment:
 def check_environments(
     experiment: Experiment, built: Built, environment: JaxEnvironment, evaluation: JaxEnvironment
 ) -> None:
-    """Refuses a function that makes other environments for other seeds: all lanes are one program.
+    """Refuses a function that makes different environments for different seeds, since all lanes share one.
 
     Args:
         experiment: what is run.
-        built: of it, or of another with the same environment.
-        environment, evaluation: what is compiled, for training and for evaluations.
+        built: from this experiment, or from another with the same environment.
+        environment, evaluation: the compiled environments for training and for evaluations.
     Raises: ValueError that names the lane.
     """
     named = experiment.environment
     name = named if isinstance(named, str) else getattr(named, 'name', '')
     if not callable(named) and ':' not in name:
-        return  # the families know one for all seeds
+        return  # families make the same environment for all seeds
     seed = experiment.seed
     of_evaluation = range(min(experiment.evaluation.episodes, MAX_LANES))
     seeds = {
@@ -157,7 +157,7 @@ def check_environments(
 
 
 def as_devices(device: jax.Device | Sequence[jax.Device] | None) -> list[jax.Device]:
-    """Devices as they are given to a run."""
+    """The `device` argument of a run as a list."""
     if device is None:
         return []
     return list(device) if isinstance(device, Sequence) else [device]
@@ -197,7 +197,7 @@ def get_field(agent: Any, name: str) -> Any:
 
 
 def with_fields(agent: Any, values: Mapping[str, Any]) -> Any:
-    """An agent with other values of some fields, by name as of `get_field`."""
+    """An agent with other values of some fields, named as for `get_field`."""
     for name, value in values.items():
         head, _, rest = name.partition('.')
         if rest:

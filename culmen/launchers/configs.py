@@ -1,4 +1,4 @@
-"""Experiments as data: config.json of a workdir, and what the command line reads into.
+"""Experiments as data: the config.json of a workdir, and the configs that the command line makes.
 
     {'agent': {'name': 'dqn', 'learning_rate': 0.001, ...},
      'environment': {'name': 'atari/pong', 'frame_stack': 4},
@@ -37,9 +37,9 @@ from culmen.launchers.module_names import whereabouts
 
 NOT_DATA = 'not_data'
 
-# What may differ where a run is continued: how long and how it is watched, not what it is.
+# Fields that may change when a run is resumed: its budgets, evaluations and checkpoints.
 _BUDGETS = ('max_actor_steps', 'max_learner_steps', 'evaluation', 'checkpoint')
-# What config.json holds beside the fields of the Experiment.
+# Keys of config.json that are not fields of the Experiment.
 _LAUNCHER = ('launcher', 'replay', 'num_actors')
 
 
@@ -49,9 +49,9 @@ def to_json(
     """An experiment as plain data, for config.json.
 
     Args:
-        experiment: any; what can't be written is marked.
-        launcher, replay: that run it.
-        num_actors: of a program; None where there is one process.
+        experiment: any; parts that can't be written are marked.
+        launcher, replay: the ones that run it.
+        num_actors: of a program; None for one process.
     """
     fields = {field.name: getattr(experiment, field.name) for field in _fields(Experiment)}
     return {
@@ -75,15 +75,15 @@ def from_json(
     trust: bool = False,
     named: Collection[str] = (),
 ) -> Experiment:
-    """The experiment that `to_json` wrote, or that a person did. Texts are read as the types ask.
+    """Reads an experiment that `to_json` or a user wrote. Texts are converted to the types of the fields.
 
     Args:
-        config: of an Experiment's fields; what is left out has its default.
-        agent, environment: in place of the config's, where it could not hold them.
+        config: the Experiment's fields; those left out have their defaults.
+        agent, environment: replace those of the config, for ones that it could not hold.
         trust: whether all names of the form `module:name` in the config are imported.
-        named: those that are imported anyway, since the caller has named them itself.
-    Raises: ValueError that names what is unknown, of a wrong type or missing, and what would be
-        imported without trust.
+        named: names that are imported in any case, since the caller gave them itself.
+    Raises: ValueError that names what is unknown, missing or of a wrong type, or a name that needs
+        `trust` to be imported.
     """
     vouched = Trust(trust, named)
     hints = checks.field_types(Experiment)
@@ -105,9 +105,9 @@ def from_json(
 
 
 def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The paths of the fields in which two configs differ, budgets and evaluation aside.
+    """The paths of the fields in which two configs differ, except budgets, evaluations and checkpoints.
 
-    An empty list: the runs are one, and the second continues the first.
+    If the list is empty, the second run continues the first.
     """
     flat = [dict(_leaves(json.loads(json.dumps(config)))) for config in (old, new)]
     missing = object()
@@ -123,7 +123,7 @@ def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
 def agent_class(name: str) -> type[Any]:
     """The class of an agent by its name or as `module:Class`.
 
-    Raises: ValueError that names the nearest known agents, or why the module could not be had.
+    Raises: ValueError that names the nearest known agents, or says why the module can't be imported.
     """
     target = AGENTS.get(name, name)
     if ':' not in target:
@@ -141,7 +141,7 @@ def preset(
     """The fields that an agent's preset sets, from its class attribute `presets`.
 
     Args: name: of the agent; choice: of the preset; trust, named: as in `from_json`.
-    Raises: ValueError that names the presets there are.
+    Raises: ValueError that lists the existing presets.
     """
     Trust(trust, named).check('agent', name)
     presets = getattr(agent_class(name), 'presets', {})
@@ -155,7 +155,7 @@ def preset(
 def make_agent(
     config: Mapping[str, Any], *, trust: bool = False, named: Collection[str] = ()
 ) -> Agent:
-    """An agent from its name and its fields, texts or values; `trust` and `named` as in `from_json`.
+    """Makes an agent from its name and fields (texts or values); `trust` and `named` as in `from_json`.
 
     Raises: ValueError that names the field, what it accepts and the nearest valid names.
     """
@@ -185,7 +185,7 @@ def agent_fields(name: str) -> dict[str, str]:
 def _make(
     cls: type[Any], values: Mapping[str, Any], path: str, trust: Trust, base: Any = None
 ) -> Any:
-    """A dataclass instance from texts and values; with `base`, that one changed."""
+    """Makes a dataclass instance from texts and values, or changes fields of `base`."""
     hints = checks.field_types(cls)
     defaults = {field.name: _default(field) for field in _fields(cls)}
     for name in values:
@@ -221,7 +221,7 @@ def _read(path: str, annotation: Any, value: Any, trust: Trust, default: Any = N
                 return _make(typing.cast('type[Any]', option), value, path, trust)
         return checks.parse(path, annotation, dict(value))
     if isinstance(value, str):
-        # What text can also stand for: an agent by its name, a function by where it is.
+        # A text may also be the name of an agent, or the `module:name` of a function.
         if not checks.accepts(annotation, value) and _takes_agents(annotation):
             return _make_agent({'name': value}, path, trust)
         if is_code(annotation, value):
@@ -247,7 +247,7 @@ def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnv
     name = config['name']
     trust.check('environment', name)
     for argument, value in config.items():
-        # Some constructors of gymnasium take the name of another environment.
+        # Some of Gymnasium's constructors take the name of another environment.
         for text in filter(MODULE_NAME.fullmatch, _texts(value)):
             trust.check(f'environment.{argument}', text)
     arguments = environments.check(name, {k: v for k, v in config.items() if k != 'name'})
@@ -255,7 +255,7 @@ def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnv
 
 
 def _read_evaluation(evaluation: Evaluation, environment: Any) -> Evaluation:
-    """An evaluation with its arguments of the environment read as that one's types ask."""
+    """Converts an evaluation's environment arguments to the types that the environment declares."""
     if not evaluation.environment or not isinstance(environment, (str, NamedEnvironment)):
         return evaluation
     name = environment if isinstance(environment, str) else environment.name
@@ -277,7 +277,7 @@ def _environment_data(environment: Any) -> dict[str, Any]:
 
 
 def _data(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as plain data for JSON."""
     value = value.item() if getattr(value, 'ndim', None) == 0 else value
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -1,4 +1,4 @@
-"""What a run asks of its engine: the workers that a launcher brings."""
+"""The interface between a run and its engine, which holds the workers of a launcher."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ from culmen.launchers.workdir import WorkerState
 
 
 class Advance(NamedTuple):
-    """Train until one of these, asked before each action; sooner is allowed."""
+    """A request to train until one of these holds. They are checked before each action; sooner is allowed."""
 
-    counts: Counts  # either of them
+    counts: Counts  # until either is reached
     row_at: int  # steps of the clock at which a row of learner.csv is due
     seconds: float  # of time.monotonic()
-    stop: Callable[[], bool]  # True: now
+    stop: Callable[[], bool]  # if it returns True: stop now
 
 
 class Evaluate(NamedTuple):
-    """Evaluate variables."""
+    """A request to evaluate variables."""
 
     variables: Params
-    number: int  # of the evaluation, which its draws depend on
-    counts: Counts  # at these variables
+    number: int  # of the evaluation; seeds its environments and keys
+    counts: Counts  # when the variables were taken
 
 
 class Evaluates(Protocol):
-    """An evaluator of a run."""
+    """The interface of an evaluator."""
 
     def evaluate(
         self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
@@ -43,11 +43,11 @@ class Evaluates(Protocol):
 
 
 class Engine(Protocol):
-    """The workers of a run, which a launcher brings."""
+    """The workers of a run; each launcher has an implementation."""
 
-    clock: Clock  # the count by which events fall due
-    metric_names: tuple[str, ...]  # of an update, 'loss' first
-    has_python: bool  # whether checkpoints hold what only pickle can
+    clock: Clock  # the count that decides when events are due
+    metric_names: tuple[str, ...]  # metrics of an update, 'loss' first
+    has_python: bool  # whether checkpoints need a pickle
 
     @property
     def counts(self) -> Counts:
@@ -56,54 +56,54 @@ class Engine(Protocol):
 
     @property
     def variables(self) -> Params:
-        """The newest, which evaluators read."""
+        """The newest variables, which evaluators read."""
         ...
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last update."""
+        """The metrics of the last update."""
         ...
 
     def start(self, restored: Restored | None) -> int:
-        """Begins, or goes on from a checkpoint.
+        """Begins, or resumes from a checkpoint.
 
-        Returns: how many items are dropped, since their rows are lost.
+        Returns: how many items were dropped because their rows are lost.
         """
         ...
 
     def advance(self, request: Advance, journal: Journal) -> None:
-        """Trains, and tells the journal of episodes."""
+        """Trains, and reports episodes to the journal."""
         ...
 
     def finish(self) -> None:
-        """Makes the updates that are still due where the budget is used up."""
+        """Makes the updates that are still due when the budget is used up."""
         ...
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluates:
-        """What evaluates the run; `stop` is asked, True raises Interrupted; `tell` hears how far it is."""
+        """Makes the evaluator. It raises Interrupted if `stop()` is True, and calls `tell` with progress."""
         ...
 
     def check_finite(self) -> None:
-        """Raises: NonFiniteLossError, where such a loss ends the run."""
+        """Raises: NonFiniteLossError, if a loss is not finite and the run should stop for it."""
         ...
 
     def get_state(self) -> WorkerState:
-        """For a checkpoint."""
+        """The state of the workers, for a checkpoint."""
         ...
 
     def get_python(self) -> Any:
-        """What only pickle can hold, for a checkpoint; None: nothing."""
+        """What a checkpoint has to pickle; None: nothing."""
         ...
 
     @property
     def table(self) -> Any:
-        """The table whose rows a checkpoint takes; None: none."""
+        """The table whose rows a checkpoint saves; None: no table."""
         ...
 
     def end(self) -> None:
-        """Called after the last checkpoint of this call, where nothing failed."""
+        """Called after the last checkpoint, if nothing has failed."""
         ...
 
     def close(self) -> None:
-        """Lets go of what the workers hold; called in any case."""
+        """Releases what the workers hold. Called in any case."""
         ...

@@ -1,4 +1,4 @@
-"""The rows that a run in this process writes."""
+"""Writes the log rows of a run in this process."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from culmen.launchers.schedule import RowState
 
 
 class Journal:
-    """The rows that a run writes about its training."""
+    """Receives the events of a run and writes their rows to its logs."""
 
     def __init__(self, logs: Logs, clock: Clock, reward_names: Sequence[str]) -> None:
-        """Args: reward_names: of the numbers of a nest of rewards."""
+        """Args: reward_names: names of the numbers in a nest of rewards."""
         self.logs = logs
         self.episodes = 0
         self.evaluations = 0
         self.rows = RowState()
-        self.rate = 0.0  # steps per second, of late
+        self.rate = 0.0  # recent steps per second
         self.episode_return: float | None = None  # of the last episode
         self._clock = clock
         self._reward_names = reward_names
@@ -30,14 +30,14 @@ class Journal:
     def episode(
         self, counts: Counts, episode: Episode, metrics: Mapping[str, float] | None = None
     ) -> None:
-        """Takes an episode of training. Args: counts: at its end; metrics: of observers."""
+        """Writes the row of an episode of training. Args: counts: at its end; metrics: of observers."""
         row = rows.actor_row(counts, episode, self.rate, self._reward_names, metrics)
         self.episodes += 1
         self.episode_return = row['episode_return']
         self.logs.write('actor', row)
 
     def update(self, counts: Counts, get_metrics: Callable[[], Mapping[str, float]]) -> None:
-        """Writes the row of the learner's log that is due; none where no update was made since the last.
+        """Writes the due row of the learner's log, unless no update was made since the last row.
 
         Args: counts: of the newest update; get_metrics: of that update.
         """
@@ -46,6 +46,6 @@ class Journal:
         self.rows = self.rows.after(getattr(counts, self._clock), counts.learner_steps)
 
     def evaluation(self, counts: Counts, result: EvaluationResult) -> None:
-        """Takes an evaluation."""
+        """Writes the row of an evaluation."""
         self.evaluations += 1
         self.logs.write('evaluator', rows.evaluator_row(counts, result))

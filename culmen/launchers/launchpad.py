@@ -1,11 +1,11 @@
-"""The engine Launchpad: the nodes of a program as threads or processes.
+"""The engine Launchpad, which runs the nodes of a program as threads or processes.
 
     program = culmen.launchers.launchpad.make_program(experiment, 'runs/catch', num_actors=4)
     result = culmen.launchers.launchpad.launch(program, backend='processes')
 
-The only module that knows Launchpad: its nodes, its addresses and the commands that run them. What nodes do,
+Only this module depends on Launchpad: its nodes, its addresses and the commands that run them. What nodes do,
 how they call each other, and how they are started, watched and ended is in culmen.launchers.programs.
-Launchpad is imported when a program is launched, never before.
+Launchpad is imported only when a program is launched.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _INSTALL = (
 
 
 def require() -> None:
-    """Raises: ImportError that says what to install, where Launchpad or Reverb is missing."""
+    """Raises: ImportError that says what to install, if Launchpad or Reverb is missing."""
     missing = [name for name in ('launchpad', 'reverb') if not _is_installed(name)]
     if missing:
         raise ImportError(f'{" and ".join(missing)} can not be imported: {_INSTALL}')
@@ -71,23 +71,23 @@ def make_program(
     until_return: float | None = None,
     on_lost_rows: OnLostRows = 'drop',
 ) -> Program:
-    """Checks an experiment and how it is spread. Writes nothing and starts nothing.
+    """Checks an experiment and its distribution over nodes. Writes nothing and starts nothing.
 
     Args:
         experiment: what to run; each actor has `num_environments` lanes.
-        workdir: of config, logs, checkpoints and the result; None: nothing is kept.
-        num_actors: that act side by side.
-        actors_per_process: that share a process, as threads.
-        lead: samples that the actors may be ahead of the learner by (inserted items times
-            samples_per_insert, less those drawn); beyond it they wait. At least a batch and
-            samples_per_insert; None: for a claim of steps of every lane, and two batches.
-        variables_every: ticks between an actor's looks for new parameters.
-        loggers: take every row of the logs too; they must pickle.
-        on_non_finite: what a loss that is not finite does: 'stop' the run, or 'log' it and go on.
-        until_return: an evaluation with this mean return ends the run.
-        on_lost_rows: what damage to the tables of a checkpoint does, where all else of it is whole:
-            'drop' their items and go on, or 'refuse'.
-    Returns: what `launch` takes.
+        workdir: for config, logs, checkpoints and the result; None: nothing is kept.
+        num_actors: how many actors run side by side.
+        actors_per_process: how many of them share a process, as threads.
+        lead: by how many samples the actors may be ahead of the learner (inserted items times
+            samples_per_insert, minus samples drawn) before they wait. At least a batch and
+            samples_per_insert; None: one claim of steps for every lane, and two batches.
+        variables_every: after how many ticks an actor asks for new parameters.
+        loggers: receive every row of the logs too; they must pickle.
+        on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
+        until_return: the run ends when the mean return of an evaluation reaches this.
+        on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
+            continue, or 'refuse'.
+    Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong, or says what to install.
     """
     with refusing():
@@ -111,16 +111,16 @@ def launch(
 ) -> Result:
     """Runs a program on this machine to its end, and evaluates the final variables.
 
-    The same program on the same workdir goes on where it stopped. SIGINT and SIGTERM end it after a
-    checkpoint; the Result so far is returned. No thread or process is left when this returns or raises.
+    The same program on the same workdir resumes where it stopped. SIGINT and SIGTERM end it after a
+    checkpoint, and the Result so far is returned. No thread or process is left when this returns or raises.
 
     Args:
-        program: of `make_program`.
-        backend: 'threads' of this process, or 'processes' of their own.
-        progress: whether to show it; None: by what standard error is.
+        program: the result of `make_program`.
+        backend: whether nodes are 'threads' of this process, or 'processes'.
+        progress: whether to show progress; None: depends on what standard error is.
     Returns: the Result.
-    Raises: Refused for what is wrong before any compute; NodeFailure that names the node that failed,
-        with its traceback on standard error.
+    Raises: Refused for what is wrong before anything is computed; NodeFailure that names the node that
+        failed, with its traceback on standard error.
     """
     with refusing():
         check_choice('backend', backend, BACKENDS)
@@ -132,7 +132,7 @@ class Launchpad:
     """Starts nodes as Launchpad does (culmen.launchers.programs.launching.Engine)."""
 
     def __init__(self, backend: Backend) -> None:
-        """Args: backend: of `launch`."""
+        """Args: backend: as for `launch`."""
         self.launcher = backend
         self.in_threads = backend == 'threads'
 
@@ -151,7 +151,7 @@ class Launchpad:
             arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']
             arguments.append(
                 f'--lp_job_name={label}'
-            )  # so that a list of processes tells who is who
+            )  # so that a list of processes names the nodes
             environment = {
                 **os.environ,
                 **supervisor.node_environment(label, small),
@@ -164,7 +164,7 @@ class Launchpad:
 
 
 def _program(job: Job) -> Any:
-    """The nodes for Launchpad. They need none of its addresses: sockets have their paths beforehand."""
+    """The nodes as a Launchpad program. They use none of its addresses: the paths of sockets are fixed."""
     import launchpad as lp
     from absl import flags
     from launchpad import context
@@ -174,7 +174,7 @@ def _program(job: Job) -> Any:
         run = functools.partial(run_node, plan, job.stop, job.key, job.addresses)
         program.add_node(lp.PyNode(run), plan.label)
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Launchpad reads its own; the command line is not absl's
+        flags.FLAGS.mark_as_parsed()  # Launchpad reads its own flags; the command line is not absl's
     for node in program.get_all_nodes():
         node._initialize_context(context.LaunchType.LOCAL_MULTI_PROCESSING, launch_config=None)
     return program
@@ -182,7 +182,7 @@ def _program(job: Job) -> Any:
 
 @contextlib.contextmanager
 def _launchpad_writes_to(folder: Path) -> Iterator[None]:
-    """What a node runs Launchpad writes to a folder of its own, which nobody removes after a kill."""
+    """Makes Launchpad write what nodes run to this folder: one of its own would be left after a kill."""
     from launchpad.nodes.python import local_multi_processing as module
 
     mkdtemp = functools.partial(tempfile.mkdtemp, dir=folder)

@@ -1,4 +1,4 @@
-"""What a run has learned, from its workdir: the newest variables, and policies that act with them."""
+"""Loads what a run has learned from its workdir: its newest variables, and policies that use them."""
 
 import contextlib
 import os
@@ -43,20 +43,20 @@ from culmen.launchers.workdir import make_summary
 
 
 class Loaded:
-    """A run's newest variables, and policies that act with them."""
+    """A run's newest variables, and policies that use them."""
 
     def __init__(
         self, experiment: Experiment, params: Params, built: Built, summary: Mapping[str, Any]
     ) -> None:
         self.experiment = experiment
         self.params = params
-        self.summary = summary  # of the checkpoint, as a Result's; evaluation is None
+        self.summary = summary  # of the checkpoint, as in a Result; evaluation is None
         self._built = built
         self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
         self.make_policy = MakePolicy(experiment.agent, built.spec, params, self._counts)
 
     def policy(self, seed: int = 0) -> Policy:
-        """policy(timestep) -> action, by the agent's evaluator; `.batched(n)` for n lanes."""
+        """policy(timestep) -> action, from the agent's evaluator; `.batched(n)` for n lanes."""
         return self.make_policy(seed)
 
     def evaluate(
@@ -67,14 +67,14 @@ class Loaded:
         max_steps: int | None = None,
         progress: bool | None = None,
     ) -> EvaluationResult:
-        """Plays episodes with the evaluator, in fresh environments.
+        """Plays episodes with the evaluator, in new environments.
 
         Args:
             episodes: how many.
-            seed: of environments and draws; None: the run's.
-            make_environment: seed -> environment; None: that of the run's evaluations.
-            max_steps: of an episode, which is truncated there; None: as the run's evaluations have it.
-            progress: whether to show it, where it takes long; None: by what standard error is.
+            seed: of environments and keys; None: the run's seed.
+            make_environment: seed -> environment; None: as in the run's evaluations.
+            max_steps: after which an episode is truncated; None: as in the run's evaluations.
+            progress: whether to show progress if it takes long; None: depends on what standard error is.
         """
         check_range('episodes', episodes, 1)
         check_range('max_steps', max_steps, 1)
@@ -106,13 +106,13 @@ def load(
 
     Args:
         workdir: of the run.
-        agent, environment: the run's, where its config.json could not hold it (a class of a notebook),
-            or names it as `module:name` and you would rather name it yourself.
+        agent, environment: those of the run, needed if its config.json could not hold them (classes of a
+            notebook); also for ones that it names as `module:name`, instead of `trust`.
         trust: whether names of the form `module:name` in config.json are imported and called.
-    A damaged checkpoint is passed over with a warning, for the one before it.
+    If a checkpoint is damaged, this warns and loads the one before it.
 
-    Raises: FileNotFoundError without a run or a checkpoint there; DamagedError, a ValueError, that names
-        a file; ValueError for what would be imported without trust.
+    Raises: FileNotFoundError if there is no run or no checkpoint; DamagedError (a ValueError) that names
+        a file; ValueError for a name that needs `trust` to be imported.
     """
     folder = expanded(workdir)
     if not (folder / CONFIG).exists():

@@ -82,29 +82,29 @@ def run(
 ) -> Result:
     """Trains in this process, and evaluates the final variables.
 
-    The same experiment on the same workdir goes on where it stopped. SIGINT and SIGTERM end a run
-    after a checkpoint; the Result so far is returned.
+    The same experiment on the same workdir resumes where it stopped. SIGINT and SIGTERM end a run
+    after a checkpoint, and the Result so far is returned.
 
     Args:
         experiment: what to run.
-        workdir: of config, logs, checkpoints and the result; None: nothing is written.
-        replay: which tables: 'in_process', or 'reverb', a server in this process, whose draws have no
-            seed: a run with it is not repeatable, and its port is open to the network.
-        loggers: take every row of the logs too.
-        observers: watch every tick of training; their metrics join the rows of actor.csv.
+        workdir: for config, logs, checkpoints and the result; None: nothing is written.
+        replay: the kind of tables: 'in_process', or 'reverb', a server in this process. Reverb's draws have
+            no seed, so such a run is not repeatable, and its port is open to the network.
+        loggers: receive every row of the logs too.
+        observers: watch every tick of training; their metrics are added to the rows of actor.csv.
         device: where to learn; several: the batch is sharded over them; None: where JAX puts it.
         actor_device: where to act.
-        progress: whether to show it; None: by what standard error is.
-        on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
-            apart, or 'log' it and go on.
-        until_return: an evaluation with this mean return ends the run.
-        record: a folder for the streams of the run, which a `Dataset` reads; a run is recorded whole.
-        trust: whether to go on with a run whose files somebody else may have written: environments in its
+        progress: whether to show progress; None: depends on what standard error is.
+        on_non_finite: how to treat a loss that is not finite: 'stop' the run after a checkpoint in a
+            place of its own, or 'log' the loss and continue.
+        until_return: the run ends when the mean return of an evaluation reaches this.
+        record: a folder for the streams of the whole run, which a `Dataset` reads.
+        trust: whether to resume a run with files that another user may have written: environments in its
             checkpoints are unpickled, which may run any code.
-        on_lost_rows: what damaged files of rows do, where all else of a checkpoint or of a recording is
-            whole: 'drop' the items that need them and go on, or 'refuse'.
+        on_lost_rows: what to do if only files of rows in a checkpoint or a recording are damaged: 'drop'
+            the items that need them and continue, or 'refuse'.
     Returns: the Result.
-    Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
+    Raises: Refused (a ValueError) for what is wrong before anything is computed; NonFiniteLossError;
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     with refusing():
@@ -145,7 +145,7 @@ def _check_replay(replay: str) -> None:
 def _make_table(
     replay: str, experience: Experience, row_spec: RowSpec, num_lanes: int, seed: int
 ) -> InProcessTable | ReverbTable:
-    """The table that the actor writes to. Raises: ValueError where the agent has none."""
+    """The table that the actor writes to. Raises: ValueError if the agent has none."""
     acted_on = live(experience)
     if acted_on is None:
         raise ValueError(
@@ -177,7 +177,7 @@ class LocalEngine:
         actor_device: jax.Device | None,
         record: Path | None,
     ) -> None:
-        """Makes the workers. Args: as of `run`. Raises: ValueError for what no run is made of."""
+        """Makes the workers. Args: as for `run`. Raises: ValueError for settings that do not fit."""
         spec, parts, lanes = built.spec, built.parts, built.lanes
         seed, num_lanes = experiment.seed, len(lanes.index)
         self._experiment = experiment
@@ -238,21 +238,21 @@ class LocalEngine:
 
     @property
     def variables(self) -> Params:
-        """The newest."""
+        """The newest variables."""
         return self._learner.newest_variables
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last update."""
+        """The metrics of the last update."""
         return self._learner.metrics
 
     @property
     def table(self) -> InProcessTable | ReverbTable:
-        """Where the rows are."""
+        """The table that holds the rows."""
         return self._table
 
     def start(self, restored: Restored | None) -> int:
-        """Begins the recording, or goes on from a checkpoint."""
+        """Begins the recording, or resumes from a checkpoint."""
         if isinstance(self._table, ReverbTable):
             print(
                 f'culmen: Reverb listens on port {self._table.port} of every interface, and asks '
@@ -267,7 +267,7 @@ class LocalEngine:
         return 0
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
-        """In environments of its own."""
+        """Makes the evaluator, which has environments of its own."""
         return make_evaluator(self._experiment, self._built, stop, tell)
 
     def advance(self, request: Advance, journal: Journal) -> None:
@@ -289,7 +289,7 @@ class LocalEngine:
         self._journal.episode(self.counts, episode, metrics)
 
     def finish(self) -> None:
-        """Makes the updates that no whole call is left for."""
+        """Makes the last updates, too few for a whole call."""
         self._learner.run_rest(self._loop.actor_steps)
 
     def check_finite(self) -> None:
@@ -308,7 +308,7 @@ class LocalEngine:
             self._table.close()
 
     def get_state(self) -> WorkerState:
-        """For a checkpoint."""
+        """The state of the workers, for a checkpoint."""
         return WorkerState(
             self._learner.get_state(),
             timestep=to_paths(self._loop.get_state()['timestep']),
@@ -319,7 +319,7 @@ class LocalEngine:
         )
 
     def get_python(self) -> dict[str, Any]:
-        """Environments and observers; None for one that can't be saved."""
+        """Environments and observers; None in place of one that can't be saved."""
         return {
             'environments': [
                 environment.get_state() if environments.is_restorable(environment) else None
@@ -371,7 +371,7 @@ def make_evaluator(
     stop: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> Evaluator:
-    """What evaluates an experiment in this process. Args: stop, tell: as of `Engine.evaluator`."""
+    """Makes the evaluator of an experiment. Args: stop, tell: as for `Engine.evaluator`."""
     return Evaluator(
         built.parts.evaluator,
         built.make_evaluation,
@@ -385,7 +385,7 @@ def make_evaluator(
 
 
 def recorded_run(workdir: Workdir, record: Path) -> dict[str, Any]:
-    """What names a run in its recording. Both folders may move, together."""
+    """How a recording names its run. The two folders may be moved, but only together."""
     config, folder = workdir.config, workdir.folder
     return {
         'agent': config['agent']['name'],

@@ -1,9 +1,9 @@
-"""Folders that a run writes to are its own while it lasts: a lock, in a file in the folder.
+"""Locks the folders that a run writes to, by a file in each folder, so that no other run writes there.
 
-The file says who holds it (host and pid). Where the file system has flock the kernel keeps the lock and
-frees it when its owner dies, however that happens. Whoever can't ask the kernel (no flock; another host,
-whose mount may keep locks to itself) watches the file for a while: a living owner touches it every few
-seconds. Only those who write take it; whoever reads needs none.
+The file names its owner (host and pid). Where the file system has flock, the kernel keeps the lock and
+frees it when the owner dies, however that happens. Where the kernel can't tell (no flock, or an owner on
+another host, whose mount may keep locks to itself), a process watches the file for a while: a living owner
+touches it every few seconds. Only writers take the lock; readers need none.
 """
 
 import contextlib
@@ -38,18 +38,18 @@ _OPEN: 'weakref.WeakSet[FolderLock]' = weakref.WeakSet()
 class Locks:
     """The locks of one run.
 
-    A run is refused before it begins, or it begins: `released_on_error` is for the first part, `with` for
-    the second.
+    `released_on_error` is for the preparation, in which a run can still be refused; `with` is for the run
+    itself.
     """
 
     def __init__(
         self, beat_seconds: float = _BEAT_SECONDS, watch_seconds: float = _WATCH_SECONDS
     ) -> None:
-        """Takes nothing yet.
+        """Makes the locks without taking any.
 
         Args:
             beat_seconds: between touches of the files.
-            watch_seconds: after which an owner that has not touched its file is dead.
+            watch_seconds: after which an owner that has not touched its file counts as dead.
         """
         self._beat_seconds, self._watch_seconds = beat_seconds, watch_seconds
         self._locks: dict[Path, FolderLock] = {}
@@ -57,9 +57,9 @@ class Locks:
         self._beats: threading.Thread | None = None
 
     def take(self, *folders: Path | None) -> None:
-        """Takes folders that the run writes to, all or none; missing ones are made. None is passed over.
+        """Locks folders that the run writes to, all or none. Makes missing ones, and ignores None.
 
-        Raises: Refused that names who has one of them, or a folder that can't be written to.
+        Raises: Refused that names the owner of a folder, or a folder that can't be written to.
         """
         taken: list[Path] = []
         try:
@@ -88,7 +88,7 @@ class Locks:
                 lock.touch()
 
     def release(self, *folders: Path | None) -> None:
-        """Lets go of these, or of all; a folder that was made for its lock and is empty goes too."""
+        """Releases these, or all. Removes a folder that was made for its lock and is empty."""
         for folder in reversed(folders or [*self._locks]):
             lock = None if folder is None else self._locks.pop(folder, None)
             if lock is not None:
@@ -101,7 +101,7 @@ class Locks:
 
     @contextlib.contextmanager
     def released_on_error(self) -> Iterator[None]:
-        """Lets go of all where the block raises."""
+        """Releases all if the block raises."""
         try:
             yield
         except BaseException:
@@ -119,7 +119,7 @@ class FolderLock:
     """The lock of one folder."""
 
     def __init__(self, folder: Path, watch_seconds: float) -> None:
-        """Args: folder: made by `take` where it is missing; watch_seconds: as of `Locks`."""
+        """Args: folder: `take` makes it if it is missing; watch_seconds: as for `Locks`."""
         self._folder = folder
         self._watch_seconds = watch_seconds
         self._path = folder / LOCK
@@ -161,7 +161,7 @@ class FolderLock:
                 owner = _read(self._path)
                 os.close(descriptor)
                 raise self._refusal(owner)
-            # Whoever let go meanwhile has removed the file: the lock is on one that has no name.
+            # The last owner has removed the file meanwhile, so this lock is on a file without a name.
             if not _is_same(descriptor, self._path):
                 os.close(descriptor)
                 continue
@@ -172,7 +172,7 @@ class FolderLock:
                 self._watch(owner)
             self._write()
             if held is None:
-                # Two may have found the same owner dead: the last to write has it.
+                # Two processes may have found the owner dead: the last one to write has the lock.
                 time.sleep(min(_LOOK_SECONDS, self._watch_seconds))
                 now = _read(self._path)
                 if now is None or now.get('token') != self._owner['token']:
@@ -181,7 +181,7 @@ class FolderLock:
             return
 
     def _watch(self, owner: dict[str, Any]) -> None:
-        """Returns when the owner is dead, as far as can be told from here. Raises: Refused."""
+        """Returns when the owner seems to be dead. Raises: Refused if it lives."""
         print(
             f'culmen: {self._path} is of {_describe(owner)}: looking for {self._watch_seconds:g} seconds '
             f'whether that is alive.',
@@ -210,22 +210,22 @@ class FolderLock:
         os.fsync(self._descriptor)
 
     def touch(self) -> None:
-        """Shows that its owner lives."""
+        """Touches the file, to show that the owner lives."""
         with contextlib.suppress(OSError):
             os.utime(self._path)
 
     def _drop(self) -> None:
-        """Closes the file and leaves it to its owner."""
+        """Closes the file without removing it."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Lets go, and removes the file; a second call does nothing."""
+        """Releases the lock and removes the file. A second call does nothing."""
         if self._descriptor is not None:
             _OPEN.discard(self)
             with contextlib.suppress(OSError):
-                self._path.unlink()  # while it is held: who waits for it looks for its name again
+                self._path.unlink()  # while it is held: a process that waits then looks it up again
             self._drop()
         for folder in self._made:
             with contextlib.suppress(OSError):
@@ -233,12 +233,12 @@ class FolderLock:
         self._made = []
 
     def leave_to_parent(self) -> None:
-        """In a forked child: the lock is the parent's, and must not outlive it here."""
+        """Drops the lock in a forked child: it is the parent's, and the child must not keep it alive."""
         self._drop()
 
 
 def _flock(descriptor: int) -> bool | None:
-    """Whether the kernel gave the lock; None where it has none for this file."""
+    """Whether the kernel gave the lock; None if the file system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -259,14 +259,14 @@ def _flock(descriptor: int) -> bool | None:
 
 
 def _kernel() -> str:
-    """Tells hosts apart, and a host from itself before it was started anew; flock is sure within one."""
+    """Identifies a host since its last boot. Between processes with the same value flock can be trusted."""
     with contextlib.suppress(OSError):
         return Path('/proc/sys/kernel/random/boot_id').read_text().strip()
     return socket.gethostname()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock, by its file; None where that says nothing."""
+    """The owner that a lock's file names; None if it names none."""
     try:
         owner = json.loads(path.read_bytes())
         return owner if isinstance(owner, dict) else None
@@ -280,7 +280,7 @@ def _describe(owner: dict[str, Any]) -> str:
 
 
 def _stamp(path: Path) -> Any:
-    """Changes when an owner touches the file; opened anew, so that no cache of a network answers."""
+    """A value that changes when the file is touched. Opens the file, so that no network cache answers."""
     try:
         with open(path, 'rb') as file:
             status = os.fstat(file.fileno())

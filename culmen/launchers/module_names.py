@@ -1,7 +1,7 @@
-"""Names of the form `module:name`, by which a config names classes and functions.
+"""Names of the form `module:name`, which stand for classes and functions in a config.
 
-A file may be a stranger's, and to import a module runs what is in it. So such a name is imported where
-`trust` says so, or where the caller has named the same thing itself, and nowhere else.
+A config may come from another user, and importing a module runs its code. So such a name is imported only
+if `trust` is set, or if the caller has given the same name itself.
 """
 
 import collections.abc
@@ -23,13 +23,13 @@ MODULE_NAME = re.compile(r'[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*')
 
 
 class Trust(NamedTuple):
-    """Which names of a file lead to an import."""
+    """Which names of a config may be imported."""
 
     everything: bool = False
-    named: Collection[str] = ()  # by the caller itself
+    named: Collection[str] = ()  # names that the caller gave itself
 
     def check(self, path: str, name: str) -> None:
-        """Raises: ValueError for a name that leads to an import, where nobody vouches for it."""
+        """Raises: ValueError for a name that would be imported without trust."""
         if ':' in name and not self.everything and name not in self.named:
             raise ValueError(
                 f'{path} names {name!r}, which a file can have imported and called only with --trust '
@@ -38,7 +38,7 @@ class Trust(NamedTuple):
 
 
 def is_code(annotation: Any, text: str) -> bool:
-    """Whether a text stands for a function: where a folder could be meant too, one that exists is."""
+    """Whether a text stands for a function. If the field accepts folders too, an existing folder wins."""
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     options = typing.get_args(annotation) if union else (annotation,)
     functions = (collections.abc.Callable, type)
@@ -49,7 +49,7 @@ def is_code(annotation: Any, text: str) -> bool:
 
 
 def whereabouts(thing: Any) -> tuple[str, str | None]:
-    """`module:name` of a class or function; or its name, and why nobody else could find it."""
+    """The `module:name` of a class or function; or its name, and why it can't be imported by name."""
     module = getattr(thing, '__module__', None)
     name = getattr(thing, '__qualname__', None)
     if module is None or name is None:
@@ -65,7 +65,7 @@ def whereabouts(thing: Any) -> tuple[str, str | None]:
 
 
 def resolve(path: str, target: str) -> Any:
-    """What a name stands for; imports its module. Raises: ValueError that names `path` and the name."""
+    """Imports what a name stands for. Raises: ValueError that names `path` and the name."""
     module, _, name = target.partition(':')
     try:
         if not all(part.isidentifier() for part in module.split('.')):
@@ -78,7 +78,7 @@ def resolve(path: str, target: str) -> Any:
 
 
 def resolve_or_none(target: str) -> Any:
-    """What a name stands for; None where it can't be imported."""
+    """Imports what a name stands for; None if it can't be imported."""
     try:
         return resolve('', target)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The offline launcher: a learner that draws from recorded streams, in one process. Nobody acts.
+"""The offline launcher: a learner in one process draws from recorded streams. There are no actors.
 
-The environment gives the spec and the evaluations; training never steps it. All that falls due is
-counted in learner steps: evaluations, checkpoints, rows of the logs.
+The environment is used for its spec and for evaluations; training never steps it. Evaluations,
+checkpoints and log rows are scheduled in learner steps.
 """
 
 import os
@@ -46,7 +46,7 @@ from culmen.launchers.workdir import Restored
 from culmen.launchers.workdir import Workdir
 from culmen.launchers.workdir import WorkerState
 
-# Fields of an Experiment that say how actors run.
+# Fields of an Experiment that concern actors, with the values they must have.
 _OF_ACTORS = {'max_actor_steps': None, 'num_environments': 1, 'lag': 1}
 
 
@@ -63,23 +63,23 @@ def run(
 ) -> Result:
     """Trains on the Datasets of an agent, and evaluates the final variables.
 
-    The same experiment on the same workdir goes on where it stopped, to the bit. SIGINT and SIGTERM end a
-    run after a checkpoint; the Result so far is returned.
+    The same experiment on the same workdir resumes where it stopped, bit for bit. SIGINT and SIGTERM end a
+    run after a checkpoint, and the Result so far is returned.
 
     Args:
-        experiment: what to run, for `max_learner_steps`; evaluations and checkpoints come every so
-            many learner steps.
-        workdir: of config, logs, checkpoints and the result; None: nothing is written.
-        loggers: take every row of the logs too.
+        experiment: what to run, for `max_learner_steps`; periods of evaluations and checkpoints are in
+            learner steps.
+        workdir: for config, logs, checkpoints and the result; None: nothing is written.
+        loggers: receive every row of the logs too.
         device: where to learn; several: the batch is sharded over them; None: where JAX puts it.
-        progress: whether to show it; None: by what standard error is.
-        on_non_finite: what a loss that is not finite does: 'stop' the run after a checkpoint kept
-            apart, or 'log' it and go on.
-        until_return: an evaluation with this mean return ends the run.
-        on_lost_rows: what damaged files of rows do, where all else of a recording is whole: 'drop' the
-            items that need them and go on, or 'refuse'.
-    Returns: the Result; its `resumed_at` and `steps_per_second` are of learner steps.
-    Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
+        progress: whether to show progress; None: depends on what standard error is.
+        on_non_finite: how to treat a loss that is not finite: 'stop' the run after a checkpoint in a
+            place of its own, or 'log' the loss and continue.
+        until_return: the run ends when the mean return of an evaluation reaches this.
+        on_lost_rows: what to do if only files of rows in a recording are damaged: 'drop' the items that
+            need them and continue, or 'refuse'.
+    Returns: the Result; its `resumed_at` and `steps_per_second` count learner steps.
+    Raises: Refused (a ValueError) for what is wrong before anything is computed; NonFiniteLossError;
         OSError that names a file.
     """
     with refusing():
@@ -130,7 +130,7 @@ class OfflineEngine:
         options: RunOptions,
         devices: Sequence[jax.Device] | None,
     ) -> None:
-        """Makes the learner. Raises: ValueError for what no run is made of."""
+        """Makes the learner. Raises: ValueError for settings that do not fit."""
         parts, seed = built.parts, experiment.seed
         self._experiment = experiment
         self._built = built
@@ -155,32 +155,32 @@ class OfflineEngine:
 
     @property
     def counts(self) -> Counts:
-        """Updates; nobody acts."""
+        """The updates so far; actor steps are 0."""
         return Counts(0, self._learner.learner_steps)
 
     @property
     def variables(self) -> Params:
-        """The newest."""
+        """The newest variables."""
         return self._learner.newest_variables
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last update."""
+        """The metrics of the last update."""
         return self._learner.metrics
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
-        """In environments of its own."""
+        """Makes the evaluator, which has environments of its own."""
         return make_evaluator(self._experiment, self._built, stop, tell)
 
     def start(self, restored: Restored | None) -> int:
-        """Goes on from a checkpoint."""
+        """Resumes from a checkpoint, if there is one."""
         if restored is not None:
             self._learner.set_state(restored.state.workers.learner)
             self._datasets.seek(self._learner.learner_steps)
         return 0
 
     def advance(self, request: Advance, journal: Journal) -> None:
-        """Makes updates, a call at a time."""
+        """Makes updates, one call at a time."""
         learner, updates = self._learner, self._experiment.updates_per_call
         until = min(request.counts.learner_steps, request.row_at)
         while (
@@ -194,7 +194,7 @@ class OfflineEngine:
                 learner.run_rest()
 
     def finish(self) -> None:
-        """Makes the updates that no whole call is left for."""
+        """Makes the last updates, too few for a whole call."""
         self._learner.run_rest()
 
     def check_finite(self) -> None:
@@ -202,14 +202,14 @@ class OfflineEngine:
         self._learner.check_finite()
 
     def get_state(self) -> WorkerState:
-        """For a checkpoint."""
+        """The state of the learner, for a checkpoint."""
         return WorkerState(self._learner.get_state())
 
     def get_python(self) -> None:
-        """Nothing."""
+        """Returns None: nothing needs a pickle."""
 
     def end(self) -> None:
-        """Nothing is left to write."""
+        """Does nothing: nothing is left to write."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""

@@ -1,4 +1,4 @@
-"""How runs are watched and stopped: options of every launcher, and the signals that end a run."""
+"""The options that all launchers share, and the signals that end a run."""
 
 import contextlib
 import signal
@@ -22,17 +22,17 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is watched and stopped; none of its numbers depend on it.
+    """How a run is watched and stopped; its numbers do not depend on these options.
 
-    Raises: ValueError that names an option, for a value that is none of the accepted.
+    Raises: ValueError that names an option whose value is not accepted.
     """
 
-    loggers: Sequence[Sink] = ()  # take every row of the logs too
-    progress: bool | None = None  # whether to show it; None: by what standard error is
-    on_non_finite: Literal['stop', 'log'] = 'stop'  # what a loss that is not finite does
-    until_return: float | None = None  # an evaluation with this mean return ends the run
-    on_lost_rows: OnLostRows = 'drop'  # what damaged files of rows do
-    trust: bool = False  # whether pickles are opened that somebody else may have written
+    loggers: Sequence[Sink] = ()  # receive every row of the logs too
+    progress: bool | None = None  # whether to show it; None: depends on standard error
+    on_non_finite: Literal['stop', 'log'] = 'stop'  # on a loss that is not finite
+    until_return: float | None = None  # a mean return of an evaluation that ends the run
+    on_lost_rows: OnLostRows = 'drop'  # on damaged files of rows
+    trust: bool = False  # whether to open pickles that another user may have written
 
     def __post_init__(self) -> None:
         for name, accepted in _CHOICES.items():
@@ -45,13 +45,13 @@ class RunOptions:
 
 
 def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
-    """Raises: ValueError that names the option, for a value that is none of the accepted."""
+    """Raises: ValueError that names the option, if its value is not accepted."""
     if value not in accepted:
         raise ValueError(f'{name} must be one of {list(accepted)}, got {value!r}.')
 
 
 class Interruption:
-    """The signal that asks runs to end after a checkpoint."""
+    """A request that runs end after a checkpoint, made by a signal."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -61,12 +61,12 @@ class Interruption:
         return self.signal is not None
 
     def ask(self, number: int) -> None:
-        """Asks for the end, for the signal of this number."""
+        """Makes the request. Args: number: of the signal."""
         self.signal = number
 
     @contextlib.contextmanager
     def by_signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM asks, a second SIGINT interrupts at once."""
+        """Lets the first SIGINT or SIGTERM make the request; a second SIGINT interrupts at once."""
 
         def handle(number: int) -> None:
             if self.is_asked() and number == signal.SIGINT:
@@ -79,7 +79,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def signals_to(handle: Callable[[int], None]) -> Iterator[None]:
-    """Hands SIGINT and SIGTERM on, where this is the main thread, which alone can."""
+    """Calls `handle` for SIGINT and SIGTERM. Only the main thread can; elsewhere this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

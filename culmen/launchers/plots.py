@@ -1,4 +1,4 @@
-"""Learning curves: the return against actor steps, mean and spread over seeds, to PNG."""
+"""Plots learning curves as PNG: return against actor steps, with mean and spread over seeds."""
 
 import io
 import os
@@ -27,13 +27,13 @@ Logs = Mapping[str, Any]  # data frames by label
 Floats = npt.NDArray[np.float64]
 Series = tuple[Floats, Floats]  # actor steps [n], increasing; returns [n]
 
-# Told apart by people with any colour vision (Okabe and Ito, 2008).
+# Colours that can be told apart with any colour vision (Okabe and Ito, 2008).
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 _BINS = 100  # points of a curve of training episodes
 
 
 class Curve(NamedTuple):
-    """One line of a figure: the runs of one agent in one environment, a seed each."""
+    """One line of a figure: runs of one agent in one environment with different seeds."""
 
     agent: str
     environment: str
@@ -42,10 +42,10 @@ class Curve(NamedTuple):
 
 
 def read_curve(path: str | os.PathLike[str]) -> Curve:
-    """The curve of a workdir: of its run, or of the runs in its folders seed-<s>.
+    """Reads the curve of a workdir: of its run, or of the runs in its folders seed-<s>.
 
-    Raises: FileNotFoundError where there is no run; ValueError where the runs are of several agents
-        or environments.
+    Raises: FileNotFoundError if there is no run; ValueError if the runs have different agents or
+        environments.
     """
     folder = expanded(path)
     folders = [folder] if (folder / 'logs').is_dir() else seed_folders(folder)
@@ -68,14 +68,14 @@ def seed_folders(folder: Path) -> list[Path]:
 def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) -> 'Figure':
     """Draws evaluation returns against actor steps: mean and standard deviation over seeds.
 
-    Where nobody acted (offline) the steps are the learner's. Where a run was evaluated only once, the
-    returns of its training episodes are drawn instead and the evaluations are marked.
+    For offline runs the steps are learner steps. If runs were evaluated only once, the returns of their
+    training episodes are drawn instead, and the evaluations are marked.
 
     Args:
-        curves: a line each.
-        path: of a PNG (or what its ending says); None: nothing is written.
-    Returns: the figure, which shows itself in a notebook.
-    Raises: ValueError where a run has no rows yet, or the ending of the path isn't known.
+        curves: one per line of the figure.
+        path: of a PNG, or a file of the format that its suffix names; None: nothing is written.
+    Returns: the figure, which a notebook displays.
+    Raises: ValueError if a run has no rows yet, or if the suffix of the path isn't known.
     """
     from matplotlib.figure import Figure
 
@@ -104,17 +104,17 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
 
 
 def _series(curve: Curve, of_run: Callable[[Logs], Series]) -> list[Series]:
-    """Of each run. Raises: DamagedError that names the folder for logs that are none."""
+    """The series of each run. Raises: DamagedError that names the folder, if logs can't be read."""
     with reading(f'{curve.folder or curve.agent}: a log'):
         return [of_run(run) for run in curve.runs]
 
 
 def evaluation_series(run: Logs) -> Series:
-    """Actor steps, offline learner steps, and mean returns of a run's evaluations."""
+    """Steps (actor steps; offline, learner steps) and mean returns of a run's evaluations."""
     frame = run.get('evaluator')
     if frame is None or not len(frame):
         return np.zeros(0), np.zeros(0)
-    clock = 'actor_steps' if frame['actor_steps'].any() else 'learner_steps'  # offline nobody acts
+    clock = 'actor_steps' if frame['actor_steps'].any() else 'learner_steps'  # offline: none
     return frame[clock].to_numpy(float), frame['episode_return'].to_numpy(float)
 
 
@@ -132,7 +132,7 @@ def training_series(run: Logs) -> Series:
 def mean_and_spread(series: Sequence[Series]) -> tuple[Floats, Floats, Floats]:
     """Steps that all seeds reached, and the mean and standard deviation of their returns there.
 
-    Seeds that were measured at other steps are read between their points.
+    Where a seed has no value at one of these steps, it is interpolated linearly.
     """
     start = max(steps[0] for steps, _ in series)
     end = min(steps[-1] for steps, _ in series)
@@ -177,7 +177,7 @@ def _dress(axes: 'Axes', curves: Sequence[Curve], evaluated: bool, steps: str) -
 
 
 def _labels(curves: Sequence[Curve]) -> list[str]:
-    """The agent, with what else it takes to tell the curves apart."""
+    """Labels with the agent's name, and as much more as is needed to tell the curves apart."""
 
     def environment(curve: Curve) -> str:
         return f' on {curve.environment}'

@@ -1,4 +1,4 @@
-"""A trained policy as a callable, any agent's."""
+"""Trained policies of any agent as callables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,22 +26,22 @@ from culmen.launchers.building import build_agent
 
 @dataclass(frozen=True, eq=False)
 class MakePolicy:
-    """Makes policies of what was learned: seed -> Policy. Data alone, so that a Result pickles."""
+    """Makes policies from learned params: seed -> Policy. It holds only data, so that a Result pickles."""
 
     agent: Agent
     spec: EnvironmentSpec
     params: Params
-    counts: tuple[int, int]  # actor steps of the training, and the updates that made the params
+    counts: tuple[int, int]  # actor steps of the training, and the updates behind the params
 
     def __call__(self, seed: int = 0) -> 'Policy':
-        """The agent's evaluator with the params. Args: seed: of what it draws."""
+        """Makes a policy from the agent's evaluator and the params. Args: seed: of its random draws."""
         evaluator = build_agent(self.agent, self.spec).evaluator
-        params = jax.tree_util.tree_map(jnp.asarray, self.params)  # on the device once
+        params = jax.tree_util.tree_map(jnp.asarray, self.params)  # copied to the device once
         return Policy(evaluator, params, self.spec, seed, counts=self.counts)
 
 
 class Policy:
-    """policy(timestep) -> action. It holds the actor's state itself, which starts anew at FIRST."""
+    """policy(timestep) -> action. It holds the actor's state, which is reset at FIRST."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Policy:
         core: an agent's evaluator.
         params: its variables.
         spec: of the environment.
-        seed: of what it draws.
-        num_lanes: None: time steps come unbatched.
-        counts: actor steps of the training, and the updates that made the params.
+        seed: of its random draws.
+        num_lanes: None: time steps are unbatched.
+        counts: actor steps of the training, and the updates behind the params.
         """
         self._make = (core, params, spec, seed)
         self._counts = counts
@@ -86,7 +86,7 @@ class Policy:
         return jax.tree_util.tree_map(lambda leaf: leaf[0], action)
 
     def batched(self, num_lanes: int) -> 'Policy':
-        """The same policy for that many lanes at once."""
+        """The same policy for this many lanes at once."""
         return Policy(*self._make, num_lanes, self._counts)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What every launcher does where a checkpoint is damaged, does not fit, or has lost rows."""
+"""What every launcher does if a checkpoint is damaged, does not fit, or has lost rows."""
 
 import contextlib
 import warnings
@@ -14,7 +14,7 @@ from culmen.launchers.results import Refused
 
 @contextlib.contextmanager
 def refusing_checkpoints() -> Iterator[None]:
-    """A checkpoint that can not be gone on from is a refusal: nothing has begun, and all stays as it is."""
+    """Turns the error of a checkpoint that can't be resumed into a refusal: nothing has been changed."""
     try:
         yield
     except (DamagedError, UntrustedError) as error:
@@ -23,7 +23,7 @@ def refusing_checkpoints() -> Iterator[None]:
 
 @contextlib.contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """What does not fit in the content of a checkpoint is a DamagedCheckpointError that names it."""
+    """Turns errors about content that does not fit into a DamagedCheckpointError that names `path`."""
     try:
         yield
     except DamagedError:
@@ -35,7 +35,7 @@ def fitting(path: Path) -> Iterator[None]:
 
 
 def tell_losses(path: Path, saved: Saved, dropped: int) -> None:
-    """Warns of what a checkpoint has lost since it was written. Args: dropped: items."""
+    """Warns of what a checkpoint has lost since it was written. Args: dropped: how many items."""
     if saved.losses:
         warnings.warn(
             f'{" ".join(saved.losses)} {path} is used without: {dropped} items of the replay needed '

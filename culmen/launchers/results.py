@@ -1,4 +1,4 @@
-"""What a run gives back."""
+"""The result of a run, and the errors that end one."""
 
 import contextlib
 import os
@@ -36,19 +36,19 @@ SUMMARY_FIELDS = (
 
 
 class Refused(ValueError):
-    """A run that was refused before any compute; it left no workdir behind."""
+    """A run that was refused before anything was computed. It left no workdir behind."""
 
 
 class UnexpectedExit(RuntimeError):
-    """Something within a run called sys.exit; the message says where."""
+    """Code within a run called sys.exit; the message says where."""
 
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """Where settings are read and a run is built: what is refused there is a `Refused`.
+    """Turns refusals raised inside, while settings are read or a run is built, into `Refused`.
 
-    Checks, constructors and `Agent.build` refuse by a ValueError; a package or a file may be missing. All
-    else is somebody's mistake, and passes as it is.
+    Checks, constructors and `Agent.build` refuse by a ValueError; a package or a file may be missing. Other
+    errors are bugs, and pass unchanged.
     """
     try:
         with exits_fail():
@@ -61,7 +61,7 @@ def refusing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exits_fail() -> Iterator[None]:
-    """Whoever calls sys.exit inside, whatever the code, has not ended the run but failed it.
+    """Turns a call of sys.exit inside, with any code, into a failure of the run.
 
     Raises: UnexpectedExit.
     """
@@ -77,7 +77,7 @@ def exits_fail() -> Iterator[None]:
 
 @dataclass(repr=False, eq=False)
 class Result:
-    """A run: its numbers, its logs, its parameters, and the policy that it learned.
+    """The result of a run: its numbers, logs and parameters, and the policy that it learned.
 
     result.logs['evaluator']        # a pandas DataFrame
     result.plot('curve.png')
@@ -88,7 +88,7 @@ class Result:
     workdir: str | None  # None: the run wrote nothing
     summary: Mapping[str, Any]  # SUMMARY_FIELDS
     interrupted: bool = False  # stopped by a signal, after a checkpoint
-    signal: int | None = None  # the one that stopped it
+    signal: int | None = None  # the signal that stopped it
     params: Any = None  # what actors and evaluators read
     logs: Mapping[str, 'pd.DataFrame'] | None = None  # by label; None: read from the workdir
     make_policy: Callable[[int], Callable[..., Any]] | None = None  # seed -> policy
@@ -98,16 +98,16 @@ class Result:
             self.logs = {} if self.workdir is None else LogFiles(Path(self.workdir) / 'logs')
 
     def policy(self, seed: int = 0) -> Any:
-        """The learned policy: takes an unbatched dm_env.TimeStep, gives a NumPy action.
+        """The learned policy: takes an unbatched dm_env.TimeStep and returns a NumPy action.
 
-        It holds the actor's state itself and starts anew at FIRST. `.batched(n)` is for n lanes.
+        It holds the actor's state and resets it at FIRST. `.batched(n)` is for n lanes.
         """
         if self.make_policy is None:
             raise ValueError('this Result has no policy: it was made without one.')
         return self.make_policy(seed)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> 'Figure':
-        """Draws the return against actor steps; also to a file where `path` is given."""
+        """Draws the return against actor steps, and writes a file if `path` is given."""
         from culmen.launchers import plots
 
         curve = plots.Curve(
@@ -118,7 +118,7 @@ class Result:
         return plots.draw([curve], path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the logs as data frames: what is pickled needs neither files nor the process."""
+        """The state with logs as data frames, so that the pickle needs neither files nor this process."""
         return {**vars(self), 'logs': dict(self.logs or {})}
 
     def __repr__(self) -> str:
@@ -130,7 +130,7 @@ class Result:
 
 
 def describe(value: Any) -> str:
-    """A value of a summary for people."""
+    """A value of a summary as readable text."""
     if isinstance(value, Mapping):
         return ', '.join(f'{key} {describe(each)}' for key, each in value.items())
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The rows of a run's logs, and an evaluation in numbers: made here for every launcher."""
+"""Makes the rows of a run's logs and the summaries of evaluations, for every launcher."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ NO_EVALUATION: dict[str, Any] = {'episodes': 0, 'return_mean': None, 'return_std
 
 
 def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """The header of learner.csv. Args: names: of the metrics."""
+    """The header of learner.csv. Args: names: of the learner's metrics."""
     return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
 
 
@@ -32,13 +32,13 @@ def actor_row(
     reward_names: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """A row of actor.csv: an episode of training.
+    """A row of actor.csv, for an episode of training.
 
     Args:
         counts: at its end.
-        episode: that ended.
-        steps_per_second: of late.
-        reward_names: of the numbers of a nest of rewards.
+        episode: the one that ended.
+        steps_per_second: recent speed.
+        reward_names: names of the numbers in a nest of rewards.
         metrics: of observers.
     """
     returns = np.atleast_1d(episode.episode_return).tolist()
@@ -56,10 +56,10 @@ def actor_row(
 
 
 def summarise(result: EvaluationResult) -> dict[str, Any]:
-    """An evaluation as the JSON line has it.
+    """The summary of an evaluation, as in the JSON line.
 
-    A nest of rewards is summed over its leaves, and each number has a mean and a deviation of its own beside;
-    `truncations` is there where `Evaluation.max_steps` ended episodes.
+    Rewards of a nest are summed over its leaves, and each number also has its own mean and deviation.
+    `truncations` is present if `Evaluation.max_steps` ended episodes.
     """
     returns = result.returns if result.returns.ndim == 1 else result.returns.sum(axis=1)
     summary: dict[str, Any] = {
@@ -76,7 +76,7 @@ def summarise(result: EvaluationResult) -> dict[str, Any]:
 
 
 def evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, float]:
-    """A row of evaluator.csv: an evaluation. Args: counts: of the variables that it played."""
+    """A row of evaluator.csv, for an evaluation. Args: counts: of the variables that it used."""
     summary = summarise(result)
     row = {
         **counts._asdict(),
@@ -93,7 +93,7 @@ def evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, float]:
 
 
 def say_endless(summary: Mapping[str, Any]) -> None:
-    """Says on standard error that no episode of a run's training has ended, and so no log tells of one."""
+    """Says on standard error that no episode of a run's training has ended, so that no log has one."""
     if summary['actor_steps'] and not summary['episodes']:
         print(
             f'culmen: no episode ended in the {summary["actor_steps"]:,} steps of training, so actor.csv has '
@@ -103,7 +103,7 @@ def say_endless(summary: Mapping[str, Any]) -> None:
 
 
 def say_cut(result: EvaluationResult, max_steps: int | None) -> bool:
-    """Says on standard error how many episodes `max_steps` ended; whether there was anything to say."""
+    """Says on standard error how many episodes `max_steps` ended. Returns: whether it ended any."""
     cut = int(result.truncated.sum())
     if cut:
         print(

@@ -1,8 +1,8 @@
-"""One run, however it advances: what falls due between its updates, its logs, checkpoints and result.
+"""One run on any engine: its logs, evaluations, checkpoints and result.
 
-`Run.requests` is the whole of a run, from top to bottom. Where it needs its engine it yields a request, to
-advance or to evaluate, and whoever drives it answers: `drive` asks the run's own engine, and the launcher of
-many compiled runs collects the requests of all and answers them with one program.
+`Run.requests` is a whole run, from top to bottom. When it needs its engine it yields a request to advance or
+to evaluate, and the driver answers it. `drive` answers with the run's own engine; the launcher of many
+compiled runs collects the requests of all runs and answers them with one compiled call.
 """
 
 import contextlib
@@ -63,14 +63,14 @@ class Run(Generic[EngineT]):
         options: RunOptions,
         interruption: Interruption | None = None,
     ) -> None:
-        """Makes a run that has not begun.
+        """Makes a run that has not started.
 
-        Args: interruption: shared with other runs, for signals that the caller hears; None: its own.
+        Args: interruption: shared with other runs, if the caller handles signals; None: the run's own.
         """
         self.engine = engine
         self.interruption = interruption or Interruption()
         self._hears_signals = interruption is None
-        self.evaluating: str | None = None  # how far an evaluation is that takes long
+        self.evaluating: str | None = None  # progress of an evaluation that takes long
         self.last_evaluation: Mapping[str, Any] | None = None
         self._experiment = experiment
         self._built = built
@@ -86,18 +86,18 @@ class Run(Generic[EngineT]):
 
     @property
     def counts(self) -> Counts:
-        """How far it is."""
+        """How far the run is."""
         return self.engine.counts
 
     @property
     def journal(self) -> Journal:
-        """The rows of the run, which has begun."""
+        """The journal of the run, which must have started."""
         assert self._journal is not None
         return self._journal
 
     @property
     def rate(self) -> float:
-        """Steps per second, of late."""
+        """Recent steps per second."""
         return 0.0 if self._journal is None else self._journal.rate
 
     @property
@@ -106,14 +106,14 @@ class Run(Generic[EngineT]):
         return None if self.last_evaluation is None else self.last_evaluation['return_mean']
 
     def tell(self, text: str) -> None:
-        """Shows how far an evaluation is."""
+        """Shows the progress of an evaluation."""
         self.evaluating = text
         self._show()
 
     def requests(self) -> Generator[Advance | Evaluate, EvaluationResult | None, Result]:
-        """The run: it yields what it asks of its engine, and returns the Result.
+        """Makes the run: yields requests to its engine, and returns the Result.
 
-        An Evaluate is answered by an EvaluationResult, or by raising Interrupted.
+        The answer to an Evaluate is an EvaluationResult, or Interrupted raised here.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(exits_fail())
@@ -155,7 +155,7 @@ class Run(Generic[EngineT]):
         return self._result(summary, finished)
 
     def _open(self, stack: contextlib.ExitStack) -> None:
-        """Opens the logs, and goes on from a checkpoint where there is one."""
+        """Opens the logs, and resumes from a checkpoint if there is one."""
         engine, workdir, options = self.engine, self._workdir, self._options
         restored = workdir.restore(
             python=engine.has_python, trust=options.trust, on_lost_rows=options.on_lost_rows
@@ -194,7 +194,7 @@ class Run(Generic[EngineT]):
         return self._schedule.steps(self.engine.counts)
 
     def _until(self) -> Advance:
-        """Lets the engine train until the next event, or until somebody may want to see how far it is."""
+        """The request to train until the next event, or until it is time to show progress."""
         now = time.monotonic()
         self._poll(now)
         return Advance(
@@ -258,7 +258,7 @@ class Run(Generic[EngineT]):
         return wanted is not None and reached is not None and reached >= wanted
 
     def _content(self) -> tuple[RunState, Any, Any]:
-        """(state, what only pickle can hold, the table) of a checkpoint."""
+        """(state, values to pickle, the table) for a checkpoint."""
         engine, journal = self.engine, self.journal
         schedule: ScheduleState = self._state._replace(rows=journal.rows)
         state = RunState(
@@ -311,7 +311,7 @@ class Run(Generic[EngineT]):
 
 
 def drive(run: Run[Any]) -> Result:
-    """Runs a run to its end, by its own engine. Returns and raises what it does."""
+    """Drives a run to its end with its own engine. Returns and raises what the run does."""
     engine, requests = run.engine, run.requests()
     evaluator = engine.evaluator(run.interruption.is_asked, run.tell)
     answer: EvaluationResult | None = None

@@ -1,7 +1,7 @@
-"""When things fall due in a run: pure functions of its counts and of a small state.
+"""When events are due in a run: pure functions of its counts and of a small state.
 
-The state is part of a checkpoint, so a run that goes on does everything at the steps at which the unbroken
-run does it.
+The state is part of a checkpoint, so a resumed run has every event at the same step as an uninterrupted
+run.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RowState(NamedTuple):
         return steps >= self.next
 
     def after(self, steps: int, learner_steps: int) -> 'RowState':
-        """The state once a row of these counts is written."""
+        """The state after a row with these counts is written."""
         return RowState(next_multiple(steps, ROW_PERIOD), learner_steps)
 
 
@@ -47,7 +47,7 @@ class ScheduleState(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """The budget of a run and the periods of its events."""
+    """The budget of a run and the periods of its events, measured in its clock."""
 
     clock: Clock  # the count that the periods are measured in
     max_actor_steps: int | None
@@ -67,11 +67,11 @@ class Schedule:
         )
 
     def begin(self) -> ScheduleState:
-        """The state of a run that begins."""
+        """The state of a new run."""
         return ScheduleState(self.evaluation_period, self.checkpoint_period)
 
     def resume(self, state: ScheduleState) -> ScheduleState:
-        """The state of a run that goes on, perhaps with another period between evaluations."""
+        """The state of a resumed run, whose evaluation period may have changed."""
         every, stored = self.evaluation_period, state.evaluation
         if every is not None and (stored is None or stored % every):
             stored = every
@@ -79,11 +79,11 @@ class Schedule:
 
     @property
     def budget(self) -> int | None:
-        """Steps of the clock in the whole run."""
+        """Steps of the clock in the whole run; None: not bounded."""
         return self.max_actor_steps if self.clock == 'actor_steps' else self.max_learner_steps
 
     def steps(self, counts: Counts) -> int:
-        """Steps of the clock."""
+        """Steps of the clock so far."""
         return counts.actor_steps if self.clock == 'actor_steps' else counts.learner_steps
 
     def is_over(self, counts: Counts) -> bool:
@@ -101,21 +101,21 @@ class Schedule:
         return self.steps(counts) >= state.checkpoint
 
     def after_evaluation(self, state: ScheduleState, counts: Counts) -> ScheduleState:
-        """The state once an evaluation has been made."""
+        """The state after an evaluation."""
         due = state.evaluation
         if self.evaluation_period is not None:
             due = next_multiple(self.steps(counts), self.evaluation_period)
         return state._replace(evaluation=due, evaluated_at=counts)
 
     def after_checkpoint(self, state: ScheduleState, counts: Counts) -> ScheduleState:
-        """The state once a checkpoint is taken; it is part of that checkpoint."""
+        """The state after a checkpoint is taken. It is saved in that checkpoint."""
         due = next_multiple(self.steps(counts), self.checkpoint_period)
         return state._replace(checkpoint=due)
 
     def next_event(self, state: ScheduleState) -> Counts:
-        """The counts at which the run has to be looked at again; those of the other count are a bound.
+        """The counts at which the next event is due; only its budget bounds the count that is not the clock.
 
-        Rows of learner.csv apart. A large number stands for never.
+        Ignores rows of learner.csv. A large number means never.
         """
         own = [self.budget, state.evaluation, state.checkpoint]
         due = min(each for each in own if each is not None)

@@ -1,4 +1,4 @@
-"""Compiled runs side by side: their states are stacked, and one call of the program advances them all."""
+"""Compiled runs side by side: their states are stacked, and one compiled call advances all of them."""
 
 import functools
 import time
@@ -27,8 +27,8 @@ from culmen.launchers.run import Run
 class StackedRuns:
     """Runs of one plan in lockstep.
 
-    A run's place in the stack is its number. Places without a run hold a copy of another, since the bits of a
-    run may depend on how many there are.
+    A run is identified by its place in the stack. Places without a run hold a copy of another run, since the
+    exact numbers of a run may depend on the size of the stack.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class StackedRuns:
         num_places: int,
         devices: Sequence[jax.Device],
     ) -> None:
-        """Args: runs: by place; devices: of the program; there are places for a multiple of them."""
+        """Args: runs: by place; devices: to run on. The number of places is a multiple of theirs."""
         num_devices = max(len(devices), 1)
         self.results: dict[int, Result] = {}
         self.failures: list[BaseException] = []
@@ -49,16 +49,16 @@ class StackedRuns:
         self._device = devices[0] if devices else None
         self._requests = {place: run.requests() for place, run in runs.items()}
         self._asked: dict[int, Advance | Evaluate] = {}
-        self._carry: Carry | None = None  # of all, leaves [places, ...]
+        self._carry: Carry | None = None  # of all runs, leaves [places, ...]
         self._status: Any = None
         self._failure: BaseException | None = None
         self._look = jax.jit(jax.vmap(plan.loop.status))
         self._slice = jax.jit(lambda tree, place: jax.tree_util.tree_map(lambda x: x[place], tree))
 
     def drive(self, show: Callable[[], None]) -> None:
-        """Runs all to their ends; `results` has them by place, `failures` what runs raised.
+        """Drives all runs to their ends. Fills `results` and `failures` (what runs raised), by place.
 
-        Runs that ask for an evaluation wait until no other asks to advance, and are evaluated together.
+        Runs that request an evaluation wait until no run requests to advance; then all evaluate together.
 
         Args: show: called after each step.
         """
@@ -91,7 +91,7 @@ class StackedRuns:
             self.failures.append(error)
 
     def _advance(self, requests: Mapping[int, Advance]) -> dict[int, Any]:
-        """Calls the program once; a run that does not ask waits."""
+        """Makes one compiled call, in which runs without a request do nothing."""
         limits = {place: self._engines[place].left(each) for place, each in requests.items()}
         ticks = min(self._engines[place].ticks for place in requests)
         begin = time.perf_counter()
@@ -101,7 +101,7 @@ class StackedRuns:
                 carry, ticks, [limits.get(place, (0, 0)) for place in self._places]
             )
         except BaseException as error:
-            self._failure = error  # the state of all is gone with the call
+            self._failure = error  # the state of all runs is lost with the call
             return dict.fromkeys(requests, error)
         return {place: self._take(place, reports[place], begin) for place in requests}
 
@@ -151,7 +151,7 @@ class StackedRuns:
         return {place: results[place] for place in requests}
 
     def part_of(self, place: int, part: Callable[[Carry], Any]) -> Any:
-        """Part of a run's state, in memory of its own. Raises: what the program raised."""
+        """A copy of part of a run's state. Raises: what the compiled call raised."""
         if self._failure is not None:
             raise self._failure
         assert self._carry is not None
@@ -159,7 +159,7 @@ class StackedRuns:
         return jax.block_until_ready(jax.device_put(taken, self._device))
 
     def status_of(self, place: int) -> Status:
-        """What is looked at of a run, fetched once for all."""
+        """The status of a run; the statuses of all runs are fetched together."""
         if self._failure is not None:
             raise self._failure
         if self._status is None:
@@ -172,7 +172,7 @@ class StackedRuns:
 
 
 class StackedCarry:
-    """The state of a run among others (culmen.launchers.compiled.CarryHolder)."""
+    """The state of one run in the stack (culmen.launchers.compiled.CarryHolder)."""
 
     def __init__(self, stacked: StackedRuns, place: int) -> None:
         self.get_status = functools.partial(stacked.status_of, place)
@@ -181,7 +181,7 @@ class StackedCarry:
 
     @property
     def carry(self) -> Carry:
-        """All of it, in memory of its own."""
+        """A copy of the whole state."""
         carry: Carry = self._stacked.part_of(self._place, lambda carry: carry)
         return carry
 

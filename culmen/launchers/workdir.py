@@ -1,11 +1,11 @@
-"""The folder of a run: whose it is, what is in it, and where a run in it goes on.
+"""The folder of a run: which run owns it, what it holds, and where that run resumes.
 
     config.json      the experiment, and the launcher that runs it
     logs/            a CSV file for each log
     checkpoints/     RunStates, with the rows of tables (culmen.components.checkpointing)
     result.json      the summary of a run that is finished
 
-This file alone knows these names and what a checkpoint holds.
+Only this file depends on these names and on the content of a checkpoint.
 """
 
 import contextlib
@@ -46,14 +46,14 @@ VERSION = 1  # of RunState
 class WorkerState(NamedTuple):
     """What the workers of a run hold, as plain values and arrays. None: the launcher has no such worker."""
 
-    learner: dict[str, Any]  # of Learner: 'newest' variables, 'updates', and what is in flight
-    timestep: Any = None  # the time step that the loop stands at
+    learner: dict[str, Any]  # of Learner: 'newest' variables, 'updates', and results in flight
+    timestep: Any = None  # the present time step of the loop
     lanes: Any = None  # of the batch of environments
     actor: Any = None
     table: Any = None
     recording: Any = None
-    actors: Mapping[str, Any] | None = None  # of a program, by index
-    evaluations: Sequence[Mapping[str, Any]] | None = None  # of a program: kept and not yet played
+    actors: Mapping[str, Any] | None = None  # actors of a program, by index
+    evaluations: Sequence[Mapping[str, Any]] | None = None  # of a program: kept, not yet played
 
 
 class RunState(NamedTuple):
@@ -62,12 +62,12 @@ class RunState(NamedTuple):
     counts: Counts
     counter: Mapping[str, int]
     schedule: ScheduleState
-    last_evaluation: Mapping[str, Any] | None  # its summary
-    logs: Mapping[str, Any]  # where each log stands
+    last_evaluation: Mapping[str, Any] | None  # the summary of it
+    logs: Mapping[str, Any]  # the position of each log
     workers: WorkerState
 
     def as_dict(self) -> dict[str, Any]:
-        """As a checkpoint holds it."""
+        """The state as plain data, for a checkpoint."""
         workers = self.workers
         loop = {'actor_steps': self.counts.actor_steps}
         events: dict[str, Any] = {
@@ -93,10 +93,10 @@ class RunState(NamedTuple):
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> 'RunState':
-        """From what `as_dict` gave, in this version or an earlier one.
+        """The inverse of `as_dict`, for data of this version or an earlier one.
 
-        Raises: UnknownFormatError that names a later version; KeyError, TypeError and ValueError for what is
-            no such state.
+        Raises: UnknownFormatError that names a later version; KeyError, TypeError and ValueError for data
+            that is not such a state.
         """
         version = state.get('version', 1)
         if version != VERSION:
@@ -139,17 +139,17 @@ _OPTIONAL = ('lanes', 'actor', 'table', 'recording', 'actors')
 
 
 class Restored(NamedTuple):
-    """A checkpoint that a run goes on from."""
+    """A checkpoint that a run resumes from."""
 
     path: Path
     state: RunState
-    saved: Saved  # the pickle and the rows beside it
+    saved: Saved  # with its pickle and its rows
 
 
 class Workdir:
-    """The folder of one run, claimed for it; or no folder, for a run that writes nothing.
+    """The folder of one run, which holds a lock on it; or no folder, for a run that writes nothing.
 
-    As a context manager it lets the folder go.
+    As a context manager it releases the folder.
     """
 
     def __init__(
@@ -160,16 +160,16 @@ class Workdir:
         locks: Locks | None = None,
         record: Path | None = None,
     ) -> None:
-        """Claims the folder, unless the run in it is finished: then `summary` is that of its result.
+        """Claims the folder. If the run in it is finished, `summary` is set from its result instead.
 
         Args:
             folder: of the run; None: nothing is written.
             experiment: what is run.
             config: of `configs.to_json`.
-            locks: of this run or of several; None: of its own.
+            locks: may be shared by several runs; None: new ones.
             record: another folder that the run writes to.
-        Raises: ValueError for the folder of another experiment; Refused for one that another run is in, or
-            that can't be written to.
+        Raises: ValueError for the folder of another experiment; Refused for a folder that another run uses,
+            or that can't be written to.
         """
         self.folder = None if folder is None else expanded(folder)
         self.config = config
@@ -186,7 +186,7 @@ class Workdir:
             return
         self._locks.take(*self._folders)
         with self._locks.released_on_error():
-            self.summary = self._find_summary()  # another run may have ended in it meanwhile
+            self.summary = self._find_summary()  # it may have ended meanwhile
         if self.summary is not None:
             self._locks.release(*self._folders)
 
@@ -235,7 +235,7 @@ class Workdir:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return self._checkpointer is not None and bool(self._checkpointer.names())
 
     # Checkpoints.
@@ -243,9 +243,9 @@ class Workdir:
     def restore(
         self, *, python: bool = False, trust: bool = False, on_lost_rows: OnLostRows = 'drop'
     ) -> Restored | None:
-        """The checkpoint to go on from; None where there is none.
+        """The checkpoint to resume from; None if there is none.
 
-        Args: as of `Checkpointer.restore`.
+        Args: as for `Checkpointer.restore`.
         Raises: Refused that says what is wrong with the checkpoints.
         """
         if self._checkpointer is None or self.folder is None:
@@ -267,12 +267,12 @@ class Workdir:
             write_json(self.folder / CONFIG, self.config)
 
     def save(self, number: int, state: RunState, python: Any, table: Any) -> None:
-        """Saves a checkpoint. Args: number: that orders checkpoints; others: as of `Checkpointer.save`."""
+        """Saves a checkpoint. Args: number: orders checkpoints; others: as for `Checkpointer.save`."""
         if self._checkpointer is not None:
             self._checkpointer.save(number, state.as_dict(), python, table)
 
     def save_apart(self, state: RunState, python: Any, table: Any) -> str | None:
-        """Saves a run whose loss is not finite, beside its checkpoints. Returns: where."""
+        """Saves a run whose loss is not finite, next to its checkpoints. Returns: the path."""
         if self._checkpointer is None or self.folder is None:
             return None
         steps, updates = state.counts
@@ -282,7 +282,7 @@ class Workdir:
         return str(self.folder / CHECKPOINTS / name)
 
     def poll(self) -> None:
-        """Raises: the error of the last save, once it has failed; a full disk is told at once."""
+        """Raises: the error of the last save, as soon as it has failed (on a full disk, for example)."""
         if self._checkpointer is not None:
             self._checkpointer.poll()
 
@@ -307,7 +307,7 @@ def make_summary(
     steps_per_second: float = 0.0,
     evaluation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The SUMMARY_FIELDS of a run, in the order they are printed."""
+    """The SUMMARY_FIELDS of a run, in the order in which they are printed."""
     values = (
         config['agent']['name'],
         config['environment']['name'],
@@ -324,14 +324,14 @@ def make_summary(
 
 
 def clock_of(config: Mapping[str, Any]) -> Clock:
-    """The count by which the events of a run fall due."""
+    """The count that decides when the events of a run are due."""
     return 'learner_steps' if config['launcher'] == 'offline' else 'actor_steps'
 
 
 def _finished(
     folder: Path, experiment: Experiment, config: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """The summary of a run that has used up one of its budgets, else None."""
+    """The summary of a run that has used up one of its budgets; None for other runs."""
     summary = _stored_summary(folder)
     if summary is None:
         return None
@@ -346,7 +346,7 @@ def _finished(
 
 
 def _stored_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished run; None where there is none, or none that can be read."""
+    """The summary of a finished run; None if there is none or it can't be read."""
     path = folder / RESULT
     if not path.exists():
         return None
@@ -366,7 +366,7 @@ def _stored_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a file that appears when it is whole. Raises: OSError that names it."""
+    """Writes a file atomically: it appears only when it is complete. Raises: OSError that names it."""
     temporary = path.with_name(f'.{path.name}-{os.getpid()}')
     try:
         temporary.write_text(json.dumps(value, indent=2) + '\n')

@@ -1,9 +1,8 @@
 """Calls between processes over `multiprocessing.connection`: an engine's way to `Server.call`.
 
-A node serves an address, the path of a Unix socket here; (host, port) does too. Whoever connects has to prove
-that he knows the program's key, and is shown that the node knows it, before a byte is read as anything else:
-what is unpickled comes from the program's own nodes. A connection carries one call at a time; who makes
-several at once has several connections.
+A node serves an address: here the path of a Unix socket, but (host, port) works too. Before anything else
+is read, both sides prove that they know the program's key, so only data from the program's own nodes is
+unpickled. A connection carries one call at a time; concurrent calls take several connections.
 """
 
 import contextlib
@@ -26,21 +25,21 @@ from culmen.launchers.programs.remote import take_handed
 Address: TypeAlias = str | tuple[str, int]  # a path, or a host and a port
 
 _KEY_BYTES = 32
-_GREETING_SECONDS = 10.0  # for a stranger to prove that it is none
-_PROBE_SECONDS = 0.2  # for a connection that only looks whether anybody listens
+_GREETING_SECONDS = 10.0  # for a new connection to prove that it knows the key
+_PROBE_SECONDS = 0.2  # for a connection that only checks whether a node listens
 _BACKLOG = 128
-_AT_ONCE = 16_384  # bytes that a socket takes without waiting for the other side
-_AGAIN_SECONDS = 0.1  # until the next try, where no connection can be taken
+_AT_ONCE = 16_384  # bytes that a socket accepts without waiting for the other side
+_AGAIN_SECONDS = 0.1  # until the next try, if no connection can be accepted
 
 
 class Key:
-    """What the nodes of a program know and nobody else does.
+    """The secret that only the nodes of a program know.
 
-    Its pickle holds none of it: in a process of its own a node has it from the launcher, by a descriptor.
+    Its pickle does not contain the secret: the launcher hands it to a node's process by a descriptor.
     """
 
     def __init__(self, value: bytes | None = None) -> None:
-        """Args: value: of another; None: a new one."""
+        """Args: value: the secret of an existing key; None: a new one."""
         self.value = secrets.token_bytes(_KEY_BYTES) if value is None else value
 
     def __reduce__(self) -> Any:
@@ -52,7 +51,7 @@ def _key_of_process() -> Key:
 
 
 class Service:
-    """Serves a node at an address to those who know the key, each connection in a thread."""
+    """Serves a node at an address to callers that know the key, each connection in a thread."""
 
     def __init__(
         self,
@@ -62,14 +61,14 @@ class Service:
         *,
         greeting_seconds: float = _GREETING_SECONDS,
     ) -> None:
-        """Begins to listen.
+        """Starts to listen.
 
         Args:
             server: of the node.
-            address: where; a socket's path has to be in a folder of this user alone.
+            address: where to listen; a socket's path has to be in a folder that only this user can access.
             key: of the program.
             greeting_seconds: for a new connection to prove that it knows the key.
-        Raises: OSError where the address can't be taken.
+        Raises: OSError if the address can't be used.
         """
         self._server = server
         self._address = address
@@ -83,11 +82,11 @@ class Service:
         self._thread.start()
 
     def _accept(self) -> None:
-        # The listener has no key: its own greeting would keep everybody waiting for one silent stranger.
+        # The listener has no key: with one, a single silent connection would block all others.
         while not self._closed:
             try:
                 connection = self._listener.accept()
-            except OSError:  # too many open files, or one who left at once
+            except OSError:  # too many open files, or a caller that left at once
                 time.sleep(_AGAIN_SECONDS)
                 continue
             with self._lock:
@@ -95,7 +94,7 @@ class Service:
             threading.Thread(
                 target=self._serve, args=(connection,), name='connection', daemon=True
             ).start()
-        with contextlib.suppress(OSError):  # the folder of the socket may have gone
+        with contextlib.suppress(OSError):  # the folder of the socket may be gone
             self._listener.close()
 
     def _serve(self, connection: connections.Connection) -> None:
@@ -114,14 +113,14 @@ class Service:
                 connection.close()
 
     def _greet(self, connection: connections.Connection) -> bool:
-        """Whether it knows the key; it is hung up on where it takes too long."""
+        """Whether the caller proves that it knows the key. Closes the connection if that takes too long."""
         limit = threading.Timer(self._seconds, _hang_up, [connection])
         limit.daemon = True
         limit.start()
         try:
             connections.deliver_challenge(connection, self._key.value)
             connections.answer_challenge(connection, self._key.value)
-        except Exception:  # whatever it sent was no answer
+        except Exception:  # what it sent was not an answer
             return False
         finally:
             limit.cancel()
@@ -136,14 +135,14 @@ class Service:
         with self._lock:
             for connection in self._open:
                 _hang_up(connection)
-        # A thread that waits in `accept` hears of nothing but another connection.
+        # Only a new connection wakes a thread that waits in `accept`.
         with contextlib.suppress(OSError):
             _connect(self._address).close()
         self._thread.join(_PROBE_SECONDS)
 
 
 class Line:
-    """The way to a node that a `Service` serves: a Channel. Safe between threads."""
+    """A Channel to a node that a `Service` serves. Thread-safe."""
 
     def __init__(self, address: Address, key: Key) -> None:
         """Args: address: of the node; key: of the program."""
@@ -152,7 +151,7 @@ class Line:
         self._idle: list[_Wire] = []
 
     def listens(self) -> bool:
-        """Whether the node listens by now."""
+        """Whether the node is listening."""
         try:
             _connect(self._address).close()
         except OSError:
@@ -160,7 +159,7 @@ class Line:
         return True
 
     def start(self, name: str, payload: bytes) -> Pending:
-        """Begins a call, which is made once and no more. Never waits."""
+        """Begins a call, which is made at most once. Never waits."""
         request = b'%s\0%s' % (name.encode(), payload)
         try:
             wire = self._idle.pop()
@@ -174,7 +173,7 @@ class Line:
                 failed.set_exception(_lost(error))
                 return _Call(self._idle, sending=failed)
             return _Call(self._idle, wire)
-        # To connect takes two turns of the other side, and a long request may have to wait for it.
+        # Connecting takes two steps of the other side, and a long request may have to wait for it.
         sending: Future[_Wire] = Future()
         threading.Thread(
             target=self._send, args=(wire, request, sending), name='sending', daemon=True
@@ -193,11 +192,11 @@ class Line:
 
 
 class _Wire:
-    """A connection, and a look whether anything has come."""
+    """A connection with a fast check for incoming data."""
 
     def __init__(self, connection: connections.Connection) -> None:
         self.connection = connection
-        self._poll = select.poll()  # `Connection.poll` would make one for every look
+        self._poll = select.poll()  # `Connection.poll` would make one each time
         self._poll.register(connection.fileno(), select.POLLIN)
 
     def has_answer(self, seconds: float | None) -> bool:
@@ -205,7 +204,7 @@ class _Wire:
 
 
 class _Call:
-    """A call under way: its answer is read by the thread that asks for it."""
+    """A call in progress. The thread that asks for its answer reads it."""
 
     def __init__(
         self,

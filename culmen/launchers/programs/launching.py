@@ -50,7 +50,7 @@ from culmen.launchers.workdir import Workdir
 from culmen.launchers.workdir import make_summary
 from culmen.launchers.workdir import write_json
 
-TIMINGS = 'nodes.json'  # in the folder of logs: how each node spent its time
+TIMINGS = 'nodes.json'  # in the logs' folder: how each node spent its time
 _POLL_SECONDS = 0.05
 _STATUS_SECONDS = 0.2
 _LEAVE_SECONDS = 5.0  # for nodes to end by themselves once all is saved
@@ -62,23 +62,23 @@ class Job(NamedTuple):
     """What an engine starts."""
 
     nodes: Sequence[NodePlan]
-    addresses: Mapping[str, Address]  # of those that are served, by label
-    stop: Stop  # of nodes in this process; unpickled in another, that of its process
-    key: Key  # its pickle holds none of it: a process has it handed over (supervisor.ProcessNode)
+    addresses: Mapping[str, Address]  # of the nodes that are served, by label
+    stop: Stop  # for nodes in this process; in another it unpickles to that of its process
+    key: Key  # not in its pickle: it is handed to a process (supervisor.ProcessNode)
     scratch: Path  # a folder for this launch alone
     logs: Path
 
 
 class Engine(Protocol):
-    """Carries the nodes of programs."""
+    """Starts the nodes of programs."""
 
-    launcher: str  # its name, as of --launcher
-    in_threads: bool  # of this process, which can't be killed
+    launcher: str  # its name, as in --launcher
+    in_threads: bool  # whether nodes are threads of this process, which can't be killed
 
     def start(self, job: Job, running: list[supervisor.Node]) -> None:
         """Starts every node of the job to run `run_node`.
 
-        Args: running: takes each node as soon as it has started, so that it is ended where a later one fails.
+        Args: running: receives each node as soon as it has started, so that it is ended if a later one fails.
         """
         ...
 
@@ -86,16 +86,16 @@ class Engine(Protocol):
 def launch(program: Program, engine: Engine, progress: bool | None = None) -> Result:
     """Runs a program on this machine to its end, and evaluates the final variables.
 
-    The same program on the same workdir goes on where it stopped. SIGINT and SIGTERM end it after a
-    checkpoint; the Result so far is returned. No thread or process is left when this returns or raises.
+    The same program on the same workdir resumes where it stopped. SIGINT and SIGTERM end it after a
+    checkpoint, and the Result so far is returned. No thread or process is left when this returns or raises.
 
     Args:
-        program: of `make_program`.
-        engine: carries it.
-        progress: whether to show it; None: by what standard error is.
+        program: the result of `make_program`.
+        engine: starts the nodes.
+        progress: whether to show progress; None: depends on what standard error is.
     Returns: the Result.
-    Raises: Refused for what is wrong before any compute; NodeFailure that names the node that failed,
-        with its traceback on standard error.
+    Raises: Refused for what is wrong before anything is computed; NodeFailure that names the node that
+        failed, with its traceback on standard error.
     """
     with refusing():
         config = configs.to_json(
@@ -111,7 +111,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
         with refusing():
             if home.folder is not None:
                 check_lead(home.folder, program.lead)
-        # Of sockets and of what nodes run; a stranger can't look into it.
+        # For sockets and for what nodes run; other users can't read it.
         scratch = Scratch('program', longest_name=max(map(len, SERVED)))
         with contextlib.closing(scratch):
             if home.folder is None:
@@ -187,7 +187,7 @@ class _Launch:
     def _watch(
         self, running: list[supervisor.Node], asking: Asking, channel: Channel
     ) -> dict[str, Any] | None:
-        """Returns the last status, when the run is over or a signal has ended it."""
+        """Watches until the run is over or a signal has ended it, and returns the last status."""
         deadline: float | None = None
         quiet = supervisor.QuietEnds(self._reports.get)
         while True:
@@ -232,7 +232,7 @@ class _Launch:
         )
 
     def _let_leave(self, running: list[supervisor.Node]) -> None:
-        """All is saved: waits for those that end by themselves, before the others are asked to."""
+        """After all is saved, waits for nodes that end by themselves, before the others are asked to end."""
         deadline = time.monotonic() + _LEAVE_SECONDS
         leaving = [node for node in running if node.name not in (COUNTER, REPLAY)]
         if self._signals:

@@ -1,4 +1,4 @@
-"""A program as data: an experiment, and how it is spread over nodes."""
+"""A program as data: an experiment and its distribution over nodes."""
 
 import os
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ PROGRAM = (
 
 @dataclass(frozen=True)
 class Program:
-    """An experiment with the places of its nodes. Made by `make_program`; an engine runs it."""
+    """An experiment with its distribution over nodes. `make_program` makes it, and an engine runs it."""
 
     experiment: Experiment
     workdir: Path | None
@@ -65,23 +65,23 @@ def make_program(
     until_return: float | None = None,
     on_lost_rows: OnLostRows = 'drop',
 ) -> Program:
-    """Checks an experiment and how it is spread. Writes nothing and starts nothing.
+    """Checks an experiment and its distribution over nodes. Writes nothing and starts nothing.
 
     Args:
         experiment: what to run; each actor has `num_environments` lanes.
-        workdir: of config, logs, checkpoints and the result; None: nothing is kept.
-        num_actors: that act side by side.
-        actors_per_process: that share a process, as threads.
-        lead: samples that the actors may be ahead of the learner by (inserted items times
-            samples_per_insert, less those drawn); beyond it they wait. At least a batch and
-            samples_per_insert; None: for a claim of steps of every lane, and two batches.
-        variables_every: ticks between an actor's looks for new parameters.
-        loggers: take every row of the logs too; they must pickle.
-        on_non_finite: what a loss that is not finite does: 'stop' the run, or 'log' it and go on.
-        until_return: an evaluation with this mean return ends the run.
-        on_lost_rows: what damage to the tables of a checkpoint does, where all else of it is whole:
-            'drop' their items and go on, or 'refuse'.
-    Returns: what `launch` takes.
+        workdir: for config, logs, checkpoints and the result; None: nothing is kept.
+        num_actors: how many actors run side by side.
+        actors_per_process: how many of them share a process, as threads.
+        lead: by how many samples the actors may be ahead of the learner (inserted items times
+            samples_per_insert, minus samples drawn) before they wait. At least a batch and
+            samples_per_insert; None: one claim of steps for every lane, and two batches.
+        variables_every: after how many ticks an actor asks for new parameters.
+        loggers: receive every row of the logs too; they must pickle.
+        on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
+        until_return: the run ends when the mean return of an evaluation reaches this.
+        on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
+            continue, or 'refuse'.
+    Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong.
     """
     with refusing():
@@ -123,13 +123,13 @@ def make_program(
 
 
 def _default_lead(table: Replay, num_lanes: int) -> float:
-    """So much that an actor waits for the learner because it is ahead, not because of its claims."""
+    """A lead so large that an actor waits only if it is ahead of the learner, and not for its claims."""
     least = 2 * table.batch_size + table.samples_per_insert
     return float(max(least, 2 * MAX_CLAIM * num_lanes * table.samples_per_insert))
 
 
 def check_lead(folder: Path, lead: float) -> None:
-    """Refuses another lead than that of the tables in a workdir, which keep theirs. Raises: ValueError."""
+    """Refuses a lead other than that of the saved tables in a workdir. Raises: ValueError."""
     if not (folder / PROGRAM).exists():
         return
     with reading(folder / PROGRAM):

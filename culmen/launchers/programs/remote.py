@@ -1,7 +1,7 @@
-"""How the nodes of a program call each other, whatever engine carries it: bytes there, bytes back.
+"""How the nodes of a program call each other on any engine: a call sends bytes and returns bytes.
 
 An engine serves `Server.call` of each node and gives the others a `Channel` to it. A `Remote` over a
-channel is held like the object itself: `counter.get_counts()`. No wait outlives the node's `Stop`, and
+channel is used like the node itself: `counter.get_counts()`. Every wait ends with the node's `Stop`, and
 none blocks the thread that handles signals.
 """
 
@@ -20,23 +20,23 @@ from typing import Protocol
 
 import cloudpickle
 
-_LOOK_SECONDS = 0.2  # between looks at the stop while a call is under way
-_CONNECT_SECONDS = 0.05  # between looks whether the other listens
-_RETRY_SECONDS = 0.02  # where a node is not ready yet
-_LOST_SECONDS = 10.0  # after a failed call, until the launcher has told why
-# Between threads that want to run Python: a call waits for a busy learner that long, several times.
+_LOOK_SECONDS = 0.2  # between checks of the stop during a call
+_CONNECT_SECONDS = 0.05  # between checks whether the other node listens
+_RETRY_SECONDS = 0.02  # if a node is not ready yet
+_LOST_SECONDS = 10.0  # after a failed call, for the launcher to end this node
+# Python's switch interval between threads: a call to a busy learner waits that long several times.
 SWITCH_SECONDS = 5e-4
 NO_ARGUMENTS = pickle.dumps(())  # of a call
 _READY, _NOT_READY, _RAISED = 0, 1, 2
 _PARENT_SECONDS = 0.5
-# What a launcher puts into the environment of a node's process: its own process id, and a descriptor of what
-# it hands over and no file may hold.
+# Environment variables of a node's process, set by its launcher: the launcher's process id, and a descriptor
+# for the secret that it hands over, which no file may hold.
 LAUNCHER, HANDED = 'CULMEN_LAUNCHER', 'CULMEN_HANDED'
 _HANDED_BYTES = 4096  # at most
 
 
 class Stopped(Exception):
-    """The program ends, and so did a wait."""
+    """A wait has ended because the program ends."""
 
 
 class RemoteError(RuntimeError):
@@ -44,7 +44,7 @@ class RemoteError(RuntimeError):
 
 
 class Stop:
-    """Whether a node should end. Threads share one; in a process of its own SIGTERM sets it."""
+    """Whether a node should end. Threads share one; in a separate process SIGTERM sets it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -58,19 +58,19 @@ class Stop:
         self._event.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Waits that long, or until the end is asked for. Returns: whether it is."""
+        """Waits this long, or until the end is requested. Returns: whether it is requested."""
         return self._event.wait(seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Waits that long. Raises: Stopped."""
+        """Waits this long. Raises: Stopped, if the end is requested."""
         if self._event.wait(seconds):
             raise Stopped
 
     def install(self) -> None:
-        """In a process that a launcher started, listens to it alone; otherwise does nothing.
+        """Makes a process that a launcher started obey only the launcher; elsewhere does nothing.
 
-        SIGTERM is the launcher's word. SIGINT reaches a whole terminal, and is the launcher's to handle.
-        A process whose launcher has gone ends at once, also where that went before this was called.
+        SIGTERM comes from the launcher and sets the stop. SIGINT is ignored: it reaches all processes of a
+        terminal, and the launcher handles it. If the launcher is gone, now or later, the process ends at once.
         """
         if not self._of_process:
             return
@@ -105,7 +105,7 @@ _TAKEN: list[bytes] = []
 
 
 def take_handed() -> bytes:
-    """In a process that a launcher started, what it was handed; the descriptor is read once and closed."""
+    """What the launcher handed to this process. The descriptor is read once and closed."""
     if not _TAKEN:
         descriptor = int(os.environ.pop(HANDED))
         _TAKEN.append(os.read(descriptor, _HANDED_BYTES))
@@ -116,7 +116,8 @@ def take_handed() -> bytes:
 def dumps(value: Any) -> bytes:
     """A value for `pickle.loads` in another process.
 
-    Classes travel by name, which is quick; those that no name leads to, of a notebook or a script, whole.
+    Classes are pickled by name, which is fast; those that have no importable name (from a notebook or a
+    script) are pickled whole.
     """
     try:
         return pickle.dumps(value, protocol=5)
@@ -125,14 +126,14 @@ def dumps(value: Any) -> bytes:
 
 
 class Server:
-    """One node for the others: its methods by name, once it is there. What an engine serves."""
+    """What an engine serves for a node: its methods by name, as soon as the node exists."""
 
     def __init__(self) -> None:
         self._node: Any = None
         self._there = threading.Event()
 
     def open(self, node: Any) -> None:
-        """From now on calls reach the node."""
+        """Lets calls reach the node from now on."""
         self._node = node
         self._there.set()
 
@@ -151,18 +152,18 @@ class Server:
 
 
 class Pending(Protocol):
-    """A call under way, as a `concurrent.futures.Future` is one. One thread looks at it."""
+    """A call in progress, like a `concurrent.futures.Future`. Only one thread uses it."""
 
     def result(self, timeout: float | None = None) -> bytes:
-        """The answer. Raises: `concurrent.futures.TimeoutError` where there is none in time."""
+        """The answer. Raises: `concurrent.futures.TimeoutError` if it does not come in time."""
         ...
 
     def done(self) -> bool:
-        """Whether `result` has something to tell at once."""
+        """Whether `result` would return or raise at once."""
         ...
 
     def cancel(self) -> object:
-        """Nobody waits for the answer any more."""
+        """Gives up the answer."""
         ...
 
 
@@ -170,18 +171,18 @@ class Channel(Protocol):
     """An engine's way to another node's `Server.call`."""
 
     def listens(self) -> bool:
-        """Whether the other can be reached by now."""
+        """Whether the other node can be reached."""
         ...
 
     def start(self, name: str, payload: bytes) -> Pending:
-        """Begins a call, which is made once and no more. Never waits."""
+        """Begins a call, which is made at most once. Never waits."""
         ...
 
 
 class Remote:
-    """Another node, held as if it were the object: its methods can be called, with plain arguments.
+    """A handle to another node: its methods can be called with positional arguments.
 
-    Safe between threads. Counts its calls, the bytes of both ways and the seconds in them.
+    Thread-safe. Counts its calls, their bytes in both directions and their seconds.
     """
 
     def __init__(self, name: str, channel: Channel, stop: Stop) -> None:
@@ -230,7 +231,7 @@ class Remote:
             except NotYet:
                 continue
             except Exception as error:
-                # Whoever watches the nodes knows why, and ends this one; it must not look guilty.
+                # The supervisor knows why, and ends this node; its own failure must not hide the cause.
                 if self._stop.wait(_LOST_SECONDS):
                     break
                 raise ConnectionError(
@@ -240,15 +241,15 @@ class Remote:
         raise Stopped
 
     def traffic(self) -> dict[str, float]:
-        """Of all calls so far."""
+        """Totals over all calls so far."""
         return {'calls': self._calls, 'bytes': self._bytes, 'seconds': self._seconds}
 
 
 class Asking:
-    """Asks another node the same again and again, and never waits: for who must not block."""
+    """Calls a method of another node again and again without waiting, for callers that must not block."""
 
     def __init__(self, method: str, channel: Channel, seconds: float) -> None:
-        """Args: method: without arguments; channel: to the node; seconds: between two questions."""
+        """Args: method: without arguments; channel: to the node; seconds: between two calls."""
         self._method = method
         self._channel = channel
         self._seconds = seconds
@@ -258,12 +259,12 @@ class Asking:
         self.answer: Any = None  # the newest
 
     def poll(self) -> Any:
-        """Goes on asking; returns the newest answer, None before the first."""
+        """Continues the calls. Returns: the newest answer; None before the first."""
         now = time.monotonic()
         if self._pending is not None:
             if self._pending.done():
                 state, value = _READY, None
-                with contextlib.suppress(Exception):  # a node that has gone is seen elsewhere
+                with contextlib.suppress(Exception):  # the supervisor sees a node that is gone
                     state, value = pickle.loads(self._pending.result())
                 if state == _READY and value is not None:
                     self.answer = value

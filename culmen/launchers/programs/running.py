@@ -21,13 +21,13 @@ _POLL_SECONDS = 0.05
 
 
 def run_node(plan: NodePlan, stop: Stop, key: Key, addresses: Mapping[str, Address]) -> None:
-    """Makes what is planned and runs it to its end.
+    """Makes the node of a plan and runs it to its end.
 
     Args:
         plan: of the node.
-        stop: ends it.
+        stop: ends the node.
         key: of the program.
-        addresses: by label, of itself where it is served, and of those that it calls.
+        addresses: by label: of the nodes that it calls, and its own if it is served.
     """
     stop.install()
     lines = {label: Line(addresses[label], key) for label in plan.calls}
@@ -37,7 +37,7 @@ def run_node(plan: NodePlan, stop: Stop, key: Key, addresses: Mapping[str, Addre
     server = Server()
     with contextlib.ExitStack() as stack:
         if plan.is_served:
-            # It listens before it is there: whoever calls it waits for it, and not for its address.
+            # The service listens before the node exists, so callers wait for an answer and need not retry.
             service = Service(server, addresses[plan.label], key)
             stack.callback(service.close)
         _run(plan.makes[0], stop, lines, server)

@@ -1,7 +1,7 @@
 """Starts the nodes of a program on this machine as threads or as processes, and watches them.
 
-Nobody is left behind: nodes are asked to end, asked again, and killed; those in processes of their own end
-with this one, however it ends. What they write is in a file, and shown here line by line.
+All nodes end: they are asked to, asked again, and killed. Those in separate processes end with this process,
+however it ends. Their output goes to files, and is shown here line by line.
 """
 
 import os
@@ -28,10 +28,10 @@ from culmen.launchers.programs.remote import Stopped
 
 _ASK_SECONDS = 1.0  # between requests to end
 _POLL_SECONDS = 0.05
-_GRACE_SECONDS = 2.0  # from a node's end to the news that it was to end
-_TAIL_LINES = 60  # of a node's output, shown where it failed
+_GRACE_SECONDS = 2.0  # after a node has ended, for the news that it was meant to
+_TAIL_LINES = 60  # of a node's output, shown if it failed
 
-# What the C++ of Reverb, TensorFlow and Abseil says at every start.
+# Lines that the C++ code of Reverb, TensorFlow and Abseil prints at every start.
 _NOISE = re.compile(
     r'^\[reverb/|^INFO:|^WARNING: All log messages before absl|^[IW]\d{4} |'
     r'^\d{4}-\d\d-\d\d [\d:.]+: [IW] (external|tensorflow)/|^To enable the following instructions'
@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
     name: str
     reason: str
-    error: BaseException | None = None  # in this process
+    error: BaseException | None = None  # for a node in this process
 
 
 class Node(Protocol):
@@ -56,11 +56,11 @@ class Node(Protocol):
     name: str
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         ...
 
     def failure(self) -> Failure | None:
-        """Why it failed, once it has ended; None where it did not."""
+        """Why it failed, once it has ended; None if it did not fail."""
         ...
 
     def ask(self) -> None:
@@ -68,11 +68,11 @@ class Node(Protocol):
         ...
 
     def kill(self) -> None:
-        """Ends it, where that is possible."""
+        """Kills it, if that is possible."""
         ...
 
     def show(self) -> None:
-        """Shows what it has written since the last time."""
+        """Shows what it has written since the last call."""
         ...
 
 
@@ -80,7 +80,7 @@ class ThreadNode:
     """A node in a thread. It shares the output of this process, and can't be killed."""
 
     def __init__(self, name: str, function: Callable[[], None], stop: Stop) -> None:
-        """Args: name: of the node; function: runs it; stop: that it listens to."""
+        """Args: name: of the node; function: runs it; stop: that it obeys."""
         self.name = name
         self._stop = stop
         self._error: BaseException | None = None
@@ -134,7 +134,7 @@ class ProcessNode:
             command: runs it, by an absolute path.
             environment: of the process.
             output: its file.
-            handed: what it alone may know; it is in no file (`remote.take_handed`).
+            handed: a secret for this process, which is in no file (`remote.take_handed`).
         """
         self.name = name
         self._path = output
@@ -147,7 +147,7 @@ class ProcessNode:
             with open(output, 'ab') as file:
                 self._read = file.tell()
                 self._begin = self._read
-                # A session of its own: Ctrl-C in the terminal is for this process alone to handle.
+                # A session of its own: only this process handles Ctrl-C in the terminal.
                 self._process = subprocess.Popen(
                     [sys.executable, '-I', '-S', entry.__file__, launcher, *command],
                     env={**environment, LAUNCHER: launcher, HANDED: str(inherited)},
@@ -198,13 +198,13 @@ class ProcessNode:
 
 
 def node_environment(label: str, small: bool) -> dict[str, str]:
-    """What a node's process is told of devices and threads.
+    """The environment variables of a node's process, for its imports, devices and threads.
 
     Args:
         label: of the node.
-        small: whether there are fewer cores than processes, so that each has to do with one.
+        small: whether there are fewer cores than processes, so that each has to use only one.
     """
-    # Where this process finds a module, a node must: classes travel by their names.
+    # A node must find the same modules as this process, since classes are pickled by name.
     found = {'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     found['PYTHONUNBUFFERED'] = '1'  # what is printed is shown at once
     found['TF_CPP_MIN_LOG_LEVEL'] = '3'
@@ -223,14 +223,14 @@ def node_environment(label: str, small: bool) -> dict[str, str]:
 
 
 def _last_line(lines: Sequence[str]) -> str:
-    """The line of an error: the last one that a traceback does not indent."""
+    """The line with the error: the last one that is not indented."""
     flat = [line for line in ''.join(f'{line}\n' for line in lines).splitlines() if line.strip()]
     whole = [line for line in flat if not line.startswith((' ', '\t'))]
     return re.sub(r'^[\w.]+\.(?=\w+: )', '', (whole or flat or [''])[-1])
 
 
 def find_failure(nodes: Sequence[Node]) -> Failure | None:
-    """The first node that failed: those that were killed before those that say why they ended."""
+    """The first node that failed. Nodes that were killed come before those that report an error."""
     failures = [each for node in nodes if not node.is_running() and (each := node.failure())]
     if not failures:
         return None
@@ -238,10 +238,10 @@ def find_failure(nodes: Sequence[Node]) -> Failure | None:
 
 
 class QuietEnds:
-    """Nodes that ended without a failure, and too early: an environment may end its whole process."""
+    """Finds nodes that ended too early without a failure: an environment may end its whole process."""
 
     def __init__(self, reports: Callable[[str], Sequence[str] | None]) -> None:
-        """Args: reports: of a node's name, what it tells the counter before it may end; None: it may not."""
+        """Args: reports: maps a node to what it tells the counter before it may end; None: it may not end."""
         self._reports = reports
         self._since: dict[
             str, tuple[float, int]
@@ -250,7 +250,7 @@ class QuietEnds:
         self._news = 0
 
     def look(self, nodes: Sequence[Node], status: Mapping[str, Any] | None) -> str | None:
-        """Args: status: the newest of the counter. Returns: the name of one that ended too early."""
+        """Args: status: the counter's newest. Returns: the name of a node that ended too early, or None."""
         if status is not self._status:
             self._status, self._news = status, self._news + 1
         now = time.monotonic()
@@ -262,7 +262,7 @@ class QuietEnds:
             if reports is not None and all(report in timings for report in reports):
                 continue
             since, news = self._since.setdefault(node.name, (now, self._news))
-            # What it told at its end is in the news after those that were on their way then.
+            # News may have been on its way when the node ended; the one after has its last report.
             told = reports is None or self._news >= news + 2
             if told and now - since > _GRACE_SECONDS:
                 return node.name
@@ -270,7 +270,7 @@ class QuietEnds:
 
 
 def end(nodes: Sequence[Node], seconds: float) -> list[str]:
-    """Ends nodes: asks for it, again and again, and kills what is left after a time.
+    """Ends nodes: asks them again and again, and after some time kills those that still run.
 
     Returns: the names of those that had to be killed.
     """

@@ -1,4 +1,4 @@
-"""The nodes of a program as data: what runs in each, and whom it calls. An engine places them.
+"""The nodes of a program as data: what each runs, and which others it calls. An engine places them.
 
 counter     <- actors, learner, evaluator
 replay      <- actors, learner
@@ -25,7 +25,7 @@ SERVED = (COUNTER, REPLAY, LEARNER)  # nodes that others call
 
 
 class NodePlan(NamedTuple):
-    """A place of a program: one node, or several actors that share a process."""
+    """One node of a program, or several actors that share a process."""
 
     label: str
     makes: tuple[
@@ -47,9 +47,9 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
     """The nodes of a program, those that are called before those that call them.
 
     Args:
-        program: that is run.
+        program: what is run.
         folder: of logs and checkpoints.
-        restored: the checkpoint to go on from.
+        restored: the checkpoint to resume from.
     """
     experiment, folder = program.experiment, folder.absolute()
     table = None if restored is None else restored.saved.table

@@ -1,13 +1,13 @@
-"""The nodes of a program: the workers of one process, each at its place, with handles to the others.
+"""The nodes of a program: the workers of a run, each in a place of its own, with handles to the others.
 
-    counter     budgets, counts and logs; where everybody hears of checkpoints and of the end
-    replay      the tables' server
-    learner     updates, variables, checkpoints
-    actor-0 ... lanes of environments
+    counter     keeps budgets, counts and logs; tells the others of checkpoints and of the end
+    replay      serves the tables
+    learner     makes updates and checkpoints, serves variables
+    actor-0 ... act in lanes of environments
     evaluator   plays with the variables that the learner kept for it
 
-A node is made and run in its own process or thread, and knows no engine: a handle is a `Remote`, or
-anything with the same methods.
+A node is made and run in its own process or thread, and does not depend on the engine: a handle is a
+`Remote`, or anything with the same methods.
 """
 
 from culmen.launchers.programs.nodes.actor import ActorNode

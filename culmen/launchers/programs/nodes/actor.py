@@ -1,8 +1,8 @@
-"""The node that acts: lanes of environments in a loop, whose steps are claimed before they are taken.
+"""The node that acts in lanes of environments. It claims steps from the counter before it takes them.
 
-Between the updates and the action of a tick, where a loop of one process has its learner, this one sees
-to what the program asks: whether there is a claim for the next step, whether the parameters are new
-enough for it, and whether to hold still or to leave.
+At the point of a tick where the loop of one process runs its learner, this node checks whether it has a
+claim for the next step, whether its parameters are new enough for that step, and whether it has to pause
+or to leave.
 """
 
 import time
@@ -35,12 +35,12 @@ from culmen.launchers.programs.remote import Stopped
 from culmen.launchers.rows import actor_row
 from culmen.launchers.schedule import Counts
 
-_CLAIM_SECONDS = 0.1  # of stepping, that a claim is for
+_CLAIM_SECONDS = 0.1  # of stepping that a claim should last for
 MAX_CLAIM = 16  # ticks
-_AGAIN_SECONDS = 0.005  # until the next question, where there is nothing to do
-_VERSION_SECONDS = 0.0005  # between questions for parameters that are waited for
+_AGAIN_SECONDS = 0.005  # until the next request, while there is nothing to do
+_VERSION_SECONDS = 0.0005  # between requests while it waits for parameters
 _GIVE_UP_SECONDS = 1.0  # of waiting in the table after the run is over
-_GIVE_UP_LOOK_SECONDS = 0.2  # between looks whether it is
+_GIVE_UP_LOOK_SECONDS = 0.2  # between checks whether it is
 
 
 class ActorNode:
@@ -64,14 +64,14 @@ class ActorNode:
 
         Args:
             experiment: what is run.
-            index, num_actors: which actor of how many.
-            variables_every: ticks between looks for new parameters.
+            index, num_actors: the index of this actor, and how many there are.
+            variables_every: ticks between requests for new parameters.
             state: of the actor, from a checkpoint.
-            resumed_at: actor steps at that checkpoint; the environments begin anew with other seeds.
+            resumed_at: actor steps at that checkpoint; the environments are new and have other seeds.
             stop: ends every wait.
             counter, learner, replay: the other nodes.
         """
-        reverb_replay.require_reverb()  # slow to import, so while the others come up
+        reverb_replay.require_reverb()  # slow to import, so it is done while the other nodes start
         built = build(experiment, index, num_actors, resumed_at)
         shapes = trace(built.parts, built.spec, built.lanes)
         run_small_networks_inline(shapes.params)
@@ -117,7 +117,7 @@ class ActorNode:
         self._begin_to_count()
 
     def _begin_to_count(self) -> None:
-        self._granted = 0  # steps, at the last exchange
+        self._granted = 0  # steps granted at the last exchange
         self._total = 0  # steps of this actor
         self._ticks = 0
         self._ticks_at = (time.perf_counter(), 0)
@@ -150,14 +150,14 @@ class ActorNode:
             self._environment.close()
 
     def _on_tick(self) -> bool:
-        """Returns when the next step may be taken: False; or True where none may."""
+        """Waits until the next step may be taken. Returns: whether to end instead."""
         if self._stop():
             raise Stopped
         self._ticks += 1
         step_type = self._loop.get_state()['timestep'].step_type
         need = int(np.count_nonzero(step_type != LAST))
         while True:
-            # A lane that waits for parameters holds no claims: those it waits for may need them.
+            # A lane that waits for parameters holds no claims: the actors it waits for may need them.
             late = self._variables.version < self._writer.needed_version
             if not late and need <= self._granted - self._taken.steps:
                 return False
@@ -178,7 +178,7 @@ class ActorNode:
                 self._waited['for claims'] += time.perf_counter() - begin
 
     def _await_version(self) -> None:
-        """Returns when the parameters are new enough, or when it is time to ask the counter again."""
+        """Waits until the parameters are new enough, or until it is time to ask the counter again."""
         until = time.monotonic() + 10 * _AGAIN_SECONDS
         while time.monotonic() < until:
             self._variables.look()
@@ -187,12 +187,12 @@ class ActorNode:
             self._stop.sleep(_VERSION_SECONDS)
 
     def _claim(self) -> int:
-        """Steps for some milliseconds, so that the counter is neither asked all the time nor late."""
+        """Steps for some milliseconds, so that the counter is asked neither too often nor too late."""
         ticks = max(1, min(int(_CLAIM_SECONDS / max(self._tick_seconds, 1e-9)), MAX_CLAIM))
         return ticks * self._num_lanes
 
     def _exchange(self, need: int, want: int) -> Grant:
-        """Reports what was taken, once its items are stored, and claims anew."""
+        """Reports the steps taken, once their items are stored, and claims new ones."""
         now = time.perf_counter()
         since, ticks = self._ticks_at
         if self._ticks > ticks:
@@ -225,7 +225,7 @@ class ActorNode:
             self._rate_from = (now, self._total)
 
     def _gives_up(self) -> bool:
-        """Whether a wait in the table has no end: nobody draws where the run is over."""
+        """Whether to stop waiting for the table: the run has been over for a second, so nothing will draw."""
         if self._stop():
             return True
         now = time.monotonic()
@@ -241,7 +241,7 @@ class ActorNode:
 
 
 class _Taken(StepCounter):
-    """Knows what has been taken and not reported to the program's counter yet."""
+    """Counts the steps and episodes that have not been reported to the program's counter yet."""
 
     def __init__(self, actor_steps: int) -> None:
         super().__init__(actor_steps)
@@ -252,13 +252,13 @@ class _Taken(StepCounter):
         self.steps += actor_steps
 
     def take(self) -> tuple[int, int]:
-        """(steps, episodes) since the last time."""
+        """(steps, episodes) since the last call."""
         taken, self.steps, self.episodes = (self.steps, self.episodes), 0, 0
         return taken
 
 
 class _Writer(reverb_replay.ReverbWriter):
-    """Knows how long it waited until items were stored, because the learner is behind or the server busy."""
+    """Measures how long it waits for items to be stored, when the learner is behind or the server busy."""
 
     waited = 0.0
 
@@ -270,7 +270,7 @@ class _Writer(reverb_replay.ReverbWriter):
 
 
 class _Variables:
-    """Where the actor reads its parameters: what was fetched last, and now and then a look for more."""
+    """Where the actor reads its parameters: the last ones fetched. Now and then it asks for newer ones."""
 
     def __init__(self, learner: Remote, writer: reverb_replay.ReverbWriter, every: int) -> None:
         self._learner = learner
@@ -281,7 +281,7 @@ class _Variables:
         self.version = -1
 
     def look(self) -> None:
-        """Asks the learner."""
+        """Asks the learner for newer parameters."""
         news = self._learner.get_variables(self.version)
         if news is not None:
             self.version, self._params, largest = news

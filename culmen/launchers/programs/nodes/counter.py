@@ -1,8 +1,8 @@
-"""The node that counts. Actors claim steps here before they take them, so that a budget is exact.
+"""The node that counts. Actors claim steps here before they take them, so that budgets are exact.
 
-It also holds what has to agree with the counts: the rows of all logs, and the word whether actors go
-on (`RUN`), hold still for a checkpoint (`HOLD`) or leave (`OVER`). The launching process looks here for
-how far the run is, and for its result.
+It also holds what has to agree with the counts: the rows of all logs, and the phase, which tells actors
+to go on (`RUN`), to pause for a checkpoint (`HOLD`) or to leave (`OVER`). The launching process reads the
+progress of the run and its result here.
 """
 
 import threading
@@ -26,35 +26,35 @@ _POLL_SECONDS = 0.5
 
 
 class Grant(NamedTuple):
-    """What an actor is told when it reports."""
+    """The answer to an actor's report."""
 
-    steps: int  # that it may take; 0: none now
+    steps: int  # that the actor may take; 0: none now
     actor_steps: int  # of all actors, as reported
     phase: str  # RUN, HOLD or OVER
 
 
 class News(NamedTuple):
-    """What a learner is told when it reports."""
+    """The answer to a learner's report."""
 
     actor_steps: int
     phase: str
-    quiet: bool  # no actor acts: all hold still or have left
+    quiet: bool  # no actor acts: all are paused or have left
     left: bool  # all actors have left
-    stopped: bool  # somebody asked for a stop
+    stopped: bool  # a stop was requested
     evaluations: int  # done so far
 
 
 class CounterState(NamedTuple):
-    """What a checkpoint holds of the node that counts."""
+    """The part of a checkpoint that this node saves."""
 
     counter: Mapping[str, int]
     actors: Mapping[str, Any]  # their states, by index
-    evaluation: Mapping[str, Any] | None  # summary of the last
-    logs: Any  # where they stand; None: they are not open
+    evaluation: Mapping[str, Any] | None  # summary of the last one
+    logs: Any  # their positions; None: they are not open
 
 
 class CounterNode:
-    """Counts, claims, logs and the phase of a program. All methods but `run` are called by others."""
+    """Holds counts, claims, logs and the phase of a program. Other nodes call all methods but `run`."""
 
     def __init__(
         self,
@@ -68,17 +68,17 @@ class CounterNode:
         reward_names: Sequence[str] = (),
         state: CounterState | None = None,
     ) -> None:
-        """Begins to count.
+        """Starts to count.
 
         Args:
             stop: ends `run`.
-            num_actors: who claim.
+            num_actors: how many actors claim.
             max_actor_steps: of the whole run; None: no bound.
             logs: the folder of the CSV files.
-            sinks: take every row too.
-            until_return: an evaluation with this mean return ends the run.
-            reward_names: of the numbers of a nest of rewards.
-            state: of `get_state`, to go on from.
+            sinks: receive every row too.
+            until_return: the run ends when the mean return of an evaluation reaches this.
+            reward_names: names of the numbers in a nest of rewards.
+            state: the result of `get_state`, to resume from.
         """
         self._stop = stop
         self._lock = threading.RLock()
@@ -86,7 +86,7 @@ class CounterNode:
         self._until_return = until_return
         self._counter = RunCounts()
         self._claimed = [0] * num_actors
-        self._still = [False] * num_actors  # hold still, since the pause
+        self._still = [False] * num_actors  # have paused, since the last request
         self._left = [False] * num_actors
         self._phase = RUN
         self._stopped = False
@@ -110,7 +110,7 @@ class CounterNode:
         self._resumed_at = self._counter.get_counts()['actor_steps']
 
     def run(self) -> None:
-        """Flushes the logs now and then, to the end."""
+        """Flushes the logs now and then until the program ends."""
         while not self._stop.wait(_POLL_SECONDS):
             with self._lock:
                 if self._logs is not None:
@@ -134,15 +134,15 @@ class CounterNode:
         need: int,
         want: int,
     ) -> Grant:
-        """An actor reports what it took, gives back what it did not, and claims anew.
+        """An actor reports the steps it took, gives back the others, and claims new ones.
 
         Args:
             actor: its index.
-            steps: taken since the last report, their items stored.
-            episodes: ended in them.
-            rows: of its log.
-            need: steps of its next tick: less is of no use.
-            want: steps that it would like, 0 for none.
+            steps: taken since the last report; their items are stored.
+            episodes: that ended in these steps.
+            rows: for its log.
+            need: steps of its next tick; fewer are of no use.
+            want: steps that it would like; 0 for none.
         """
         with self._lock:
             self._claimed[actor] = 0
@@ -168,7 +168,7 @@ class CounterNode:
         if self._max_actor_steps is not None:
             free = self._max_actor_steps - reported - sum(self._claimed)
             if free <= 0:
-                return 0  # others have claimed the rest, and may still give some of it back
+                return 0  # others have claimed the rest, and may still give some back
             granted = max(need, min(want, free))
         self._claimed[actor] = granted
         if self._begin is None:
@@ -180,13 +180,13 @@ class CounterNode:
         return self._phase
 
     def hold(self, actor: int, state: Any) -> None:
-        """An actor has reported everything and waits; its state, for the checkpoint."""
+        """Called by an actor that has reported everything and pauses. Args: state: for the checkpoint."""
         with self._lock:
             self._states[str(actor)] = state
             self._still[actor] = self._phase != RUN
 
     def leave(self, actor: int, state: Any) -> None:
-        """An actor has reported everything and acts no more."""
+        """Called by an actor that has reported everything and stops acting."""
         with self._lock:
             self._states[str(actor)] = state
             self._claimed[actor] = 0
@@ -195,7 +195,7 @@ class CounterNode:
     # The learner.
 
     def open_logs(self, columns: Sequence[str]) -> None:
-        """Opens the logs of all nodes, with this header of the learner's; goes on with a run's files."""
+        """Opens the logs of all nodes, or reopens a resumed run's. Args: columns: of the learner's log."""
         with self._lock:
             known = self._columns
             actors = {f'actor-{i}': known['actor'] for i in range(len(self._claimed))}
@@ -206,7 +206,7 @@ class CounterNode:
                 self._logs.set_state(self._saved_logs)
 
     def sync(self, learner_steps: int, row: Mapping[str, Any] | None) -> News:
-        """The learner reports its updates, and a row of its log where one is due."""
+        """The learner reports its updates, and a row of its log if one is due."""
         with self._lock:
             done = self._counter.get_counts()['learner_steps']
             counts = self._counter.increment(learner_steps=learner_steps - done)
@@ -222,7 +222,7 @@ class CounterNode:
             )
 
     def pause(self) -> None:
-        """Has the actors hold still."""
+        """Asks the actors to pause."""
         with self._lock:
             if self._phase == RUN:
                 self._phase = HOLD
@@ -241,7 +241,7 @@ class CounterNode:
             self._phase = OVER
 
     def get_state(self) -> CounterState:
-        """What a checkpoint holds of the program, apart from learner and tables."""
+        """The state of the program for a checkpoint, without learner and tables."""
         with self._lock:
             return CounterState(
                 self._counter.get_state(),
@@ -251,7 +251,7 @@ class CounterNode:
             )
 
     def complete(self, outcome: str) -> None:
-        """Everything is saved: FINISHED or STOPPED."""
+        """Marks the run as saved. Args: outcome: FINISHED or STOPPED."""
         with self._lock:
             if self._logs is not None:
                 self._logs.flush()
@@ -260,14 +260,14 @@ class CounterNode:
     # The evaluator.
 
     def evaluating(self, text: str) -> None:
-        """How far an evaluation is that takes long."""
+        """The evaluator reports the progress of a long evaluation."""
         self._evaluating = text
 
     def evaluated(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """An evaluation is done.
+        """The evaluator reports an evaluation.
 
         Args:
-            row: of the evaluator's log.
+            row: for the evaluator's log.
             summary: as in a Result.
         """
         with self._lock:
@@ -280,7 +280,7 @@ class CounterNode:
     # The launching process.
 
     def stop(self) -> None:
-        """Asks for a checkpoint and the end."""
+        """Requests a checkpoint and then the end."""
         with self._lock:
             self._stopped = self._outcome is None
             self._phase = OVER
@@ -305,6 +305,6 @@ class CounterNode:
     # All nodes.
 
     def report(self, name: str, timings: Mapping[str, Any]) -> None:
-        """A node tells how it spent its time: seconds, those of them that it waited, its calls."""
+        """A node reports how it spent its time: its seconds, how many of them it waited, and its calls."""
         with self._lock:
             self._timings[name] = dict(timings)

@@ -1,4 +1,4 @@
-"""Evaluations of a program: the learner keeps their variables until the evaluator has played them."""
+"""The evaluations of a program: the learner keeps their variables until the evaluator has played them."""
 
 import collections
 import threading
@@ -16,10 +16,10 @@ from culmen.launchers.schedule import Counts
 
 
 class KeptEvaluations:
-    """Variables to evaluate, in order, numbered over the whole run. Safe between threads."""
+    """Variables to evaluate, in order, numbered over the whole run. Thread-safe."""
 
     def __init__(self) -> None:
-        """Keeps none yet."""
+        """Starts without any."""
         self._lock = threading.Lock()
         self._kept: collections.deque[tuple[Counts, Params]] = collections.deque()
         self._first = 0  # the number of the first that is kept
@@ -42,13 +42,13 @@ class KeptEvaluations:
             self._kept.append((counts, params))
 
     def close(self) -> None:
-        """No more come."""
+        """Says that no more will come."""
         self._closed = True
 
     def get(self, number: int) -> Any:
         """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more.
 
-        Forgets those before it.
+        Discards those before it.
         """
         with self._lock:
             while self._first < number and self._kept:
@@ -66,7 +66,7 @@ class KeptEvaluations:
         return [{'at': list(counts), 'variables': to_paths(params)} for counts, params in kept]
 
     def set_state(self, state: Sequence[Mapping[str, Any]], played: int, template: Params) -> None:
-        """Goes on from a checkpoint. Args: template: variables of the same shapes."""
+        """Restores them from a checkpoint. Args: template: variables of the same shapes."""
         self._first = played
         for each in state:
             params = from_paths('variables', template, each['variables'])

@@ -1,4 +1,4 @@
-"""The node that evaluates: at counted places of the training, with the variables kept there."""
+"""The node that evaluates, with variables that the learner kept at fixed counts of the training."""
 
 import time
 
@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.05
 
 
 class EvaluatorNode:
-    """Asks the learner for the next evaluation, plays it, and tells the counter."""
+    """Asks the learner for the next evaluation, plays it, and reports it to the counter."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class EvaluatorNode:
         counter: Remote,
         learner: Remote,
     ) -> None:
-        """Args: experiment: what is run; spec: of its environments; stop: ends `run`; the others."""
+        """Args: experiment: what is run; spec: of its environments; stop: ends `run`; the other nodes."""
         parts = build_agent(experiment.agent, spec)
         run_small_networks_inline(trace_params(parts))
         self._stop = stop
@@ -52,7 +52,7 @@ class EvaluatorNode:
         self._max_steps = experiment.evaluation.max_steps
 
     def run(self) -> None:
-        """Evaluates up to the final variables."""
+        """Makes all evaluations, ending with the final variables."""
         number = self._learner.get_start()['evaluations']
         begin, waited, said_cut = time.perf_counter(), 0.0, False
         while True:

@@ -1,9 +1,9 @@
-"""The node that learns. It makes the updates that are due, serves variables, and takes checkpoints.
+"""The node that learns. It makes the updates that are due, serves variables, and writes checkpoints.
 
-Between updates it hears from the counter how far the actors are. At multiples of `Evaluation.every` it
-makes the updates that are due there and keeps the variables for the evaluator; at multiples of
-`Checkpoint.every` it has the actors hold still, goes on with the updates until they do, and saves: so
-counts, tables and variables agree.
+Between updates it asks the counter how far the actors are. At multiples of `Evaluation.every` it makes the
+updates that are due there and keeps the variables for the evaluator. At multiples of `Checkpoint.every` it
+asks the actors to pause, goes on with updates until they have paused, and saves, so that counts, tables
+and variables agree.
 """
 
 import math
@@ -49,8 +49,8 @@ from culmen.launchers.workdir import RunState
 from culmen.launchers.workdir import WorkerState
 
 _SYNC_SECONDS = 0.02  # between reports to the counter
-_IDLE_SECONDS = (0.0005, 0.005)  # where no update is due: at first, and at most
-_QUIET_SECONDS = 5.0  # for actors to hold still, where somebody asked for a stop
+_IDLE_SECONDS = (0.0005, 0.005)  # while no update is due: at first, and at most
+_QUIET_SECONDS = 5.0  # for actors to pause, after a stop was requested
 
 
 class LearnerNode:
@@ -71,21 +71,21 @@ class LearnerNode:
         counter: Remote,
         replay: Remote,
     ) -> None:
-        """Makes the learner, restored where there is a checkpoint.
+        """Makes the learner, and restores it if there is a checkpoint.
 
         Args:
             experiment: what is run.
             spec: of its environments.
             num_lanes: of the whole program.
-            lead: samples that the actors may be ahead by.
+            lead: by how many samples the actors may be ahead.
             checkpoints: their folder.
-            restore: the name of the checkpoint to go on from.
-            lost_table: whether it is without its tables, which fill as at the beginning.
+            restore: the name of the checkpoint to resume from.
+            lost_table: whether its tables are lost and have to fill as at the beginning.
             stop_on_non_finite: whether a loss that is not finite ends the run.
             stop: ends every wait.
             counter, replay: the other nodes.
         """
-        reverb_replay.require_reverb()  # slow to import, so while the server comes up
+        reverb_replay.require_reverb()  # slow to import, so it is done while the server starts
         self._experiment = experiment
         self._stop = stop
         self._counter = counter
@@ -102,18 +102,18 @@ class LearnerNode:
             lead=lead,
             stop=stop,
         )
-        self._actor_steps = 0  # of the program, as last heard
+        self._actor_steps = 0  # of the program, as last reported
         self._learner = _make_learner(experiment, parts, self._reader, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
         self._schedule = Schedule.of(experiment)
         self._state = self._schedule.begin()
-        # An evaluation that waits for the updates that were due at its step: actor steps, updates.
+        # An evaluation that waits for the updates due at its step: (actor steps, updates).
         self._pending: tuple[int, int] | None = None
         self._behind = _largest_backlog(parts.experience, lead)
         self._evaluations = KeptEvaluations()
-        self._saving = False  # the actors are asked to hold still
-        self._stopped_at: float | None = None  # when a stop was first heard of
+        self._saving = False  # the actors have been asked to pause
+        self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
         samples = sample_spec(parts.experience, shapes.row_spec, num_lanes)
         if restore is not None:
@@ -130,11 +130,11 @@ class LearnerNode:
     # The others.
 
     def get_start(self) -> dict[str, Any]:
-        """What actors and the evaluator begin with."""
+        """What actors and the evaluator need at the start."""
         return {'first_windows': self._first_windows, 'evaluations': self._evaluations.first}
 
     def get_variables(self, have: int) -> tuple[int, Params, Mapping[str, float]] | None:
-        """(version, NumPy parameters, largest priorities), or None where that version is known."""
+        """(version, NumPy parameters, largest priorities), or None if the caller has that version."""
         version, params = self._published
         if version == have:
             return None
@@ -144,13 +144,13 @@ class LearnerNode:
             return (*self._as_arrays, self._largest)
 
     def get_evaluation(self, number: int) -> Any:
-        """An evaluation, as of `KeptEvaluations.get`."""
+        """An evaluation, as from `KeptEvaluations.get`."""
         return self._evaluations.get(number)
 
     # The run.
 
     def run(self) -> None:
-        """Learns to the end of the budget, or until somebody asks for a stop."""
+        """Learns until the budget is used up or a stop is requested."""
         begin, waited = time.perf_counter(), 0.0
         try:
             waited = self._learn()
@@ -168,7 +168,7 @@ class LearnerNode:
         self._reader.close()
 
     def _learn(self) -> float:
-        """Makes the updates that are due, to the end. Returns: seconds that it waited for items."""
+        """Makes the updates that are due until the run ends. Returns: seconds of waiting for items."""
         learner, updates = self._learner, self._experiment.updates_per_call
         sync_at, waited, idle = 0.0, 0.0, _IDLE_SECONDS[0]
         told = False
@@ -189,7 +189,7 @@ class LearnerNode:
                 idle = _IDLE_SECONDS[0]
                 continue
             if left < updates:
-                learner.run_rest(self._actor_steps)  # less than a whole call is left of the budget
+                learner.run_rest(self._actor_steps)  # the budget has less than a whole call left
                 self._publish()
             if learner.learner_steps >= learner.max_updates and not told:
                 self._counter.finish()
@@ -197,7 +197,7 @@ class LearnerNode:
             if news.left and not news.stopped:
                 self._end()
                 break
-            # To ask all the time would take the core from those who are waited for.
+            # Asking all the time would take the core from the nodes that it waits for.
             begin = time.perf_counter()
             self._stop.wait(idle)
             waited += time.perf_counter() - begin
@@ -205,7 +205,7 @@ class LearnerNode:
         return waited
 
     def _attend(self, news: News, now: float) -> bool:
-        """Sees to a stop that was asked for, and to checkpoints: the actors hold still, then all is saved.
+        """Handles stop requests and checkpoints: waits until the actors have paused, then saves.
 
         Returns: whether the run ends here.
         """
@@ -229,7 +229,7 @@ class LearnerNode:
         return False
 
     def _end(self) -> None:
-        """The budget is used up: the last updates, their evaluation, the last checkpoint."""
+        """After the budget is used up: makes the last updates, their evaluation and the last checkpoint."""
         self._learner.run_rest(self._actor_steps)
         self._publish()
         news = self._sync(last=True)
@@ -257,7 +257,7 @@ class LearnerNode:
             self._keep_for_evaluation(steps)
             self._evaluations.close()
         elif self._schedule.is_evaluation_due(self._state, counts) and not over:
-            # Where the run is over, the final variables are the ones to evaluate at this step.
+            # If the run is over, the final variables are evaluated at this step.
             self._pending = self._pending or (steps, learner.learner_steps + self._behind)
         return news
 
@@ -343,7 +343,7 @@ def _make_learner(
 
 
 def _largest_backlog(experience: Experience, lead: float) -> int:
-    """Updates that may be due at a step of the actors and not be made yet, at most."""
+    """The most updates that may be due at a step of the actors without being made yet."""
     return max(
         math.ceil(lead / table.batch_size) if isinstance(table, Replay) else table.max_size
         for table in tables(experience).values()

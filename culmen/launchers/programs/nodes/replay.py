@@ -1,4 +1,4 @@
-"""The node of the tables: a Reverb server, which the others reach by its own address."""
+"""The node of the tables: a Reverb server, which other nodes call at its own address."""
 
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ class ReplayNode:
             stop: ends `run`.
             experience: of the agent.
             num_lanes: of the whole program.
-            lead: samples that the actors may be ahead of the learner by.
-            restore: what `checkpoint` wrote.
+            lead: by how many samples the actors may be ahead of the learner.
+            restore: the folder that `checkpoint` wrote.
         """
         self._stop = stop
         self._server = reverb_replay.ReverbServer(experience, num_lanes, lead=lead, restore=restore)
 
     def get_address(self) -> str:
-        """Of the server, for writers and readers."""
+        """The address of the server, for writers and readers."""
         return self._server.address
 
     def checkpoint(self, folder: str) -> Any:
@@ -41,6 +41,6 @@ class ReplayNode:
         return self._server.checkpoint(Path(folder))
 
     def run(self) -> None:
-        """Serves."""
+        """Serves until the program ends."""
         self._stop.wait()
         self._server.stop()
