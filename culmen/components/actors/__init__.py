@@ -1,4 +1,4 @@
-"""The actor worker: runs any ActorCore, on one lane or many."""
+"""The actor worker, which runs any ActorCore on one lane or many."""
 
 from culmen.components.actors.actor import Actor
 

@@ -1,4 +1,4 @@
-"""The actor worker. A loop gives it time steps and takes its actions; it never sees an environment."""
+"""The actor worker. A loop gives it time steps and gets actions; it has no access to environments."""
 
 from typing import Any
 
@@ -25,9 +25,9 @@ from culmen.core.workers import Writer
 
 
 class Actor:
-    """Runs an ActorCore: one compiled call a tick, NumPy in and NumPy out.
+    """Runs an ActorCore in one compiled call per tick, with NumPy arrays as inputs and outputs.
 
-    A call is told the actor steps so far and the version of the parameters that act.
+    Each call gets the actor steps so far and the version of the parameters that act.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Actor:
         writer: Writer | None = None,
         device: jax.Device | None = None,
     ) -> None:
-        """Makes the worker; its first parameters are fetched at the first call.
+        """Makes the worker. It fetches its first parameters at the first call.
 
         Args:
             core: what to run.
             variables: where parameters are read.
             lanes: the lanes of this actor.
             contexts: of this actor's calls.
-            init_seed: of the actor state's key.
-            writer: the table that hears of every step; None: nobody does (evaluation).
-            device: where to act; None: where the parameters are, on the first device of several.
+            init_seed: for the key of the actor's state.
+            writer: the table that receives every step; None: no table (evaluation).
+            device: where to act; None: where the parameters are, or on the first of several devices.
         """
         self._writer = writer
         self._device = device
@@ -69,7 +69,7 @@ class Actor:
         self.restart(variables, contexts, init_seed)
 
     def restart(self, variables: VariableSource, contexts: Contexts, init_seed: int) -> None:
-        """Begins anew with other variables, contexts and seed; what was compiled stays."""
+        """Restarts with other variables, contexts and seed. Keeps the compiled functions."""
         self._variables = variables
         self._contexts = contexts
         self._version = None
@@ -77,7 +77,7 @@ class Actor:
         self._state = self._place(self._init(jax.random.key(fold_seed(init_seed, 'init', 1))))
 
     def observe(self, timestep: TimeStep) -> None:
-        """Tells the table of a time step of all lanes."""
+        """Passes a time step of all lanes to the table."""
         if self._writer is not None:
             self._writer.observe(timestep)
 
@@ -107,9 +107,9 @@ class Actor:
         return action
 
     def _follow(self, params: Params | PackedTree) -> None:
-        """Acts on the first of the devices that a learner was told to put its parameters on.
+        """Selects the first device on which the learner keeps its parameters.
 
-        The state has to be there from the first call on: a policy is compiled for where its inputs are.
+        The state has to be there before the first call: a policy is compiled for the device of its inputs.
         """
         for leaf in jax.tree_util.tree_leaves(params):
             if isinstance(leaf, jax.Array) and leaf.committed:
@@ -122,7 +122,7 @@ class Actor:
 
     @property
     def num_compilations(self) -> int:
-        """How often the policy was compiled: 1 in a healthy run."""
+        """How often the policy was compiled: normally once."""
         return int(self._select_action._cache_size())
 
     def get_state(self) -> dict[str, Any]:
@@ -130,14 +130,14 @@ class Actor:
         return {'calls': self._calls, 'state': to_paths(self._state)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restores the result of `get_state`."""
         self._calls = int(state['calls'])
         restored = from_paths('actor_state', self._state, state['state'])
         self._state = self._place(jax.tree_util.tree_map(jnp.asarray, restored))
 
 
 def _fetch(tree: Nest) -> Nest:
-    """NumPy arrays of what a call gave; a lone array and nothing at all without a tree map."""
+    """Fetches the results of a call as NumPy arrays. A single array or an empty tree needs no tree map."""
     if isinstance(tree, jax.Array):
         return np.asarray(tree)
     return jax.tree_util.tree_map(np.asarray, tree) if tree != () else tree
@@ -146,13 +146,13 @@ def _fetch(tree: Nest) -> Nest:
 def extras_spec(
     core: ActorCore, params: Any, timestep: TimeStep, lanes: Lanes
 ) -> tuple[Nest, Nest]:
-    """Shapes and dtypes of (action, extras) without the lane axis, computed without running anything.
+    """Shapes and dtypes of (action, extras) without the lane axis, from a trace: nothing is run.
 
     Args:
-        core: the actor's.
-        params, timestep: shapes and dtypes, or arrays, for B lanes.
+        core: of the actor.
+        params, timestep: for B lanes: arrays, or shapes and dtypes.
         lanes: the B lanes.
-    Raises: ValueError that names a leaf of the core's state, or of the two, which can't be stored.
+    Raises: ValueError that names a leaf of state, action or extras that can't be stored.
     """
 
     def act(params: Any, timestep: TimeStep) -> tuple[Any, tuple[Nest, Nest]]:

@@ -1,4 +1,4 @@
-"""Checkpoints: a worker's state as arrays and plain values, saved whole or not at all."""
+"""Checkpoints: the state of workers as arrays and plain values, saved completely or not at all."""
 
 from culmen.components.checkpointing.checkpointer import Checkpointer
 from culmen.components.checkpointing.checkpointer import Saved

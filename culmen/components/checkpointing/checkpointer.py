@@ -1,15 +1,15 @@
 """Writes and reads the checkpoints of a run.
 
-    checkpoints/000000010000/   manifest.json: sizes and checksums, its own too; written last
+    checkpoints/000000010000/   manifest.json: sizes and checksums, also its own; written last
                                 state.json, arrays: plain values and arrays, no pickle
-                                python.pickle: environments; opened by a resuming run alone
-                                table/: of a table that writes itself (Reverb)
+                                python.pickle: environments; opened only by a run that resumes
+                                table/: files of a table that saves itself (Reverb)
     checkpoints/rows/           rows of a table by tick, shared by the checkpoints that need them
 
-A folder appears under its name when it is whole. Rows of a table never change, so each checkpoint
-adds those since the last. Files are written by a thread: training waits only while state is copied.
-Whatever is wrong with a checkpoint, the one before it is used; one that lost rows, or its table, alone is
-used without them.
+A folder gets its name when it is complete. Rows of a table never change, so each checkpoint adds only the
+rows since the last one. A thread writes the files: training waits only while state is copied.
+If a checkpoint is damaged, the one before it is used. If only rows or the table of a checkpoint are lost, it
+is used without them.
 """
 
 import json
@@ -47,22 +47,22 @@ class Saved(NamedTuple):
     """A checkpoint as read."""
 
     name: str
-    state: Any  # what `save` was given
-    python: Any  # unpickled, or None where it was not asked for
+    state: Any  # as given to `save`
+    python: Any  # unpickled, or None if not requested
     rows: Iterator[
         tuple[int, dict[str, NDArray[Any]]]
     ]  # (start tick, arrays) of the table, in order
-    table: Path | None = None  # the folder of a table that wrote itself
+    table: Path | None = None  # the folder of a table that saved itself
     lost: tuple[tuple[int, int], ...] = ()  # [start, stop) of ticks whose rows are gone
-    lost_table: bool = False  # a table wrote itself, and what it wrote is damaged
-    losses: tuple[str, ...] = ()  # what was found to be lost now, a sentence a file
+    lost_table: bool = False  # whether the files of a table that saved itself are damaged
+    losses: tuple[str, ...] = ()  # losses found now, one sentence per file
 
 
 class Checkpointer:
     """Keeps the newest checkpoints of a run in a folder."""
 
     def __init__(self, directory: str | os.PathLike[str], keep: int = 2) -> None:
-        """Args: directory: of the checkpoints, made when the first is saved; keep: how many stay."""
+        """Args: directory: of the checkpoints, made with the first one; keep: how many to keep."""
         self._directory = expanded(directory)
         self._keep = keep
         self._thread: threading.Thread | None = None
@@ -80,17 +80,17 @@ class Checkpointer:
         *,
         name: str | None = None,
     ) -> None:
-        """Saves a checkpoint, in a thread; `poll`, `wait` or the next call reports its errors.
+        """Saves a checkpoint in a thread. `poll`, `wait` or the next call raises its errors.
 
         Args:
-            number: orders checkpoints: actor steps.
+            number: orders checkpoints; the actor steps.
             state: dicts, lists, plain values and arrays, which must not change afterwards.
-            python: what only pickle can hold.
-            table: with `live_ticks() -> (first, next)` and `read_rows(start, stop)`, whose rows since the
-                last checkpoint are read now; or with `checkpoint(folder) -> {file: {bytes, crc32}}`,
-                which writes itself to a new folder now; None: no table.
-            name: of the folder, kept apart from the numbered ones and never deleted; None: from the number.
-        Raises: the error of the save before, OSError naming its file.
+            python: values that need pickle.
+            table: has `live_ticks() -> (first, next)` and `read_rows(start, stop)`, by which the rows since
+                the last checkpoint are read now; or has `checkpoint(folder) -> {file: {bytes, crc32}}`, by
+                which it saves itself to a new folder now; None: no table.
+            name: of a separate folder that is never deleted; None: the folder is named by the number.
+        Raises: the error of the previous save: OSError that names its file.
         """
         self.wait()
         pickled = pickle.dumps(python, protocol=4) if python is not None else None
@@ -109,12 +109,12 @@ class Checkpointer:
         self._thread.start()
 
     def poll(self) -> None:
-        """Does not wait. Raises: the error of the last save, once it has failed."""
+        """Raises the error of the last save, if it has failed by now. Does not wait."""
         if self._error is not None:
             self.wait()
 
     def wait(self) -> None:
-        """Waits until the last save is on the disk. Raises: its error."""
+        """Waits until the last save is on disk. Raises: its error."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -199,7 +199,7 @@ class Checkpointer:
         return segments
 
     def _prune(self) -> None:
-        """Removes all but the newest checkpoints, and rows that none of the rest needs."""
+        """Removes all but the newest checkpoints, and rows that none of these needs."""
         names = self.names()
         for name in names[: -self._keep]:
             shutil.rmtree(self._directory / name, ignore_errors=True)
@@ -208,7 +208,7 @@ class Checkpointer:
             try:
                 segments = disk.read_manifest(path).segments
             except DamagedCheckpointError:
-                return  # which rows it needs is not known, so all stay
+                return  # the rows it needs are unknown, so all are kept
             needed |= {segment['file'] for segment in segments if not segment.get('lost')}
         for path in (self._directory / ROWS).glob('[!.]*'):
             if path.name not in needed:
@@ -227,16 +227,16 @@ class Checkpointer:
     def restore(
         self, *, python: bool = True, trust: bool = False, on_lost_rows: OnLostRows = 'drop'
     ) -> Saved | None:
-        """The newest checkpoint that can be used, or None where there is none; later ones are removed.
+        """The newest usable checkpoint, or None if there is none. Removes later ones.
 
-        A damaged one is passed over with a warning, for the one before it.
+        If a checkpoint is damaged, this warns and uses the one before it.
 
         Args:
             python: whether to open the pickle too.
-            trust: whether to open it whoever may have written it.
-            on_lost_rows: whether a checkpoint of which only rows are damaged is used without them ('drop')
-                or passed over ('refuse').
-        Raises: DamagedCheckpointError that says of each checkpoint what is wrong; UnknownFormatError;
+            trust: whether to open it even if another user may have written it.
+            on_lost_rows: whether a checkpoint with damage only to rows is used without them ('drop') or
+                skipped ('refuse').
+        Raises: DamagedCheckpointError that says what is wrong with each checkpoint; UnknownFormatError;
             UntrustedError that names a file.
         """
 
@@ -260,18 +260,18 @@ class Checkpointer:
         return saved
 
     def read_newest(self) -> Saved:
-        """The newest checkpoint that can be used, its pickle and its rows left alone. Removes nothing.
+        """The newest usable checkpoint, without its pickle and rows. Removes nothing.
 
-        A damaged one is passed over with a warning, for the one before it.
+        If a checkpoint is damaged, this warns and uses the one before it.
 
-        Raises: FileNotFoundError without any; otherwise as `restore`.
+        Raises: FileNotFoundError if there is none; otherwise as `restore`.
         """
         while True:
             names = self.names()
             try:
                 return self._newest(self.read)
             except DamagedCheckpointError:
-                # Beside a run that goes on: those that were read may have left for newer ones.
+                # A run may be writing here: newer checkpoints may have replaced those just read.
                 if names == self.names():
                     raise
 
@@ -298,13 +298,13 @@ class Checkpointer:
         """Reads a checkpoint.
 
         Args:
-            name: which.
+            name: of the checkpoint.
             python: whether to open the pickle too.
-            rows: whether to check the files of rows, and what a table wrote itself. Without it `lost` is what
+            rows: whether to check the files of rows and of a table that saved itself. If not, `lost` is what
                 was known when the checkpoint was saved.
-            trust: whether to open a pickle whoever may have written it.
+            trust: whether to open a pickle even if another user may have written it.
         Raises: DamagedCheckpointError that names the file; UnknownFormatError; UntrustedError that names a
-            file which somebody else could have written, where the pickle is asked for.
+            file that another user could have written, if the pickle is requested.
         """
         folder = self._directory / name
         manifest = disk.read_manifest(folder / MANIFEST)
@@ -338,7 +338,7 @@ class Checkpointer:
     def _losses(
         self, folder: Path, manifest: Manifest
     ) -> tuple[list[tuple[int, int]], bool, list[str]]:
-        """(ticks of damaged files of rows, whether the table's own are damaged, a sentence for each)."""
+        """(ticks of damaged files of rows, whether the table's own files are damaged, a sentence each)."""
         lost, lost_table, losses = [], False, []
         for segment in manifest.segments:
             if segment.get('lost'):
@@ -369,7 +369,7 @@ class Checkpointer:
             )
 
     def _forget_after(self, name: str) -> None:
-        """Removes what was saved after the checkpoint that a run goes on from."""
+        """Removes checkpoints later than the one that a run resumes from."""
         for later in self.names():
             if later > name:
                 shutil.rmtree(self._directory / later, ignore_errors=True)

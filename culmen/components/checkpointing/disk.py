@@ -1,7 +1,7 @@
-"""The files of a checkpoint: how they are written, and how each is held to its checksum when it is read.
+"""Writes the files of a checkpoint, and checks each against its checksum when it is read.
 
-A manifest names the files of a checkpoint and the files of rows that it needs, with bytes and checksum of
-each, and ends with a checksum of its own.
+A manifest lists the files of a checkpoint and the files of rows that it needs, with the size and checksum
+of each, and ends with a checksum of itself.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from culmen.components import files
 from culmen.components.files import DamagedError
 
 FORMAT = 2
-_FORMAT_WITHOUT_SEAL = 1  # its manifest has no checksum; all else is the same
+_FORMAT_WITHOUT_SEAL = 1  # its manifest has no checksum; the rest is the same
 MANIFEST, STATE, ARRAYS, PYTHON, ROWS, TABLE = (
     'manifest.json',
     'state.json',
@@ -35,7 +35,7 @@ _SEGMENT = re.compile(r'\d{12,}-\d{12,}')
 
 
 class DamagedCheckpointError(DamagedError):
-    """A checkpoint's files are not what was written."""
+    """Files of a checkpoint differ from what was written."""
 
 
 class UnknownFormatError(DamagedCheckpointError):
@@ -43,7 +43,7 @@ class UnknownFormatError(DamagedCheckpointError):
 
 
 class Manifest(NamedTuple):
-    """What a checkpoint is made of."""
+    """The list of a checkpoint's files."""
 
     files: dict[str, dict[str, int]]  # bytes and crc32 by name
     segments: list[dict[str, Any]]  # files of rows: file, start, stop, bytes, crc32; or lost: true
@@ -103,7 +103,7 @@ def _check_counts(*values: Any) -> None:
 
 
 class damaged(contextlib.AbstractContextManager[None]):
-    """A DamagedError inside is one of a checkpoint."""
+    """Turns a DamagedError raised inside into a DamagedCheckpointError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -114,7 +114,7 @@ class damaged(contextlib.AbstractContextManager[None]):
 
 
 class _Writer:
-    """Writes a file to the disk, and knows its size and checksum."""
+    """Writes a file to disk, and computes its size and checksum."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, 'wb')
@@ -129,7 +129,7 @@ class _Writer:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         finally:
-            with contextlib.suppress(OSError):  # of what a full disk did not take, reported already
+            with contextlib.suppress(OSError):  # data that a full disk refused: already reported
                 self._file.close()
 
     def write(self, data: Any) -> None:
@@ -146,7 +146,7 @@ def write_bytes(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Arrays in NumPy's own format, one after another; the first holds the names of the others.
+    """Writes arrays in NumPy's format, one after another; the first one holds the names of the others.
 
     Returns: bytes and crc32 of the file.
     """
@@ -157,9 +157,9 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, An
 
 
 def read_arrays(path: Path, num_rows: int | None = None) -> dict[str, NDArray[Any]]:
-    """The inverse. Takes no more memory than the file has bytes.
+    """The inverse of `write_arrays`. Takes no more memory than the file has bytes.
 
-    Args: num_rows: that each array must have; None: any.
+    Args: num_rows: that each array must have; None: any number.
     Raises: DamagedCheckpointError that names the file.
     """
     with damaged(path), files.reading(path), open(path, 'rb') as file:
@@ -176,7 +176,7 @@ def read_arrays(path: Path, num_rows: int | None = None) -> dict[str, NDArray[An
 
 
 def check(path: Path, written: Mapping[str, Any]) -> None:
-    """Holds a file to what a manifest says of it. Raises: DamagedCheckpointError that names it."""
+    """Checks a file against its entry in a manifest. Raises: DamagedCheckpointError that names it."""
     with damaged(path), files.reading(path):
         if path.stat().st_size != written['bytes'] or files.crc32(path) != written['crc32']:
             raise DamagedCheckpointError(
@@ -185,7 +185,7 @@ def check(path: Path, written: Mapping[str, Any]) -> None:
 
 
 def sync(directory: Path) -> None:
-    """Makes a rename last, where the system lets folders be opened."""
+    """Makes a rename durable, if the system allows opening folders."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError:

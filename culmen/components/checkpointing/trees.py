@@ -1,4 +1,4 @@
-"""Pytrees as arrays by path, and back with the help of a template: what can be saved without pickle."""
+"""Converts pytrees to arrays by path and back (with a template), so that they are saved without pickle."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ _ARRAY = '__array__'
 
 
 def to_paths(tree: Nest) -> dict[str, NDArray[Any]]:
-    """The leaves of a pytree by path, as NumPy arrays of their own."""
+    """The leaves of a pytree by path, copied to NumPy arrays."""
     return {path: np.array(leaf) for path, leaf in leaf_paths(tree)}
 
 
@@ -45,9 +45,9 @@ def from_paths(what: str, template: Nest, arrays: dict[str, NDArray[Any]]) -> Ne
 
 
 def split(state: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """A state of dicts, lists, tuples, plain values and arrays -> (what JSON holds, arrays by place).
+    """Splits a state of dicts, lists, tuples, plain values and arrays into (JSON data, arrays by place).
 
-    Tuples come back as lists. Raises: TypeError for a value that neither holds.
+    Tuples come back as lists. Raises: TypeError for a value of another kind.
     """
     arrays: dict[str, NDArray[Any]] = {}
 
@@ -58,7 +58,7 @@ def split(state: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
             return [visit(item, f'{place}/{i}') for i, item in enumerate(value)]
         if isinstance(value, (np.ndarray, jax.Array)):
             array = np.asarray(value)
-            # npz knows NumPy's own dtypes only; bfloat16 and its like travel as bytes.
+            # NumPy's format has only NumPy's own dtypes; bfloat16 and the like are saved as bytes.
             own = array.dtype.kind in 'biufc'
             arrays[place] = array if own else array.view(np.dtype(f'u{array.dtype.itemsize}'))
             return {_ARRAY: place} if own else {_ARRAY: place, 'dtype': array.dtype.name}
@@ -90,5 +90,5 @@ def join(plain: Any, arrays: Any) -> Any:
 
 
 def dumps(plain: Any) -> str:
-    """JSON that reads back bit for bit."""
+    """JSON text that reads back bit for bit."""
     return json.dumps(plain)

@@ -1,4 +1,4 @@
-"""Seeds as functions of (seed, role, counts), so that a resumed run needs counts alone."""
+"""Seeds as functions of (seed, role, counts), so that a resumed run needs only its counts."""
 
 from typing import Final
 from typing import Literal
@@ -12,11 +12,11 @@ _ROLES: Final[tuple[str, ...]] = (
 
 
 def number(role: Role) -> int:
-    """The number of a role: part of what every key is made from."""
+    """The number of a role, which is part of every seed."""
     return _ROLES.index(role)
 
 
 def fold_seed(seed: int, role: Role, *counts: int) -> int:
-    """A seed in [0, 2^31) of its own for each (seed, role, counts)."""
+    """A separate seed in [0, 2^31) for each (seed, role, counts)."""
     sequence = np.random.SeedSequence((seed, number(role), *counts))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)

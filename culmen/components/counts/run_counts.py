@@ -1,4 +1,4 @@
-"""The counts of a run, as Python ints, safe between threads."""
+"""The counts of a run as Python ints, thread-safe."""
 
 import threading
 
@@ -6,17 +6,17 @@ COUNTS = ('actor_steps', 'learner_steps', 'episodes', 'evaluations')
 
 
 class RunCounts:
-    """The counts of a run, which workers share."""
+    """The counts of a run, which its workers share."""
 
     def __init__(self) -> None:
-        """All counts are 0."""
+        """Starts with all counts at 0."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(COUNTS, 0)
 
     def increment(self, **counts: int) -> dict[str, int]:
         """Adds to counts; returns all of them.
 
-        Raises: ValueError that names a count that does not exist or would go down.
+        Raises: ValueError that names a count that does not exist or would decrease.
         """
         own = self._counts
         for name, value in counts.items():
@@ -33,10 +33,10 @@ class RunCounts:
             return dict(self._counts)
 
     def get_state(self) -> dict[str, int]:
-        """For a checkpoint."""
+        """All counts, for a checkpoint."""
         return self.get_counts()
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the counts of a checkpoint."""
         with self._lock:
             self._counts.update({name: int(state[name]) for name in COUNTS})

@@ -1,4 +1,4 @@
-"""Schedules: functions of the Context that an actor or a learner is given."""
+"""Schedules: functions of the Context of an actor's or a learner's call."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -15,7 +15,7 @@ Schedule: TypeAlias = Callable[[Context], jax.Array]
 def linear_schedule(
     initial: float | Array, final: float | Array, actor_steps: float | Array | None
 ) -> Schedule:
-    """From initial to final in equal steps over the first `actor_steps` environment steps; None: never."""
+    """Moves linearly from initial to final over the first `actor_steps` steps; None: always initial."""
 
     def schedule(context: Context) -> jax.Array:
         if actor_steps is None:

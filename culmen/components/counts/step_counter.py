@@ -1,10 +1,10 @@
-"""What a loop counts as it steps."""
+"""The counter of a loop's steps and episodes."""
 
 
 class StepCounter:
     """Counts the steps of a loop, and the episodes that ended in it.
 
-    In a program `actor_steps` are those of all actors, as far as this one has heard of them.
+    In a program `actor_steps` counts the steps of all actors, as last reported to this one.
     """
 
     def __init__(self, actor_steps: int = 0) -> None:
@@ -13,6 +13,6 @@ class StepCounter:
         self.episodes = 0
 
     def add(self, actor_steps: int, episodes: int) -> None:
-        """Adds a tick. Args: actor_steps: of all lanes. episodes: that ended."""
+        """Adds the counts of a tick. Args: actor_steps: of all lanes. episodes: that ended."""
         self.actor_steps += actor_steps
         self.episodes += episodes

@@ -1,8 +1,8 @@
-"""How compiled calls are made cheaply: a small network computes for less time than its call takes.
+"""Makes compiled calls cheap: for a small network, the call itself takes longer than the computation.
 
-What goes from call to call travels in few arrays (packing.py, contexts.py), calls are compiled for small
-networks (compiling.py) and run in the thread that asks (inline.py), and long ones in threads of their own
-(threads.py). `plainly` turns all of it off.
+State passes from call to call in few arrays (packing.py, contexts.py). Calls are compiled for small networks
+(compiling.py) and run in the calling thread (inline.py), or in threads of their own if they are long
+(threads.py). `plainly` turns all of this off.
 """
 
 from culmen.components.dispatch.compiling import compile_lazily

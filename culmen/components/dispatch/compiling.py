@@ -1,4 +1,4 @@
-"""Compiling the small calls of acting and learning, whose cost on a CPU is dispatch."""
+"""Compiles the small calls of acting and learning, for which dispatch is the main cost on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +11,16 @@ from culmen.components.dispatch.switch import is_fast
 
 
 def _is_one_function() -> bool:
-    """Whether `compile_lazily` asks for one compiled function as a whole."""
+    """Whether `compile_lazily` has XLA compile a program to one function."""
     return is_fast() and jax.default_backend() == 'cpu' and jax.__version_info__[:2] == (0, 4)
 
 
 def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
-    """The body of a loop, kept in one thread on a CPU where the network is small.
+    """Keeps the body of a loop in one thread on a CPU, if the network is small.
 
-    XLA shares the element-wise parts of a loop's body among all cores, each time waking them; with layers of
-    64 units that takes longer than the work, and much longer where others use the cores
-    (benchmarks/compiled.py). It leaves the branches of a conditional alone.
+    XLA divides the element-wise parts of a loop's body among all cores and wakes them each time. With layers
+    of 64 units that takes longer than the work itself, and much longer if other processes use the cores
+    (benchmarks/compiled.py). XLA does not do so in the branches of a conditional.
 
     Args:
         body: of a `while_loop`, a function of its carry, whose first leaf is a count, int32[].
@@ -31,18 +31,18 @@ def in_one_thread(body: Callable[[Any], Any], params: Any) -> Callable[[Any], An
 
     def guarded(carry: Any) -> Any:
         first = jax.tree_util.tree_leaves(carry)[0]
-        # True, which the compiler can not know.
+        # Always True, but the compiler can't know this.
         return jax.lax.cond(first >= 0, body, lambda carry: carry, carry)
 
     return guarded
 
 
 def compile_lazily(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit`, with the CPU's faster executor where this JAX has two.
+    """`jax.jit` with the faster of the CPU's executors, if this version of JAX has two.
 
-    On a CPU jaxlib 0.4.32 to 0.4.x runs a program as a list of thunks unless told otherwise; one
-    compiled function as a whole takes 15 to 30% less time for networks of small layers
-    (benchmarks/dqn_speed.py). Later versions have the list alone, and a faster one.
+    On a CPU jaxlib 0.4.32 to 0.4.x by default runs a program as a list of thunks. A program that is
+    compiled to one function takes 15 to 30% less time for networks of small layers
+    (benchmarks/dqn_speed.py). Later versions have only thunks, which are faster there.
 
     Args:
         function: to compile.
@@ -55,5 +55,5 @@ def compile_lazily(function: Callable[..., Any], **options: Any) -> Any:
 
 @jax.jit
 def distinct(tree: Any) -> Any:
-    """Leaves of their own and strongly typed, so that donation is legal and nothing compiles twice."""
+    """Copies leaves to separate, strongly typed arrays: they can be donated, and nothing compiles twice."""
     return jax.tree_util.tree_map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)

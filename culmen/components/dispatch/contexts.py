@@ -1,8 +1,8 @@
-"""The Context of a call in one small array: functions of (seed, role, index, count), as all keys are.
+"""The Context of a call, packed in one small array. Like all keys it depends on (seed, role, index, count).
 
-The random words of a key are drawn on the host in blocks (one generator a block, seeded by its
-place), and reach the compiled call with the counts in one small array: folding keys there would cost
-more than a small policy does.
+The host draws the random words of keys in blocks, with one generator for each block, seeded by its
+place. They go to the compiled call together with the counts. Folding keys inside the call would cost
+more than a small policy.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _BLOCK = 1024
 
 
 class PlainContext(NamedTuple):
-    """What a Context is made from, where the fast path is not taken."""
+    """The parts of a Context, when the fast path is off."""
 
     words: NDArray[Any]  # int32[2]: of the key
     actor_steps: NDArray[Any]  # int32[]
@@ -34,10 +34,10 @@ PackedContext: TypeAlias = NDArray[Any] | PlainContext  # int32[4], on the fast 
 
 
 class Contexts:
-    """The contexts of the calls of one core, packed for the compiled call."""
+    """Makes the contexts for the calls of one core, packed for compiled calls."""
 
     def __init__(self, seed: int, role: keys.Role, *index: int) -> None:
-        """Args: seed: of the experiment; role, index: whose calls these are."""
+        """Args: seed: of the experiment; role, index: of the worker that makes the calls."""
         self._place = (seed, keys.number(role), *index)
         self._block_number = -1
         self._block = np.empty((0, 2), np.int32)
@@ -61,7 +61,7 @@ class Contexts:
 
 
 def unpack_context(packed: Any) -> Context:
-    """The Context of a call; inside it. Args: packed: what `Contexts.pack` gave."""
+    """The Context, inside a compiled call. Args: packed: the result of `Contexts.pack`."""
     if not isinstance(packed, PlainContext):
         packed = PlainContext(packed[:2], packed[2], packed[3])
     words = jax.lax.bitcast_convert_type(packed.words, jnp.uint32)

@@ -1,8 +1,8 @@
-"""Trees of many small arrays as few larger ones.
+"""Packs trees of many small arrays into few larger ones.
 
-A compiled call of a small network takes longer to pass its arguments and results than to compute, and
-each array costs the same whatever its size. What goes from call to call is therefore kept packed, and
-opened inside the compiled function, where slices and joins are all but free.
+A compiled call of a small network spends more time on passing arguments and results than on computing, and
+each array costs the same whatever its size. State between calls is therefore kept packed, and unpacked
+inside the compiled function, where slicing and joining are almost free.
 """
 
 import math
@@ -18,26 +18,26 @@ import jax.numpy as jnp
 from culmen.components.dispatch.switch import is_fast
 from culmen.core.types import Nest
 
-# Larger leaves stay alone: to copy them would cost more than to pass them.
+# Larger leaves are not joined: copying them would cost more than passing them.
 _SMALL = 1 << 15  # elements
 
 
 class Layout(Protocol):
-    """Makes a tree of a few arrays. Hashable; two that are equal make equal trees."""
+    """Unpacks a tree from few arrays. Layouts are hashable; equal layouts give equal trees."""
 
     def unpack(self, arrays: Sequence[Any]) -> Nest:
-        """The tree: of JAX arrays, traced or not, or of NumPy arrays where those are given."""
+        """The tree, of JAX arrays (traced or not) or of NumPy arrays, whichever are given."""
         ...
 
 
 @jax.tree_util.register_pytree_node_class
 class Packed:
-    """A tree in few arrays: a pytree of those arrays alone."""
+    """A tree packed in few arrays; as a pytree its leaves are these arrays."""
 
     __slots__ = ('arrays', 'layout')
 
     def __init__(self, arrays: Sequence[Any], layout: Layout) -> None:
-        """Args: arrays: that hold the tree. layout: how."""
+        """Args: arrays: hold the tree. layout: unpacks them."""
         self.arrays = arrays
         self.layout = layout
 
@@ -56,7 +56,7 @@ class Packed:
 
 
 def unpacked(tree: Nest) -> Any:
-    """The tree with every Packed of it opened.
+    """A tree with every Packed in it unpacked.
 
     Example:
         >>> unpacked({'params': pack({'w': jnp.zeros((2, 3)), 'b': jnp.zeros(3)})})['params']['w'].shape
@@ -72,14 +72,14 @@ def unpacked(tree: Nest) -> Any:
 
 
 def pack(tree: Nest, by_child: bool = False) -> Packed:
-    """Joins the small leaves of a tree, those of a dtype in one vector; large ones stay as they are.
+    """Joins the small leaves of a tree into one vector for each dtype; large ones stay as they are.
 
-    Without the fast path every leaf stays as it is.
+    If the fast path is off, every leaf stays as it is.
 
     Args:
         tree: of JAX arrays, traced or not, or of numbers.
-        by_child: a vector for each direct child of the tree (parameters, target parameters, state of
-            the optimiser ...), which keeps results of independent computations in separate vectors.
+        by_child: whether each direct child of the tree (parameters, target parameters, state of the
+            optimiser ...) has a vector of its own, so that independent results stay separate.
     """
     join = is_fast()
     by_path, structure = jax.tree_util.tree_flatten_with_path(tree)
@@ -102,7 +102,7 @@ def pack(tree: Nest, by_child: bool = False) -> Packed:
 
 
 class _Vectors:
-    """The layout of a tree whose small leaves are joined in vectors."""
+    """The layout of a tree with small leaves joined into vectors."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class _Vectors:
         return _interned, (self._structure, self._shapes, self._groups)
 
     def unpack(self, arrays: Sequence[Any]) -> Nest:
-        """The tree of these vectors; of NumPy vectors, views."""
+        """The tree in these vectors. NumPy leaves are views."""
         leaves: list[Any] = [None] * len(self._shapes)
         for group, array in zip(self._groups, arrays, strict=True):
             if len(group) == 1:
@@ -132,7 +132,7 @@ class _Vectors:
         return self._structure.unflatten(leaves)
 
 
-# One object for each layout, so that JAX, which compares the layouts of each call, compares identities.
+# One object per layout: JAX compares the layouts at each call, and identical objects compare fast.
 _LAYOUTS: weakref.WeakValueDictionary[Hashable, _Vectors] = weakref.WeakValueDictionary()
 
 

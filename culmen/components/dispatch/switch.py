@@ -1,9 +1,9 @@
-"""One switch for all of this folder: whether compiled calls are made the fast way, or plainly.
+"""The switch of this folder: whether compiled calls are made the fast way or plainly.
 
-Plainly, trees travel leaf by leaf and contexts as key and counts, batches are opened before the call, each
-call is `jax.jit`'s and one program of the calling thread, and JAX's options are left alone. The
-numbers are the same (tests/components/dispatch/test_switch.py says to which precision): with it off, what is
-wrong is not the fast path.
+Plainly means: trees are passed leaf by leaf and contexts as key and counts, batches are unpacked before the
+call, each call is one `jax.jit` program in the calling thread, and JAX's options are not changed. The numbers
+are the same (tests/components/dispatch/test_switch.py gives the precision), so a fault that stays when the
+fast path is off has another cause.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ _is_on = os.environ.get(VARIABLE, '1') != '0'
 
 
 def is_fast() -> bool:
-    """Whether the fast path is taken: unless the variable CULMEN_FAST_PATH of the process is 0."""
+    """Whether the fast path is on: it is, unless the environment variable CULMEN_FAST_PATH is 0."""
     return _is_on
 
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
-    """Turns the fast path off for the workers and loops that are made inside, and for what they do."""
+    """Turns the fast path off for workers and loops that are made inside, and for their calls."""
     global _is_on
     before, _is_on = _is_on, False
     try:

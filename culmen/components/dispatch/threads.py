@@ -1,10 +1,10 @@
-"""How a learner's call is run: in the caller's thread, or, where it is long, in threads of its own on a CPU.
+"""Runs a learner's call in the caller's thread or, if it is long and on a CPU, in threads of its own.
 
-A CPU runs what one thread asks of JAX in turn, so acting waits for an update that takes milliseconds,
-though another core is free; and XLA gains little from a second core in a product of matrices that is
-done in 100 microseconds. A long call is therefore given to a thread, and one whose results fall in two
-halves that hardly share work (the critics' and the policy's, say) becomes two programs in two threads.
-What is computed follows from the call's shapes alone: with one core the same programs run in turn.
+On a CPU, JAX runs the calls of one thread in turn, so acting waits for an update of some milliseconds even if
+another core is free. XLA gains little from a second core for a matrix product of 100 microseconds. So a
+long call is given to a thread. If its results fall into two halves that share little work (as those of
+critics and policy), it becomes two programs in two threads. The programs depend only on the call's
+shapes: with one core the same programs run in turn.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from culmen.components.dispatch.compiling import compile_lazily
 from culmen.components.dispatch.cores import usable_cores
 from culmen.components.dispatch.switch import is_fast
 
-# Operations below which handing a call to a thread takes longer than it saves: about half a millisecond.
+# With fewer operations (about half a millisecond), handing a call to a thread costs more than it saves.
 _LONG = 1e8
-# Of a call's operations, what the longer of two halves may have.
+# The largest share of a call's operations that the longer half may have.
 _MOST = 0.7
 
 Outputs = Any
 
 
 class DirectCall:
-    """A call as one program, begun where it is asked for; JAX gives its results when they are ready."""
+    """A call as one program in the caller's thread. JAX may return its results before they are ready."""
 
     def __init__(self, function: Callable[..., Outputs], **options: Any) -> None:
         """Args: function: to compile; options: of `jax.jit`."""
         self._compiled = compile_lazily(function, **options)
 
     def __call__(self, carry: Callable[[], Any], *arguments: Any) -> Callable[[], Outputs]:
-        """Begins the call; what it gives are its results. Args: carry: gives the first argument."""
+        """Begins the call. Returns: () -> results. Args: carry: returns the first argument."""
         results = self._compiled(carry(), *arguments)
         return lambda: results
 
@@ -52,7 +52,7 @@ class DirectCall:
 
 
 class ThreadedCall:
-    """A call as one or two programs, each in a thread of its own where there is a core for it."""
+    """A call as one or two programs, each in a thread of its own if there is a core for it."""
 
     def __init__(
         self,
@@ -62,18 +62,18 @@ class ThreadedCall:
         halves: Sequence[Sequence[int]],
         readers: Sequence[int],
     ) -> None:
-        """Makes the programs; each compiles at its first call.
+        """Makes the programs; each is compiled at its first call.
 
         Args:
-            function: the call, of a carry that it may overwrite, and other arguments.
-            carry: shapes and dtypes of arrays.
-            structure: of its results.
-            halves: which leaves of its results each program gives.
-            readers: of each leaf of the carry, the programs that read it, a bit for each.
+            function: the call; takes a carry, which it may overwrite, and other arguments.
+            carry: shapes and dtypes of its arrays.
+            structure: of the results.
+            halves: the leaves of the results that each program computes.
+            readers: for each leaf of the carry, the programs that read it, as bits.
         """
         self.halves = halves
         self._structure = structure
-        # A program may overwrite what no other reads.
+        # A program may overwrite leaves that no other program reads.
         self._reads = [
             (
                 [i for i, bits in enumerate(readers) if bits == 1 << number],
@@ -87,11 +87,11 @@ class ThreadedCall:
         ]
 
     def __call__(self, carry: Callable[[], Any], *arguments: Any) -> Callable[[], Outputs]:
-        """Begins the call; what it gives waits for its results.
+        """Begins the call. Returns: a function that waits for the results.
 
         Args:
-            carry: gives the first argument, or waits for it: a thread goes from call to call by itself.
-            arguments: the others.
+            carry: returns the first argument. The thread calls it, and may wait there for the call before.
+            arguments: the other arguments.
         """
         programs = [
             functools.partial(_run, *each, carry, arguments)
@@ -118,7 +118,7 @@ class ThreadedCall:
         return max(int(each._cache_size()) for each in self._compiled)
 
 
-Reads = tuple[Sequence[int], Sequence[int]]  # leaves of the carry: of one program alone, of both
+Reads = tuple[Sequence[int], Sequence[int]]  # leaves of the carry: read by one program, by both
 
 
 def _only(
@@ -129,7 +129,7 @@ def _only(
     def give(own: Sequence[Any], shared: Sequence[Any], *arguments: Any) -> list[Any]:
         given = dict(zip([*reads[0], *reads[1]], [*own, *shared], strict=True))
         leaves = [
-            given[i] if i in given else jnp.zeros(leaf.shape, leaf.dtype)  # which this half ignores
+            given[i] if i in given else jnp.zeros(leaf.shape, leaf.dtype)  # this half ignores it
             for i, leaf in enumerate(shapes)
         ]
         results = jax.tree_util.tree_leaves(function(structure.unflatten(leaves), *arguments))
@@ -147,13 +147,13 @@ def _run(
 
 
 def num_threads() -> int:
-    """Threads that long calls have: two, or none where this process may use one core."""
+    """The number of threads for long calls: two, or none if this process may use only one core."""
     return 2 if len(usable_cores()) > 1 else 0
 
 
 @functools.cache
 def _threads() -> list[ThreadPoolExecutor]:
-    """Each on its half of the cores: a scheduler may leave both on one for milliseconds."""
+    """The threads, each on its half of the cores: the scheduler might keep both on one for milliseconds."""
     cores = usable_cores()
     half = len(cores) // 2
     return [
@@ -163,20 +163,20 @@ def _threads() -> list[ThreadPoolExecutor]:
 
 def _keep_to(cores: Sequence[int]) -> None:
     if hasattr(os, 'sched_setaffinity'):
-        with contextlib.suppress(OSError):  # where that is forbidden, only slower
+        with contextlib.suppress(OSError):  # if forbidden, it is only slower
             os.sched_setaffinity(0, cores)
 
 
 def threaded_call(
     function: Callable[..., Outputs], carry: Any, samples: Any, contexts: Any
 ) -> ThreadedCall | None:
-    """The programs of a long call on a CPU.
+    """Makes the programs of a long call on a CPU.
 
     Args:
-        function: the call, of these three.
-        carry: shapes and dtypes of arrays.
+        function: the call; takes these three.
+        carry: shapes and dtypes of its arrays.
         samples, contexts: arrays, or their shapes and dtypes; samples [B, T, ...].
-    Returns: the call; None where it is short, where JAX has another device, and without the fast path.
+    Returns: the call; None if it is short, if JAX has another device, or if the fast path is off.
     """
     if not is_fast() or jax.default_backend() != 'cpu':
         return None
@@ -184,7 +184,7 @@ def threaded_call(
         (math.prod(np.shape(leaf)[:2]) for leaf in jax.tree_util.tree_leaves(samples)), default=0
     )
     weights = max((np.size(leaf) for leaf in jax.tree_util.tree_leaves(carry)), default=0)
-    if rows * weights < _LONG / 10:  # far from long: not worth to trace
+    if rows * weights < _LONG / 10:  # too short to be worth a trace
         return None
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(carry, samples, contexts)
     costs, inputs = _operations_by_results(jaxpr.jaxpr)
@@ -201,10 +201,10 @@ def threaded_call(
 
 
 def _halves(costs: dict[int, float], number: int) -> list[list[int]]:
-    """Which results each program gives: all of them one, or two where those hardly share work.
+    """Divides the results among programs: one for all, or two if the halves share little work.
 
     Args:
-        costs: operations by the results that need them, a bit of the key for each.
+        costs: operations by the set of results that need them, as bits of the key.
         number: of results.
     """
 
@@ -217,7 +217,7 @@ def _halves(costs: dict[int, float], number: int) -> list[list[int]]:
     halves = [first, second]
     for bit in bits:
         if not bit & (first | second):
-            # Where it adds least; among equals, to the one with less to do.
+            # To the half where it adds least; among equals, to the one with less work.
             i = min(
                 (0, 1), key=lambda i: (cost(halves[i] | bit) - cost(halves[i]), cost(halves[i]))
             )
@@ -229,9 +229,9 @@ def _halves(costs: dict[int, float], number: int) -> list[list[int]]:
 
 
 def _operations_by_results(jaxpr: Any) -> tuple[dict[int, float], list[int]]:
-    """Who needs what; bit i stands for result i.
+    """Finds which results need which operations and inputs; bit i stands for result i.
 
-    Returns: (operations by the results that need them, the results that need each input).
+    Returns: (operations by set of results that need them, the set of results that need each input).
     """
     needed: dict[Any, int] = {}
 
@@ -254,7 +254,7 @@ def _operations_by_results(jaxpr: Any) -> tuple[dict[int, float], list[int]]:
 
 
 def _operations(equation: Any) -> float:
-    """Of one equation, about: multiplications and additions of products, else one for each number."""
+    """About how many operations an equation takes: those of products, else one for each number."""
     name, params = equation.primitive.name, equation.params
     size = float(sum(variable.aval.size for variable in equation.outvars))
     if name == 'dot_general':

@@ -1,4 +1,4 @@
-"""Files and folders: reading what somebody else may have written, paths, temporary folders."""
+"""Files and folders: reads files that another user may have written; paths; temporary folders."""
 
 from culmen.components.files.paths import check_writable
 from culmen.components.files.paths import expanded

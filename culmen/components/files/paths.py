@@ -1,4 +1,4 @@
-"""Paths as people write them, and whether a folder can be written before anything is spent on it."""
+"""Expands paths, and checks early whether a folder can be written."""
 
 import os
 import tempfile
@@ -11,11 +11,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(what: str, folder: Path) -> None:
-    """Refuses a folder that can't be made, or not be written to. Leaves nothing behind.
+    """Refuses a folder that can't be made or written to. Leaves nothing behind.
 
     Args:
-        what: the folder is for: 'workdir'.
-        folder: whether it is there or not.
+        what: purpose of the folder, for the error: 'workdir'.
+        folder: existing or not.
     Raises: ValueError that names the folder, and the path that is in its way.
     """
     nearest = folder.absolute()
@@ -25,7 +25,7 @@ def check_writable(what: str, folder: Path) -> None:
         why = 'a link that leads nowhere' if nearest.is_symlink() else 'no folder'
         raise ValueError(f'{what} {folder} can not be made: {nearest} is {why}.')
     try:
-        # Permissions tell too little: of links between hosts, and of disks that can only be read.
+        # Permissions are not enough: mounts of other hosts and read-only disks need a real attempt.
         tempfile.TemporaryDirectory(prefix='.culmen-', dir=nearest).cleanup()
     except OSError as error:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Temporary folders that are gone with their process, or, where that was killed, with the next one.
+"""Temporary folders that end with their process or, if it was killed, are removed by the next one.
 
-Each is its user's alone and locked while its process lives. The kernel takes the lock back however a process
-ends, so a folder without an owner is known for one, and the next that is made removes it.
+Only its user can access a folder, and it is locked while its process lives. The kernel releases the lock
+however a process ends, so a folder without an owner is recognised, and removed when the next one is made.
 """
 
 import os
@@ -15,32 +15,32 @@ from pathlib import Path
 from typing import IO
 
 KINDS = ('program', 'reverb')
-# Nothing that a person has made is to be taken for one of these.
+# Strict, so that no folder of a user is taken for one of these.
 _NAME = re.compile(rf'culmen-({"|".join(KINDS)})-[a-z0-9_]{{8}}')
 _LOCK = 'lock'
 _UNLOCKED_SECONDS = (
-    86_400.0  # then a folder without a lock is nobody's: its maker was killed in between
+    86_400.0  # after which a folder without a lock is abandoned: its maker was killed
 )
-_LONGEST_SOCKET = 104  # bytes of a path, with a zero at its end: on macOS, on Linux 108
+_LONGEST_SOCKET = 104  # bytes of a path with its final zero, on macOS; on Linux 108
 
 
 class Scratch:
     """A folder of mode 0700 until `close`, or until the process ends."""
 
     def __init__(self, kind: str, longest_name: int | None = None) -> None:
-        """Makes it, and removes what processes of this user have left.
+        """Makes the folder, and removes those that other processes of this user have left.
 
         Args:
             kind: one of `KINDS`.
-            longest_name: of the sockets in it, in bytes: their paths have to be short, which a long TMPDIR
-                does not allow; None: there are none.
+            longest_name: bytes of the longest name of a socket in it. Paths of sockets have to be short, so a
+                long TMPDIR is not used; None: no sockets.
         """
         remove_abandoned()
         for parent in _parents():
             self.path = Path(tempfile.mkdtemp(prefix=f'culmen-{kind}-', dir=parent))
             lock = open(self.path / f'{_LOCK}-new', 'wb')
             _try_lock(lock)
-            os.rename(lock.name, self.path / _LOCK)  # nobody sees it before it is locked
+            os.rename(lock.name, self.path / _LOCK)  # it gets this name only once it is locked
             self.close = weakref.finalize(self, _remove, self.path, lock)
             length = len(os.fsencode(self.path)) + 1 + (longest_name or 0)
             if longest_name is None or length < _LONGEST_SOCKET:
@@ -59,7 +59,7 @@ def _remove(path: Path, lock: IO[bytes]) -> None:
 
 
 def _try_lock(file: IO[bytes]) -> bool:
-    import fcntl  # not on Windows, where nothing of this is used
+    import fcntl  # missing on Windows, where this is not used
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,7 +69,7 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 def remove_abandoned() -> None:
-    """Removes the folders of this user whose processes have ended without doing so."""
+    """Removes folders of this user that ended processes have left behind."""
     for parent in _parents():
         for path in Path(parent).glob('culmen-*'):
             if _NAME.fullmatch(path.name) and _is_abandoned(path):
@@ -87,5 +87,5 @@ def _is_abandoned(path: Path) -> bool:
             return time.time() - found.st_mtime > _UNLOCKED_SECONDS
         with open(path / _LOCK, 'rb') as lock:
             return _try_lock(lock)
-    except OSError:  # it has gone meanwhile
+    except OSError:  # it was removed meanwhile
         return False

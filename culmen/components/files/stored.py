@@ -1,7 +1,7 @@
-"""Files that were written before, perhaps by somebody else: whatever is wrong with one is a DamagedError.
+"""Reads files that another user may have written. Anything wrong with a file raises a DamagedError.
 
-Checkpoints and recordings are read with these. Sizes are checked before memory is taken, and a pickle is
-opened only where nobody but the user can have written it.
+Checkpoints and recordings are read with these functions. Sizes are checked before memory is allocated, and a
+pickle is opened only if no other user can have written it.
 """
 
 import contextlib
@@ -22,40 +22,40 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-LOCK = '.lock'  # in a folder that a run writes to, while it lasts
+LOCK = '.lock'  # in a folder while a run writes to it
 
-# What is done where files of rows are damaged, and all else is whole: go on without them, or refuse.
+# What to do if only files of rows are damaged: go on without them, or refuse.
 OnLostRows = Literal['drop', 'refuse']
 
-# The checksum is the last field: it is of all bytes before it.
+# The checksum is the last field, and covers all bytes before it.
 _SEAL = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
 _SEAL_BYTES = len(b', "crc32": "00000000"}')
 
 
 class DamagedError(ValueError):
-    """A file is not what was written, or not what it has to be. The message names it."""
+    """A file differs from what was written, or is not of the right kind. The message names it."""
 
 
 class UntrustedError(PermissionError):
-    """A file that may run code could have been written by somebody else. The message names it."""
+    """Another user could have written a file that may run code. The message names it."""
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever goes wrong inside is a DamagedError that names the file."""
+    """Turns any error inside into a DamagedError that names the file."""
     try:
         yield
     except (DamagedError, UntrustedError):
         raise
     except OSError as error:
         raise DamagedError(f'{path} can not be read: {error.strerror or error}.') from error
-    except Exception as error:  # what hostile content raises has no end of kinds
+    except Exception as error:  # hostile content may raise anything
         text = ' '.join(str(error).split())[:200].rstrip('.')
         raise DamagedError(f'{path} is damaged: {type(error).__name__}: {text}.') from error
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A mapping in JSON. Raises: DamagedError that names the file."""
+    """Reads a mapping in JSON. Raises: DamagedError that names the file."""
     with reading(path):
         value = json.loads(Path(path).read_bytes())
         if not isinstance(value, dict):
@@ -64,13 +64,13 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def seal(value: Mapping[str, Any]) -> bytes:
-    """JSON that ends with the checksum of all before it. Args: value: not empty."""
+    """JSON that ends with a checksum of all bytes before it. Args: value: not empty."""
     text = json.dumps(value)[:-1].encode()
     return text + b', "crc32": "%08x"}' % zlib.crc32(text)
 
 
 def unseal(data: bytes) -> dict[str, Any] | None:
-    """What was sealed, without its checksum; None where that is missing or not of these bytes."""
+    """The sealed mapping without its checksum; None if the checksum is missing or wrong."""
     text, end = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
     match = _SEAL.fullmatch(end)
     if match is None or int(match[1], 16) != zlib.crc32(text):
@@ -82,13 +82,13 @@ def unseal(data: bytes) -> dict[str, Any] | None:
 def read_array(
     file: BinaryIO, limit: int, dtype: Any = None, shape: tuple[int, ...] | None = None
 ) -> NDArray[Any]:
-    """An array in NumPy's format, without pickle.
+    """Reads an array in NumPy's format, without pickle.
 
     Args:
         file: at the array's beginning.
-        limit: bytes that the array may take: those that the file has left.
+        limit: bytes that the array may take: the rest of the file.
         dtype, shape: that it must have; None: any.
-    Raises: ValueError before memory is taken; EOFError where the file ends within the array.
+    Raises: ValueError before memory is allocated; EOFError if the file ends within the array.
     """
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -124,13 +124,13 @@ def crc32(path: str | os.PathLike[str]) -> int:
 
 
 def read_trusted(path: Path, *, trust: bool) -> bytes:
-    """The bytes of a file that may run code, where nobody else can have written them.
+    """Reads the bytes of a file that may run code, if no other user can have written them.
 
-    File and folder must belong to the user, and not everybody may write to them; in a folder where each may
-    remove only what is his own (a sticky one, as /tmp) a file is safe. Folders above are not looked at.
+    File and folder must belong to the user and must not be writable by everyone. In a sticky folder such as
+    /tmp, where users can remove only their own files, a file is safe. Folders above are not checked.
 
-    Args: trust: whether to read it whoever wrote it.
-    Raises: UntrustedError that names the file or the folder. Warns: where a group may write.
+    Args: trust: whether to read it in any case.
+    Raises: UntrustedError that names the file or the folder. Warns if a group may write.
     """
     with open(path, 'rb') as file:
         if not trust and hasattr(os, 'getuid'):
@@ -142,7 +142,7 @@ def read_trusted(path: Path, *, trust: bool) -> bytes:
 def _check_writers(path: Path, status: os.stat_result) -> None:
     user = os.getuid()
     sticky = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
-    sticky &= status.st_uid in (user, 0)  # whoever owns the folder may remove what is in it
+    sticky &= status.st_uid in (user, 0)  # the folder's owner may remove files in it
     if status.st_uid != user and not sticky:
         who = f'belong to the user who resumes (uid {user}), got uid {status.st_uid}'
     elif status.st_mode & stat.S_IWOTH and not sticky:

@@ -1,4 +1,4 @@
-"""The learner worker: runs any LearnerCore."""
+"""The learner worker, which runs any LearnerCore."""
 
 from culmen.components.learners.checks import keep_like
 from culmen.components.learners.checks import metric_names

@@ -1,4 +1,4 @@
-"""What an update is held to: metrics that a log takes, and a state that keeps its shapes and dtypes."""
+"""Checks of an update: its metrics fit a log, and its state keeps shapes and dtypes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ from culmen.core.types import LearnerCore
 
 
 def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
-    """The names of the metrics of an update, from tracing it once; 'loss' first.
+    """The names of an update's metrics, from one trace of it; 'loss' comes first.
 
     Args:
-        core: an agent's.
-        sample_spec: shapes and dtypes of what it learns from.
-    Raises: ValueError that names a metric which is no scalar, or the leaf of the training state that
-        the update does not keep.
+        core: of an agent.
+        sample_spec: shapes and dtypes of the samples.
+    Raises: ValueError that names a metric that is not a scalar, or a leaf of the training state that
+        the update changes in structure, shape or dtype.
     """
 
     def update(samples: Any) -> Any:
@@ -35,9 +35,9 @@ def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
 
 
 def check_metrics(metrics: Any) -> None:
-    """Holds the metrics of an update, arrays or their shapes and dtypes, to what a log takes.
+    """Checks that the metrics of an update (arrays, or shapes and dtypes) fit a log.
 
-    Raises: ValueError where 'loss' is missing; that names a metric which is no real scalar.
+    Raises: ValueError if 'loss' is missing, or that names a metric that is not a real scalar.
     """
     if not isinstance(metrics, Mapping) or 'loss' not in metrics:
         got = sorted(metrics) if isinstance(metrics, Mapping) else repr(metrics)
@@ -52,7 +52,7 @@ def check_metrics(metrics: Any) -> None:
 
 
 def check_like(what: str, old: Any, new: Any) -> None:
-    """Holds what a core gave for `what` that it carries to the structure, shapes and dtypes of the old.
+    """Checks that a core's new value of `what` keeps the structure, shapes and dtypes of the old one.
 
     Raises: ValueError that names the leaf that differs.
     """
@@ -70,6 +70,6 @@ def check_like(what: str, old: Any, new: Any) -> None:
 
 
 def keep_like(what: str, old: Any, new: Any) -> Any:
-    """What a core gave for `what`, in the dtypes of the old. Raises: as `check_like`."""
+    """A core's new value of `what`, cast to the dtypes of the old one. Raises: as `check_like`."""
     check_like(what, old, new)
     return jax.tree_util.tree_map(lambda a, b: jax.lax.convert_element_type(b, a.dtype), old, new)

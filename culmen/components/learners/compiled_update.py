@@ -1,7 +1,7 @@
-"""The compiled call of a learner: one update, or several scanned.
+"""The compiled call of a learner, with one update or a scan of several.
 
-The training state is donated to it, and what actors read is an output of its own, so it outlives the
-donation. A long call on a CPU runs in threads of its own (culmen.components.dispatch.threads).
+The training state is donated to the call. The variables that actors read are a separate output, so they
+outlive the donation. A long call on a CPU runs in its own threads (culmen.components.dispatch.threads).
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from culmen.core.types import Samples
 
 
 class Carry(NamedTuple):
-    """What goes from call to call."""
+    """What passes from call to call."""
 
     training_state: Packed
     non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
@@ -41,23 +41,23 @@ Results: TypeAlias = tuple[Carry, Packed, Packed | Metrics, Priorities]
 
 
 class CompiledUpdate:
-    """A LearnerCore's functions, compiled: a call for each number of updates that is asked for."""
+    """The compiled functions of a LearnerCore, with one call for each number of updates."""
 
     def __init__(self, core: LearnerCore, placement: Placement, lag: int) -> None:
         """Compiles nothing yet.
 
         Args:
-            core: an agent's.
+            core: of an agent.
             placement: of its arrays.
-            lag: calls between a call and the use of its results: without any, a single thread gains nothing.
+            lag: calls between a call and the use of its results; with 0 a single thread gains nothing.
         """
         self._core = core
         self._placement = placement
         self._lag = lag
-        self._calls: dict[int, DirectCall | ThreadedCall] = {}  # by updates of a call
+        self._calls: dict[int, DirectCall | ThreadedCall] = {}  # by number of updates
 
     def init(self, key: jax.Array) -> tuple[Packed, Packed]:
-        """The initial training state and variables; to be compiled."""
+        """The initial training state and variables; called inside `jit`."""
         state = self._core.init(key)
         return pack_state(state), pack(self._core.variables(state))
 
@@ -69,13 +69,13 @@ class CompiledUpdate:
         samples: Samples | Packed,
         contexts: PackedContext,
     ) -> Callable[[], Results]:
-        """Begins a call; what it gives waits for the results.
+        """Begins a call. Returns: a function that waits for the results.
 
         Args:
-            updates: of the call.
-            carry: gives what the call goes on from, or waits for it; it is donated.
+            updates: number of updates in the call.
+            carry: gives the carry, perhaps after a wait; it is donated.
             template: a carry of the same shapes and dtypes.
-            samples, contexts: of the updates, with an axis for them in front where there are several.
+            samples, contexts: of the updates; several updates have an axis in front.
         """
         call = self._calls.get(updates)
         if call is None:
@@ -93,18 +93,18 @@ class CompiledUpdate:
             return carry, variables, pack(metrics), priorities
 
         if not self._placement.is_chosen:
-            # Its arrays may be in use by the call before.
+            # The call before may still use its arrays.
             carry = jax.tree_util.tree_map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), template
             )
             long = threaded_call(call, carry, samples, contexts)
-            # What is waited for at once gains from two threads alone.
+            # Without lag the results are needed at once, so only a second thread helps.
             if long is not None and (self._lag or len(long.halves) > 1):
                 return long
         return DirectCall(call_packed, donate_argnums=0, **self._placement.jit_options())
 
     def _update(self, updates: int, carry: Carry, samples: Any, contexts: Any) -> Results:
-        """A whole call, traced."""
+        """A whole call, inside a trace."""
 
         def one(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Any]:
             sample, packed = inputs
@@ -133,7 +133,7 @@ class CompiledUpdate:
 
     @property
     def threads(self) -> dict[int, int]:
-        """By the updates of a call: in how many threads of its own it runs; 0: in the caller's."""
+        """How many threads of its own a call has, by its number of updates; 0: it runs in the caller's."""
         return {
             updates: len(call.halves) if isinstance(call, ThreadedCall) else 0
             for updates, call in self._calls.items()
@@ -141,5 +141,5 @@ class CompiledUpdate:
 
 
 def pack_state(training_state: Any) -> Packed:
-    """A training state as it goes from call to call."""
+    """Packs a training state as it passes from call to call."""
     return pack(training_state, by_child=True)

@@ -1,7 +1,7 @@
-"""When the results of a learner's calls reach the table and the actors: at counted places.
+"""Hands the results of a learner's calls to the table and the actors after a fixed number of calls.
 
-Priorities and variables of call c are written and read just before the draw of call c + lag + 1, never
-when they happen to be ready.
+Priorities of call c are written, and its variables can be read, just before the draw of call c + lag + 1,
+independent of when they are ready.
 """
 
 import collections
@@ -18,30 +18,30 @@ from culmen.core.workers import Reader
 
 
 class InFlight(NamedTuple):
-    """What a call gave and nobody has been handed yet."""
+    """The results of a call that have not been handed on yet."""
 
     call: int
-    keys: Any  # of the drawn items, a list over the updates of the call
-    priorities: Priorities  # [updates, B], or None where no table has any; on the device
+    keys: Any  # of the drawn items, one for each update of the call
+    priorities: Priorities  # [updates, B] on the device, or None if no table has any
     version: int
     variables: Packed
 
 
 class HandOffs:
-    """Results on their way: the oldest first."""
+    """The results that have not been handed on yet, the oldest first."""
 
     def __init__(self, table: Reader, variables: Packed) -> None:
-        """Args: table: that priorities are written to. variables: the first that actors hold."""
+        """Args: table: receives priorities. variables: the first ones that actors read."""
         self._table = table
         self._in_flight: collections.deque[InFlight] = collections.deque()
         self.held = (0, variables)  # version and variables that a training actor may read
 
     def add(self, flight: InFlight) -> None:
-        """Takes what a call gave."""
+        """Adds the results of a call."""
         self._in_flight.append(flight)
 
     def settle(self, last_call: int) -> None:
-        """Hands on what calls up to this one gave."""
+        """Hands on the results of calls up to this one."""
         while self._in_flight and self._in_flight[0].call <= last_call:
             flight = self._in_flight.popleft()
             if flight.priorities is not None and jax.tree_util.tree_leaves(flight.priorities):
@@ -52,7 +52,7 @@ class HandOffs:
             self.held = (flight.version, flight.variables)
 
     def get_state(self, save: Callable[[Packed], Any]) -> dict[str, Any]:
-        """For a checkpoint: arrays and plain values. Args: save: arrays of variables, by path."""
+        """Arrays and plain values for a checkpoint. Args: save: converts variables to arrays by path."""
         return {
             'held_version': self.held[0],
             'held': save(self.held[1]),
@@ -69,7 +69,7 @@ class HandOffs:
         }
 
     def set_state(self, state: dict[str, Any], restore: Callable[[Any], Packed]) -> None:
-        """Goes on from `get_state`. Args: restore: variables from what `save` gave."""
+        """Restores the result of `get_state`. Args: restore: the inverse of `save`."""
         self.held = (int(state['held_version']), restore(state['held']))
         self._in_flight = collections.deque(
             InFlight(**{**flight, 'variables': restore(flight['variables'])})

@@ -1,7 +1,7 @@
-"""The learner worker. A loop asks it to make the updates that are due; actors read its variables.
+"""The learner worker. A loop calls it to make the updates that are due; actors read its variables.
 
-One compiled call makes `updates_per_call` updates (compiled_update.py); what it gives reaches the table
-and the actors `lag` calls later (hand_offs.py). The device is not waited for before that.
+One compiled call makes `updates_per_call` updates (compiled_update.py). Its results reach the table and the
+actors `lag` calls later (hand_offs.py). The learner does not wait for the device before that.
 """
 
 import collections
@@ -40,13 +40,13 @@ from culmen.core.types import Samples
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
 
-CHECK_PERIOD = 100  # calls between looks at the device's mark of a loss that is not finite
+CHECK_PERIOD = 100  # calls between checks of the device's flag for a loss that is not finite
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss of an update was not finite."""
 
-    checkpoint: str | None = None  # where the run's state was kept apart
+    checkpoint: str | None = None  # where the run's state was saved
 
     def __str__(self) -> str:
         kept = '' if self.checkpoint is None else f' The state was saved in {self.checkpoint}.'
@@ -54,7 +54,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class _Begun(NamedTuple):
-    """A call whose results nobody has asked for yet."""
+    """A call that has begun, before its results are taken."""
 
     call: int
     keys: Any
@@ -63,7 +63,7 @@ class _Begun(NamedTuple):
 
 
 class Learner:
-    """Runs a LearnerCore on batches of a table."""
+    """Runs a LearnerCore on batches from a table."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class Learner:
 
         Args:
             core: what to run.
-            table: where batches are drawn.
+            table: gives the batches.
             seed: of the experiment.
             updates_per_call: batches drawn together and scanned in one compiled call.
             lag: calls between a draw and the hand-off of its results.
-            devices: the batch is sharded over them, the training state is on each; None: where JAX puts it.
+            devices: share the batch, and each holds the training state; None: JAX's default device.
             stop_on_non_finite: whether `check_finite` raises.
             max_updates: the budget of learner steps.
         """
@@ -113,7 +113,7 @@ class Learner:
     # The loop's side.
 
     def run_due(self, actor_steps: int = 0) -> None:
-        """Makes every call whose updates are all due. Args: actor_steps: so far; 0 where nobody acts."""
+        """Makes every call whose updates are all due. Args: actor_steps: so far; 0 without actors."""
         updates = self._updates_per_call
         while self._table.due(updates) and self._updates + updates <= self.max_updates:
             self.step(updates, actor_steps)
@@ -122,7 +122,7 @@ class Learner:
             self.run_rest(actor_steps)
 
     def run_rest(self, actor_steps: int = 0) -> None:
-        """Makes the updates that are due one by one, at the end of a run. Args: as of `run_due`."""
+        """Makes the updates that are due one by one, at the end of a run. Args: as for `run_due`."""
         while self._table.due(1) and self._updates < self.max_updates:
             self.step(1, actor_steps)
 
@@ -130,8 +130,8 @@ class Learner:
         """Makes one call.
 
         Args:
-            updates: of the call, which must be due.
-            actor_steps: as of `run_due`.
+            updates: number of updates, which must be due.
+            actor_steps: as for `run_due`.
         """
         self._settle(self._calls - self._lag - 1)
         draws = [self._table.draw() for _ in range(updates)]
@@ -149,7 +149,7 @@ class Learner:
     def _inputs(
         self, draws: Sequence[Draw], actor_steps: int
     ) -> tuple[Samples | Packed, PackedContext]:
-        """Samples and contexts of a call, with an axis for its updates where it has several."""
+        """Samples and contexts of a call; several updates have an axis in front."""
         updates = len(draws)
         contexts = [
             self._contexts.pack(self._updates + i, actor_steps, self._updates + i)
@@ -165,7 +165,7 @@ class Learner:
         return self._placement.shard(samples, updates), packed
 
     def _carry_of_last(self) -> Callable[[], Carry]:
-        """Gives what the next call goes on from, once the call before it is done."""
+        """A function that waits for the last call and gives its carry, for the next call."""
         if not self._begun:
             carry = self._last_carry
             return lambda: carry
@@ -173,7 +173,7 @@ class Learner:
         return lambda: wait()[0]
 
     def _join(self, last_call: float = math.inf) -> None:
-        """Takes the results of the calls up to this one; those in threads are waited for."""
+        """Takes the results of calls up to this one. Waits for calls in threads."""
         while self._begun and self._begun[0].call <= last_call:
             call, keys, version, wait = self._begun[0]
             self._last_carry, self._newest, self._metrics, priorities = wait()
@@ -181,14 +181,14 @@ class Learner:
             self._begun.popleft()
 
     def _settle(self, last_call: int) -> None:
-        """Hands on what calls up to this one gave."""
+        """Hands on the results of calls up to this one."""
         self._join(last_call)
         self._hand_offs.settle(last_call)
 
     # The actors' side.
 
     def get_variables(self, have: int | None) -> tuple[int, Packed] | None:
-        """The variables that a training actor may read now, packed, or None where it has them."""
+        """(version, packed variables) for a training actor, or None if it has this version."""
         if self._lag == 0:
             self._settle(self._calls)
         held = self._hand_offs.held
@@ -203,7 +203,7 @@ class Learner:
     # Reports.
 
     def metric_names(self, sample_spec: Any) -> tuple[str, ...]:
-        """The names of the metrics, from one tracing of the update; 'loss' first.
+        """The names of the metrics, from one trace of the update; 'loss' comes first.
 
         Raises: ValueError that names what is wrong with the update, or with the size of a batch.
         """
@@ -213,14 +213,14 @@ class Learner:
     def check_batch(self, samples: Any) -> None:
         """Refuses batches that the devices can't share evenly.
 
-        Args: samples: of an update: arrays, or their shapes and dtypes.
+        Args: samples: of one update; arrays, or their shapes and dtypes.
         Raises: ValueError that names the batch, its size and the number of devices.
         """
         self._placement.check_batch(samples)
 
     @property
     def learner_steps(self) -> int:
-        """Updates made."""
+        """The number of updates so far."""
         return self._updates
 
     @property
@@ -237,17 +237,17 @@ class Learner:
 
     @property
     def threads(self) -> dict[int, int]:
-        """By the updates of a call: in how many threads of its own it runs.
+        """How many threads of its own a call has, by its number of updates.
 
-        0 where the call is short, and runs in the caller's thread. Where the process may use one core alone,
-        what could have threads runs in turn.
+        0 for a short call, which runs in the caller's thread. If the process may use only one core, the
+        programs of a long call run in turn.
         """
         return self._update.threads
 
     def check_finite(self) -> None:
-        """Looks for a loss that was not finite.
+        """Checks for a loss that was not finite.
 
-        Raises: NonFiniteLossError that names the first such update, unless told to go on.
+        Raises: NonFiniteLossError that names the first such update, if `stop_on_non_finite`.
         """
         self._join()
         update = int(np.asarray(self._last_carry.non_finite))
@@ -259,7 +259,7 @@ class Learner:
     # Checkpoints.
 
     def get_state(self) -> dict[str, Any]:
-        """The training state, the counts, and what is in flight: arrays and plain values."""
+        """The training state, the counts and the results in flight, as arrays and plain values."""
         self._join()
         return {
             'training_state': _save(self._last_carry.training_state),
@@ -271,7 +271,7 @@ class Learner:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`.
+        """Restores the result of `get_state`.
 
         Raises: ValueError that names a leaf of the training state that does not fit.
         """

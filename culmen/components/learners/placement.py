@@ -1,4 +1,4 @@
-"""On which devices a learner's arrays are."""
+"""Places a learner's arrays on devices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from culmen.core.specs import leaf_paths
 
 
 class Placement:
-    """Shares every batch among devices and keeps the training state on each of them."""
+    """Divides every batch among devices and keeps a copy of the training state on each."""
 
     def __init__(self, devices: Sequence[jax.Device] | None) -> None:
-        """Args: devices: None: arrays stay where JAX puts them."""
+        """Args: devices: to use; None: JAX's default device."""
         self._mesh = None if devices is None else Mesh(np.asarray(list(devices)), ('batch',))
 
     @property
@@ -25,21 +25,21 @@ class Placement:
         return self._mesh is not None
 
     def jit_options(self) -> dict[str, Any]:
-        """Options of `jax.jit` for a call that gives what is on every device."""
+        """Options of `jax.jit` for a call with results that are copied to every device."""
         if self._mesh is None:
             return {}
         return {'out_shardings': NamedSharding(self._mesh, PartitionSpec())}
 
     def replicate(self, tree: Any) -> Any:
-        """The tree on every device."""
+        """Copies a tree to every device."""
         if self._mesh is None:
             return tree
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
     def shard(self, samples: Any, updates: int) -> Any:
-        """Shards the batch axis of every leaf that has one; the size of a table is on every device.
+        """Divides the batch axis of every leaf that has one; the size of a table is copied to every device.
 
-        Args: samples: of `updates` updates, with an axis for these in front where there are several.
+        Args: samples: of `updates` updates; several updates have an axis in front.
         Raises: as `check_batch`.
         """
         mesh = self._mesh
@@ -58,8 +58,8 @@ class Placement:
         """Refuses batches that the devices can't share evenly.
 
         Args:
-            samples: of an update: arrays, or their shapes and dtypes.
-            axes: in front of the batch axis.
+            samples: of an update; arrays, or their shapes and dtypes.
+            axes: number of axes in front of the batch axis.
         Raises: ValueError that names the batch, its size and the number of devices.
         """
         devices = 1 if self._mesh is None else self._mesh.size

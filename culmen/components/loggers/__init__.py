@@ -1,8 +1,8 @@
-"""Logs: streams of rows (actor, learner, evaluator) to files or memory, and progress for the eye.
+"""Logs: streams of rows (actor, learner, evaluator) to files or memory, and a display of progress.
 
 A row is a flat mapping of names to numbers. Every CSV file exists with its header from the start,
-floats read back bit for bit, and a resumed run cuts off the rows that came after its checkpoint.
-pandas, rich and tensorboardX are imported when they are used.
+floats read back bit for bit, and a resumed run removes rows written after its checkpoint.
+pandas, rich and tensorboardX are imported only when they are used.
 """
 
 from culmen.components.loggers.base import COLUMNS

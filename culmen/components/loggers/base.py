@@ -1,4 +1,4 @@
-"""What a log and a sink are, and the columns of Culmen's own logs."""
+"""The interfaces of logs and sinks, and the columns of Culmen's own logs."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Protocol
 
 Row = Mapping[str, float]
 
-# The columns known before anything is traced; a learner's metrics join its own then. A column of
-# time has 'time' or 'second' in its name: all others repeat from run to run.
+# The columns known before tracing, which adds a learner's metrics to its own. Names with 'time' or
+# 'second' mark columns of time; all other columns are the same when a run is repeated.
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         'actor': (
@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def columns_of(reward_names: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-    """COLUMNS by label, with those of each number of a nest of rewards; `episode_return` is their sum."""
+    """COLUMNS by label, with one for each number in a nest of rewards; `episode_return` is their sum."""
     actor = [f'episode_return/{name}' for name in reward_names]
     stds = [f'episode_return_std/{name}' for name in reward_names]
     return {
@@ -44,32 +44,32 @@ def columns_of(reward_names: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
 
 
 def steps_of(row: Row) -> int:
-    """Where a row stands in a run: at its actor steps, or at its learner steps where nobody acts."""
+    """The position of a row in its run: its actor steps or, in a run without actors, its learner steps."""
     return int(row.get('actor_steps') or row.get('learner_steps') or 0)
 
 
 class Sink(Protocol):
-    """Takes the rows of every label: TensorBoard, or what a user brings.
+    """Receives the rows of every label: TensorBoard, or a user's own sink.
 
-    A sink may also have `resume(steps)`, called where a run goes on: rows of later steps (`steps_of`)
-    that it was given before are void.
+    A sink may also have `resume(steps)`, called when a run resumes: rows of later steps (`steps_of`) that
+    it received before are void.
     """
 
     def write(self, label: str, row: Row) -> None:
-        """Takes a row of the log `label`."""
+        """Receives a row of the log `label`."""
         ...
 
     def flush(self) -> None:
-        """Writes what is held back; a checkpoint follows."""
+        """Writes all rows it still holds, before a checkpoint."""
         ...
 
     def close(self) -> None:
-        """Writes what is held back and lets go of everything."""
+        """Writes all rows it still holds, and releases its resources."""
         ...
 
 
 def check_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """Column names as a tuple. Raises: ValueError for a name that a header can't hold plainly."""
+    """Column names as a tuple. Raises: ValueError for a name that would need quotes in a header."""
     for name in columns:
         if not name or any(character in name for character in ',"\r\n'):
             raise ValueError(f'a column must have a name without commas and quotes, got {name!r}.')
@@ -79,11 +79,11 @@ def check_columns(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def unknown_columns(where: str, row: Row, columns: Sequence[str]) -> ValueError:
-    """The error for a row with columns that the header has not."""
+    """The error for a row with columns that are not in the header."""
     unknown = [name for name in row if name not in columns]
     return ValueError(f'{where} has the columns {list(columns)}, got a row with {unknown} too.')
 
 
 def widened(columns: Sequence[str], row: Row) -> tuple[str, ...]:
-    """A header that takes a row: the first row of a log settles it."""
+    """A header extended by the columns of a row; the first row of a log fixes its header."""
     return (*columns, *(name for name in row if name not in columns))

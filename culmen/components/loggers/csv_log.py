@@ -1,4 +1,4 @@
-"""Rows in a CSV file that can be cut back to where a checkpoint was."""
+"""Writes rows to a CSV file that can be cut back to the position of a checkpoint."""
 
 import contextlib
 import os
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class CsvLog:
     """Appends rows to a CSV file. Floats are written so that they read back bit for bit.
 
-    The file exists with its header from the start. What an earlier run left in it stays until this
-    log begins: `cut(position)` goes on there, the first row (or `flush`) starts anew. Rows reach
-    the file a second later at the most, as long as `write` or `poll` is called.
+    The file exists with its header from the start. Rows of an earlier run stay until this log begins:
+    `cut(position)` continues after them, and the first row (or `flush`) replaces them. Rows reach the
+    file after at most a second, as long as `write` or `poll` is called.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CsvLog:
         self._pending: list[str] = []
         self._begun = False
         self._header_size = 0
-        self._size = 0  # bytes of whole rows in the file, header included
+        self._size = 0  # bytes of complete rows in the file, with the header
         self._checksum = 0  # of these bytes
         self._failed = False
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class CsvLog:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """The path of the file."""
         return self._path
 
     @property
@@ -74,7 +74,7 @@ class CsvLog:
     def set_columns(self, columns: Sequence[str]) -> None:
         """Replaces the header while there are no rows; afterwards it must be the same.
 
-        Raises: ValueError that names the file where rows with another header are in it.
+        Raises: ValueError that names the file, if it has rows with another header.
         """
         columns = check_columns(columns)
         if columns == self._columns:
@@ -87,10 +87,10 @@ class CsvLog:
         self._start_anew()
 
     def write(self, row: Row) -> None:
-        """Takes a row; a column that it lacks stays blank. The first row may widen the header.
+        """Adds a row; columns that it lacks stay blank. The first row may add columns to the header.
 
-        Raises: ValueError for a column that the header has not; OSError that names the file where
-            the disk takes no more.
+        Raises: ValueError for a column that is not in the header; OSError that names the file, if the
+            disk is full.
         """
         if not self._known.issuperset(row):
             if self._has_rows:
@@ -100,7 +100,7 @@ class CsvLog:
         self.poll()
 
     def poll(self) -> None:
-        """Flushes if the rows have waited for their time. Costs little otherwise."""
+        """Flushes if rows have waited for `flush_every` seconds; otherwise costs little."""
         if self._pending and time.monotonic() >= self._flush_at:
             self.flush()
 
@@ -113,7 +113,7 @@ class CsvLog:
         self._flush_at = time.monotonic() + self._flush_every
 
     def position(self) -> int:
-        """Bytes of rows in the file (the header apart), after a flush."""
+        """Bytes of rows in the file without the header, after a flush."""
         self.flush()
         return self._size - self._header_size
 
@@ -123,9 +123,9 @@ class CsvLog:
         return self._checksum
 
     def cut(self, position: int, checksum: int | None = None) -> None:
-        """Goes on in an existing file where `position()` was given: later rows are cut off.
+        """Continues in an existing file at a `position()`, and removes later rows.
 
-        Args: checksum: that `checksum()` gave with it; warns where what is left has another.
+        Args: checksum: the `checksum()` at that position; warns if that of the file differs.
         """
         self._pending = []
         if position == 0 or not self._path.exists():
@@ -138,7 +138,7 @@ class CsvLog:
         found = tuple(header.decode().rstrip('\n').split(','))
         if found[: len(self._columns)] != self._columns[: len(found)]:
             raise ValueError(f'{self._path} must have the columns {self._columns}, got {found}.')
-        # A file of an earlier version may lack the last ones: it goes on without them.
+        # A file of an earlier version may lack the last columns; it continues without them.
         self._known = frozenset((*found, *self._columns))
         self._columns = found
         self._begun = True
@@ -153,7 +153,7 @@ class CsvLog:
 
     @staticmethod
     def truncate(path: str | os.PathLike[str], position: int) -> None:
-        """Cuts off a file's rows after `position` bytes of rows, as `position()` gave it."""
+        """Removes a file's rows after a `position()`."""
         _cut(expanded(path), position)
 
     def dataframe(self) -> 'pd.DataFrame':
@@ -162,7 +162,7 @@ class CsvLog:
         return read_csv(self._path)
 
     def close(self) -> None:
-        """Flushes. An error that was raised before is not raised again."""
+        """Flushes. Does not raise an error again that was raised before."""
         try:
             self.flush()
         except OSError:
@@ -182,14 +182,14 @@ class CsvLog:
 
     def _append(self, data: bytes) -> None:
         rest = memoryview(data)
-        # Unbuffered: what the system took is then known, also where it takes no more.
+        # Unbuffered, so that it is known how much was written, even when the disk is full.
         with self._errors(), open(self._path, 'r+b', buffering=0) as file:
             file.seek(self._size)
             try:
                 while rest:
                     rest = rest[file.write(rest) :]
             finally:
-                # All of it, or the rows that fitted: the half of one is cut off, the others wait.
+                # All rows, or those that fitted: a partial row is removed, and the others wait.
                 whole = data.rfind(b'\n', 0, len(data) - len(rest)) + 1
                 self._size += whole
                 self._checksum = zlib.crc32(memoryview(data)[:whole], self._checksum)
@@ -215,9 +215,9 @@ class CsvLog:
 
 
 def read_csv(path: str | os.PathLike[str]) -> 'pd.DataFrame':
-    """A log as a data frame, floats bit for bit as written. A half last row is left out.
+    """Reads a log as a data frame, floats bit for bit as written. Ignores an incomplete last row.
 
-    Raises: DamagedError that names a file which is no log.
+    Raises: DamagedError that names the file, if it is not a log.
     """
     import io
 
@@ -245,7 +245,7 @@ def _cut(path: Path, position: int) -> tuple[bytes, int]:
     with open(path, 'r+b') as file:
         header = file.readline()
         size = min(len(header) + position, file.seek(0, os.SEEK_END))
-        # A checkpoint lies between two rows; what damage left may not.
+        # The position of a checkpoint is between two rows, but a damaged file may end within one.
         tail = max(len(header), size - (1 << 16))
         file.seek(tail)
         whole = tail + file.read(size - tail).rfind(b'\n') + 1

@@ -1,4 +1,4 @@
-"""All logs of a run: a stream of rows for each label, in files or in memory, and extra sinks."""
+"""All logs of a run: a stream of rows for each label, in files or in memory, and more sinks."""
 
 import os
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Logs(Mapping[str, 'pd.DataFrame']):
-    """The logs of a run by label; as a mapping it gives data frames.
+    """The logs of a run by label; a mapping from labels to data frames.
 
         logs = Logs('runs/catch/logs')
         logs.set_columns('learner', ['actor_steps', 'learner_steps', 'loss', 'td_error'])
         logs.write('actor', {'actor_steps': 9, 'episode_return': 1.0, ...})
         logs['actor']                                  # a pandas DataFrame
 
-    Files of an earlier run are kept until this one begins: at `set_state`, which cuts them back to
-    a checkpoint, or at the first row. For one thread at a time.
+    Files of an earlier run are kept until this one begins: at `set_state`, which cuts them back to a
+    checkpoint, or at the first row. Only one thread at a time may use it.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         flush_every: float = 1.0,
     ) -> None:
         """Args:
-        directory: where `<label>.csv` go; None: rows stay in memory.
+        directory: of the files `<label>.csv`; None: rows stay in memory.
         columns: the header of each label.
-        sinks: take every row too.
+        sinks: receive every row too.
         flush_every: seconds that rows may wait in memory.
         """
         self._logs: dict[str, CsvLog | MemoryLog] = {
@@ -55,28 +55,28 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         self._steps = 0  # of the latest row
 
     def set_columns(self, label: str, columns: Sequence[str]) -> None:
-        """Settles the header of a label, before its first row."""
+        """Fixes the header of a label, before its first row."""
         self._logs[label].set_columns(columns)
 
     def write(self, label: str, row: Row) -> None:
-        """Takes a row of `label`."""
+        """Writes a row of `label`."""
         self._logs[label].write(row)
         self._steps = max(self._steps, steps_of(row))
         for sink in self._sinks:
             sink.write(label, row)
 
     def poll(self) -> None:
-        """Flushes what has waited for its time; for loops to call now and then."""
+        """Flushes rows that have waited for `flush_every` seconds. Loops call this now and then."""
         for log in self._logs.values():
             log.poll()
 
     def flush(self) -> None:
-        """Writes all rows to their files, and has the sinks do so."""
+        """Writes all rows to their files, and flushes the sinks."""
         for each in (*self._logs.values(), *self._sinks):
             each.flush()
 
     def get_state(self) -> dict[str, Any]:
-        """Where each log stands, for a checkpoint."""
+        """The position of each log, for a checkpoint."""
         self.flush()
         return {
             'positions': {label: log.position() for label, log in self._logs.items()},
@@ -85,9 +85,9 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint: rows written after it are cut off.
+        """Resumes from a checkpoint: removes rows written after it.
 
-        Warns of a file that lacks rows from before it, and of one whose rows have been changed.
+        Warns of a file that lacks rows from before it, or whose rows have changed.
         """
         checksums = state.get('checksums', {})
         for label, log in self._logs.items():
@@ -99,7 +99,7 @@ class Logs(Mapping[str, 'pd.DataFrame']):
                 resume(self._steps)
 
     def close(self) -> None:
-        """Closes all logs and sinks, also where one of them fails; the first error is raised."""
+        """Closes all logs and sinks, even if one of them fails, and then raises the first error."""
         error: Exception | None = None
         for each in (*self._logs.values(), *self._sinks):
             try:

@@ -1,4 +1,4 @@
-"""Rows in memory, for runs that write nothing."""
+"""Keeps rows in memory, for runs that write nothing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MemoryLog:
-    """Keeps rows in memory; otherwise used as a CsvLog is, and its data frame is the same."""
+    """Keeps rows in memory. It has the methods of a CsvLog and gives the same data frame."""
 
     def __init__(self, columns: Sequence[str] | None = None) -> None:
         """Args: columns: the header, which `set_columns` may replace while there are no rows."""
@@ -37,9 +37,9 @@ class MemoryLog:
         self._columns, self._known = columns, frozenset(columns)
 
     def write(self, row: Row) -> None:
-        """Takes a row; the first may widen the header.
+        """Adds a row; the first one may add columns to the header.
 
-        Raises: ValueError for a column that the header has not.
+        Raises: ValueError for a column that is not in the header.
         """
         if not self._known.issuperset(row):
             if self._rows:
@@ -54,15 +54,15 @@ class MemoryLog:
         """Nothing waits here."""
 
     def position(self) -> int:
-        """Rows so far."""
+        """The number of rows so far."""
         return len(self._rows)
 
     def checksum(self) -> int:
-        """Of nothing: nobody else can change these rows."""
+        """0: no other process can change these rows."""
         return 0
 
     def cut(self, position: int, checksum: int | None = None) -> None:
-        """Forgets the rows after `position`."""
+        """Removes the rows after `position`."""
         del self._rows[position:]
 
     def dataframe(self) -> 'pd.DataFrame':
@@ -72,7 +72,7 @@ class MemoryLog:
         return pd.DataFrame(self._rows, columns=list(self._columns))
 
     def close(self) -> None:
-        """The rows stay readable."""
+        """Does nothing: the rows stay readable."""
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, one line in a notebook, plain lines elsewhere."""
+"""Shows the progress of a run: a bar in a terminal, one line in a notebook, plain lines elsewhere."""
 
 import importlib
 import sys
@@ -11,19 +11,19 @@ from typing import TextIO
 class Display(Protocol):
     """Where progress is shown."""
 
-    seconds: float  # between two shows
+    seconds: float  # between two calls of `show`
 
     def show(self, done: int, total: int | None, text: str) -> None:
         """Shows the state so far."""
         ...
 
     def close(self) -> None:
-        """Leaves the last state where it is."""
+        """Ends the display; what it shows stays."""
         ...
 
 
 class Progress:
-    """Shows how far a run is. `update` looks at the clock and, mostly, does no more.
+    """Shows the progress of a run. Most calls of `update` only check the clock.
 
     progress = Progress(total=20_000)
     progress.update(120, learner_steps=20, steps_per_second=900.0, episode_return=1.0)
@@ -32,8 +32,8 @@ class Progress:
 
     def __init__(self, total: int | None, display: Display | None) -> None:
         """Args:
-        total: actor steps of the whole run; None where they have no bound.
-        display: where to; None shows nothing.
+        total: actor steps of the whole run; None: no bound.
+        display: where to show it; None: nowhere.
         """
         self._total = total
         self._display = display
@@ -49,14 +49,14 @@ class Progress:
         evaluation_return: float | None = None,
         evaluating: str | None = None,
     ) -> None:
-        """Takes where the run is, and shows it if it is time.
+        """Receives the state of the run, and shows it if it is time.
 
         Args:
             actor_steps, learner_steps: so far.
-            steps_per_second: of late.
+            steps_per_second: recent speed.
             episode_return: of the last training episode.
-            evaluation_return: of the last evaluation, its mean.
-            evaluating: how far an evaluation is that takes long.
+            evaluation_return: mean return of the last evaluation.
+            evaluating: progress of an evaluation that takes long.
         """
         self._last = (
             actor_steps,
@@ -70,7 +70,7 @@ class Progress:
             self._show()
 
     def close(self) -> None:
-        """Shows the last state and lets go of the display; later updates do nothing."""
+        """Shows the last state and closes the display; later updates do nothing."""
         if self._display is not None:
             if self._last is not None:
                 self._show()
@@ -103,7 +103,7 @@ class LineDisplay:
     seconds = 5.0
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        """Args: stream: where to; standard error by default."""
+        """Args: stream: where to print; standard error by default."""
         self._stream = stream
 
     def show(self, done: int, total: int | None, text: str) -> None:
@@ -111,7 +111,7 @@ class LineDisplay:
         print(_line(done, total, text), file=self._stream or sys.stderr, flush=True)
 
     def close(self) -> None:
-        """The lines stand as they are."""
+        """Does nothing: the lines stay."""
 
 
 class TerminalDisplay:
@@ -137,7 +137,7 @@ class TerminalDisplay:
         self._task: Any = None
 
     def show(self, done: int, total: int | None, text: str) -> None:
-        """Draws the bar anew."""
+        """Redraws the bar."""
         steps = f'{done:,}' + (f'/{total:,}' if total is not None else '')
         if self._task is None:
             self._bar.start()
@@ -146,21 +146,21 @@ class TerminalDisplay:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Releases the terminal."""
         self._bar.stop()
 
 
 class NotebookDisplay:
-    """One line below the cell, written anew."""
+    """One line below the cell, which is overwritten."""
 
     seconds = 0.5
 
     def __init__(self) -> None:
-        """The line appears at the first show."""
+        """Shows nothing yet."""
         self._handle: Any = None
 
     def show(self, done: int, total: int | None, text: str) -> None:
-        """Writes the line anew."""
+        """Overwrites the line."""
         display = importlib.import_module('IPython.display').display
         bundle = {'text/plain': _line(done, total, text)}
         if self._handle is None:
@@ -169,7 +169,7 @@ class NotebookDisplay:
             self._handle.update(bundle, raw=True)
 
     def close(self) -> None:
-        """The line stands as it is."""
+        """Does nothing: the line stays."""
 
 
 def _line(done: int, total: int | None, text: str) -> str:
@@ -178,18 +178,18 @@ def _line(done: int, total: int | None, text: str) -> str:
 
 
 def make_progress(show: bool | None, total: int | None) -> Progress:
-    """Progress where it is read best.
+    """Makes a Progress with the display that fits the environment.
 
     Args:
-        show: False shows nothing; None and True choose a notebook's cell, a terminal's bar, or
-            plain lines to standard error, whichever there is.
-        total: actor steps of the whole run; None where they have no bound.
+        show: False shows nothing; None and True choose a line in a notebook, a bar in a terminal, or
+            plain lines to standard error.
+        total: actor steps of the whole run; None: no bound.
     """
     return Progress(total, None if show is False else _choose_display())
 
 
 def _choose_display() -> Display:
-    # Whoever runs inside a notebook has imported IPython.
+    # A process of a notebook has imported IPython.
     ipython = sys.modules.get('IPython')
     shell = None if ipython is None else ipython.get_ipython()
     if hasattr(shell, 'kernel'):

@@ -1,4 +1,4 @@
-"""Rows as TensorBoard scalars."""
+"""Writes rows as TensorBoard scalars."""
 
 import importlib.util
 import os
@@ -11,17 +11,17 @@ from culmen.components.loggers.base import steps_of
 
 
 class TensorBoardLog:
-    """Writes every column of every row as a scalar `<label>/<column>` at its actor steps, or at its learner
-    steps where nobody acts.
+    """Writes every column of every row as a scalar `<label>/<column>` at the row's actor steps or, in a run
+    without actors, at its learner steps.
 
-    Nothing is written before the first row. Where a run is resumed, TensorBoard is told to forget
-    what came after the checkpoint.
+    Nothing is written before the first row. When a run resumes, TensorBoard is told to drop scalars from
+    after the checkpoint.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         """Args: directory: of the event files.
 
-        Raises: ImportError that says what to install where tensorboardX is missing.
+        Raises: ImportError that says what to install, if tensorboardX is missing.
         """
         if importlib.util.find_spec('tensorboardX') is None:
             raise ImportError("TensorBoard logs need tensorboardX: pip install 'culmen[logging]'.")
@@ -36,7 +36,7 @@ class TensorBoardLog:
         self._purge_step = steps + 1
 
     def write(self, label: str, row: Row) -> None:
-        """Takes a row of the log `label`."""
+        """Writes a row of the log `label`."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -54,26 +54,26 @@ class TensorBoardLog:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is held back."""
+        """Writes all rows it still holds."""
         if self._file is not None:
             self._file.flush()
             self._flush_at = time.time() + _FLUSH_SECONDS
 
     def close(self) -> None:
-        """Writes what is held back and closes the file."""
+        """Writes all rows it still holds, and closes the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _open(self) -> Any:
-        # SummaryWriter would start a thread, a queue between processes and a second thread.
+        # SummaryWriter would start two threads and a queue between processes.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self._directory.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads a folder's files in the order of their names, which hold whole seconds:
-        # the suffix keeps a run and the one that resumed it apart and in order.
+        # TensorBoard reads a folder's files in the order of their names, which only have seconds. The
+        # suffix separates the files of a run from those of its continuation, and keeps their order.
         file = EventsWriter(str(self._directory / 'events'), f'.{self._purge_step or 0:012d}')
         if self._purge_step is not None:
             start = SessionLog(status=SessionLog.START)

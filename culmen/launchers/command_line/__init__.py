@@ -1,7 +1,7 @@
 """The command line: `culmen train`, `evaluate`, `plot` and `list`.
 
-What is typed becomes a config (the data that config.json holds), the config an Experiment, and that
-is run as from Python. JAX is imported once a command knows that it needs it.
+The options become a config (the data of a config.json), and the config an Experiment, which is run as
+from Python. JAX is imported only when a command needs it.
 """
 
 from collections.abc import Sequence
@@ -30,5 +30,5 @@ for _command in (train, evaluate, plot, list_command):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command of the command line, and exits."""
+    """Runs a command and exits."""
     cli.main(None if arguments is None else list(arguments), prog_name='culmen')

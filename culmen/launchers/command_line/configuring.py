@@ -1,4 +1,4 @@
-"""Options become a config: the data that config.json holds."""
+"""Turns options into a config: the data of a config.json."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from culmen.launchers.results import Refused
 
 
 def read_config(file: Path | None) -> dict[str, Any]:
-    """A config from its file; an empty one without. Raises: Refused where it holds something else."""
+    """Reads a config from its file; without a file, an empty one. Raises: Refused if it is not a config."""
     if file is None:
         return {}
     try:
@@ -28,7 +28,7 @@ def read_config(file: Path | None) -> dict[str, Any]:
     return config
 
 
-# Where the options go in a config.
+# The paths of the options in a config.
 _PATHS = {
     'steps': 'max_actor_steps',
     'learner_steps': 'max_learner_steps',
@@ -43,7 +43,7 @@ _PATHS = {
 def typed_names(
     options: Mapping[str, Any], fields: Sequence[tuple[str, str, str]], sweep: Sequence[str]
 ) -> set[str]:
-    """What was typed, and so may be imported whatever file names it too."""
+    """The names that were typed, which may therefore be imported even if a file holds them too."""
     names = {options['agent'], options['environment'], *(text for _, _, text in fields)} - {None}
     return names.union(*(split_values(text.partition('=')[2]) for text in sweep))
 
@@ -54,7 +54,7 @@ def apply_options(
     fields: Sequence[tuple[str, str, str]],
     vouched: Mapping[str, Any],
 ) -> None:
-    """Writes the options into the config: the agent, its preset, then what was typed."""
+    """Writes the options into the config: the agent, its preset, then the typed fields."""
     name, preset = options.pop('agent'), options.pop('preset')
     agent = config.setdefault('agent', {})
     if name is not None and agent.setdefault('name', name) != name:
@@ -70,7 +70,7 @@ def apply_options(
         if value is not None:
             put(config, _PATHS.get(option, option), value)
     _apply_launcher(config, options)
-    # The shorter first: `base` names an agent before `base.learning_rate` changes it.
+    # Shorter paths first: `base` sets an agent before `base.learning_rate` changes it.
     for kind, field, text in sorted(fields, key=lambda each: each[1].count('.')):
         if field == 'name':
             raise Refused(f'--{kind}.name is no field: give the name as in culmen train --help.')
@@ -78,7 +78,7 @@ def apply_options(
 
 
 def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
-    """A launcher that was typed brings what goes with it, whatever the config was for."""
+    """Sets a typed launcher with the options that belong to it, replacing those of the config."""
     if config.get('launcher', 'local') in ('local', 'compiled', 'offline'):
         if options['actors'] is not None:
             raise Refused('--actors is for --launcher threads or processes.')
@@ -103,7 +103,7 @@ def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
 
 
 def put(config: dict[str, Any], path: str, value: Any) -> None:
-    """Sets what a path names: 'evaluation.every'."""
+    """Sets the value at a path such as 'evaluation.every'."""
     *parents, last = path.split('.')
     for parent in parents:
         if not isinstance(config.get(parent), dict):
@@ -113,7 +113,7 @@ def put(config: dict[str, Any], path: str, value: Any) -> None:
 
 
 def check_complete(config: Mapping[str, Any]) -> None:
-    """Refuses a config that lacks what every run needs."""
+    """Refuses a config that lacks a field that every run needs."""
     if 'name' not in config['agent']:
         from culmen.agents import AGENTS
 

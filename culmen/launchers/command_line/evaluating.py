@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
-    """A run's variables, and the summary of the checkpoint that they are from."""
+    """A run's variables, and the summary of their checkpoint."""
     from culmen.launchers import loading
     from culmen.launchers import plots
     from culmen.launchers.restoring import refusing_checkpoints
@@ -74,7 +74,7 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def _filmed(experiment: Any, video: Path) -> Callable[[int], Any]:
-    """Makes the experiment's environments; the first writes its first episode to a file."""
+    """Makes a factory of the experiment's environments; the first one films its first episode."""
     from culmen.components import environments
     from culmen.launchers.building import evaluation_factory
 
@@ -93,7 +93,7 @@ def _filmed(experiment: Any, video: Path) -> Callable[[int], Any]:
 
 
 def _drawn(environment: Any) -> Any:
-    """An environment that can be drawn: whether it can is known before anything is played."""
+    """Returns an environment that can be rendered, or refuses it before anything is played."""
     from culmen.components import environments
 
     environment.reset()

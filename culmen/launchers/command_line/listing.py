@@ -44,7 +44,7 @@ def _environments() -> list[dict[str, Any]]:
 
 
 def _first_line(module: str) -> str:
-    """Of a module's docstring, read without importing it."""
+    """The first line of a module's docstring, read without importing the module."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return ''

@@ -1,4 +1,4 @@
-"""What the options of commands are parsed by: types of values, and options for any field."""
+"""Types of option values, and a command with options for any field."""
 
 import os
 import re
@@ -43,7 +43,7 @@ class CountOrNone(Count):
 
 
 class UserPath(click.Path):
-    """A path whose `~` is the user's home, also where no shell has read it: --workdir=~/runs."""
+    """A path whose `~` is the user's home, even if no shell has expanded it: --workdir=~/runs."""
 
     def convert(
         self,
@@ -56,10 +56,10 @@ class UserPath(click.Path):
 
 
 class FieldsCommand(click.Command):
-    """A command that takes `--agent.FIELD V` for any field, and the same of the environment."""
+    """A command that accepts `--agent.FIELD V` for any field, and the same for the environment."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Takes the fields out; they wait in ctx.meta['fields'] as (kind, field, text)."""
+        """Moves the fields to ctx.meta['fields'], as (kind, field, text)."""
         rest: list[str] = []
         fields: list[tuple[str, str, str]] = []
         tokens = iter(args)
@@ -98,7 +98,7 @@ class FieldsCommand(click.Command):
 
 
 def split_values(text: str) -> list[str]:
-    """The values of a sweep: at commas, but for those within brackets or quotes."""
+    """Splits the values of a sweep at commas, except those within brackets or quotes."""
     pieces = re.findall(r"""'[^']*'|"[^"]*"|.""", text)
     values, depth = [''], 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What a command says: errors in one line, exit codes, JSON."""
+"""The output of commands: errors in one line, exit codes, JSON."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ left behind); 1 when it failed; 130 or 143 when SIGINT or SIGTERM stopped it, af
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command with --json and --debug: errors in one line, and the exit code that they mean."""
+    """Adds --json and --debug to a command; reports errors in one line and by an exit code."""
 
     @functools.wraps(function)
     def reported(*args: Any, debug: bool, as_json: bool, **options: Any) -> None:
@@ -51,7 +51,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def stdout_to_stderr(active: bool) -> Iterator[None]:
-    """Sends what is printed inside to standard error, also what libraries write by themselves."""
+    """Sends all output inside to standard error, including what libraries write directly."""
     if not active:
         yield
         return
@@ -72,7 +72,7 @@ def print_json(value: Any) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replaces NaN and infinities, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Which launcher makes the runs that a command asks for, and how it is called."""
+"""Chooses and calls the launcher for the runs of a command."""
 
 import functools
 from collections.abc import Callable
@@ -25,16 +25,16 @@ def make_runs(
     record: Path | None,
     **options: Any,
 ) -> list[Callable[[], list[Result]]]:
-    """The runs that were asked for, checked and ready to be called one after another.
+    """The requested runs, checked and ready to be called one after another.
 
     Args:
-        config: that the experiments are from: its launcher, replay and number of actors.
+        config: of the experiments; gives launcher, replay and number of actors.
         experiments: what is run.
         folders: the workdir of each.
-        many: whether these are runs of a sweep or of several seeds, be it of one.
+        many: whether these are the runs of a sweep or of several seeds, even if there is only one.
         trust, tensorboard, device, actor_device, record: as typed.
-        options: that every launcher takes.
-    Raises: Refused, or what `refusing` turns into it, before anything is run.
+        options: of every launcher.
+    Raises: Refused, or an error that `refusing` turns into it, before anything is run.
     """
     launcher = config.get('launcher', 'local')
     learner_devices = None if device is None else _find_devices('--device', device)
@@ -71,7 +71,7 @@ def make_runs(
 
 
 def _make_run(launcher: str, experiment: Any, folder: Path, **options: Any) -> Callable[[], Result]:
-    """One run by a launcher, which alone is imported."""
+    """One run of a launcher; imports only this launcher."""
     if launcher == 'local':
         from culmen.launchers import local
 
@@ -115,7 +115,7 @@ def _find_devices(option: str, text: str) -> list[Any]:
 
 
 def _check_launcher(launcher: str, devices: Any, actor_device: Any, record: Path | None) -> None:
-    """Refuses what goes with some launchers alone."""
+    """Refuses options that the launcher does not have."""
     if launcher not in ('local', 'compiled', 'offline') and devices is not None:
         raise Refused(f'--device is for --launcher local, compiled or offline, got {launcher}.')
     if launcher != 'local' and actor_device is not None:

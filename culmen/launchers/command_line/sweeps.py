@@ -1,4 +1,4 @@
-"""Runs of several seeds and of swept values: a config and a folder for each."""
+"""Makes a config and a folder for each run of several seeds and swept values."""
 
 import copy
 import itertools
@@ -16,21 +16,21 @@ from culmen.launchers.command_line.configuring import read_config
 from culmen.launchers.command_line.parameters import split_values
 from culmen.launchers.results import Refused
 
-# A run among others: the values of swept fields, and the seed.
+# Identifies one of many runs: the values of swept fields, and the seed.
 RunKey: TypeAlias = tuple[tuple[str, ...], int]
 
 
 def make_variants(
     config: dict[str, Any], sweep: Sequence[str], vouched: Mapping[str, Any]
 ) -> dict[tuple[str, ...], dict[str, Any]]:
-    """A config for each combination of swept values, by what it is called: ('learning_rate=0.001', ...)."""
+    """A config for each combination of swept values, by its name: ('learning_rate=0.001', ...)."""
     fields = _swept_fields(sweep)
     variants: dict[tuple[str, ...], dict[str, Any]] = {}
     for texts in itertools.product(*fields.values()):
         variant = copy.deepcopy(config)
         for field, value in zip(fields, texts, strict=True):
             put(variant, field, value)
-        # Two ways to write a value are one run: it is called by what is read.
+        # Two spellings of a value are one run, which is named by the value as read.
         names = [
             f'{field.partition(".")[2]}={value}'
             for field, value in zip(fields, _as_read(variant, fields, texts, vouched), strict=True)
@@ -61,7 +61,7 @@ def _as_read(
     texts: Iterable[str],
     vouched: Mapping[str, Any],
 ) -> Iterator[str]:
-    """The values of swept fields in the one way that Culmen writes them."""
+    """The values of swept fields as Culmen writes them."""
     from culmen.launchers import configs
 
     read = configs.to_json(configs.from_json(variant, **vouched), 'local', 'in_process')
@@ -79,7 +79,7 @@ def _as_text(value: Any) -> str:
 
 
 def folder_names(key: RunKey) -> list[str]:
-    """The folders, from the outermost, in which a run among others has its files."""
+    """The nested folders of one of many runs, the outermost first."""
     values, seed = key
     names = [','.join(values)] if values else []
     return [*(re.sub(r'[^\w.,=+-]+', '-', name) for name in names), f'seed-{seed}']
@@ -88,7 +88,7 @@ def folder_names(key: RunKey) -> list[str]:
 def run_folders(
     config: Mapping[str, Any], workdir: Path | None, many: bool, runs: Sequence[RunKey]
 ) -> dict[RunKey, Path]:
-    """The workdir of each run: of many a folder in the workdir, which then holds no run."""
+    """The workdir of each run. Many runs have folders in the given workdir, which then holds no run."""
     if workdir is not None and not many:
         return {runs[0]: workdir}
     if workdir is None:
@@ -108,7 +108,7 @@ def run_folders(
 
 
 def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuses another experiment's workdir, or one that can't be made, before the first seed is run."""
+    """Refuses the workdir of another experiment, or one that can't be made, before the first run."""
     from culmen.components.files import check_writable
     from culmen.launchers import configs
 

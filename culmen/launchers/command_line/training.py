@@ -129,7 +129,7 @@ def train(
     --evaluation-environment.FIELD V is for evaluations alone. With AGENT before --help its fields
     are listed.
     """
-    # How it is run; the other options are fields of the config.
+    # Options that are not fields of the config.
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
     many = seeds is not None or bool(sweep)
     with refusing():
@@ -177,7 +177,7 @@ def _read_experiments(
 def _check_folders(
     config: Mapping[str, Any], experiments: Mapping[RunKey, Any], folders: Mapping[RunKey, Path]
 ) -> None:
-    """Refuses workdirs before the first run begins."""
+    """Checks all workdirs before the first run begins."""
     from culmen.launchers import configs
 
     launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
@@ -187,7 +187,7 @@ def _check_folders(
 
 
 def _run(runs: Sequence[Callable[[], list[Result]]], as_json: bool) -> list[Result]:
-    """Makes the runs one after another, up to the first that is stopped; prints what each gave."""
+    """Makes the runs one after another until one is stopped, and prints the result of each."""
     results: list[Result] = []
     with stdout_to_stderr(as_json):
         for run in runs:

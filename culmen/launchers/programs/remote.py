@@ -70,7 +70,7 @@ class Stop:
         """Makes a process that a launcher started obey only the launcher; elsewhere does nothing.
 
         SIGTERM comes from the launcher and sets the stop. SIGINT is ignored: it reaches all processes of a
-        terminal, and the launcher handles it. If the launcher is gone, now or later, the process ends at once.
+        terminal, and the launcher handles it. When the launcher is gone, the process ends at once.
         """
         if not self._of_process:
             return
