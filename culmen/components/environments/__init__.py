@@ -1,13 +1,13 @@
-"""Environments by name, as dm_env: really seeded, and saved exactly in the middle of an episode.
+"""Environments by name, as dm_env: fully seeded, and saved exactly in the middle of an episode.
 
     environment = make('atari/pong', seed=1, sticky_actions=0.25)
     timestep = environment.reset()
 
-`make` builds what a name stands for and puts the wrappers around it that its arguments ask for; a
-step after LAST gives FIRST, a termination has discount 0 and a truncation keeps it. `check` and
-`parse_arguments` read a name and its arguments without building anything, `families` and `names`
-list what there is, `is_restorable` says whether an environment has the two methods `get_state()`
-and `set_state(state)`, `render` draws it, and `check_environment` tells its author what is wrong.
+`make` builds the environment of a name, with the wrappers that its arguments ask for. A step after
+LAST gives FIRST; a termination has discount 0 and a truncation keeps it. `check` and
+`parse_arguments` read a name and its arguments without building anything. `families` and `names`
+list what there is. `is_restorable` says whether an environment can be saved with its methods
+`get_state()` and `set_state(state)`, `render` draws it, and `check_environment` lists its errors.
 
 No environment package is imported before an environment of its family is asked for.
 """

@@ -1,8 +1,9 @@
 """Arguments of environments by their typed signatures: names, types and ranges in one place.
 
-A family's `make` and `wrappers.wrap` say in their signatures what they take; what is read here
-checks and parses without building anything. Foreign signatures (constructors of gymnasium,
-functions of users) may be unannotated: such an argument takes the type of its default, or anything.
+The signatures of a family's `make` and of `wrappers.wrap` say what they take. This module reads
+them, and checks and parses arguments without building anything. Foreign signatures (constructors of
+gymnasium, functions of users) may be unannotated: such an argument takes the type of its default, or
+anything.
 """
 
 import dataclasses
@@ -59,10 +60,10 @@ def signature_arguments(function: Callable[..., Any]) -> dict[str, Argument]:
 def foreign_arguments(
     function: Callable[..., Any], skip: Iterable[str] = ()
 ) -> tuple[dict[str, Argument], bool]:
-    """The arguments of somebody else's callable, and whether it takes others besides (`**kwargs`).
+    """The arguments of a foreign callable, and whether it takes others besides (`**kwargs`).
 
-    A class that passes `**kwargs` up is asked through its base classes, so that a misspelt name is
-    still known for one.
+    For a class that passes `**kwargs` up, the base classes are read too, so that a misspelt name is
+    still found.
     """
     result: dict[str, Argument] = {}
     functions = [function]
@@ -75,7 +76,7 @@ def foreign_arguments(
         is_open = False
         try:
             parameters = inspect.signature(each).parameters
-        except (TypeError, ValueError):  # builtins, and `object.__init__`, have none to show
+        except (TypeError, ValueError):  # builtins and `object.__init__` have no signature
             break
         hints = _hints(each)
         for name, parameter in parameters.items():
@@ -142,7 +143,7 @@ def read_arguments(
 
 
 def check_seed(seed: Any) -> int:
-    """A seed is an int in [0, 2**31): what every family's generator can take."""
+    """Checks that a seed is an int in [0, 2**31), which every family's generator can take."""
     if not checks.accepts(int, seed):
         raise SettingTypeError(
             f'seed must be an int in [0, 2**31), got {seed!r} ({type(seed).__name__}).'
@@ -165,7 +166,7 @@ def load(module: str, environment: str, package: str | None = None) -> types.Mod
         with warnings.catch_warnings():
             for category in (DeprecationWarning, SyntaxWarning, FutureWarning):
                 warnings.simplefilter('ignore', category)
-            # glfw warns that there is no display; then dm_control goes on to the next backend.
+            # Without a display glfw warns, and dm_control tries the next backend.
             warnings.filterwarnings('ignore', module='glfw')
             return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with an environment, told to its author all at once."""
+"""Checks an environment and lists all that is wrong with it at once."""
 
 import collections
 import copy
@@ -19,20 +19,20 @@ from culmen.core import checks
 from culmen.core import ranges
 from culmen.core import specs as core_specs
 
-# Observations of so many steps ago are still held, to see whether they change.
+# How many past observations are held, to see whether they change.
 _HELD = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a clean environment did while it was checked."""
+    """What happened while an environment without problems was checked."""
 
     steps: int  # time steps that are not FIRST
     episodes: int  # that ended
     terminations: int
     truncations: int
     restorable: bool
-    deterministic: bool | None  # None: an environment was given, not what makes one
+    deterministic: bool | None  # None: unknown, as for a built environment
 
     def __str__(self) -> str:
         ends = f'{self.terminations} terminations, {self.truncations} truncations'
@@ -45,7 +45,7 @@ def check_environment(
     num_steps: int = 1_000,
     seed: int = 0,
 ) -> Report:
-    """Steps an environment with random actions and tells what is wrong with it.
+    """Steps an environment with random actions and says what is wrong with it.
 
     Checked: the specs; the order of FIRST, MID, LAST; None for reward and discount at FIRST;
     structure, shape, dtype, bounds and NaN of observations, rewards and discounts, and that JAX
@@ -56,10 +56,10 @@ def check_environment(
 
     Args:
         environment: an environment, a callable seed -> environment, or a name.
-        num_steps: time steps to take. No end of an episode is needed, but none is then checked.
-        seed: of the actions, and of what is built.
+        num_steps: time steps to take. If no episode ends among them, ends are not checked.
+        seed: of the actions, and of the environments built.
     Returns: a Report.
-    Raises: ValueError that lists every problem, each with the step at which it came first;
+    Raises: ValueError that lists every problem, each with the first step at which it appeared;
         TypeError for something that is no environment.
     """
     checks.check_range('num_steps', num_steps, 1)
@@ -97,7 +97,7 @@ def check_environment(
 
 
 class _Problems:
-    """Problems by what they say; each is told once, with the first step at which it came."""
+    """Problems by their texts; each is listed once, with the first step at which it appeared."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[str, int]] = {}
@@ -170,7 +170,7 @@ def _check_steps(
     previous: dm_env.StepType | None = None
     observation: Any = None
     for step in range(num_steps):
-        # A fresh environment begins by itself; one `reset` comes in the middle of an episode.
+        # A fresh environment begins at its first step; one `reset` comes in the middle of an episode.
         reset = step == num_steps // 2 and step > 0
         action = None if reset else random_action(action_spec, observation, generator)
         call = 'reset()' if reset else 'step()'
@@ -325,7 +325,7 @@ def _check_seed(
 def _check_saving(
     factory: Callable[[int], Any], seed: int, trace: _Trace, problems: _Problems
 ) -> None:
-    """Saves twice: early, and where the middle of the trace is in an episode."""
+    """Saves twice: early, and in mid-episode near the middle of the trace."""
     for start in sorted({min(3, len(trace.actions) - 1), (2 * len(trace.actions)) // 3}):
         saved, fresh = factory(seed), factory(seed)
         try:

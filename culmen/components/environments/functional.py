@@ -1,12 +1,12 @@
-"""Environments written in JAX: what an author writes, and the bridge to dm_env.
+"""Environments written in JAX: how to write one, and the bridge to dm_env.
 
-An author writes the two functions of an episode, `begin(key)` and `advance(key, state, action)`, of one
-lane. `Functional` makes of them a `JaxEnvironment` (culmen.core.environments) that begins anew on the step
-after LAST, keeps the true last observation, and tells a termination from a truncation. The compiled loop
-runs it as it is, all lanes at once; `DmEnvironment` is the same environment for the loops of the host.
+An author writes the two functions of an episode for one lane, `begin(key)` and `advance(key, state, action)`.
+`Functional` makes a `JaxEnvironment` (culmen.core.environments) of them that begins a new episode on the step
+after LAST, keeps the true last observation, and distinguishes terminations from truncations. The compiled
+loop runs it as it is, all lanes at once; `DmEnvironment` is the same environment for the loops of the host.
 
-A lane owns a key, split at every step, so what a lane sees depends on its seed and its actions alone,
-in whatever loop and among however many lanes.
+A lane owns a key, split at every step, so its episodes depend on its seed and its actions alone, in every
+loop and with any number of lanes.
 """
 
 import functools
@@ -41,12 +41,12 @@ REWARD, DISCOUNT = core_specs.REWARD, core_specs.DISCOUNT
 
 
 class Outcome(NamedTuple):
-    """What a step within an episode gave."""
+    """The result of a step within an episode."""
 
     observation: Nest  # leaves as the spec says
     reward: Any  # float32[]
-    terminated: Any  # bool[]: the task is over: discount 0
-    truncated: Any = False  # bool[]: only the episode is: the discount stays 1
+    terminated: Any  # bool[]: the task is over, and the discount 0
+    truncated: Any = False  # bool[]: only the episode is over, and the discount stays 1
 
 
 class EpisodeState(NamedTuple):
@@ -57,7 +57,7 @@ class EpisodeState(NamedTuple):
 
 
 class Functional:
-    """A JaxEnvironment from the functions of an episode. Everything is of one lane, without a batch axis.
+    """A JaxEnvironment from the functions of an episode, for one lane and without a batch axis.
 
     Example:
         >>> box = specs.BoundedArray((), np.int32, 0, 2)
@@ -102,7 +102,7 @@ class Functional:
         state, observation = jax.eval_shape(self._begin, key)
         action = shape_dtypes(self._spec.action)
         state, outcome = jax.eval_shape(self._advance, key, state, action)
-        # Both may be Python's numbers: the states that a loop carries are all as `advance` gives them.
+        # Both may hold Python numbers: they get the dtypes of the states that `advance` gives.
         self._state = state
         check_storable('state', state)
         for given in (observation, outcome.observation):
@@ -113,7 +113,7 @@ class Functional:
         return self._spec
 
     def reset(self, key: jax.Array) -> tuple[EpisodeState, TimeStep]:
-        """Begins: (state, FIRST)."""
+        """Begins an episode. Returns: (state, FIRST)."""
         state, observation = self._begin(key)
         timestep = TimeStep(
             jnp.int32(FIRST),
@@ -139,14 +139,14 @@ class Functional:
                 _as_in_spec(self._spec, outcome.observation),
             ),
         )
-        # Only one of the two is used, and so the key serves once.
+        # Only one of the two results is used, so no key is used twice.
         return jax.tree_util.tree_map(
             lambda new, old: jnp.where(state.last, new, old), self.reset(key), going_on
         )
 
 
 def foreign(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Somebody else's function, spared this process's strictness: warnings as errors, equal ranks."""
+    """Wraps foreign code, which then runs without this process's strict settings (of warnings and ranks)."""
 
     @functools.wraps(function)
     def spared(*args: Any, **options: Any) -> Any:
@@ -159,7 +159,7 @@ def foreign(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LaneState(NamedTuple):
-    """All that a lane of a JAX environment carries."""
+    """The state that a lane of a JAX environment carries."""
 
     key: jax.Array  # uint32[2]
     state: Any
@@ -182,7 +182,7 @@ def advance(
 
 
 def _held(environment: JaxEnvironment, timestep: TimeStep) -> TimeStep:
-    """A time step in the containers of its spec and a TimeStep's own dtypes, also where JAX has 64 bits."""
+    """A time step in the containers of its spec and with a TimeStep's dtypes, also where JAX has 64 bits."""
     step_type, reward, discount, observation = _strong(timestep)
     reward, discount = jax.tree_util.tree_map(
         lambda leaf: jnp.asarray(leaf, jnp.float32), (reward, discount)
@@ -206,7 +206,7 @@ def _as_in_spec(spec: EnvironmentSpec, observation: Nest) -> Nest:
 
 
 def _strong(tree: Any) -> Any:
-    """Arrays whose dtypes are their own: a loop that carries weak ones is compiled twice."""
+    """Arrays without weak types: a loop that carries weakly typed arrays is compiled twice."""
     return jax.tree_util.tree_map(
         lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree
     )
@@ -228,18 +228,18 @@ def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 class DmEnvironment(dm_env.Environment):
     """A JaxEnvironment as a dm_env environment, saved exactly in the middle of an episode.
 
-    One compiled call a step. N of them around the same JaxEnvironment object step together in the
-    batched loop, in one call (`culmen.environment_loops.batching`).
+    A step is one compiled call. In the batched loop, N of them around the same JaxEnvironment object are
+    stepped together in one call (`culmen.environment_loops.batching`).
     """
 
     def __init__(self, environment: JaxEnvironment, seed: int) -> None:
-        """Args: environment: what to step; arrays alone in its state. seed: of all that it draws."""
+        """Args: environment: what to step, with a state of arrays only. seed: of all that it draws."""
         self.functions = environment
         self.first_key = lane_keys([seed])[0]
-        self.lane: LaneState | None = None  # None: not begun
+        self.lane: LaneState | None = None  # None: no episode has begun
         self._spec = environment.spec()
         self._compiled = compiled(environment)
-        self._ignores_action = True  # whether the next step is known to look at none
+        self._ignores_action = True  # whether the next step is known to ignore its action
 
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode."""
@@ -248,13 +248,13 @@ class DmEnvironment(dm_env.Environment):
         return self._tell(timestep)
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        """Takes a step; from LAST, and where nothing has begun, FIRST.
+        """Takes a step; gives FIRST after LAST, and before the first episode.
 
         Raises: SpecError that names an action which is not of the spec.
         """
         if self.lane is None:
             return self.reset()
-        if action is None:  # at LAST, where it is ignored
+        if action is None:  # after LAST, where it is ignored
             action = zeros_like(self._spec.action)
         elif not self._ignores_action:
             core_specs.check_action(self._spec.action, action)
@@ -344,7 +344,7 @@ def _collect(value: Any, constants: list[NDArray[Any]]) -> None:
         constants.extend(np.asarray(each) for each in getattr(value, 'consts', ()))
         for equation in getattr(
             value, 'jaxpr', value
-        ).eqns:  # a later JAX's program is its own `jaxpr`
+        ).eqns:  # in later versions of JAX the program is its own `jaxpr`
             constants.extend(np.asarray(x.val) for x in equation.invars if hasattr(x, 'val'))
             _collect(list(equation.params.values()), constants)
 
@@ -367,7 +367,7 @@ def compiled(environment: JaxEnvironment) -> Compiled:
     Raises: ValueError that names a leaf of its state that can't be saved.
     """
     if environment not in _COMPILED:
-        if not isinstance(environment, Functional):  # which has looked
+        if not isinstance(environment, Functional):  # a Functional has checked this
             key = jax.eval_shape(lambda: jax.random.key(0))
             check_storable('state', jax.eval_shape(environment.reset, key)[0])
         first = functools.partial(begin, weakref.proxy(environment))

@@ -10,12 +10,12 @@ from culmen.core import specs as core_specs
 
 
 def random_action(spec: Any, observation: Any, generator: np.random.Generator) -> Any:
-    """An action within the bounds of its spec, legal where the observation says what is.
+    """Draws an action within the bounds of its spec, and a legal one if the observation says which are.
 
     Args:
         spec: of the action, a nest.
-        observation: at which it is taken; None: unknown, as before the first time step.
-        generator: of the draw.
+        observation: the current one; None: unknown, as before the first time step.
+        generator: for the draw.
     """
     legal = None if observation is None else core_specs.legal_actions(observation)
     if legal is not None and isinstance(spec, specs.DiscreteArray):

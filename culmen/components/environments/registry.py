@@ -1,4 +1,4 @@
-"""Environments by name: which families there are, what each takes, and `make`."""
+"""Environments by name: the families, their arguments, and `make`."""
 
 import contextlib
 import dataclasses
@@ -28,9 +28,9 @@ class Family:
     """A family of environments, as `culmen list environments` shows it."""
 
     name: str
-    pattern: str  # how its names read
+    pattern: str  # the form of its names
     examples: tuple[str, ...]
-    packages: tuple[str, ...]  # what it imports; nothing for one's own functions
+    packages: tuple[str, ...]  # that it imports; none for a user's own functions
     restorable: str  # which of its environments are saved exactly in the middle of an episode
     defaults: Mapping[str, Any] = dataclasses.field(
         default_factory=dict
@@ -38,7 +38,7 @@ class Family:
 
     @property
     def installed(self) -> bool:
-        """Whether everything that it imports is there (nothing is imported to find out)."""
+        """Whether the packages that it imports are installed (without importing them)."""
         return not self.missing
 
     @property
@@ -123,7 +123,7 @@ _FAMILIES = (
 )
 _BY_NAME = {family.name: family for family in _FAMILIES}
 
-# Arguments of any family that are for training alone, and what evaluations have in their place.
+# Arguments of any family that are for training only, with their values in evaluations.
 FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType({'terminal_on_life_loss': False})
 
 
@@ -133,7 +133,7 @@ def families() -> tuple[Family, ...]:
 
 
 def names(family: str | None = None) -> list[str]:
-    """The names that can be listed without a network, of one family or of all that are installed.
+    """The names that can be listed offline, of one family or of all that are installed.
 
     Raises: ValueError for an unknown family; MissingPackage where one family was asked for and its
         package is missing.
@@ -149,7 +149,7 @@ def names(family: str | None = None) -> list[str]:
 
 
 def make(name: str, seed: int, **arguments: Any) -> dm_env.Environment:
-    """Builds an environment by its name, really seeded: one seed, the same bits.
+    """Builds an environment by its name, fully seeded: one seed gives the same bits.
 
     A step after LAST ignores its action and gives FIRST. A termination has discount 0, a truncation
     keeps it.
@@ -161,8 +161,8 @@ def make(name: str, seed: int, **arguments: Any) -> dm_env.Environment:
         seed: int in [0, 2**31).
         **arguments: of the family, and of `wrappers.wrap`, which every environment takes:
             make('atari/pong', 1, sticky_actions=0.0, frame_stack=2).
-    Returns: the environment; it is restorable in the middle of an episode where `is_restorable`
-        says so.
+    Returns: the environment; `is_restorable` says whether it can be saved in the middle of an
+        episode.
     Raises: ValueError that names the environment or the argument and the nearest valid ones;
         MissingPackage (an ImportError and a ValueError) that says what to install.
     """
@@ -202,11 +202,11 @@ def check(name: str, arguments: Mapping[str, Any] | None = None) -> dict[str, An
 def evaluation_arguments(
     arguments: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of an environment in evaluations: those of training, but for what is for training alone.
+    """The arguments of an environment in evaluations: those of training, without those for training only.
 
     Args:
         arguments: in training.
-        changes: of the evaluations' own, which come first.
+        changes: the evaluations' own arguments, which take precedence.
     """
     return {**{name: FOR_TRAINING.get(name, arguments[name]) for name in arguments}, **changes}
 
@@ -235,7 +235,7 @@ def _split(name: str) -> tuple[Family, str]:
 
 
 def _shown_names(prefix: str) -> list[str]:
-    """What an unknown name may have meant: a family misspelt, or left out."""
+    """Names that an unknown name may have meant, if the family is misspelt or left out."""
     shown = [name for family in _FAMILIES for name in family.examples]
     for family in _FAMILIES:
         if family.name != 'function' and family.installed and family.name[:1] == prefix[:1]:
@@ -245,7 +245,7 @@ def _shown_names(prefix: str) -> list[str]:
 
 
 def _arguments(family: Family, identity: str) -> tuple[dict[str, Argument], dict[str, Argument]]:
-    """All arguments that an environment takes, and those of them that are its family's."""
+    """All arguments that an environment takes, and those that belong to its family."""
     own = {} if family.name == 'function' else signature_arguments(_module(family.name).make)
     own = {**_foreign(family, identity)[0], **own}
     return {**signature_arguments(wrappers.wrap), **own}, own

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def render(environment: dm_env.Environment) -> np.ndarray[Any, Any]:
-    """The environment as it stands now.
+    """Draws the environment in its current state.
 
     Returns: uint8[H, W, 3].
     Raises: ValueError that says why nothing can be drawn and, for MuJoCo without a display, which
@@ -51,7 +51,7 @@ def has_display() -> bool:
 
 @contextmanager
 def _without_display() -> Iterator[None]:
-    """pygame opens neither a window nor a sound device, and MuJoCo looks for EGL, where none is."""
+    """Without a display, pygame opens neither a window nor a sound device, and MuJoCo uses EGL."""
     if has_display():
         yield
         return
@@ -66,6 +66,6 @@ def _without_display() -> Iterator[None]:
 
 
 def enlarge(picture: np.ndarray[Any, Any], size: int = 160) -> np.ndarray[Any, Any]:
-    """A small picture, [H, W, 3], in square pixels: its shorter side gets about `size`."""
+    """Enlarges a small picture, [H, W, 3], by whole pixels, so that its shorter side gets about `size`."""
     factor = max(1, size // max(1, min(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -2,8 +2,8 @@
 
 The protocol is two methods: `get_state()` returns something that pickles and shares no memory with
 the environment; `set_state(state)` puts it into a freshly built environment of the same name,
-arguments and seed, which then goes on as the saved one would have. An environment without the two
-is not restorable, and one that has them may still say so (`restorable = False`).
+arguments and seed, which then goes on as the saved one would have. An environment without these
+methods is not restorable, and one that has them may still declare that it is not (`restorable = False`).
 """
 
 import io
@@ -25,11 +25,11 @@ def is_restorable(environment: dm_env.Environment) -> bool:
 
 
 def capture(layers: Sequence[object]) -> object:
-    """The attributes of some objects, pickled around what a fresh set of them has by itself.
+    """Pickles the attributes of some objects, except for what fresh objects have anyway.
 
     References to the objects, and to their functions, emulators and renderers, are kept as
-    references: they are found again in the fresh objects. That is what a plain copy gets wrong: a
-    lambda that holds the old object, a class that pickles as a call of its constructor.
+    references, and found again in the fresh objects. A plain copy would fail for a lambda that holds
+    the old object, or for a class that pickles as a call of its constructor.
 
     Args: layers: an environment and the environments that it wraps, outermost first.
     Returns: bytes, and the states of emulators that live outside Python.
@@ -49,7 +49,7 @@ def capture(layers: Sequence[object]) -> object:
 def restore(layers: Sequence[object], state: Any) -> None:
     """Puts what `capture` returned into fresh objects of the same classes."""
     attributes, outside = state
-    # All is read before anything is changed: references are found by the fresh attributes.
+    # Everything is read before anything changes: references are resolved through the fresh attributes.
     loaded = _Unpickler(io.BytesIO(attributes), layers).load()
     for layer, values in zip(layers, loaded, strict=True):
         vars(layer).clear()
@@ -74,7 +74,7 @@ class _Pickler(pickle.Pickler):
         if known is not None:
             return known
         if type(obj).__module__.startswith('pygame'):
-            return ('nothing',)  # windows and surfaces are made again when something is drawn
+            return ('nothing',)  # windows and surfaces are made again for the next picture
         if self._constructed and isinstance(obj, self._constructed):
             raise pickle.PicklingError(f'{type(obj).__name__} pickles as a call of its constructor')
         return None
@@ -125,5 +125,5 @@ def _set_emulator_state(layer: Any, name: str, state: bytes) -> None:
     else:
         import mujoco
 
-        # mj_setState is not exact for every model; a copy of the whole of MjData is.
+        # mj_setState is not exact for every model; a copy of all of MjData is.
         mujoco.mj_copyData(value, layer.model, pickle.loads(state))

@@ -16,8 +16,8 @@ from culmen.core import checks
 class VideoRecorder(Wrapper):
     """Writes the first episodes of an environment to an mp4 file, a frame a step.
 
-    The file is complete when the episodes have ended or the environment is closed. A recording is
-    no part of the environment's state.
+    The file is complete when the episodes have ended or the environment is closed. The recording does
+    not belong to the environment's state.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class VideoRecorder(Wrapper):
         """Opens nothing before the first frame.
 
         Args:
-            environment: what is drawn, by `rendering.render`.
+            environment: drawn by `rendering.render`.
             path: of the mp4 file; its folder is made.
-            num_episodes: episodes that are recorded.
+            num_episodes: how many episodes are recorded.
             frames_per_second: of the file.
-        Raises: ValueError for another ending of the path; MissingPackage without imageio[ffmpeg].
+        Raises: ValueError for a path that does not end in .mp4; MissingPackage without imageio[ffmpeg].
         """
         super().__init__(environment)
         if not str(path).endswith('.mp4'):
@@ -50,7 +50,7 @@ class VideoRecorder(Wrapper):
         self._writer: Any = None
 
     def reset(self) -> dm_env.TimeStep:
-        if self._recording:  # of an episode that somebody else ends here
+        if self._recording:  # the reset ends an episode
             self._end_episode()
         return self._record(self._environment.reset())
 
@@ -66,12 +66,12 @@ class VideoRecorder(Wrapper):
             frame = rendering.render(self._environment)
             if self._writer is None:
                 os.makedirs(os.path.dirname(os.path.abspath(self._path)), exist_ok=True)
-                # Without it the encoder is started through a fork, which JAX forbids.
+                # Otherwise the encoder is started by a fork, which is not safe beside JAX's threads.
                 os.environ.setdefault('IMAGEIO_FFMPEG_NO_PREVENT_SIGINT', '1')
                 self._writer = self._imageio.get_writer(
                     self._path, fps=self._frames_per_second, macro_block_size=1
                 )
-            # The codec takes even sides only.
+            # The codec needs even sides.
             height, width = frame.shape[:2]
             self._writer.append_data(
                 np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')

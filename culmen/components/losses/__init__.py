@@ -1,10 +1,10 @@
 """Losses and returns of reinforcement learning: one function, one equation.
 
-Functions take one element or one sequence, and a caller batches them with `jax.vmap`; a few that
-stand for themselves (a replay of trajectories, a noisy prior) take batches and say so. `_tm1` marks
-what belongs to the time an action was taken, `_t` what belongs to the time it led to. A discount of
-0 is a termination; a lambda of 0 cuts a sequence at a truncation; an action value or a logit of
--inf marks an illegal action. Nothing here knows of networks, agents or environments.
+Functions take one element or one sequence, and a caller batches them with `jax.vmap`; a few
+(subsequences of trajectories, a noisy prior) take batches and say so. `_tm1` marks quantities at
+the time of an action, `_t` those at the next time step. A discount of 0 is a termination; a lambda
+of 0 cuts a sequence at a truncation; an action value or a logit of -inf marks an illegal action.
+Nothing here depends on networks, agents or environments.
 """
 
 from culmen.components.losses.actor_critic import ActorCriticOutput

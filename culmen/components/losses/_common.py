@@ -1,7 +1,7 @@
-"""What every loss shares: checks of its inputs, the switch of its gradients, masks of lengths.
+"""What all losses share: checks of inputs, the switch of gradients, masks and lengths.
 
-Private to this folder. All three work on shapes and dtypes alone, so a compiled loss carries no
-trace of them.
+Private to this folder. The checks read shapes and dtypes only, so they leave no operation in a
+compiled loss.
 """
 
 import functools
@@ -28,14 +28,14 @@ _KINDS = {
 class _Wanted(NamedTuple):
     name: str
     ranks: tuple[int, ...]
-    axes: tuple[tuple[str, int], ...]  # Letters, and what is added: T+1 is ('T', 1).
+    axes: tuple[tuple[str, int], ...]  # A letter and what is added to it: T+1 is ('T', 1).
     kind: str
     text: str
 
 
 @functools.cache
 def _parse(spec: str) -> tuple[_Wanted, ...]:
-    """Reads 'values[T+1] lambda_[T?]:real a_t[T]:int' into what is wanted of each argument."""
+    """Parses 'values[T+1] lambda_[T?]:real a_t[T]:int' into the requirements of each argument."""
     wanted = []
     for word in spec.split():
         match = re.fullmatch(r'(\w+)\[([^\]]*)\](?::(\w+))?', word)
@@ -64,7 +64,7 @@ def _is_kind(dtype: Any, kind: str) -> bool:
 
 
 def check(spec: str, *values: Any) -> list[Array]:
-    """Returns `values` as arrays, or refuses the first that is not what `spec` says.
+    """Returns `values` as arrays, or refuses the first that does not fit `spec`.
 
     A word of the spec is an argument: its name, its axes in brackets, its kind after a colon.
     Without one it is float: gradients are to flow to it, and none flow to integers. Integers for
@@ -101,7 +101,7 @@ def check(spec: str, *values: Any) -> list[Array]:
 
 
 def _as_floats(arrays: Sequence[Array], chosen: Sequence[bool]) -> list[Array]:
-    """The arrays, of which the chosen ones that are of integers become floats, as the others are."""
+    """Casts the chosen arrays, if they hold integers, to the floats of the others."""
     floats = [array for array in arrays if jnp.issubdtype(array.dtype, jnp.floating)]
     return [
         array.astype(jnp.result_type(*floats) if floats else float)
@@ -112,7 +112,7 @@ def _as_floats(arrays: Sequence[Array], chosen: Sequence[bool]) -> list[Array]:
 
 
 def check_numbers(**arguments: Any) -> list[Array]:
-    """Returns the arguments as floats of any shape, or refuses the first that is of no real numbers."""
+    """Returns the arguments as floats of any shape, or refuses the first that has no real numbers."""
     arrays = [jnp.asarray(value) for value in arguments.values()]
     for name, array in zip(arguments, arrays):
         if not _is_kind(array.dtype, 'real'):
@@ -121,7 +121,7 @@ def check_numbers(**arguments: Any) -> list[Array]:
 
 
 def check_floats(**arguments: Any) -> list[Array]:
-    """Returns the arguments as arrays of any shape, or refuses the first that is not of floats."""
+    """Returns the arguments as arrays of any shape, or refuses the first that has no floats."""
     arrays = []
     for name, value in arguments.items():
         array = value if isinstance(value, jax.Array) else jnp.asarray(value)
@@ -132,14 +132,14 @@ def check_floats(**arguments: Any) -> list[Array]:
 
 
 def stop_gradient_if(switch: Array | bool, x: Array) -> Array:
-    """Returns x, through which no gradient flows where the switch, maybe traced, is true."""
+    """Returns x, and stops its gradient where the switch (which may be traced) is true."""
     if isinstance(switch, bool):
         return jax.lax.stop_gradient(x) if switch else x
     return jnp.where(switch, jax.lax.stop_gradient(x), x)
 
 
 def stop_target_if(switch: Array | bool, errors: Array, predictions: Array) -> Array:
-    """Errors whose targets, errors + predictions, get no gradient where the switch is true."""
+    """Returns errors; where the switch is true, their targets (errors + predictions) get no gradient."""
     if isinstance(switch, bool) and not switch:
         return errors
     stopped = jax.lax.stop_gradient(errors + predictions) - predictions
@@ -164,14 +164,14 @@ def as_mask(mask: Any, sequence_lengths: Any, length: int, name: str = 'mask') -
 
 
 def zero_masked(valid: Array | None, *sequences: Array) -> tuple[Array, ...]:
-    """The sequences with 0 where steps do not count, so that nothing that stands there matters."""
+    """Replaces masked steps of the sequences by 0, so that their values have no effect."""
     if valid is None:
         return sequences
     return tuple(jnp.where(valid, x, 0) for x in sequences)
 
 
 def cut_before_masked(valid: Array | None, lambda_: Array) -> Array:
-    """Lambda with 0 at steps that do not count, and at those whose next one does not."""
+    """Sets lambda to 0 at masked steps, and at steps before a masked one."""
     if valid is None:
         return lambda_
     next_valid = jnp.concatenate([valid[1:], jnp.ones_like(valid[:1])])

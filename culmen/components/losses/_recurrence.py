@@ -1,4 +1,4 @@
-"""Linear recurrences over time, which every return and trace is one of.
+"""Linear recurrences over time, which compute every return and trace.
 
 Private to this folder. Time is the first axis.
 """

@@ -22,10 +22,10 @@ from culmen.components.losses.policy_gradients import policy_gradient
 
 
 class ActorCriticOutput(NamedTuple):
-    """A loss and what it is the sum of.
+    """A loss and its parts.
 
     Attributes:
-        loss: scalar, the sum over steps of the parts that are asked for.
+        loss: scalar, the sum of the parts over steps.
         policy_gradient_loss: scalar.
         baseline_loss: scalar, times its cost.
         entropy_loss: scalar, times its cost; 0 without one.

@@ -1,4 +1,4 @@
-"""Indexing, masking and summing: the small steps that many losses are made of."""
+"""Indexing, masking and summing, which many losses use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +87,7 @@ def lhs_broadcast(source: Array, target: Array) -> Array:
 
 
 def replace_masked(data: Array, replacement: Array | None, mask: Array) -> Array:
-    """Replaces what a mask marks.
+    """Replaces the entries that a mask marks.
 
     Args:
         data: [..., ...].
@@ -110,7 +110,7 @@ def replace_masked(data: Array, replacement: Array | None, mask: Array) -> Array
 
 
 class AllSum:
-    """A sum over an array and, where an axis of a map is named, over the devices or lanes of that.
+    """A sum over an array and, if a mapped axis is named, over the devices or lanes of that axis.
 
     Args:
         axis_name: name of the axis of `jax.vmap`, `jax.pmap` or `shard_map` to sum over as well,

@@ -162,7 +162,7 @@ def categorical_double_q_learning(
     *,
     legal_actions_mask: Array | None = None,
 ) -> Array:
-    """Cross-entropy to the target of the action that another estimate chooses.
+    """Cross-entropy to the target of the action that another estimate selects.
 
     The equations of `categorical_q_learning`, with a* = argmaxₐ q_t_selector[a].
 
@@ -473,14 +473,14 @@ def _huber_or_absolute(delta: Array, kappa: Numeric, normalise_by_kappa: bool) -
         loss = huber_loss(delta, positive)
         return loss / positive if normalise_by_kappa else loss
 
-    if isinstance(kappa, (int, float)):  # A number that is known chooses before it is compiled.
+    if isinstance(kappa, (int, float)):  # A plain number decides before compilation.
         return huber(kappa) if kappa > 0 else jnp.abs(delta)
     [kappa] = check('huber_param[]:real', kappa)
     return jnp.where(kappa > 0, huber(jnp.where(kappa > 0, kappa, 1)), jnp.abs(delta))
 
 
 def _only_legal(q: Array, legal_actions_mask: Array | None) -> Array:
-    """Action values with -inf at those that are not legal."""
+    """Action values with -inf at illegal actions."""
     if legal_actions_mask is None:
         return q
     _, legal_actions_mask = check('q[A] legal_actions_mask[A]:mask', q, legal_actions_mask)

@@ -125,7 +125,7 @@ def clipped_entropy_softmax(
 
 
 def greedy() -> DiscreteDistribution:
-    """The distribution of the best actions, among which ties are split evenly.
+    """The distribution over the best actions, which splits ties evenly.
 
     Returns: functions of preferences [..., A], such as action values. It has no divergence.
     Example:
@@ -239,7 +239,7 @@ def gaussian_diagonal(sigma: Numeric | None = None) -> ContinuousDistribution:
 
 
 def squashed_gaussian(sigma_min: Numeric = -4, sigma_max: Numeric = 0.0) -> ContinuousDistribution:
-    """A normal distribution pressed into the box of an action spec by a hyperbolic tangent.
+    """A normal distribution squashed into the box of an action spec by a hyperbolic tangent.
 
         m = tanh(μ),  s = exp(sigma_min + ½ (sigma_max - sigma_min) (tanh(σ) + 1))
         action = minimum + ½ (maximum - minimum) (tanh(m + s ε) + 1),  ε ~ N(0, 1)
@@ -486,7 +486,7 @@ def decoupled_multivariate_normal_kl_divergence(
     Args:
         mu_0, sigma_0: [..., D] means and scales of the old (target) policy.
         mu_1, sigma_1: [..., D] means and scales of the new (online) policy.
-        per_dimension: whether to keep the axis of dimensions, each of which is then bounded.
+        per_dimension: whether to keep the axis of dimensions; then each one is bounded.
     Returns: [...] or [..., D] kl_mean and kl_scale.
     Raises: ValueError naming the argument whose shape or dtype is wrong.
     Reference: Abdolmaleki et al., 2018, arXiv 1812.02256, section 4.2 and appendix D.

@@ -1,4 +1,4 @@
-"""Inputs of a recurrent agent: what it sees, what it did, what it got."""
+"""Inputs of a recurrent agent: observation, previous action and reward."""
 
 import jax.numpy as jnp
 

@@ -12,11 +12,11 @@ from culmen.components.losses._common import check
 
 
 class KNNQueryResult(NamedTuple):
-    """The nearest remembered points of each query, nearest first.
+    """The nearest points in memory of each query, nearest first.
 
     Attributes:
         neighbors: [Q, K, D] points.
-        neighbor_indices: [Q, K] where they stand in the data.
+        neighbor_indices: [Q, K] their indices in the data.
         neighbor_neg_distances: [Q, K] their distances, negated.
     """
 
@@ -62,7 +62,7 @@ def knn_query(
 
 
 class IntrinsicRewardState(NamedTuple):
-    """What the episodic reward carries from call to call.
+    """The state that the episodic reward carries from call to call.
 
     Attributes:
         memory: [M, D] embeddings, a ring.
@@ -87,7 +87,7 @@ def episodic_memory_intrinsic_rewards(
     max_similarity: Numeric = 8.0,
     max_memory_size: int = 30_000,
 ) -> tuple[Array, IntrinsicRewardState]:
-    """Rewards for embeddings unlike those seen before in the episode: Never Give Up's.
+    """Never Give Up's rewards for embeddings unlike those earlier in the episode.
 
         r = scale / s,  s = √(Σₖ ε / (dₖ + ε)) + c,  0 where s > max_similarity
         dₖ = max(d²(xₖ, x) / (d²ₘ + c) - ξ, 0)

@@ -1,4 +1,4 @@
-"""Noise that makes policies explore. Every function is pure: the noise is made of the key given."""
+"""Noise for exploration. Every function is pure: the noise depends on its key."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def add_gaussian_noise(key: Array, action: Array, stddev: Numeric) -> Array:
 def add_ornstein_uhlenbeck_noise(
     key: Array, action: Array, noise_tm1: Array, damping: Numeric, stddev: Numeric
 ) -> Array:
-    """Adds noise that wanders: each noise is most of the one before.
+    """Adds correlated noise: each value keeps most of the one before.
 
         out = action + n_t,  n_t = (1 - damping) noise_tm1 + stddev ε,  ε ~ N(0, 1)
 
@@ -63,7 +63,7 @@ def add_ornstein_uhlenbeck_noise(
 def add_dirichlet_noise(
     key: Array, prior: Array, dirichlet_alpha: Numeric, dirichlet_fraction: Numeric
 ) -> Array:
-    """Mixes Dirichlet noise into prior policies: what AlphaZero does at the root of its search.
+    """Mixes Dirichlet noise into prior policies, as AlphaZero does at the root of its search.
 
         out = (1 - fraction) prior + fraction η,  η ~ Dirichlet(alpha, ..., alpha)
 

@@ -1,4 +1,4 @@
-"""Auxiliary tasks: rewards made of what an agent sees, and the loss of learning to control them."""
+"""Auxiliary tasks: rewards computed from observations, and the loss of learning to control them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from culmen.components.losses.value_learning import q_lambda
 
 
 def pixel_control_rewards(observations: Array, cell_size: int) -> Array:
-    """Rewards for changing the picture, one a cell of it.
+    """Rewards for changing the picture, one for each cell.
 
         r[t, i, j] = mean of |observations[t+1] - observations[t]| over the pixels of cell i, j
 
@@ -43,7 +43,7 @@ def pixel_control_rewards(observations: Array, cell_size: int) -> Array:
 def feature_control_rewards(
     features: Array, cumulant_type: str = 'absolute_change', discount: Numeric | None = None
 ) -> Array:
-    """Rewards for changing features, one a feature.
+    """Rewards for changing features, one for each feature.
 
         'feature'          r[t] = features[t+1]
         'absolute_change'  r[t] = |features[t+1] - features[t]|

@@ -1,4 +1,4 @@
-"""Sequences that were cut short: what an actor was sent away from, without a last step."""
+"""Interrupted episodes: sequences that end without a last step."""
 
 import jax.numpy as jnp
 
@@ -8,7 +8,7 @@ _FIRST, _MID, _LAST = 0, 1, 2  # The step types of dm_env.
 
 
 def fix_step_type_on_interruptions(step_type: Array) -> Array:
-    """Marks as last every step in the middle of an episode that the start of another follows.
+    """Marks a mid-episode step as last if the next step starts another episode.
 
         out[t] = LAST where step_type[t] = MID and step_type[t+1] = FIRST, else step_type[t]
 

@@ -1,4 +1,4 @@
-"""Cutting of trajectories into the pieces that a learned model unrolls from."""
+"""Cuts trajectories into the pieces that a learned model unrolls from."""
 
 import jax
 import jax.numpy as jnp

@@ -24,7 +24,7 @@ class EmaMoments(NamedTuple):
 
 
 class EmaState(NamedTuple):
-    """What the averages carry from update to update.
+    """The state that the averages carry from update to update.
 
     Attributes:
         mu, nu: trees of scalars, averages of values and of squares that began at 0.
@@ -36,7 +36,7 @@ class EmaState(NamedTuple):
     decay_product: Numeric
 
     def debiased_moments(self) -> EmaMoments:
-        """The moments, without the pull of the zeros that the averages began at.
+        """The moments, without the bias from the averages' initial zeros.
 
             mean = mu / (1 - decay_product),  variance = max(0, nu / (1 - decay_product) - mean²)
 

@@ -40,7 +40,7 @@ class LagrangePenalty(NamedTuple):
 
 
 class MpoOutputs(NamedTuple):
-    """What a loss of MPO or V-MPO is made of.
+    """The parts of a loss of MPO or V-MPO.
 
     Attributes:
         temperature_loss: dual loss of the temperature; E* in MPO, a scalar in V-MPO.
@@ -196,7 +196,7 @@ def compute_parametric_kl_penalty_and_dual_loss(
         ...     [(jnp.array([.5]), LagrangePenalty(2., .25))], at_least_smallest))
         (Array([1.], dtype=float32), Array([-0.5], dtype=float32))
     """
-    kl_loss, alpha_loss = jnp.asarray(0.0), jnp.asarray(0.0)  # Of no dtype of their own.
+    kl_loss, alpha_loss = jnp.asarray(0.0), jnp.asarray(0.0)  # Weakly typed.
     for kl, penalty in kl_constraints:
         kl_part, alpha_part, _ = kl_constraint_loss(
             kl, penalty, projection_operator, use_stop_gradient

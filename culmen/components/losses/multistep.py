@@ -127,7 +127,7 @@ def n_step_bootstrapped_returns(
     if n >= len(r_t):  # One pass, from the last step to the first, instead of n.
         return lambda_returns(r_t, discount_t, v_t, lambda_t, stop_target_gradients)
     offset, slope = r_t + discount_t * (1 - lambda_t) * v_t, discount_t * lambda_t
-    first, last = v_t[:1], v_t[-1:].astype(offset.dtype)  # The first is never looked at.
+    first, last = v_t[:1], v_t[-1:].astype(offset.dtype)  # The first is never read.
 
     def one_more_step(_: Array, returns: Array) -> Array:
         return jnp.concatenate([offset + slope * returns[1:], last])
@@ -154,7 +154,7 @@ def discounted_returns(
 
     Args:
         r_t, discount_t: [T] rewards and discounts, discount 0 at a termination.
-        v_t: scalar value of the last observation, or [T] values of which the last one counts.
+        v_t: scalar value of the last observation, or [T] values, of which only the last one counts.
         stop_target_gradients: whether gradients stop at the returns.
         mask, sequence_lengths: which steps count; see `lambda_returns`. The last that counts
             bootstraps from its own v_t.
@@ -440,7 +440,7 @@ def scan_discounted_sum(
         trailing = (1,) * (sequence.ndim - lengths.ndim - 1)
         valid = steps < jnp.reshape(lengths, (1, *lengths.shape, *trailing))
         sequence = jnp.where(valid, sequence, 0)
-        # Over the padding a reversed sum waits, so that it begins at the last step that counts.
+        # Padding does not change a reversed sum, so that it begins at the last step that counts.
         decay = jnp.where(valid, decay, 1 if reverse else 0)
     sums = solve(sequence, decay, initial_value, reverse)
     if sequence_lengths is not None:

@@ -1,4 +1,4 @@
-"""Updates of target networks: at once, in steps of a period, or little by little."""
+"""Updates of target networks: at once, periodically, or incrementally."""
 
 from collections.abc import Callable
 from typing import Any

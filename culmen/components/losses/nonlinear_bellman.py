@@ -1,7 +1,7 @@
 """Bellman equations between transformed values: h(r + γ h⁻¹(v)).
 
 A `TxPair` holds a transform h and its inverse. A network predicts h(value); targets are built from
-h⁻¹ of the predictions and transformed again, so that errors are measured where the network lives.
+h⁻¹ of the predictions and transformed again, so that errors are in the units of the network's outputs.
 """
 
 from collections.abc import Callable

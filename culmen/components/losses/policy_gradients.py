@@ -1,9 +1,9 @@
-"""Policy-gradient losses: what an actor minimises, given advantages or action values.
+"""Policy-gradient losses, which a policy minimises, given advantages or action values.
 
-Each takes one sequence of T steps and returns a scalar. The mean is taken over all T steps, unless
-`normalise_by_weights` asks for the mean over the weights that count. Steps that `mask` leaves out
-count nothing, whatever stands there. Minimising a loss makes good actions likelier. Logits of -inf
-mark illegal actions.
+Each takes one sequence of T steps and returns a scalar. The mean is taken over all T steps, or with
+`normalise_by_weights` over the weights that count. Steps that `mask` leaves out do not count,
+whatever their values. Minimising a loss makes good actions likelier. Logits of -inf mark illegal
+actions.
 
 The last three serve any distribution that has `log_prob` and `entropy`, and nests of them: a policy
 of several actions at once is a nest of distributions, and its log-probability the sum.
@@ -66,7 +66,7 @@ def policy_gradient_loss(
 def entropy_loss(
     logits_t: Array, w_t: Array, *, normalise_by_weights: bool = False, mask: Array | None = None
 ) -> Array:
-    """The negative entropy of a categorical policy: minimised, it keeps the policy from settling.
+    """The negative entropy of a categorical policy; minimising it keeps the policy stochastic.
 
         L = -1/T Σₜ w_t[t] H(softmax(logits_t[t]))
 
@@ -224,7 +224,7 @@ def clipped_surrogate_pg_loss(
     mask: Array | None = None,
     normalise_by_weights: bool = False,
 ) -> Array:
-    """PPO's loss: the policy gains nothing by leaving the neighbourhood of the one that acted.
+    """PPO's loss: the policy gains nothing by moving far from the one that acted.
 
         L = -1/T Σₜ min(ρ adv_t[t], clip(ρ, 1 - ε, 1 + ε) adv_t[t]),  ρ = prob_ratios_t[t]
 
@@ -362,7 +362,7 @@ class _Categorical:
 def _advantages(
     logits_t: Array, q_t: Array, use_stop_gradient: Array | bool
 ) -> tuple[Array, Array]:
-    """The policy [T, A] and the advantages of all actions over it."""
+    """The policy [T, A], and the advantages of all actions."""
     logits_t, q_t = check('logits_t[T,A] q_t[T,A]:real', logits_t, q_t)
     policy = jax.nn.softmax(logits_t)
     q_t = stop_gradient_if(use_stop_gradient, q_t)
@@ -395,7 +395,7 @@ def _leaves(policies: Any) -> list[Any]:
 
 
 def _pairs(policies: Any, actions: Any) -> list[tuple[Any, Any]]:
-    """The distributions of a nest beside the actions of the same nest."""
+    """Pairs of a distribution and its actions, from two nests of the same structure."""
     distributions = _leaves(policies)
     leaves = jax.tree_util.tree_leaves(actions)
     if len(leaves) != len(distributions):

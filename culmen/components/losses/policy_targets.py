@@ -1,4 +1,4 @@
-"""Targets for a policy: actions and weights that it is distilled towards.
+"""Targets for distilling a policy: actions and their weights.
 
 Distributions are duck-typed: `sample(seed=, sample_shape=)`, `batch_shape`, `log_prob`.
 """
@@ -14,7 +14,7 @@ from culmen.components.losses._common import stop_gradient_if
 
 
 class PolicyTarget(NamedTuple):
-    """Actions and how much each is wanted.
+    """Target actions and their weights.
 
     Attributes:
         actions: [N, ..., D?] actions.
@@ -28,7 +28,7 @@ class PolicyTarget(NamedTuple):
 def constant_policy_targets(
     distribution: Any, rng_key: Array, num_samples: int, weights_scale: Numeric = 1.0
 ) -> PolicyTarget:
-    """Samples of a distribution, all with one weight.
+    """Samples of a distribution, all with the same weight.
 
     Distilled with weight 1 they pull a policy towards the distribution.
 
@@ -54,7 +54,7 @@ def constant_policy_targets(
 def zero_policy_targets(
     distribution: Any, rng_key: Array, num_samples: int, *, weights_scale: Numeric = 0.0
 ) -> PolicyTarget:
-    """Samples of a distribution with weight 0: targets of the right shape that ask for nothing.
+    """Samples of a distribution with weight 0: targets of the right shape without effect.
 
     Args:
         distribution, rng_key, num_samples: as in `constant_policy_targets`.

@@ -1,4 +1,4 @@
-"""PopArt: a value head that keeps its outputs while the scale of its targets is learned.
+"""PopArt: a value head whose outputs stay the same while it learns the scale of its targets.
 
 ART adapts rescaling: it tracks the mean and the spread of the targets of each of K tasks. POP
 preserves outputs precisely: it changes the last linear layer so that no unnormalised prediction
@@ -39,7 +39,7 @@ class PopArtOutput(NamedTuple):
     """A value head's output for one task.
 
     Attributes:
-        normalized: [...] as the head gave it, which the loss is computed in.
+        normalized: [...] as the head gave it; the loss uses this one.
         unnormalized: [...] in units of the reward.
     """
 
@@ -48,7 +48,7 @@ class PopArtOutput(NamedTuple):
 
 
 def normalize(state: PopArtState, unnormalized: Array, indices: Array) -> Array:
-    """Brings values into the units in which the head predicts, (x - shift) / scale.
+    """Converts values to the units of the head, (x - shift) / scale.
 
     Args:
         state: `PopArtState`.
@@ -68,7 +68,7 @@ def normalize(state: PopArtState, unnormalized: Array, indices: Array) -> Array:
 
 
 def unnormalize(state: PopArtState, normalized: Array, indices: Array) -> Array:
-    """Brings values back into units of the reward, scale x + shift.
+    """Converts values back to units of the reward, scale x + shift.
 
     Args:
         state: `PopArtState`.

@@ -1,4 +1,4 @@
-"""Losses of a prediction against a target: what a temporal difference error is put into.
+"""Losses of a prediction against a target, such as losses of temporal difference errors.
 
 All work elementwise, on arrays of any shape, and return the shape they were given: the caller
 takes the mean, and multiplies by importance weights first.
@@ -48,7 +48,7 @@ def huber_loss(x: Array, delta: Numeric = 1.0) -> Array:
 
     Args:
         x: [...] errors.
-        delta: scalar, where the parabola becomes a line; 1 is what DQN's clipped errors mean.
+        delta: scalar, where the parabola becomes a line; 1 gives DQN's clipped errors.
     Returns: [...] losses.
     Raises: ValueError if x is not of floats.
     Reference: Huber, Robust Estimation of a Location Parameter, 1964, section 4.
@@ -58,12 +58,12 @@ def huber_loss(x: Array, delta: Numeric = 1.0) -> Array:
     """
     [x] = check_floats(x=x)
     size = jnp.abs(x)
-    curved = jnp.minimum(size, delta)  # Both pieces in one, without a branch that is not taken.
+    curved = jnp.minimum(size, delta)  # One formula for both pieces, without a branch.
     return curved * (size - 0.5 * curved)
 
 
 def expectile_loss(predictions: Array, targets: Array, expectile: Numeric) -> Array:
-    """Squared error whose two sides weigh differently; its minimum is an expectile.
+    """Squared error with different weights on its two sides; its minimum is an expectile.
 
         L = |expectile - 1[targets < predictions]| (targets - predictions)²
 

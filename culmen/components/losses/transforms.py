@@ -243,7 +243,7 @@ def transform_to_2hot_nonlinear(scalar: Numeric, bins: Array) -> Array:
     scalar, bins = check_numbers(scalar=scalar, bins=bins)
     if bins.ndim != 1:
         raise ValueError(f'bins must have rank 1 ([K]), got shape {bins.shape}')
-    # Interpolates the number of the bin, which stands where the bin does.
+    # Interpolates between the indices of the bins at their places.
     places = jnp.interp(scalar, bins, jnp.arange(len(bins), dtype=bins.dtype))
     return _share(jnp.expand_dims(places, -1), len(bins))
 
@@ -274,7 +274,7 @@ def transform_from_2hot_nonlinear(probs: Array, bins: Array) -> Array:
 def _odd(function: Callable[[Array], Array], x: Array) -> Array:
     """sign(x) function(|x|), whose gradient at 0 is that of the function."""
     negative = x < 0
-    size = jnp.where(negative, -x, x)  # Unlike that of an absolute value, its slope at 0 is 1.
+    size = jnp.where(negative, -x, x)  # At 0 its slope is 1, unlike that of jnp.abs.
     return jnp.where(negative, -function(size), function(size))
 
 

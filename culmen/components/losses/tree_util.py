@@ -111,7 +111,7 @@ def tree_replace_masked(tree_data: Any, tree_replacement: Any, mask: Array) -> A
 
 
 def tree_fn(fn: Callable[..., Any], **unmapped_kwargs: Any) -> Callable[..., Any]:
-    """Makes a function of arrays one of trees.
+    """Turns a function of arrays into a function of trees.
 
     Args:
         fn: the function.

@@ -1,14 +1,14 @@
 """Temporal difference errors of state values and action values, one step or many.
 
 Every function returns target minus prediction, so that the caller chooses what to do with it: an
-L2 or a Huber loss, importance weights, priorities. What is named `_tm1` belongs to the time t-1 at
-which an action was taken; what is named `_t` to the time t it led to: `q_tm1` predicts, `a_tm1`
-acts, `r_t` and `discount_t` answer, `q_t` bootstraps. A termination has discount 0.
+L2 or a Huber loss, importance weights, priorities. Names with `_tm1` belong to the time t-1 of an
+action, names with `_t` to the next time t: `q_tm1` is the prediction, `a_tm1` the action, `r_t` and
+`discount_t` its result, and `q_t` the bootstrap. A termination has discount 0.
 
 All take one element or one sequence; batch with `jax.vmap`. Gradients stop at the targets unless
 `stop_target_gradients` is false (it may be traced). An action that is not legal at time t is
-marked by -inf in `q_t`: it is never bootstrapped from and no gradient turns to NaN; a state in
-which nothing is legal has value 0.
+marked by -inf in `q_t`: it is never bootstrapped from and no gradient turns to NaN; a state
+without legal actions has value 0.
 """
 
 import jax
@@ -282,11 +282,11 @@ def double_q_learning(
     q_t_selector: Array,
     stop_target_gradients: Array | bool = True,
 ) -> Array:
-    """One-step error whose best action is chosen by one estimate and valued by another.
+    """One-step error in which one estimate chooses the best action and another gives its value.
 
         δ = r_t + discount_t q_t_value[argmaxₐ q_t_selector[a]] - q_tm1[a_tm1]
 
-    Two estimates that do not err alike take away most of the maximum's upward bias.
+    Two estimates with different errors remove most of the maximum's upward bias.
 
     Args:
         q_tm1: [A] action values at t-1, the predictions.
@@ -328,7 +328,7 @@ def persistent_q_learning(
     action_gap_scale: Numeric,
     stop_target_gradients: Array | bool = True,
 ) -> Array:
-    """One-step error that favours doing again what was just done, which widens the action gap.
+    """One-step error that favours repeating the last action, which widens the action gap.
 
         δ = r_t + discount_t ((1 - α) maxₐ q_t[a] + α q_t[a_tm1]) - q_tm1[a_tm1]
 

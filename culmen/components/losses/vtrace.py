@@ -31,7 +31,7 @@ _SEQUENCE = 'v_tm1[T] v_t[T]:real r_t[T]:real discount_t[T]:real rho_tm1[T]:real
 
 
 class VTraceOutput(NamedTuple):
-    """What V-trace gives an actor-critic.
+    """V-trace's errors and advantages, for an actor-critic.
 
     Attributes:
         errors: [T] targets minus v_tm1, for the value loss.
@@ -319,7 +319,7 @@ def vtrace_from_importance_weights(
 
 
 class VTraceFromLogitsOutput(NamedTuple):
-    """V-trace, and the log-probabilities that it was made from.
+    """V-trace's outputs, and the log-probabilities behind them.
 
     Attributes:
         errors, pg_advantage, q_estimate: [T], as in `VTraceOutput`.
@@ -415,7 +415,7 @@ def log_probs_from_logits_and_actions(policy_logits: Array, actions: Array) -> A
 
 
 def _leaky_clip(rho: Array, threshold: Numeric | None, alpha: Numeric) -> Array:
-    """Ratios clipped at a threshold, if there is one, of which a part 1 - alpha leaks through."""
+    """Mixes ratios clipped at a threshold (if there is one) with a share 1 - alpha of the unclipped ones."""
     if threshold is None:
         return rho
     clipped = jnp.minimum(rho, threshold)

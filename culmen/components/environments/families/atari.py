@@ -1,8 +1,8 @@
 """Atari 2600 games through the Arcade Learning Environment, as Machado et al. (2018) advise.
 
-Sticky actions with probability 0.25, 108,000 frames an episode, no end of an episode at the loss of
-a life (https://arxiv.org/abs/1709.06009). Frames are skipped by four with the maximum of the last
-two, and shrunk to 84x84 in grey, as by Mnih et al. (2015).
+Actions are sticky with probability 0.25, episodes last up to 108,000 frames, and the loss of a life ends
+no episode (https://arxiv.org/abs/1709.06009). A step lasts four frames and shows the maximum of the last
+two, shrunk to 84x84 in grey, as in Mnih et al. (2015).
 """
 
 import functools
@@ -65,7 +65,7 @@ def make(
         frame_skip: frames an action lasts; the observation is the maximum of the last two.
         screen_size: side of the square that a frame is shrunk to; None: the screen's 210x160.
         grayscale: [H, W] in grey, otherwise [H, W, 3].
-        noop_starts: a game begins with 1 to so many frames without an action; 0: none.
+        noop_starts: a game begins with 1 to so many frames of no-ops; 0: none.
         max_episode_frames: frames (not steps) after which an episode is truncated.
         mode, difficulty: the switches of the console; None: the game's default.
     """
@@ -144,7 +144,7 @@ class AtariEnvironment(dm_env.Environment):
         self._reset_next_step = True
         self._lives = 0
         self._last_action: Any = self._actions[0]
-        # What was last seen in a game that goes on after a lost life: FIRST shows it again.
+        # The last observation of a game that goes on after a lost life; FIRST shows it again.
         self._unfinished: np.ndarray[Any, Any] | None = None
 
     def reset(self) -> dm_env.TimeStep:
@@ -186,7 +186,7 @@ class AtariEnvironment(dm_env.Environment):
         screen = self._screens[0]
         self._get_screen(screen)
         if pooled:
-            # Sprites that the console draws in every other frame only.
+            # The console draws some sprites in every other frame only.
             np.maximum(screen, self._screens[1], out=screen)
         observation = self._observation(screen)
         paid = as_float32('reward', reward)
@@ -197,7 +197,7 @@ class AtariEnvironment(dm_env.Environment):
             return dm_env.TimeStep(_LAST, paid, _GOES_ON, observation)
         if self._terminal_on_life_loss:
             lives = ale.lives()
-            # Some games show no lives for some frames before they are over.
+            # Some games show 0 lives for some frames before they are over.
             if 0 < lives < self._lives:
                 self._reset_next_step = True
                 self._unfinished = observation.copy()

@@ -24,7 +24,7 @@ _EPISODE = 1_000  # steps, in brax's own training
 Backend = Literal['generalized', 'positional', 'spring', 'mjx']
 
 
-# Listed here, so that a name is known without what takes seconds to import.
+# Listed here, so that names can be checked without importing brax, which takes seconds.
 _NAMES = (
     'ant', 'fast', 'halfcheetah', 'hopper', 'humanoid', 'humanoidstandup', 'inverted_double_pendulum',
     'inverted_pendulum', 'pusher', 'reacher', 'swimmer', 'walker2d',
@@ -57,7 +57,7 @@ def make(
     """Builds an environment.
 
     Args:
-        backend: which physics; None: as brax has it.
+        backend: the physics engine; None: brax's default.
         max_episode_steps: steps after which an episode is truncated.
     """
     check(identity)
@@ -68,7 +68,7 @@ def make(
 
 
 class BraxState(NamedTuple):
-    """A state of brax, and where in the episode it is."""
+    """A state of brax, and the time in the episode."""
 
     state: Any
     time: jax.Array  # int32[]
@@ -86,7 +86,7 @@ def _build(identity: str, backend: Backend | None, limit: int) -> functional.Fun
     def advance(
         key: jax.Array, state: BraxState, action: jax.Array
     ) -> tuple[BraxState, functional.Outcome]:
-        del key  # brax draws at resets alone
+        del key  # brax draws only at resets
         after, time = environment.step(state.state, action), state.time + 1
         outcome = functional.Outcome(
             jnp.asarray(after.obs, jnp.float32), after.reward, after.done > 0, time >= limit
@@ -103,6 +103,6 @@ def _build(identity: str, backend: Backend | None, limit: int) -> functional.Fun
 
 
 def _brax(environment: str) -> Any:
-    # It prints what it would like to have too, on the standard output of a command that prints JSON.
+    # The import prints hints about other packages, which would spoil JSON on standard output.
     with contextlib.redirect_stdout(io.StringIO()):
         return arguments.load('brax.envs', environment, 'brax')

@@ -1,4 +1,4 @@
-"""The experiments of bsuite (Osband et al., 2020, https://arxiv.org/abs/1908.03568), really seeded.
+"""The experiments of bsuite (Osband et al., 2020, https://arxiv.org/abs/1908.03568), fully seeded.
 
 bsuite leaves the seeds of most experiments None, so two runs differ. Here the generator of every
 experiment that draws anything is seeded; `bandit`, `deep_sea` and `discounting_chain` draw nothing
@@ -18,7 +18,7 @@ from culmen.core import checks
 from culmen.core.ranges import as_float32
 from culmen.core.specs import in_float32
 
-_DISCOUNTS = {0.0: np.float32(0), 1.0: np.float32(1)}  # the usual ones, not made anew each step
+_DISCOUNTS = {0.0: np.float32(0), 1.0: np.float32(1)}  # the usual ones, made only once
 
 
 def names() -> list[str]:
@@ -52,7 +52,7 @@ def make(identity: str, seed: int) -> dm_env.Environment:
 
 
 class BsuiteEnvironment(dm_env.Environment):
-    """A bsuite experiment, whose attributes (`bsuite_info`, ...) are reached through it."""
+    """A bsuite experiment, which passes on its attributes (`bsuite_info`, ...)."""
 
     def __init__(self, environment: Any, layers: list[Any]) -> None:
         self._environment = environment
@@ -65,7 +65,7 @@ class BsuiteEnvironment(dm_env.Environment):
         return timestep
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        # bsuite was written for Python's integers; NumPy's have other rules of arithmetic.
+        # bsuite expects Python's integers; NumPy's follow other rules of arithmetic.
         step_type, reward, discount, observation = self._environment.step(
             0 if action is None else int(action)
         )

@@ -1,6 +1,6 @@
 """The DeepMind Control Suite (Tassa et al., 2018, https://arxiv.org/abs/1801.00690).
 
-Episodes end by their time limit, a truncation (discount 1), but for the few tasks that terminate.
+Most episodes end by a time limit, which is a truncation (discount 1); a few tasks terminate.
 Observations are dicts; `single_precision` is on by default, `flatten_observation` makes one vector.
 """
 
@@ -52,7 +52,7 @@ def make(
 
 
 class ControlEnvironment(dm_env.Environment):
-    """A task of the suite, with observations in a plain dict of arrays that are its own."""
+    """A task of the suite, with observations in a plain dict of new arrays."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
@@ -101,8 +101,8 @@ class ControlEnvironment(dm_env.Environment):
         return np.array(self._environment.physics.render(height=height, width=width, camera_id=0))
 
     def get_state(self) -> object:
-        # All of it: tasks write into the model (targets, masses), not only into the state. Twelve
-        # megabytes of textures are in it, which nearly vanish: 50 ms and 0.7 MB.
+        # The whole environment, since tasks write into the model (targets, masses) too. Its twelve megabytes
+        # of textures compress well: the state takes 50 ms and 0.7 MB.
         return zlib.compress(pickle.dumps(self._environment, protocol=pickle.HIGHEST_PROTOCOL), 1)
 
     def set_state(self, state: Any) -> None:
@@ -113,11 +113,11 @@ def _suite(environment: str) -> Any:
     chosen = 'MUJOCO_GL' in os.environ or rendering.has_display()
     if chosen or 'dm_control.suite' in sys.modules:
         return arguments.load('dm_control.suite', environment, 'dm-control')
-    # dm_control takes a backend when it is imported, and left alone one that needs a display.
+    # dm_control chooses a backend when it is imported; without this setting, one that needs a display.
     os.environ['MUJOCO_GL'] = 'egl'
     try:
         return arguments.load('dm_control.suite', environment, 'dm-control')
-    except Exception:  # no EGL here: then nothing can be drawn, but all else works
+    except Exception:  # without EGL nothing can be drawn, but everything else works
         os.environ['MUJOCO_GL'] = 'disable'
         return arguments.load('dm_control.suite', environment, 'dm-control')
     finally:

@@ -1,4 +1,4 @@
-"""Environments of one's own by name: `package.module:function`, called with the seed first."""
+"""A user's own environments by name: `package.module:function`, called with the seed first."""
 
 import importlib
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def resolve(name: str) -> Callable[..., Any]:
         raise ValueError(
             f'environment {name!r}: module {module_name} can not be imported: {error}'
         ) from error
-    except (Exception, SystemExit) as error:  # a slip in the module, which is no setting
+    except (Exception, SystemExit) as error:  # an error in the module itself, not in a setting
         raise RuntimeError(
             f'environment {name!r}: importing {module_name} raised {type(error).__name__}: {error}'
         ) from error

@@ -2,7 +2,7 @@
 
 Terminations have discount 0, truncations keep it at 1, and both end with LAST. The generator is
 seeded once, at the first reset, and goes on from episode to episode. gymnasium's own checkers are
-left out: they cost more than many a step.
+left out, since they cost more than the steps of many environments.
 """
 
 import pickle
@@ -25,7 +25,7 @@ from culmen.core.ranges import as_float32
 from culmen.core.specs import DISCOUNT
 from culmen.core.specs import REWARD
 
-# What registers the ids of a namespace. Others are `module:id`, gymnasium's own way to say it.
+# The modules that register the ids of a namespace. For others gymnasium takes `module:id`.
 _NAMESPACES = {'ALE': ('ale_py', 'ale-py'), 'MinAtar': ('minatar.gym', 'minatar')}
 _DRAWN_WITH_PYGAME = (
     'gymnasium.envs.box2d',
@@ -74,7 +74,7 @@ def make(
     is_drawn = 'rgb_array' in metadata.get('render_modes', ())
     if max_episode_steps is None:
         max_episode_steps = spec.max_episode_steps
-    # Registered wrappers may ask gymnasium's own limit how much of it is left.
+    # Registered wrappers may read the remaining time from gymnasium's own limit.
     inner_limit = max_episode_steps if spec.additional_wrappers else None
     options = {'max_episode_steps': inner_limit or -1, 'disable_env_checker': True, **options}
 
@@ -87,7 +87,7 @@ def make(
             except TypeError as error:
                 if "unexpected keyword argument 'render_mode'" not in str(error):
                     raise
-                is_drawn = False  # its metadata promise what its constructor does not take
+                is_drawn = False  # its constructor does not take the render mode of its metadata
         if environment is None:
             environment = gymnasium.make(spec, **options)
         # Nothing calls step before reset here.
@@ -131,8 +131,8 @@ class GymnasiumEnvironment(dm_env.Environment):
         # Some environments draw from their spaces.
         self._environment.action_space.seed(seed)
         self._environment.observation_space.seed(seed)
-        # What can't be saved where it stands is played again from the beginning of its episode:
-        # Box2D's worlds can't be copied, and the state of ALE lacks the action that sticks.
+        # These can't be saved by their state, so the episode is played again from its beginning:
+        # Box2D's worlds can't be copied, and the state of ALE lacks the sticky action.
         module = type(self._environment.unwrapped).__module__
         self._in_new_worlds = module.startswith('gymnasium.envs.box2d')
         self._replayed = self._in_new_worlds or module.startswith('ale_py')
@@ -203,7 +203,7 @@ class GymnasiumEnvironment(dm_env.Environment):
             mask = True
         mask = np.array(np.broadcast_to(np.asarray(mask, bool), (self._num_actions,)))
         if not mask.any():
-            mask[:] = True  # nothing is left to do, but a policy needs something to choose
+            mask[:] = True  # no action is legal, but a policy has to choose one
         return {'observation': observation, 'legal_actions': mask}
 
     def observation_spec(self) -> Any:
@@ -238,7 +238,7 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     @property
     def restorable(self) -> bool:
-        """Whether it can be saved: by replay, or because all that it holds can be copied."""
+        """Whether it can be saved: by replaying the episode, or by copying its attributes."""
         try:
             self.get_state()
         except ValueError:
@@ -283,7 +283,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         return layers
 
     def _new_world(self, generator: bytes | None = None) -> None:
-        """An episode in a new world depends on its generator alone, not on what was before it."""
+        """Makes a new world, so that an episode depends on its generator and not on earlier episodes."""
         if generator is None:
             if self._seed is None:
                 source = self._environment.unwrapped.np_random
@@ -328,7 +328,7 @@ def _creator(spec: Any) -> Callable[..., Any]:
 
 
 def _load_entry(module: str, identity: str) -> Any:
-    # What these modules need they tell by gymnasium's own exception, not by an ImportError.
+    # These modules report a missing package by gymnasium's own exception, not by an ImportError.
     if module.startswith('gymnasium.envs.box2d'):
         arguments.load('Box2D', f'gymnasium/{identity}', 'box2d')
     if module.startswith('gymnasium.envs.mujoco'):

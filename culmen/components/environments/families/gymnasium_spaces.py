@@ -1,4 +1,4 @@
-"""Spaces of gymnasium as specs of dm_env, and what converts observations and actions between them."""
+"""Spaces of gymnasium as specs of dm_env, and functions that convert observations and actions."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from culmen.core.ranges import cast_exactly
 
 
 def observation_reader(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """The spec of a space, and what turns its observations into arrays of their own.
+    """The spec of a space, and a function that copies its observations into new arrays.
 
-    Bounds of floats are left out: several environments step over the ones that they declare.
+    Bounds of floats are left out, since several environments exceed the ones they declare.
     """
     spaces = arguments.load('gymnasium.spaces', name)
     if isinstance(space, spaces.Dict):
@@ -50,7 +50,7 @@ def observation_reader(space: Any, path: str, name: str) -> tuple[Any, Callable[
 
 
 def action_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """The spec of a space of actions, and what turns an action into what the environment takes."""
+    """The spec of a space of actions, and a function that converts an action for the environment."""
     spaces = arguments.load('gymnasium.spaces', name)
     if isinstance(space, spaces.Dict):
         writers = {key: action_writer(inner, f'{path}/{key}', name) for key, inner in space.items()}
@@ -94,7 +94,7 @@ def _array_spec(space: Any, spaces: Any, path: str) -> specs.BoundedArray:
 
 
 def _bound(values: np.ndarray[Any, Any]) -> Any:
-    """One number where all are equal: the bounds of a picture needn't have its size."""
+    """One number if all bounds are equal, so that the bounds of a picture are not as large as it."""
     return values.flat[0] if values.size and (values == values.flat[0]).all() else values
 
 

@@ -1,7 +1,7 @@
 """Environments of gymnax, written in JAX (https://github.com/RobertTLange/gymnax): `gymnax/CartPole-v1`.
 
-gymnax ends an episode by a rule of the task or by its limit on steps, and doesn't tell which. Here its
-rules are asked without the limit, and the limit is a truncation.
+gymnax ends an episode by a rule of the task or by its limit on steps, and doesn't say which. Here its
+rules run without the limit, and the limit is a truncation.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
-# Where the limit on steps is part of the task: the observation tells how much of it is left.
+# Here the limit on steps belongs to the task: the observation shows how much of it is left.
 _LIMIT_IS_THE_END = ('DiscountingChain-bsuite',)
 _NO_LIMIT = 2**31 - 1
 
@@ -64,7 +64,7 @@ def make(
     """Builds an environment.
 
     Args:
-        max_episode_steps: steps after which an episode is truncated; None: as gymnax has it.
+        max_episode_steps: steps after which an episode is truncated; None: gymnax's default.
         **options: fields of the environment's parameters, and arguments of its constructor.
     """
     check(identity)
@@ -110,7 +110,7 @@ def _build(identity: str, limit: int | None, options: dict[str, Any]) -> functio
 
 
 def _cast(observation: Any) -> Any:
-    """Strong dtypes of 32 bits."""
+    """Casts to 32 bits, without weak types."""
     return jax.tree_util.tree_map(
         lambda x: jnp.asarray(x, jnp.float32 if jnp.result_type(x).kind == 'f' else None),
         observation,
@@ -118,12 +118,12 @@ def _cast(observation: Any) -> Any:
 
 
 def _spec(space: Any, name: str, value: Any = None) -> Any:
-    """The spec of a space; of an observation, with the shapes and dtypes that really come."""
+    """The spec of a space; for observations, with their actual shapes and dtypes."""
     if hasattr(space, 'n'):
         if value is None:
             return specs.DiscreteArray(int(space.n), np.int32, name)
         return specs.BoundedArray(value.shape, value.dtype, 0, int(space.n) - 1, name)
-    if value is not None:  # its bounds are not always those of what comes
+    if value is not None:  # observations do not always keep the space's bounds
         return specs.Array(value.shape, value.dtype, name)
     low, high = (
         np.broadcast_to(np.asarray(bound, np.float32), space.shape)

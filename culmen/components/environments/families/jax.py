@@ -53,7 +53,7 @@ def make(
 
 
 class CatchState(NamedTuple):
-    """Where things are."""
+    """The positions of ball and paddle."""
 
     row: jax.Array  # int32[]: of the ball
     column: jax.Array  # int32[]: of the ball

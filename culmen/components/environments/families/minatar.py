@@ -129,7 +129,7 @@ class MinAtarEnvironment(dm_env.Environment):
         return rendering.enlarge(_COLOURS[channel % len(_COLOURS)])
 
     def get_state(self) -> object:
-        # One pickle: the game and what sticks its actions share one generator.
+        # One pickle, since the game and its sticky actions share one generator.
         return pickle.dumps(self._environment), self._reset_next_step
 
     def set_state(self, state: Any) -> None:

@@ -1,9 +1,8 @@
 """Wrappers of dm_env environments. Each works on any environment, and is saved with it.
 
-`wrap` puts them around an environment in the one order in which they compose; its keyword arguments
-are the arguments that every environment takes by name. They change what the stream is (an action
-lasts four steps, a velocity is hidden); what a learner does to the stream (n-step sums,
-normalisation) is not here.
+`wrap` puts them around an environment in a fixed order; its keyword arguments are those that every
+environment takes by name. Wrappers change the stream (an action lasts four steps, a velocity is
+hidden); what a learner does to the stream (n-step sums, normalisation) is not here.
 """
 
 from culmen.components.environments.wrappers.actions import CanonicalActions

@@ -11,7 +11,7 @@ from culmen.components.environments.wrappers.base import Wrapper
 
 
 class CanonicalActions(Wrapper):
-    """Continuous actions are in [-1, 1]: clipped there, then stretched to the inner bounds."""
+    """Takes continuous actions in [-1, 1], clips them, and stretches them to the environment's bounds."""
 
     def __init__(self, environment: dm_env.Environment) -> None:
         super().__init__(environment)
@@ -52,17 +52,17 @@ def _is_continuous(spec: specs.Array) -> bool:
 
 
 def _stretch(spec: Any, action: Any) -> Any:
-    """A canonical action within the bounds of a spec."""
+    """Stretches a canonical action to the bounds of a spec."""
     if not _is_continuous(spec):
         return action
     action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)
     scaled = spec.minimum + (action + 1.0) * (0.5 * (spec.maximum - spec.minimum))
-    # Rounding may step over a bound.
+    # Rounding may exceed a bound.
     return np.clip(scaled, spec.minimum, spec.maximum).astype(spec.dtype)
 
 
 def _stretch_huge(spec: Any, action: Any) -> Any:
-    """The same where the distance of the bounds may be more than a float can hold."""
+    """`_stretch` for bounds whose distance may be more than a float can hold."""
     if not _is_continuous(spec):
         return action
     action = np.clip(np.asarray(action, spec.dtype), -1.0, 1.0)

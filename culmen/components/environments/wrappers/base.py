@@ -1,4 +1,4 @@
-"""What all wrappers are: everything is delegated, and the wrapper is saved with the environment inside."""
+"""The base of all wrappers: it delegates everything, and is saved with the environment inside."""
 
 import copy
 from typing import Any
@@ -15,7 +15,7 @@ LEGAL_ACTIONS = 'legal_actions'  # a field of an observation that is a dict
 class Wrapper(dm_env.Environment):
     """Delegates everything, attributes included, to the environment that it wraps."""
 
-    # The attributes that change as the environment runs: they are saved with it.
+    # The attributes that change as the environment runs, which are saved with it.
     _state: tuple[str, ...] = ()
 
     def __init__(self, environment: dm_env.Environment) -> None:
@@ -73,7 +73,7 @@ class Wrapper(dm_env.Environment):
 
 
 class ObservationWrapper(Wrapper):
-    """A wrapper that maps each observation by itself, on its own: no state."""
+    """A wrapper that maps each observation separately, without state."""
 
     def reset(self) -> dm_env.TimeStep:
         timestep = self._environment.reset()

@@ -1,4 +1,4 @@
-"""Wrappers that show what was before: frames, actions and rewards."""
+"""Wrappers that add the past to observations: frames, actions and rewards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class FrameStack(Wrapper):
 
     A frame [H, W] becomes [H, W, k], [H, W, C] becomes [H, W, k * C], a vector [n] becomes [k * n].
     At FIRST every frame is the first. The spec of a leaf is a `StackedArray`, by which tables store
-    each frame once. `legal_actions` are those of now alone.
+    each frame once. `legal_actions` are not stacked.
     """
 
     _state = ('_frames',)
@@ -102,7 +102,7 @@ class FrameStack(Wrapper):
 
 
 class ObservationActionReward(Wrapper):
-    """The observation holds what was done and paid before it: `previous_action`, `previous_reward`.
+    """Adds the previous action and reward to the observation: `previous_action`, `previous_reward`.
 
     A dict gains the two fields; anything else becomes the field `observation`. At FIRST both are 0
     (an action: 0 within its bounds). The reward is float32.
@@ -140,7 +140,7 @@ class ObservationActionReward(Wrapper):
             action = tree.map_structure(np.copy, self._first)
             reward = tree.map_structure(lambda spec: np.zeros(spec.shape, np.float32), self._reward)
         elif self._is_plain:
-            # A copy: the policy may use its buffer again.
+            # A copy, since the policy may reuse its buffer.
             action = np.array(action, self._action.dtype)
             reward = np.array(as_float32('reward', timestep.reward))
         else:

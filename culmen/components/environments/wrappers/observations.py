@@ -1,4 +1,4 @@
-"""Wrappers that map each observation by itself."""
+"""Wrappers that map each observation separately."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from culmen.core.ranges import cast_exactly
 
 
 class HideObservation(ObservationWrapper):
-    """Leaves entries out of the observation: what an agent must then remember or infer.
+    """Leaves entries out of the observation, which an agent must then remember or infer.
 
     Names leave out fields of a dict; indices leave out entries of the last axis of an array (the
     velocities of gymnasium/CartPole-v1 are (1, 3)).
@@ -73,7 +73,7 @@ class HideObservation(ObservationWrapper):
 
 
 class FlattenObservation(ObservationWrapper):
-    """The whole observation as one vector, its leaves in order of their names."""
+    """Flattens the whole observation to one vector, with its leaves in order of their names."""
 
     def __init__(self, environment: dm_env.Environment) -> None:
         super().__init__(environment)
@@ -98,7 +98,7 @@ class FlattenObservation(ObservationWrapper):
 
 
 def _map_spec(spec: specs.Array, function: Any) -> specs.Array:
-    """The spec of an array after a function that picks among its entries."""
+    """The spec of an array after a function that selects entries."""
     shape = function(np.empty(spec.shape, bool)).shape
     if not isinstance(spec, specs.BoundedArray):
         return specs.Array(shape, spec.dtype, name=spec.name)

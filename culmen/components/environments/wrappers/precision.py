@@ -13,7 +13,7 @@ from culmen.core.ranges import cast_exactly
 
 
 class SinglePrecision(ObservationWrapper):
-    """Observations and actions in 32 bits; what these can't hold is refused.
+    """Casts observations and actions to 32 bits, and refuses values that these can't hold.
 
     Floats are rounded. Rewards stay as they are: the loops cast them.
     """
@@ -78,7 +78,7 @@ def _narrow(spec: specs.Array, path: str, value: Any) -> np.ndarray[Any, Any]:
     if array.dtype == spec.dtype:
         return array
     if array.dtype == np.float64 and spec.dtype == np.float32 and array.size:
-        # The usual case, without a copy to compare with.
+        # The usual case needs no copy for comparison.
         if -FLOAT32_MAX <= array.min() and array.max() <= FLOAT32_MAX:
             return array.astype(np.float32)
     return cast_exactly(path, array, spec.dtype)
@@ -87,6 +87,6 @@ def _narrow(spec: specs.Array, path: str, value: Any) -> np.ndarray[Any, Any]:
 def _widen(spec: specs.Array, value: Any) -> np.ndarray[Any, Any]:
     value = np.asarray(value, spec.dtype)
     if isinstance(spec, specs.BoundedArray):
-        # A bound in 32 bits may lie beyond the one in 64.
+        # A bound rounded to 32 bits may lie beyond the one in 64.
         value = np.clip(value, spec.minimum, spec.maximum)
     return value

@@ -13,7 +13,7 @@ from culmen.core.specs import in_float32
 
 
 class Float32Rewards(Wrapper):
-    """A wrapper that computes with rewards: they, and discounts, are float32 from here on."""
+    """The base of wrappers that compute with rewards; it casts rewards and discounts to float32."""
 
     def reward_spec(self) -> Any:
         return in_float32(self._environment.reward_spec())
@@ -22,7 +22,7 @@ class Float32Rewards(Wrapper):
         return in_float32(self._environment.discount_spec())
 
     def _advance(self, action: Any) -> dm_env.TimeStep:
-        """A step of the environment inside, None at FIRST and float32 after it."""
+        """Steps the environment inside; reward and discount are None at FIRST and float32 after it."""
         timestep = self._environment.step(action)
         if timestep.first():
             return timestep
@@ -33,7 +33,7 @@ class Float32Rewards(Wrapper):
 
 
 class ClipReward(Float32Rewards):
-    """Rewards are clipped to [-limit, limit]."""
+    """Clips rewards to [-limit, limit]."""
 
     def __init__(self, environment: dm_env.Environment, limit: float) -> None:
         super().__init__(environment)
@@ -51,7 +51,7 @@ class ClipReward(Float32Rewards):
 
 
 class DelayedReward(Float32Rewards):
-    """Rewards are held back and paid together every `period` steps of an episode and at its end."""
+    """Sums rewards and pays the sum every `period` steps of an episode and at its end."""
 
     _state = ('_elapsed', '_held')
 
@@ -87,7 +87,7 @@ class DelayedReward(Float32Rewards):
 
 
 def map_rewards(function: Any, *values: Any) -> Any:
-    """Rewards are nearly always plain numbers: no nest is walked for those."""
+    """Maps rewards; for plain numbers, the usual case, without walking a nest."""
     if isinstance(values[0], (float, int, np.ndarray, np.generic)):
         return function(*values)
     return tree.map_structure(function, *values)

@@ -1,4 +1,4 @@
-"""Wrappers of when things happen: how long an action lasts, how an episode begins, when it ends."""
+"""Wrappers of time: how long an action lasts, how an episode begins, when it ends."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from culmen.core import checks
 
 
 class ActionRepeat(Float32Rewards):
-    """An action lasts `num_repeats` steps or to an end: rewards add up, discounts multiply."""
+    """Repeats an action `num_repeats` times or to the episode's end; rewards add up, discounts multiply."""
 
     def __init__(self, environment: dm_env.Environment, num_repeats: int) -> None:
         super().__init__(environment)
@@ -37,7 +37,7 @@ class ActionRepeat(Float32Rewards):
 
 
 class StepLimit(Wrapper):
-    """Episodes of more than `max_steps` steps are truncated: LAST, with the discount as it was."""
+    """Truncates episodes after `max_steps` steps: LAST, with an unchanged discount."""
 
     _state = ('_elapsed', '_reset_next_step')
 
@@ -67,7 +67,7 @@ class StepLimit(Wrapper):
 
 
 class NoopStarts(Wrapper):
-    """An episode begins with 1 to `max_noops` no-ops (action 0, or 0 within the bounds)."""
+    """Begins each episode with 1 to `max_noops` no-ops (action 0, or 0 within the bounds)."""
 
     _state = ('_generator',)
 

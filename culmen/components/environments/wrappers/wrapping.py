@@ -1,4 +1,4 @@
-"""All wrappers around an environment, in the one order in which they compose."""
+"""Puts all wrappers around an environment, in a fixed order."""
 
 from typing import Annotated
 
@@ -38,17 +38,17 @@ def wrap(
 
     Args:
         environment: what is wrapped.
-        seed: of what the wrappers draw (the number of no-ops).
+        seed: of the wrappers' draws (the number of no-ops).
         noop_starts: an episode begins with 1 to so many no-ops; 0: none.
         action_repeat: steps that an action lasts.
         step_limit: steps (of the agent) after which an episode is truncated; None: never.
         clip_reward: rewards are clipped to [-clip_reward, clip_reward].
-        delayed_reward: rewards are paid together every so many steps and at the end; 0: at once.
+        delayed_reward: rewards are summed and paid every so many steps and at the end; 0: at once.
         canonical_actions: continuous actions are in [-1, 1].
-        hide_observation: entries left out: indices of the last axis, or names of a dict.
+        hide_observation: entries to leave out: indices of the last axis, or names of a dict.
         flatten_observation: the whole observation is one vector.
         single_precision: float64 observations and actions become float32, int64 int32.
-        frame_stack: consecutive observations that are seen together.
+        frame_stack: number of consecutive observations that are stacked.
         observation_action_reward: the observation holds the previous action and reward.
     """
     if noop_starts:
