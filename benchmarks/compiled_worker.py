@@ -129,9 +129,9 @@ class Culmen:
         carry = self._loop.begin(self._seed)
         steps = updates = 0
         while steps < self._steps:
-            carry, heard = self._loop.run(carry, self._loop.max_ticks(), self._steps - steps)
-            steps += heard.actor_steps
-            updates += heard.updates
+            carry, report = self._loop.run(carry, self._loop.max_ticks(), self._steps - steps)
+            steps += report.actor_steps
+            updates += report.updates
         return {'steps': steps, 'updates': updates, 'seconds': time.perf_counter() - begin}
 
     def parts(self) -> dict[str, Any]:
@@ -150,11 +150,11 @@ class Culmen:
     def _seconds_a_tick(self) -> float:
         seconds = []
         for seed in range(5):
-            carry, heard = self._loop.run(self._loop.begin(seed), 256)
-            assert heard.ticks  # it is over
+            carry, report = self._loop.run(self._loop.begin(seed), 256)
+            assert report.ticks  # it is over
             begin = time.perf_counter()
-            _, heard = self._loop.run(carry, 512)
-            ticks = heard.ticks  # it is over
+            _, report = self._loop.run(carry, 512)
+            ticks = report.ticks  # it is over
             seconds.append((time.perf_counter() - begin) / ticks)
         return min(seconds)
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from culmen.components.replay.device.tables import TablesState
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry
 from culmen.environment_loops.compiled import EvaluationRequest
@@ -168,7 +167,7 @@ class StackedRuns:
 
     def variables_of(self, place: int) -> Params:
         """The newest variables of a run."""
-        return self._plan.loop.variables(self.part_of(place, _without_tables))
+        return self._plan.loop.variables(self.part_of(place, Carry.without_tables))
 
 
 class StackedCarry:
@@ -189,7 +188,3 @@ class StackedCarry:
     def variables(self) -> Params:
         """The newest variables."""
         return self._stacked.variables_of(self._place)
-
-
-def _without_tables(carry: Carry) -> Carry:
-    return carry._replace(tables=TablesState({}, {}))

@@ -28,15 +28,15 @@ def test_an_agent_runs_compiled(row):
     before = jax.tree_util.tree_map(np.array, loop.variables(carry))
     ticks = 0
     for _ in range(3):
-        carry, heard = loop.run(carry, 20)
-        ticks += heard.ticks
+        carry, report = loop.run(carry, 20)
+        ticks += report.ticks
     assert ticks == 60
     assert wide.as_int(carry.learner_steps) >= 2
     assert loop.num_compilations == 1
     assert int(carry.non_finite) == 0
     assert not np.asarray(loop.tables.faults(carry.tables.items)).any()
     assert all(np.isfinite(value) for value in carry.metrics.values())
-    assert [episode.episode_return for _, episode in heard.episodes()] == [6.0] * 10
+    assert [episode.episode_return for _, episode in report.episodes()] == [6.0] * 10
     after = loop.variables(carry)
     for a, b in zip(*map(jax.tree_util.tree_leaves, (before, after)), strict=True):
         assert a.shape == b.shape

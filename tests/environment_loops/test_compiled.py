@@ -1,4 +1,4 @@
-"""The compiled loop: the host's loop at lag 0, in one program."""
+"""The compiled loop is the loop of the host at lag 0; the compiled evaluation is that of the host."""
 
 import dataclasses
 
@@ -20,6 +20,7 @@ from culmen.core.specs import make_environment_spec
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import EvaluationRequest
+from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import compiled
 from tests.components.environments import counting
 from tests.environment_loops import telling
@@ -53,7 +54,6 @@ def column(result, label, name):
     return result.logs[label][name].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', telling.EXPERIENCES)
 def test_it_is_the_loop_of_the_host_at_lag_0(name):
     experience = telling.EXPERIENCES[name]
@@ -72,7 +72,6 @@ def test_it_is_the_loop_of_the_host_at_lag_0(name):
     assert of_device.summary['evaluation'] == of_host.summary['evaluation']
 
 
-@pytest.mark.slow
 def test_updates_end_at_their_budget():
     told, result = telling.train(
         compiled.run, telling.unroll(), None, max_learner_steps=7, max_actor_steps=None
@@ -86,8 +85,8 @@ def test_updates_end_at_their_budget():
 
 
 def test_where_it_is_cut_changes_no_bit_and_nothing_compiles_twice(loop):
-    whole, heard = loop.run(loop.begin(5), 60)
-    assert heard.ticks == 60
+    whole, report = loop.run(loop.begin(5), 60)
+    assert report.ticks == 60
     pieces = loop.begin(5)
     ticks, actor_steps, updates, episodes = 0, 0, 0, []
     for size in (1, 7, 20, 32):
@@ -97,9 +96,9 @@ def test_where_it_is_cut_changes_no_bit_and_nothing_compiles_twice(loop):
         actor_steps += part.actor_steps
         updates += part.updates
     assert equal(whole, pieces)
-    assert (ticks, actor_steps, updates) == (60, heard.actor_steps, heard.updates)
+    assert (ticks, actor_steps, updates) == (60, report.actor_steps, report.updates)
     assert updates > 10
-    assert episodes == list(heard.episodes())
+    assert episodes == list(report.episodes())
     assert loop.num_compilations == 1
     other, _ = loop.run(loop.begin(6), 60)
     assert not equal(whole.training_state, other.training_state)
@@ -130,19 +129,23 @@ def test_runs_side_by_side_are_those_alone(name):
     alone = [loop.begin(seed) for seed in range(3)]
     together = stack(alone)
     for limits in LIMITS:
-        together, heard = loop.run_all(together, 50, limits)
+        together, report = loop.run_all(together, 50, limits)
         for run, limit in enumerate(limits):
             if limit == (0, 0):
-                assert (heard[run].ticks, heard[run].actor_steps, heard[run].updates) == (0, 0, 0)
+                assert (report[run].ticks, report[run].actor_steps, report[run].updates) == (
+                    0,
+                    0,
+                    0,
+                )
                 continue
             alone[run], told = loop.run(alone[run], 50, *limit)
-            assert heard[run].ticks == told.ticks > 0
-            assert list(heard[run].episodes()) == list(told.episodes())
+            assert report[run].ticks == told.ticks > 0
+            assert list(report[run].episodes()) == list(told.episodes())
             np.testing.assert_array_equal(
-                heard[run].actor_steps_by_tick(), told.actor_steps_by_tick()
+                report[run].actor_steps_by_tick(), told.actor_steps_by_tick()
             )
-            np.testing.assert_array_equal(heard[run].updates_by_tick(), told.updates_by_tick())
-            close(heard[run].metrics(told.ticks - 1), told.metrics(told.ticks - 1))
+            np.testing.assert_array_equal(report[run].updates_by_tick(), told.updates_by_tick())
+            close(report[run].metrics(told.ticks - 1), told.metrics(told.ticks - 1))
         for run in range(3):
             close(jax.tree_util.tree_map(lambda leaf: leaf[run], together), alone[run])  # noqa: B023
     assert max(wide.as_int(carry.learner_steps) for carry in alone) > 3
@@ -186,17 +189,17 @@ def test_evaluations_side_by_side_are_those_alone():
 
 
 def test_counts_are_steps_and_not_ticks(loop):
-    carry, heard = loop.run(loop.begin(0), 40)
+    carry, report = loop.run(loop.begin(0), 40)
     # Episodes of three steps: of each four ticks after the first one is FIRST.
-    assert heard.ticks == 40
-    assert heard.actor_steps == 3 * 30 == wide.as_int(carry.actor_steps)
-    assert heard.actor_steps_by_tick().tolist()[:6] == [3, 6, 9, 9, 12, 15]
+    assert report.ticks == 40
+    assert report.actor_steps == 3 * 30 == wide.as_int(carry.actor_steps)
+    assert report.actor_steps_by_tick().tolist()[:6] == [3, 6, 9, 9, 12, 15]
     assert wide.as_int(carry.ticks) == 40
-    assert heard.updates == wide.as_int(carry.learner_steps) == heard.updates_by_tick()[-1]
-    assert [episode.episode_length for _, episode in heard.episodes()] == [3] * 30
+    assert report.updates == wide.as_int(carry.learner_steps) == report.updates_by_tick()[-1]
+    assert [episode.episode_length for _, episode in report.episodes()] == [3] * 30
     # (items - 20) * 2 / 4, where items are all windows that have begun and ended: those of LAST's
     # row come a tick later.
-    assert heard.updates == (90 - 20) // 2
+    assert report.updates == (90 - 20) // 2
 
 
 @pytest.mark.parametrize(
@@ -208,23 +211,23 @@ def test_counts_are_steps_and_not_ticks(loop):
     ],
 )
 def test_a_call_ends_at_the_first_limit(loop, limits, ticks, actor_steps, updates):
-    _, heard = loop.run(loop.begin(0), *limits)
-    assert ticks in (None, heard.ticks)
-    assert actor_steps in (None, heard.actor_steps)
-    assert updates in (None, heard.updates)
+    _, report = loop.run(loop.begin(0), *limits)
+    assert ticks in (None, report.ticks)
+    assert actor_steps in (None, report.actor_steps)
+    assert updates in (None, report.updates)
 
 
 def test_more_than_a_report_holds_is_not_run(loop):
-    _, heard = loop.run(loop.begin(0), loop.max_ticks() + 5, 10**12)
-    assert heard.ticks == loop.max_ticks()
+    _, report = loop.run(loop.begin(0), loop.max_ticks() + 5, 10**12)
+    assert report.ticks == loop.max_ticks()
 
 
 def test_counts_that_32_bits_can_not_hold_go_on(loop):
     carry = loop.begin(0)
     begun = 2**32 - 4
     carry = carry._replace(actor_steps=jax.tree_util.tree_map(jax.numpy.asarray, wide.wide(begun)))
-    carry, heard = loop.run(carry, 10)
-    assert wide.as_int(carry.actor_steps) == begun + heard.actor_steps > 2**32
+    carry, report = loop.run(carry, 10)
+    assert wide.as_int(carry.actor_steps) == begun + report.actor_steps > 2**32
 
 
 def test_returns_are_summed_beyond_single_precision():
@@ -243,9 +246,6 @@ def two_zeros(params, observation):
 
 
 def test_an_evaluation_is_that_of_the_host_and_compiles_once():
-    from culmen.environment_loops.compiled import CompiledEvaluator
-    from culmen.environment_loops.evaluation import Evaluator
-
     catch = environments.make('jax/catch', 0, rows=4, columns=3).functions
     spec = catch.spec()
     core = telling.Telling(telling.unroll()).build(spec).evaluator

@@ -146,12 +146,12 @@ AGENT = telling.Telling(telling.EXPERIENCES['transitions'])
 def test_a_compiled_loop_names_the_lane_and_the_leaf():
     environment = blowing_up(at=4)
     loop = make(environment, AGENT)
-    carry, heard = loop.run(loop.begin(0), 3)
-    loop.faults.check(heard.faults())
-    _, heard = loop.run(carry, 20)
-    lane = int(np.flatnonzero(heard.faults()[0])[0])
+    carry, report = loop.run(loop.begin(0), 3)
+    loop.faults.check(report.faults())
+    _, report = loop.run(carry, 20)
+    lane = int(np.flatnonzero(report.faults()[0])[0])
     with pytest.raises(EnvironmentFailure, match=f'lane {lane} broke.*observation must be finite'):
-        loop.faults.check(heard.faults())
+        loop.faults.check(report.faults())
     # Runs side by side: one that waits has none.
     alone = [loop.begin(seed) for seed in (0, 0)]
     stacked = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *alone)

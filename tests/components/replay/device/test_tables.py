@@ -11,6 +11,7 @@ import scipy.stats
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.replay.device import DeviceTables
+from culmen.components.replay.device import masking
 from culmen.components.replay.device import saving
 from culmen.components.replay.device import sum_tree
 from culmen.components.replay.stream.rate import Rate
@@ -266,3 +267,31 @@ def test_items_that_need_lost_rows_are_dropped_and_all_others_stay(experience, l
         assert (never > 0) == (lost[-1][1] == 50)
         missed = len(draws[0]) - len(draws[1])
         assert abs(missed - never * experience.samples_per_insert) < experience.batch_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'experience',
+    [
+        Replay(Window(length=3), 40, 1, 7, 8.0, priority_exponent=0.6),
+        Queue(Window(length=3), batch_size=4, max_size=50),
+        Queue(UNROLL),
+    ],
+)
+def test_a_table_that_is_not_active_keeps_its_bits(experience):
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 40))
+    table = make(experience)
+    feed(table, stream, 0, 4)
+    table.observe(stream.at(4)[0])
+    assert table.due()
+    before = jax.tree_util.tree_map(np.array, table.state)
+    table.state = masking.activate(table.state, jnp.bool_(False))
+    keys = table.draw().keys
+    if isinstance(experience, Replay):
+        table.update_priorities(keys, np.full(7, 9.0, np.float32))
+    timestep, action, extras, version = stream.at(4)
+    table.act(action, extras, version)
+    feed(table, stream, 5, 12)
+    after = masking.activate(table.state, None)
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (before, after)), strict=True):
+        np.testing.assert_array_equal(a, b)
