@@ -1,4 +1,4 @@
-"""Replay: windows cut from the stream of steps, tables that keep them, and what learners read.
+"""Replay: windows cut from the stream of steps, tables that keep them, and batches for learners.
 
     stream/      what all tables share: rows, windows, batches, the rate of updates
     in_process/  the table of a run in one process, in NumPy
@@ -6,9 +6,9 @@
     reverb/      tables of a Reverb server, which many processes share
     recording/   streams written to a folder, and read from it as a table
 
-`RowSpec` is what a row of the stream holds: it is made once, and every table is given it. `Cutter` says
-which windows appear, for every table alike. `fold` and `importance_weights` are what an agent's loss asks
-of a sample.
+`RowSpec` describes a row of the stream: it is made once and passed to every table. `Cutter` decides which
+windows appear, in the same way for every table. Agents' losses apply `fold` and `importance_weights` to
+samples.
 """
 
 from culmen.components.replay.in_process import InProcessTable

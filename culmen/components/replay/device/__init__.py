@@ -1,7 +1,7 @@
 """Tables in device memory: pytrees and pure functions of static shapes, for the compiled loop.
 
-The items are those of every other table. What the host's tables do as they grow is settled before:
-rings have the size that an experience can ask for at most.
+They have the same items as every other table. Unlike the host's tables they can't grow: rings have the
+largest size that an experience may need.
 """
 
 from culmen.components.replay.device.tables import DeviceTables

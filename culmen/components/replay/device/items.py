@@ -1,6 +1,6 @@
-"""Which windows wait in a table on the device, and which of them are drawn: those kept, and those drawn once.
+"""The items of a table on the device: which windows wait in it, and which of them are drawn.
 
-An item is the row that it begins with, and its transitions where an episode can cut it short.
+An item is its first row, with its number of transitions if an episode can cut it short.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _LARGEST_CREDIT = 2**30
 
 
 class New(NamedTuple):
-    """Windows of a tick, in order; places where there is none are passed over."""
+    """Windows of a tick, in order. Places that are not `real` are skipped."""
 
     rows: jax.Array  # int32[M]
     lengths: jax.Array  # int32[M]
@@ -33,7 +33,7 @@ class New(NamedTuple):
 
 
 class DrawnRows(NamedTuple):
-    """Items of a draw."""
+    """The items of one draw."""
 
     keys: Any
     rows: jax.Array  # int32[N]
@@ -43,7 +43,7 @@ class DrawnRows(NamedTuple):
 
 
 class Lengths:
-    """Lengths of items, stored only where they can differ."""
+    """The lengths of items, stored only if they can differ."""
 
     def __init__(self, whole: int | None) -> None:
         self._whole = whole
@@ -63,17 +63,17 @@ class Lengths:
 
 
 class DeviceItemStore(Protocol):
-    """What a table asks of its items. States are pytrees."""
+    """The interface of a table's items. States are pytrees."""
 
     capacity: int
-    one_update_a_tick: bool  # whether the windows of a tick make no second update due
+    one_update_a_tick: bool  # whether the windows of a tick make at most one update due
 
     def init(self) -> Any:
-        """Empty."""
+        """The state without items."""
         ...
 
     def insert(self, state: Any, new: New, priorities: jax.Array | None) -> Any:
-        """Adds windows, with raw priorities float[M] or as the table has it."""
+        """Adds windows, with raw priorities float[M] or the table's default."""
         ...
 
     def due(self, state: Any) -> jax.Array:
@@ -85,15 +85,15 @@ class DeviceItemStore(Protocol):
         ...
 
     def update_priorities(self, state: Any, keys: Any, priorities: jax.Array) -> Any:
-        """Takes raw priorities float[N] of drawn items; those that are gone are passed over."""
+        """Sets raw priorities float[N] of drawn items. Skips items that are gone."""
         ...
 
     def fault(self, state: Any) -> jax.Array:
-        """bool[]: something was asked that a table refuses (`complaint`)."""
+        """bool[]: whether the table was given something that it refuses (`complaint`)."""
         ...
 
     def places(self, state: Any) -> NDArray[Any]:
-        """int64[size], on the host: where the items are, the oldest first."""
+        """int64[size], on the host: the places of the items, the oldest first."""
         ...
 
     def drop(self, state: Any, lost: NDArray[Any]) -> Any:
@@ -104,7 +104,7 @@ class DeviceItemStore(Protocol):
 
 
 class ReplayState(NamedTuple):
-    """Items in a ring, the oldest leave first."""
+    """Items in a ring; the oldest are removed first."""
 
     rows: jax.Array  # int32[capacity]
     lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
@@ -112,28 +112,28 @@ class ReplayState(NamedTuple):
     size: jax.Array  # int32[]
     inserted: jax.Array  # uint32[]: items ever, modulo 2^32
     missing: jax.Array  # int32[]: items before the first draw
-    credit: jax.Array  # int32[]: what is left of the rate formula
-    levels: sum_tree.Levels  # of weights; () where draws are uniform
+    credit: jax.Array  # int32[]: credit of the rate; an update takes `cost` of it
+    levels: sum_tree.Levels  # of weights; () for uniform draws
     largest: jax.Array  # float32[]: the largest raw priority ever given
-    bad: jax.Array  # bool[]: a priority was out of range
+    bad: jax.Array  # bool[]: whether a priority was out of range
     active: Active = None  # as of `masking`
 
 
 class DeviceReplayItems:
-    """Items that are kept and drawn many times. Priorities are as in a process of the host."""
+    """Items that are kept and drawn many times. Priorities work as in the in-process table."""
 
     def __init__(self, where: str, replay: Replay, max_new: int, whole: int | None) -> None:
-        """Plans.
+        """Makes the plan; allocates nothing.
 
         Args:
-            max_new: windows of a tick at most.
-            whole: the length of every window; None: an episode can cut them short.
-        Raises: ValueError for a rate of too long fractions.
+            max_new: the most windows of a tick.
+            whole: the length of every window; None: an episode can cut windows short.
+        Raises: ValueError for a rate with too many digits.
         """
         self.capacity = replay.capacity
         self._lengths = Lengths(whole)
         self._replay = replay
-        # One item gives `gain`, one update takes `cost`: the formula of `Rate` in whole numbers.
+        # The formula of `Rate` in whole numbers: an item adds `gain`, an update takes `cost`.
         self._gain, self._cost = Rate.of(replay).gain_and_cost()
         if max_new * self._gain + self._cost >= _LARGEST_CREDIT:
             raise ValueError(
@@ -256,14 +256,14 @@ class DeviceReplayItems:
             rows=_moved(state.rows, old, new),
             lengths=_moved(state.lengths, old, new),
             size=jnp.int32(size),
-            # With fewer than min_size left the table waits for the rest, as at its beginning.
+            # With fewer than min_size items left, the table waits until it has them, as at the beginning.
             missing=jnp.int32(least - size) if size < least else state.missing,
             levels=levels,
         )
 
 
 def _moved(values: jax.Array, old: NDArray[Any], new: NDArray[Any]) -> jax.Array:
-    """Entries at other places; what has none is left as it is."""
+    """Moves entries to other places. All other places keep their values."""
     array = np.array(values)
     if len(array):
         array[new] = array[old]
@@ -275,9 +275,9 @@ class QueueState(NamedTuple):
 
     rows: jax.Array  # int32[capacity]
     lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
-    first: jax.Array  # int32[]: the place of the first
+    first: jax.Array  # int32[]: the place of the first item
     size: jax.Array  # int32[]
-    bad: jax.Array  # bool[]: an item found no room
+    bad: jax.Array  # bool[]: whether an item found no room
     active: Active = None  # as of `masking`
 
 
@@ -287,7 +287,7 @@ class DeviceQueueItems:
     def __init__(
         self, where: str, queue: Queue, num_lanes: int, max_new: int, whole: int | None
     ) -> None:
-        """Args: max_new, whole: as of `DeviceReplayItems`."""
+        """Args: max_new, whole: as for `DeviceReplayItems`."""
         self._lengths = Lengths(whole)
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self.capacity = queue.max_size * self._batch_size + max_new
@@ -319,7 +319,7 @@ class DeviceQueueItems:
         )
 
     def take_back(self, state: QueueState, num: jax.Array) -> QueueState:
-        """Without its last `num` items."""
+        """Removes the last `num` items."""
         return state._replace(size=state.size - masking.count(state.active, num))
 
     def due(self, state: QueueState) -> jax.Array:

@@ -1,8 +1,8 @@
 """Rows in device memory: rings of a static size, and windows gathered from them.
 
-As in a process of the host, small leaves of a row share one record of words (`stream/batch.py` says how a
-batch of records becomes a Sample), large ones have a ring of their own. Stacks of frames are stored whole.
-Knows nothing of items.
+As in the in-process table, small leaves of a row share one record of words (`stream/batch.py` makes a Sample
+from a batch of records), and large ones have a ring of their own. Stacks of frames are stored whole.
+Nothing here depends on items.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ from culmen.core.types import TimeStep
 
 
 class RowLeaves:
-    """What a row of all lanes is made of; holds what is written to it."""
+    """The leaves of a row of all lanes; checks what is written to them."""
 
     def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
         """Args: row_spec: of the stream. num_lanes: B."""
@@ -35,7 +35,7 @@ class RowLeaves:
         self.row_spec = row_spec
         self._timestep_half = row_spec.timestep
         self._decision_half = row_spec.decision
-        # A stack of frames is an array like any other here.
+        # Stacks of frames are treated as ordinary arrays here.
         self.timestep, self.decision = (
             [leaf._replace(num_frames=1) for leaf in half.leaves]
             for half in (self._timestep_half, self._decision_half)
@@ -43,7 +43,7 @@ class RowLeaves:
         self.all = {leaf.path: leaf for leaf in self.timestep + self.decision}
 
     def of_timestep(self, timestep: TimeStep) -> dict[str, jax.Array]:
-        """[B, ...] by path, step_type among them. Raises: ValueError that names a leaf that does not fit."""
+        """[B, ...] by path, with step_type. Raises: ValueError that names a leaf that does not fit."""
         nests = (timestep.reward, timestep.discount, timestep.observation)
         self._timestep_half.check(nests, self.num_lanes)
         values = jax.tree_util.tree_leaves(nests)
@@ -53,7 +53,7 @@ class RowLeaves:
         }
 
     def of_decision(self, action: Nest, extras: Nest, version: Any) -> dict[str, jax.Array]:
-        """[B, ...] by path, version among them. Raises: ValueError that names a leaf that does not fit."""
+        """[B, ...] by path, with version. Raises: ValueError that names a leaf that does not fit."""
         self._decision_half.check((action, extras), self.num_lanes)
         values = jax.tree_util.tree_leaves((action, extras))
         return {
@@ -63,7 +63,7 @@ class RowLeaves:
 
 
 class RingState(NamedTuple):
-    """Rings of rows; slots are written round and round."""
+    """Rings of rows; the slots are written in a cycle."""
 
     words: jax.Array  # int32[num_ticks, B, words of a record]
     large: dict[str, jax.Array]  # [num_ticks, B, ...] by path
@@ -72,10 +72,10 @@ class RingState(NamedTuple):
 
 
 class Ring:
-    """Rings for the rows of so many ticks. A row is named by `slot * B + lane`."""
+    """Rings for the rows of a fixed number of ticks. A row's number is `slot * B + lane`."""
 
     def __init__(self, leaves: RowLeaves, num_ticks: int) -> None:
-        """Raises: ValueError where rows can't be counted in 32 bits."""
+        """Raises: ValueError if the rows can't be counted in 32 bits."""
         self._leaves = leaves
         self.num_ticks = num_ticks
         self.num_rows = num_ticks * leaves.num_lanes
@@ -95,7 +95,7 @@ class Ring:
         self._parts = list(self.fields)[:num_timestep], list(self.fields)[num_timestep:]
 
     def init(self) -> RingState:
-        """Empty; the first tick opens slot 0."""
+        """The empty rings; the first tick opens slot 0."""
         shape = (self.num_ticks, self._leaves.num_lanes)
         return RingState(
             jnp.zeros((*shape, self._num_words), jnp.int32),
@@ -138,7 +138,7 @@ class RingGather:
     """Windows of one kind, gathered from a ring."""
 
     def __init__(self, ring: Ring, leaves: RowLeaves, window: Window, with_lengths: bool) -> None:
-        """Args: with_lengths: whether windows may be short, or padding."""
+        """Args: with_lengths: whether windows may be short or padding."""
         self._ring = ring
         self._num_lanes = leaves.num_lanes
         self._length = window.length
@@ -159,15 +159,15 @@ class RingGather:
         """Gathers windows.
 
         Args:
-            rows: int32[N], of their first rows.
-            lengths: int32[N], transitions; None: all are whole.
+            rows: int32[N], the numbers of their first rows.
+            lengths: int32[N], in transitions; None: all are whole.
             probability: float32[N].
             size: int32[], items in the table.
         """
         steps = jnp.arange(self._length + 1, dtype=jnp.int32)[None]
         if lengths is None:
             lengths = jnp.full(rows.shape, self._length, jnp.int32)
-        # Past its end a short window repeats its last row.
+        # Beyond its end a short window repeats its last row.
         at = rows[:, None] + jnp.minimum(steps, lengths[:, None]) * self._num_lanes
         at = jnp.where(at >= self._ring.num_rows, at - self._ring.num_rows, at)
         take = lambda ring, at: ring.reshape(-1, *ring.shape[2:]).at[at].get(mode='clip')
@@ -182,7 +182,7 @@ class RingGather:
 
 
 def _to_words(leaf: jax.Array, field: Field) -> jax.Array:
-    """int32[B, words] of a leaf [B, ...]; the bits are never changed, whatever they mean."""
+    """A leaf [B, ...] as int32[B, words], with the same bits for any dtype."""
     leaf = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
     flat = leaf.reshape(len(leaf), -1)
     share = WORD // flat.dtype.itemsize

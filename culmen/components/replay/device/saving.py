@@ -1,7 +1,7 @@
-"""The rows of device tables in checkpoints: those since the last one, as for any table.
+"""Saves the rows of device tables in checkpoints: only those since the last one, as for any table.
 
-Closed rows never change, so a checkpoint takes the new ones alone (`live_ticks` and `read_rows`, which the
-Checkpointer asks for), and beside them the state of the tables with the open row in place of the rings.
+Closed rows never change, so a checkpoint takes only the new ones (the Checkpointer calls `live_ticks` and
+`read_rows`), together with the state of the tables, which has the open row in place of the rings.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from culmen.components.replay.device.rows import RingState
 from culmen.components.replay.device.tables import TablesState
 
-_CHUNK = 256  # ticks that one compiled call reads
+_CHUNK = 256  # ticks read in one compiled call
 
 
 def is_ring(state: Any) -> bool:
-    """Whether the rows of a table are a ring; others are small, and saved whole."""
+    """Whether the rows of a table are a ring. Other rows are few, and saved whole."""
     return isinstance(state, RingState)
 
 
@@ -39,7 +39,7 @@ def _newest(rows: Any) -> Any:
 
 @jax.jit
 def _read(state: dict[str, Any], first: dict[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """A chunk of ticks of each ring from a slot on, by name of the table and path."""
+    """A chunk of ticks of each ring, from a slot on, by name of the table and path."""
     out = {}
     for name, rows in state.items():
         at = (first[name] + jnp.arange(_CHUNK)) % len(rows.words)
@@ -48,21 +48,21 @@ def _read(state: dict[str, Any], first: dict[str, jax.Array]) -> dict[str, dict[
 
 
 class SavedRows:
-    """The closed rows of a state, as the Checkpointer reads them: arrays [ticks, B, ...] by 'table/path'."""
+    """The closed rows of a state, for the Checkpointer: arrays [ticks, B, ...] by 'table/path'."""
 
     def __init__(self, state: TablesState, ticks: int) -> None:
-        """Args: state: of the tables; ticks: whose rows are closed."""
+        """Args: state: of the tables; ticks: how many ticks have closed rows."""
         self._rings = {name: rows for name, rows in state.rows.items() if is_ring(rows)}
         self._ticks = ticks
 
     def live_ticks(self) -> tuple[int, int]:
-        """(first tick that a ring still has, first tick not closed yet)."""
+        """(first tick that a ring still holds, first tick that is not closed)."""
         longest = max((len(rows.words) for rows in self._rings.values()), default=1)
-        # A ring has the open row too.
+        # A ring also holds the open row.
         return max(self._ticks + 1 - longest, 0), self._ticks
 
     def read_rows(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        """Copies of closed rows; where a ring is shorter, its own newest in the place of others."""
+        """Copies closed rows. Ticks that a shorter ring no longer holds are filled with its newest rows."""
         chunks = []
         for begin in range(start, stop, _CHUNK):
             first = {name: np.int32(begin % len(rows.words)) for name, rows in self._rings.items()}
@@ -84,14 +84,14 @@ def with_rows(
     saved: Iterable[tuple[int, dict[str, NDArray[Any]]]],
     lost: Sequence[tuple[int, int]] = (),
 ) -> TablesState:
-    """The inverse: a state from that of `open_rows` and the rows that were saved.
+    """The inverse: joins the state of `open_rows` and the saved rows.
 
     Args:
-        empty: of the tables, or its shapes and dtypes.
-        opened: as `open_rows` gave it.
-        ticks: whose rows are closed.
+        empty: the state of empty tables, or its shapes and dtypes.
+        opened: the result of `open_rows`.
+        ticks: how many ticks have closed rows.
         saved: (first tick, arrays of `read_rows`), in order.
-        lost: [start, stop) of ticks that are not among them; `DeviceTables.drop` drops what needs them.
+        lost: [start, stop) of ticks that are not in `saved`; `DeviceTables.drop` drops what needs them.
     Raises: ValueError for rows that are missing.
     """
     rows = dict(opened.rows)
@@ -111,7 +111,7 @@ def with_rows(
             for path, ring in of_table.items():
                 new = chunk[f'{name}/{path}'][: max(ticks - start, 0)]
                 at = np.arange(start, start + len(new))
-                kept = at > ticks - size  # what a shorter ring has no more is left out
+                kept = at > ticks - size  # without rows that a shorter ring no longer holds
                 ring[at[kept] % size] = new[kept]
     _check_covered(covered, max(map(_reach, rings.values()), default=0), ticks)
     for name, of_table in arrays.items():
@@ -126,7 +126,7 @@ def with_rows(
 
 
 def _reach(ring: RingState) -> int:
-    """Closed rows that a ring has at most."""
+    """The most closed rows that a ring can hold."""
     return len(ring.words) - 1
 
 

@@ -1,7 +1,7 @@
-"""Weights on the device, and draws in proportion to them: a tree of sums with many children a node.
+"""A sum tree on the device, with many children per node: draws leaves in proportion to their weights.
 
-A draw takes a fresh random number at every level, so that a leaf's chance is the product of exact
-shares, however many leaves there are; one number of 23 bits could not even name each of a million.
+A draw uses a new random number at every level, so the probability of a leaf is a product of precise shares
+for any number of leaves. A single number of 23 bits could not draw well among millions.
 """
 
 from typing import TypeAlias
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 _CHILDREN = 16
 
-# The leaves first, then sums of 16, of 256 ...; each padded to whole nodes with zeros.
+# The leaves, then sums of 16, of 256 ...; each level is padded with zeros to whole nodes.
 Levels: TypeAlias = tuple[jax.Array, ...]
 
 
 def make(num_leaves: int) -> Levels:
-    """Zeros. Returns: float32[16 k] for each level, the last of one node."""
+    """Makes a tree of zeros. Returns: float32[16 k] for each level; the last level is one node."""
     levels = []
     while True:
         num_nodes = -(-num_leaves // _CHILDREN)
@@ -35,10 +35,10 @@ def write(levels: Levels, leaves: jax.Array, weights: jax.Array) -> Levels:
     """Sets weights.
 
     Args:
-        leaves: int32[N]; one past the last is passed over. Where some are equal the largest weight stays.
+        leaves: int32[N]; those past the last leaf are skipped. Of equal leaves the largest weight counts.
         weights: float32[N], finite and at least 0.
     """
-    # Equal leaves in one scatter have no order on every device: a maximum needs none.
+    # In a scatter the order of equal leaves is not defined on every device; a maximum needs no order.
     levels = (
         levels[0].at[leaves].set(0.0, mode='drop').at[leaves].max(weights, mode='drop'),
         *levels[1:],
@@ -47,12 +47,12 @@ def write(levels: Levels, leaves: jax.Array, weights: jax.Array) -> Levels:
 
 
 def update_sums(levels: Levels, leaves: jax.Array) -> Levels:
-    """Makes the sums above some leaves anew: int32[N]; what is past the last is passed over."""
+    """Recomputes the sums above leaves int32[N]. Skips those past the last leaf."""
     out = [levels[0]]
     node = leaves
     for above in levels[1:]:
         below = out[-1].reshape(-1, _CHILDREN)
-        # A leaf that is passed over stays past the end of every level.
+        # A skipped leaf stays past the end of every level.
         node = jnp.where(node < below.size, node // _CHILDREN, above.size)
         sums = jnp.sum(below.at[node].get(mode='clip'), axis=1)
         out.append(above.at[node].set(sums, mode='drop'))
@@ -60,7 +60,7 @@ def update_sums(levels: Levels, leaves: jax.Array) -> Levels:
 
 
 def draw(levels: Levels, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-    """Draws leaves in proportion to their weights, of which one at least must be above 0.
+    """Draws leaves in proportion to their weights. At least one weight must be above 0.
 
     Returns: (leaves int32[num], their probabilities float32[num]).
     """
@@ -69,7 +69,7 @@ def draw(levels: Levels, key: jax.Array, num: int) -> tuple[jax.Array, jax.Array
     for fraction, level in zip(fractions, reversed(levels), strict=True):
         children = level.reshape(-1, _CHILDREN)[node]
         sums = jnp.cumsum(children, axis=1)
-        # The first child whose running sum is above; its own weight is then above 0.
+        # The first child whose running sum exceeds the target, so its own weight is above 0.
         child = jnp.sum(sums <= fraction[:, None] * sums[:, -1:], axis=1)
         node = node * _CHILDREN + jnp.minimum(child, _CHILDREN - 1).astype(jnp.int32)
     return node, levels[0][node] / total(levels)

@@ -1,7 +1,7 @@
-"""The tables of an experience on the device, and what the compiled loop does with them.
+"""The tables of an experience on the device, as functions for the compiled loop.
 
-A table's state has two parts: rows, which a tick writes once, and items, which every update may change. The
-loop over the updates of a tick carries the items alone, so rows are never copied for it.
+A table's state has two parts: rows, which each tick writes once, and items, which every update may change.
+The loop over the updates of a tick carries only the items, so that rows are never copied.
 """
 
 from collections.abc import Sequence
@@ -49,17 +49,17 @@ class TablesState(NamedTuple):
 
 
 class DeviceTables:
-    """The stream of B lanes, and batches of its windows, as pure functions. One for a dict of tables too."""
+    """The stream of B lanes and batches of its windows, as pure functions, for one table or a dict."""
 
     def __init__(self, experience: Experience, row_spec: RowSpec, num_lanes: int) -> None:
-        """Plans; allocates nothing.
+        """Makes the plan; allocates nothing.
 
         Args:
             experience: a Replay, a Queue, or a dict of them over one stream.
             row_spec: of the stream.
             num_lanes: B.
-        Raises: ValueError that names the table for what has no static size, and for an unknown path in
-            `Window.ends` or `first`.
+        Raises: ValueError that names the table, for an experience without a static size and for an unknown
+            path in `Window.ends` or `first`.
         """
         self._experience = experience
         leaves = RowLeaves(row_spec, num_lanes)
@@ -69,7 +69,7 @@ class DeviceTables:
             where = table_label(name)
             if isinstance(table, Dataset):
                 raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
-            # Beside another table, which may not be due yet, batches have to wait.
+            # With several tables, batches may have to wait until another table is due.
             lone = len(specs) == 1
             if isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
                 self._tables[name] = Unrolls(where, table, leaves)
@@ -117,9 +117,9 @@ class DeviceTables:
 
     @staticmethod
     def lane_axes(rows: dict[str, Any]) -> dict[str, Any]:
-        """Which axis of each leaf of the rows is that of lanes, for devices that share them; None: whole.
+        """The axis of the lanes in each leaf of the rows, by which devices share it; None: not shared.
 
-        Rings stay whole: a draw may take rows of any lane.
+        Rings are not shared, since a draw may take rows of any lane.
         """
         return {
             name: UnrollRows(dict.fromkeys(state.leaves, 1), dict.fromkeys(state.newest, 0))  # type: ignore[arg-type]
@@ -134,8 +134,8 @@ class DeviceTables:
 
     @property
     def one_update_a_tick(self) -> bool:
-        """Whether no tick makes two updates due, where all that are due are made."""
-        # A table that waits for another one gathers what is due.
+        """Whether a tick makes at most one update due, if every due update is made."""
+        # In a table that waits for another one, due updates accumulate.
         first, *others = self._tables.values()
         return not others and bool(first.one_update_a_tick)
 
@@ -156,9 +156,9 @@ class DeviceTables:
     def update_priorities(
         self, items: dict[str, Any], keys: Any, priorities: Any
     ) -> dict[str, Any]:
-        """Writes raw priorities float[B] of drawn items, or None; those that are gone are passed over.
+        """Sets raw priorities float[B] of drawn items, or None. Skips items that are gone.
 
-        Raises: ValueError that names the table, for priorities of one that takes none, while it is traced.
+        Raises: ValueError during tracing that names the table, for priorities of a table without any.
         """
         if priorities is None:
             return items
@@ -171,21 +171,21 @@ class DeviceTables:
         return after
 
     def faults(self, items: dict[str, Any]) -> jax.Array:
-        """bool[tables]: where one was given what a table refuses; `complaints` say what."""
+        """bool[tables]: whether a table was given something that it refuses (see `complaints`)."""
         return jnp.stack([table.fault(items[name]) for name, table in self._tables.items()])
 
     @property
     def complaints(self) -> list[str]:
-        """What a fault of each table means."""
+        """What a fault of each table means, in words."""
         return [table.complaint for table in self._tables.values()]
 
     def drop(
         self, state: TablesState, ticks: int, lost: Sequence[tuple[int, int]]
     ) -> tuple[TablesState, int]:
-        """Drops what needs rows that are lost, on the host: items, and windows that are open.
+        """Drops items and open windows that need lost rows, on the host.
 
         Args:
-            ticks: whose rows are closed; the next one's is open.
+            ticks: how many ticks have closed rows; the next tick's row is open.
             lost: [start, stop) of ticks, in order.
         Returns: the state, and how many items are dropped.
         """
@@ -198,12 +198,12 @@ class DeviceTables:
 
 
 class RingItems(NamedTuple):
-    """What changes with updates, and the counts of the cut."""
+    """The part of a table that updates change, and the state of its Cut."""
 
     items: Any
     cut: CutState
-    whole: jax.Array  # bool[B]: a whole window ended in the lane at this tick
-    inserted: jax.Array  # int32[]: items of this tick that have not been drawn
+    whole: jax.Array  # bool[B]: whether a whole window ended in the lane at this tick
+    inserted: jax.Array  # int32[]: items inserted at this tick
 
 
 class RingTable:
@@ -234,10 +234,10 @@ class RingTable:
         self.complaint = self._items.complaint
         self.one_update_a_tick = self._items.one_update_a_tick
         self._takes_priorities = isinstance(table, Replay) and table.prioritised
-        # Where a function gives priorities, windows that LAST cuts short become items with the next row: it
-        # reads the ring, and to read that between two writes of a tick would have the compiler copy it.
+        # If a function gives priorities, windows that LAST cuts short become items with the next row: the
+        # function reads the ring, and a read between two writes of a tick would make the compiler copy it.
         self._inserts_short_late = self._priority is not None and self._cut.num_short > 0
-        # How far back an item may begin: every lane gives one for each so many rows, a little late.
+        # How far back an item may begin: every lane inserts one for each `apart` rows, with some delay.
         apart = window.period + (not window.cross_episodes)
         reach = (-(-self._items.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
         self._ring = Ring(leaves, reach)
@@ -278,7 +278,7 @@ class RingTable:
         back, real = self._cut.short(items.cut)
         store = items.items
         if isinstance(self._items, DeviceQueueItems):
-            # Whole windows came before those cut short: what is left of them comes again, in one order.
+            # Whole windows were inserted before those cut short: insert those that wait again, in order.
             left = jnp.minimum(items.inserted, store.size)
             store = self._items.take_back(store, left)
             rank = jnp.cumsum(items.whole, dtype=jnp.int32)
@@ -290,11 +290,11 @@ class RingTable:
         return rows, items._replace(items=self._insert(rows, store, new))
 
     def _windows(self, rows: RingState, back: jax.Array, real: jax.Array) -> New:
-        """Windows that begin so many ticks before the newest row and end there."""
+        """Windows that begin `back` ticks before the newest row and end there."""
         return New(self._rows_back(rows, back).ravel(), back.ravel(), real.ravel())
 
     def _rows_back(self, rows: RingState, back: jax.Array) -> jax.Array:
-        """The rows so many ticks before the newest: int32[B, ...]."""
+        """The rows `back` ticks before the newest: int32[B, ...]."""
         lane = jnp.arange(self._num_lanes, dtype=jnp.int32)
         lane = lane.reshape(-1, *[1] * (back.ndim - 1))
         return (rows.slot - back) % self._ring.num_ticks * self._num_lanes + lane
@@ -350,7 +350,7 @@ class RingTable:
         cut = self._cut.skip(items.cut, ticks - lost[-1][1])
         left = min(int(items.inserted), len(gone))
         if gone[len(gone) - left :].any():
-            # All windows of this tick that wait began at one tick, and are gone together.
+            # All waiting windows of this tick began at one tick, and are lost together.
             items = items._replace(
                 whole=jnp.zeros_like(items.whole), inserted=jnp.zeros_like(items.inserted)
             )
@@ -358,7 +358,7 @@ class RingTable:
 
 
 def _without(sample: Sample, padding: jax.Array) -> Sample:
-    """A sample whose padding, bool[B], is zero but for its step type, LAST."""
+    """Sets a sample's padding, bool[B], to zeros, except for the step type, LAST."""
 
     def clear(leaf: jax.Array) -> jax.Array:
         if leaf.ndim == 0:

@@ -1,6 +1,6 @@
-"""A Queue of unrolls side by side, the windows of on-policy agents: all lanes fill one at the same ticks.
+"""A Queue of adjacent unrolls, for on-policy agents: all lanes complete their windows at the same tick.
 
-Nothing has to be found: a batch is what was written since the last, and the time step that ended it.
+A batch needs no search: it is the rows since the last batch, and the time step that ended them.
 """
 
 from typing import Any
@@ -31,10 +31,10 @@ class UnrollRows(NamedTuple):
 
 
 class UnrollItems(NamedTuple):
-    """How far the batch is."""
+    """How much of the batch is written."""
 
-    closed: jax.Array  # int32[]: ticks whose rows are closed
-    is_open: jax.Array  # bool[]: the row after them is open
+    closed: jax.Array  # int32[]: ticks with closed rows
+    is_open: jax.Array  # bool[]: whether the row after them is open
     active: Active = None  # as of `masking`
 
 
@@ -46,13 +46,13 @@ class Unrolls:
 
     @staticmethod
     def fit(queue: Queue, num_lanes: int) -> bool:
-        """Whether a Queue is such a one."""
+        """Whether this Queue's windows are adjacent unrolls that lanes complete together."""
         window = queue.window
         side_by_side = window.cross_episodes and window.period == window.length
         return side_by_side and (queue.batch_size or num_lanes) % num_lanes == 0
 
     def __init__(self, where: str, queue: Queue, leaves: RowLeaves) -> None:
-        """Args: where: names the table in errors. leaves: of a row."""
+        """Args: where: name of the table in errors. leaves: of a row."""
         self._where, self._queue = where, queue
         self._leaves = leaves
         self._num_lanes = leaves.num_lanes

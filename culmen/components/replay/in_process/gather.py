@@ -1,7 +1,7 @@
-"""Windows gathered from the rows of a process as a batch.
+"""Gathers windows from the rows of the in-process table into a batch.
 
-The small leaves of all windows are one copy of records. Stacks are put together here, of frames that are
-stored once. A batch owns its memory.
+The small leaves of all windows take one copy of records. Stacks are assembled here from frames, each stored
+once. A batch has memory of its own.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ class Gather:
     def __init__(
         self, rows: Rows, window: Window, *, with_lengths: bool, with_probability: bool
     ) -> None:
-        """Plans which leaves are read from where.
+        """Plans where each leaf is read.
 
         Args:
-            rows: where they lie.
-            window: which kind; its `ends` and `first` are checked.
-            with_lengths: whether windows may be short, or padding.
-            with_probability: whether probabilities come with the windows; else all are 1 / size.
+            rows: to gather from.
+            window: the kind of window; its `ends` and `first` are checked.
+            with_lengths: whether windows may be short or padding.
+            with_probability: whether draws have probabilities; otherwise each is 1 / size.
         """
         self._rows = rows
         self._length = window.length
@@ -54,12 +54,12 @@ class Gather:
         probability: NDArray[Any] | None,
         size: int,
     ) -> Packed:
-        """Gathers windows into memory of their own.
+        """Gathers windows into new memory.
 
         Args:
             codes: int64[N], of their first rows.
-            lengths: integers[N], transitions; None: all are whole.
-            probability: float32[N]; not read where all are 1 / size.
+            lengths: integers[N], in transitions; None: all are whole.
+            probability: float32[N]; not read if `with_probability` is False.
             size: items in the table.
         Returns: a Sample, packed.
         """
@@ -68,7 +68,7 @@ class Gather:
         if lengths is None:
             at = base[:, None] + self._offsets
         else:
-            # Past its end a short window repeats its last row.
+            # Beyond its end a short window repeats its last row.
             at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
         words = rows.words.take(at, axis=0, mode='wrap')
         arrays = [words, np.array(size, np.int32)]
@@ -88,7 +88,7 @@ class Gather:
         return Packed(arrays, self._layout)
 
     def _stacks(self, path: str, num_frames: int, at: NDArray[Any]) -> NDArray[Any]:
-        """Stacks of frames [N, T, ..., k]: a view that a device reads as fast as any."""
+        """Stacks of frames [N, T, ..., k], as a view, which a device reads as fast as other arrays."""
         rows = self._rows
         age = rows.record['age'].take(at, mode='wrap')
         back = np.minimum(np.arange(num_frames - 1, -1, -1), age[:, :, None])  # not before FIRST

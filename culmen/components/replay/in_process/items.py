@@ -1,8 +1,8 @@
 """Items: which windows wait in a table, and which of them are drawn.
 
 The in-process table has one `ItemStore` for each table of an experience: `ReplayItems` or `QueueItems`. They
-know nothing of what rows hold. An item is named by its number, counted from 0 as items are inserted, and by
-the code of its first row (`tick * lanes + lane`).
+do not depend on the content of rows. An item has a number, counted from 0 in the order of insertion, and the
+code of its first row (`tick * lanes + lane`).
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from culmen.components.replay.stream.windows import Items
 
-# Which of some items are lost: (codes int64[N], transitions int64[N]) -> bool[N].
+# Says which items are lost: (codes int64[N], transitions int64[N]) -> bool[N].
 AreLost = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 class Drawn(NamedTuple):
-    """Items of one draw."""
+    """The items of one draw."""
 
     numbers: NDArray[Any]  # int64[N]
     codes: NDArray[Any]  # int64[N]
@@ -30,18 +30,18 @@ class Drawn(NamedTuple):
 
 
 class ItemStore(Protocol):
-    """What the in-process table asks of the items of one table."""
+    """The interface of the items of one table."""
 
     def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
-        """Adds windows in their order, with raw priorities float[N] or as the table has it."""
+        """Adds windows in order, with raw priorities float[N] or the table's default."""
         ...
 
     def close_tick(self) -> None:
-        """Tells that all windows that end at this tick are in."""
+        """Called when all windows that end at this tick have been inserted."""
         ...
 
     def due(self, updates: int) -> bool:
-        """Whether so many further draws are due."""
+        """Whether this many further draws are due."""
         ...
 
     def draw(self) -> Drawn:
@@ -49,11 +49,11 @@ class ItemStore(Protocol):
         ...
 
     def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
-        """Takes raw priorities of items; those that are gone are passed over."""
+        """Sets raw priorities of items. Skips items that are gone."""
         ...
 
     def oldest_end(self) -> int | None:
-        """The last tick of the item that leaves next; None where there is none."""
+        """The last tick of the item that is removed next; None without items."""
         ...
 
     def get_state(self) -> dict[str, Any]:
@@ -61,13 +61,13 @@ class ItemStore(Protocol):
         ...
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restores the result of `get_state`."""
         ...
 
     def drop(self, are_lost: AreLost) -> int:
-        """Drops items whose rows are lost. Keys of earlier draws name no item any more.
+        """Drops items whose rows are lost. Makes the keys of earlier draws invalid.
 
-        Returns: how many.
+        Returns: how many items.
         """
         ...
 
@@ -75,7 +75,7 @@ class ItemStore(Protocol):
 def saved_array(
     where: str, state: dict[str, Any], name: str, shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """An array of a checkpoint. Raises: ValueError that names it where its shape does not fit."""
+    """An array of a checkpoint. Raises: ValueError that names it, if its shape does not fit."""
     array = state.get(name)
     if array is None or np.shape(array) != shape:
         got = 'nothing' if array is None else f'shape {np.shape(array)}'

@@ -16,14 +16,14 @@ from culmen.core.experience import table_label
 
 
 class QueueItems:
-    """Items that are drawn once, in order; none is dropped.
+    """Items that are drawn once, in order; none is removed before.
 
-    A batch of every lane is the oldest item of each, by lane. A batch of a number is the first ones
+    Without a batch size, a batch is the oldest item of every lane, by lane. With one, it is the first items
     by (tick of the last step, lane, start).
     """
 
     def __init__(self, name: str, queue: Queue, num_lanes: int) -> None:
-        """Args: name: of the table, '' for a lone one."""
+        """Args: name: of the table, '' for a single one."""
         self._where = table_label(name)
         self._queue = queue
         self._num_lanes = num_lanes
@@ -33,7 +33,7 @@ class QueueItems:
         self._may_be_short = may_be_short(queue.window)
         self._waiting = np.zeros((3, 0), np.int64)  # number, code, length
         self._inserted = 0
-        self._of_tick = 0  # items that came at this tick and still wait
+        self._of_tick = 0  # items of this tick that still wait
 
     def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
         num = len(items.start)
@@ -49,7 +49,7 @@ class QueueItems:
         num = min(self._of_tick, self._waiting.shape[1])
         self._of_tick = 0
         if num > 1 and not self._of_every_lane and self._may_be_short:
-            # Whole windows came before those that LAST cut short: put them in one order.
+            # Whole windows were inserted before those that LAST cut short: sort them together.
             newest = self._waiting[:, -num:]
             order = np.lexsort((newest[1], newest[1] % self._num_lanes))
             newest[1:] = newest[1:, order]

@@ -20,15 +20,15 @@ from culmen.core.experience import table_label
 
 
 class ReplayItems:
-    """Items that are kept and drawn many times; the oldest leave first.
+    """Items that are kept and drawn many times; the oldest are removed first.
 
-    Priorities: an item of weight `priority ** exponent` is drawn with a probability of its weight
-    over the sum of all. New items get the largest raw priority ever given, at least 1. An item of
-    priority 0 is never drawn, unless all are 0: then all are drawn alike.
+    With priorities, an item has the weight `priority ** exponent` and is drawn with a probability of its
+    weight over the sum of all weights. New items get the largest raw priority so far, at least 1. An item of
+    priority 0 is never drawn, unless all are 0: then draws are uniform.
     """
 
     def __init__(self, name: str, replay: Replay, num_lanes: int, seed: int) -> None:
-        """Args: name: of the table, '' for a lone one. seed: of the experiment's tables."""
+        """Args: name: of the table, '' for a single one. seed: of the experiment's tables."""
         self._where = table_label(name)
         self._replay = replay
         self._capacity = replay.capacity
@@ -37,9 +37,9 @@ class ReplayItems:
         self._rate = Rate.of(replay)
         sequence = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
         self._generator = np.random.Generator(np.random.PCG64(sequence))
-        self._inserted = 0  # the number that the next item gets
-        self._first = 0  # the least number that is in use
-        self._uncounted = 0  # numbers that the rate has not to count
+        self._inserted = 0  # the number of the next item
+        self._first = 0  # the smallest number in use
+        self._uncounted = 0  # numbers that the rate does not count
         self._draws = 0
         self._codes = np.zeros(self._capacity, np.int64)
         self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
@@ -102,7 +102,7 @@ class ReplayItems:
             slots = numbers % self._capacity
             probability = np.full(size, 1.0 / size, np.float32)
         elif self._tree is None:
-            # Of 53 random bits, so even to size / 2^53; faster than `integers`.
+            # From 53 random bits, so uniform up to size / 2^53; faster than `integers`.
             numbers = (self._generator.random(self._replay.batch_size) * size).astype(np.int64)
             slots = numbers
             if oldest:
@@ -198,11 +198,11 @@ class ReplayItems:
         if self._tree is not None:
             self._raw[:kept] = self._raw[slots]
             self._tree.restore(self._tree.leaves[slots])
-        # With fewer than min_size left the table waits for the rest, as at its beginning.
+        # With fewer than min_size items left, the table waits until it has them, as at the beginning.
         counted, least = self._inserted - self._uncounted, max(self._replay.min_size, 1)
         if kept < least:
             counted = max(counted, least) - (least - kept)
-        # Numbers go on at the next that has slot 0: keys from before name nothing that is here.
+        # Numbers continue at the next one with slot 0, so that older keys refer to no present item.
         self._first = -(-self._inserted // self._capacity) * self._capacity
         self._inserted = self._first + kept
         self._uncounted = self._inserted - counted

@@ -1,10 +1,9 @@
-"""Rows: the stream of all lanes, stored once.
+"""Rows: the stream of all lanes, each row stored once.
 
-The in-process table and the recorder write a row of every lane each tick; `Gather` reads windows of them.
-Small leaves share one record a row, so that a batch of them is one copy, and one argument of a compiled
-update, which takes them apart (`stream/batch.py`); large ones have a ring of their own. Of an observation
-that stacks frames (`StackedArray`) each frame is stored once. Knows nothing of items, of rates or of
-priorities.
+The in-process table and the recorder write a row of every lane each tick; `Gather` reads windows of rows.
+Small leaves share one record per row, so a batch of them is one copy and one argument of a compiled update,
+which unpacks it (`stream/batch.py`). Large leaves have a ring of their own. If an observation stacks frames
+(`StackedArray`), each frame is stored once. Nothing here depends on items, rates or priorities.
 """
 
 from collections.abc import Iterator
@@ -27,21 +26,21 @@ Arrays = dict[str, NDArray[Any]]
 class Rows:
     """Rings of rows by tick, for B lanes.
 
-    A tick is opened by a time step and closed by an action; both are [B, ...]. `code = tick * B +
-    lane` names the row of a lane.
+    A time step opens a tick and an action closes it; both are [B, ...]. `code = tick * B + lane` identifies
+    the row of a lane.
     """
 
     def __init__(self, row_spec: RowSpec, num_lanes: int, num_ticks: int) -> None:
-        """Allocates; memory is taken up as rows are written.
+        """Allocates the rings. The system provides their memory as rows are written.
 
         Args:
             row_spec: of the stream.
             num_lanes: B.
-            num_ticks: that the rings hold at first.
+            num_ticks: how many the rings hold at first.
         """
         self.num_lanes = num_lanes
         self.num_ticks = num_ticks
-        self.next_tick = 0  # the first that is not closed
+        self.next_tick = 0  # the first tick that is not closed
         self.is_open = False
         self._timestep, self._decision = row_spec.timestep, row_spec.decision
         self.row_spec, self.leaves = row_spec, row_spec.leaves
@@ -53,7 +52,7 @@ class Rows:
             'version': (word, ()),
         }
         if self.max_frames > 1:
-            # Rows since FIRST, as far as a stack can reach back.
+            # Rows since FIRST, at most as many as a stack reaches back.
             fields['age'] = (word, ())
         for leaf in self.leaves.values():
             if is_small(leaf):
@@ -61,7 +60,7 @@ class Rows:
         self._record_dtype, self.fields = record_type(fields)
         self._age = np.zeros(num_lanes, np.int32)
         self._check_stack = StackCheck()
-        self._checked = False  # whether a time step and an action have been held to their specs
+        self._checked = False  # whether a time step and an action have been checked
         self._decision_checked = False
         self._allocate(num_ticks)
 
@@ -73,7 +72,7 @@ class Rows:
             if not is_small(leaf)
         )
         try:
-            record = np.zeros((num_ticks, lanes), self._record_dtype)  # what pads a word is defined
+            record = np.zeros((num_ticks, lanes), self._record_dtype)  # padding within words is 0
             views = {name: record[name] for name in self._record_dtype.names or ()}
             for leaf in self.leaves.values():
                 if not is_small(leaf):
@@ -99,13 +98,13 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rings."""
+        """The size of the rings in bytes."""
         return int(self.record.nbytes + sum(ring.nbytes for ring in self.flat.values()))
 
     def open(self, timestep: TimeStep) -> None:
-        """Opens the row of every lane, over the oldest tick where the rings are full.
+        """Opens the row of every lane. If the rings are full, this overwrites the oldest tick.
 
-        Raises: ValueError that names the leaf that does not fit its spec or is no stack of frames.
+        Raises: ValueError that names a leaf that does not fit its spec or is not a stack of frames.
         """
         if not self._checked:
             nests = (timestep.reward, timestep.discount, timestep.observation)
@@ -152,7 +151,7 @@ class Rows:
         self.next_tick += 1
 
     def grow(self, first: int) -> None:
-        """Doubles the rings, keeping the rows from tick `first` on."""
+        """Doubles the rings. Keeps the rows from tick `first` on."""
         old_ticks, old_views = self.num_ticks, self._views
         old_record = self.record.reshape(old_ticks, -1)
         self._allocate(2 * old_ticks)
@@ -166,18 +165,18 @@ class Rows:
                 new[target : target + end - start] = old[source : source + end - start]
 
     def resize_empty(self, num_ticks: int) -> None:
-        """Forgets all rows and makes room for so many."""
+        """Removes all rows and makes room for `num_ticks` ticks."""
         if num_ticks != self.num_ticks:
             self._allocate(num_ticks)
 
     def paths(self, of_open_row: bool = False) -> list[str]:
-        """Names of what is stored of a row; of an open row, what is known before its action."""
+        """The paths of what is stored for a row; for an open row, those known before its action."""
         leaves = self._timestep.leaves + ([] if of_open_row else self._decision.leaves)
         names = ['step_type'] + (['age'] if self.max_frames > 1 else [])
         return names + ([] if of_open_row else ['version']) + [leaf.path for leaf in leaves]
 
     def read(self, start: int, stop: int, of_open_row: bool = False) -> Arrays:
-        """Copies of rows: [stop - start, B, ...] by path; of a stack of frames the newest."""
+        """Copies rows: [stop - start, B, ...] by path; only the newest frame of a stack."""
         out = {}
         for path in self.paths(of_open_row):
             view = self._views[path]
@@ -189,7 +188,7 @@ class Rows:
         return out
 
     def write(self, start: int, arrays: Arrays, of_open_row: bool = False) -> None:
-        """Writes what `read` gave.
+        """Writes rows as returned by `read`.
 
         Raises: ValueError that names the field that does not fit.
         """
@@ -200,7 +199,7 @@ class Rows:
                 raise ValueError(f'{where} is missing: this experiment stores {paths}.')
             shape, dtype = self._views[path].shape[1:], self._views[path].dtype
             if arrays[path].dtype == f'V{dtype.itemsize}' and dtype.kind == 'V':
-                # Files know NumPy's own dtypes alone: bfloat16 and its like come back as bytes.
+                # Files have only NumPy's own dtypes: bfloat16 and the like come back as bytes.
                 arrays = {**arrays, path: arrays[path].view(dtype)}
             if arrays[path].shape[1:] != shape or arrays[path].dtype != dtype:
                 raise ValueError(
@@ -219,13 +218,13 @@ class Rows:
                 view[slot : slot + end - begin] = array[begin - start : end - start]
 
     def ages(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """int[N]: how many rows before these the frames of their stacks reach back."""
+        """int[N]: how many rows before these their stacks of frames reach back."""
         if self.max_frames == 1:
             return np.zeros(len(codes), np.int64)
         return self.record['age'].take(codes % len(self.record))
 
     def restart(self, next_tick: int, is_open: bool) -> None:
-        """Goes on at a tick whose rows before (and, where open, of it) have been written."""
+        """Continues at a tick, once the rows before it (and its own, if open) have been written."""
         self.next_tick = next_tick
         self.is_open = is_open
         self._check_stack.forget()
@@ -234,7 +233,7 @@ class Rows:
 
 
 def _runs(start: int, stop: int, *sizes: int) -> Iterator[tuple[int, int]]:
-    """Pieces of [start, stop) that wrap in no ring of these sizes."""
+    """Splits [start, stop) into pieces that do not wrap around in rings of these sizes."""
     while start < stop:
         end = min([stop, *[start + size - start % size for size in sizes]])
         yield start, end

@@ -1,8 +1,8 @@
-"""A sum tree in NumPy: draws in proportion to priorities, and changes of them, in O(log n).
+"""A sum tree in NumPy: draws in proportion to priorities, and updates of them, in O(log n).
 
-Prioritised tables own one. Every inner node is the sum of its 64 children, recomputed from them
-and never adjusted by differences, so the tree depends on its leaves alone: no rounding error piles
-up, and a tree restored from its leaves draws the same bits. All of a batch goes down together.
+Each prioritised table has one. Every inner node is the sum of its 64 children, recomputed from them and
+never adjusted by differences. So the tree depends only on its leaves: rounding errors do not accumulate, and
+a tree restored from its leaves draws the same bits. A batch of draws descends together.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Wide and shallow: at these sizes a NumPy call costs more than the numbers in it.
+# Wide and shallow, since at these sizes a NumPy call costs more than its arithmetic.
 _FAN_OUT = 64
 _ROOT = 2048
 _BELOW_ONE = 1.0 - 2.0**-52
@@ -37,7 +37,7 @@ class SumTree:
             self._levels.append(np.zeros((size, _FAN_OUT)))
         self._root = np.zeros(size)  # sums of the blocks of the last level
         self._flat = [level.reshape(-1) for level in self._levels] + [self._root]
-        # Leaves are often set one by one between two draws; what is above them is summed once.
+        # Leaves are often set one by one between two draws; their ancestors are summed once.
         self._stale: tuple[int, int] | None = None  # first and last leaf whose ancestors are old
 
     @property

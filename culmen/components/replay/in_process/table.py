@@ -1,7 +1,7 @@
-"""The in-process table: one stream of rows in NumPy, and the items of one table or of several.
+"""The in-process table: one stream of rows in NumPy, and the items of one or several tables.
 
-The default table of a run in one process. No server, no thread and nothing of JAX on the way from
-a step to a batch. Rows live while an item of any of its tables, or an open window, needs them.
+It is the default table of a run in one process, and uses no server, no thread and no JAX between a step
+and a batch. Rows are kept while an item of any of its tables, or an open window, needs them.
 """
 
 from collections.abc import Iterable
@@ -37,18 +37,17 @@ from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 from culmen.core.workers import Draw
 
-# What a checkpoint holds besides rows: nested dicts of arrays and of values that JSON knows.
+# What a checkpoint holds besides rows: nested dicts of arrays and JSON values.
 TableState = dict[str, Any]
 
 _SLACK = 64  # ticks
 
 
 class InProcessTable:
-    """Keeps the stream of B lanes and gives batches of its windows. Not safe between threads.
+    """Keeps the stream of B lanes and gives batches of its windows. Not thread-safe.
 
-    Samples are Packed: NumPy arrays in memory of their own, which `unpacked` makes a Sample of, inside
-    a compiled call or out of it. Stacks of frames are views in another order of memory, which a device
-    reads at once.
+    Samples are Packed: NumPy arrays in new memory, from which `unpacked` makes a Sample inside or outside a
+    compiled call. Stacks of frames are views with another memory order, which a device can read directly.
     """
 
     def __init__(
@@ -58,13 +57,13 @@ class InProcessTable:
         num_lanes: int,
         seed: int,
     ) -> None:
-        """Allocates the rows; memory is taken up as they are written.
+        """Allocates the rows. The system provides their memory as they are written.
 
         Args:
             experience: a Replay, a Queue, or a dict of them over one stream.
             row_spec: of the stream.
             num_lanes: B.
-            seed: of the draws; each table of a dict has its own stream of numbers.
+            seed: of the draws; each table of a dict has its own random numbers.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
         """
         self._experience = experience
@@ -83,7 +82,7 @@ class InProcessTable:
         }
         self._all = list(self._tables.values())
         self._alone = self._all[0] if len(specs) == 1 and '' in specs else None
-        self._full_at = 0  # the tick that needs a look whether there is room for it
+        self._full_at = 0  # the tick at which to check for room
 
     def observe(self, timestep: TimeStep) -> None:
         """Opens a row in every lane; windows that end here become items, by lane and by start.
@@ -122,7 +121,7 @@ class InProcessTable:
             table.items.close_tick()
 
     def due(self, updates: int = 1) -> bool:
-        """Whether so many further updates are due in every table."""
+        """Whether this many further updates are due in every table."""
         return all(table.items.due(updates) for table in self._all)
 
     def draw(self) -> Draw:
@@ -138,13 +137,13 @@ class InProcessTable:
         return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Writes raw priorities of drawn items; those that have left are passed over.
+        """Sets raw priorities of drawn items. Skips items that have been removed.
 
         Args:
             keys: of a draw.
             priorities: float[B], finite and at least 0, or None; mirrors the experience.
-        Raises: ValueError that names the table, for priorities that a uniform table or a Queue is
-            given, and for those out of range.
+        Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
+            priorities out of range.
         """
         if priorities is None:
             return
@@ -168,18 +167,18 @@ class InProcessTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all the rows that there is room for; memory is taken up as they are written."""
+        """The size of the rings in bytes. The system provides their memory as rows are written."""
         return self._rows.nbytes
 
     def live_ticks(self) -> tuple[int, int]:
-        """(first tick still needed, first tick not closed yet). Rows between never change."""
+        """(first tick still needed, first tick that is not closed). Rows between never change."""
         return min(self._first_live(), self._rows.next_tick), self._rows.next_tick
 
     def read_rows(self, start: int, stop: int) -> Arrays:
-        """Copies of closed rows, for a checkpoint.
+        """Copies closed rows, for a checkpoint.
 
         Args: start, stop: ticks, within `live_ticks()`.
-        Returns: arrays [stop - start, B, ...] by path; of a stack of frames the newest frame.
+        Returns: arrays [stop - start, B, ...] by path; only the newest frame of a stack.
         """
         first, after = self.live_ticks()
         if not first <= start <= stop <= after:
@@ -187,7 +186,7 @@ class InProcessTable:
         return self._rows.read(start, stop)
 
     def get_state(self) -> TableState:
-        """All but the closed rows, sharing no memory: items, priorities, counts, the open row."""
+        """A copy of everything except closed rows: items, priorities, counts, the open row."""
         first, next_tick = self.live_ticks()
         state: TableState = {
             'first_tick': first,
@@ -204,16 +203,16 @@ class InProcessTable:
         rows: Iterable[tuple[int, Arrays]],
         lost: Sequence[tuple[int, int]] = (),
     ) -> int:
-        """Goes on from a checkpoint, to the bit where no rows are lost.
+        """Restores a checkpoint, exactly if no rows are lost.
 
         Args:
-            state: of `get_state`.
-            rows: (start tick, arrays of `read_rows`), in order; together with `lost` at least the rows of
+            state: the result of `get_state`.
+            rows: (start tick, arrays of `read_rows`), in order; together with `lost` they cover at least
                 [first_tick, next_tick).
-            lost: [start, stop) of ticks whose rows are gone, in order. Items that need them are dropped,
-                and so are windows that are open; what is left goes on as it was.
+            lost: [start, stop) of ticks with lost rows, in order. Items and open windows that need them are
+                dropped; the others stay.
         Returns: how many items are dropped.
-        Raises: ValueError that names the field that does not fit this experiment, or missing rows.
+        Raises: ValueError that names a field that does not fit this experiment, or missing rows.
         """
         names = list(state['tables'])
         if names != list(self._tables):
@@ -249,13 +248,13 @@ class InProcessTable:
         for name, table in self._tables.items():
             table.set_state(state['tables'][name])
         self._full_at = 0
-        # Rows of long ago are no item's; with them nothing is lost.
+        # No item needs rows before `first`, so their loss does not matter.
         lost = [(begin, end) for begin, end in lost if end > first]
         return sum(table.drop(lost) for table in self._all) if lost else 0
 
 
 class _OneTable:
-    """What belongs to one table of an experience."""
+    """The parts that belong to one table of an experience."""
 
     def __init__(self, name: str, table: Table, rows: Rows, seed: int) -> None:
         num_lanes = rows.num_lanes
@@ -299,9 +298,9 @@ class _OneTable:
         return numbers, batch
 
     def first_live(self, next_tick: int) -> int:
-        """The oldest tick that an item needs, or a window still open at `next_tick`."""
-        # No item or window that ends at a tick began more than a length before it, and items
-        # leave in the order of their ends.
+        """The oldest tick that an item or a window still open at `next_tick` needs."""
+        # An item or window begins at most a length before its end, and items are removed in the
+        # order of their ends.
         oldest_end = self.items.oldest_end()
         end = next_tick if oldest_end is None else min(oldest_end, next_tick)
         return max(end - self._length, 0)
@@ -314,11 +313,11 @@ class _OneTable:
         self.items.set_state(state['items'])
 
     def drop(self, lost: Sequence[tuple[int, int]]) -> int:
-        """Drops what needs lost rows: items, and windows that are open. Returns: how many items."""
+        """Drops items and open windows that need lost rows. Returns: how many items."""
 
         def are_lost(codes: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
             start = codes // self._num_lanes
-            # A stack of frames reaches back; where the row that says how far is lost the item is too.
+            # A stack of frames reaches back. If the row that says how far is lost, so is the item.
             return meets(start - self._rows.ages(codes), start + lengths, lost)
 
         self.cutter.skip_before(lost[-1][1], self._rows.max_frames - 1)
@@ -326,7 +325,7 @@ class _OneTable:
 
 
 def _first_ticks(table: Table, num_lanes: int) -> int:
-    """Ticks that a table's items reach back, and some more: none starts at an episode's end."""
+    """Ticks that a table's items reach back, with a margin, since no item starts at LAST."""
     if isinstance(table, Replay):
         items = table.capacity
     else:

@@ -1,4 +1,4 @@
-"""Recordings: `Recorder` writes the stream of a run to a folder, `DatasetReader` draws from such folders."""
+"""Recordings: `Recorder` writes the stream of a run to a folder; `DatasetReader` draws from such folders."""
 
 from culmen.components.replay.recording.dataset import DatasetReader
 from culmen.components.replay.recording.recorder import Recorder

@@ -1,9 +1,9 @@
-"""Recorded streams as a table: what `Dataset` means. No actor writes to it; a learner draws from it.
+"""Recorded streams as a table, for `Dataset`. No actor writes to it; a learner draws from it.
 
-A source is a folder that a `Recorder` wrote, or a callable that gives an iterator of Streams. All of its
-rows are held in memory, laid out and gathered as those of the in-process table are; the same Cutter says
-which windows there are. Windows are drawn uniformly with replacement, by numbers that follow from
-(seed, count of draws) alone: what a checkpoint needs of a Dataset is the learner's count.
+A source is a folder that a `Recorder` wrote, or a callable that returns an iterator of Streams. All its rows
+are kept in memory, and stored, gathered and cut into windows as in the in-process table. Windows are drawn
+uniformly with replacement, by random numbers that depend only on (seed, count of draws). So a checkpoint
+needs only the learner's count for a Dataset.
 """
 
 import zlib
@@ -31,13 +31,13 @@ from culmen.core.experience import unmirror
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
 
-_BLOCK = 64  # draws whose numbers come from one generator
+_BLOCK = 64  # draws that share one generator
 
 
 class DatasetReader:
-    """Reads the Datasets of an experience, and with them the table that actors write to.
+    """Draws from the Datasets of an experience, together with the table that actors write to.
 
-    Of a dict of tables each gives its batch at every draw; Datasets are always due.
+    With a dict of tables, each gives a batch at every draw. Datasets are always due.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class DatasetReader:
         Args:
             experience: of an agent.
             row_spec: of the experiment's stream. A source may have more extras.
-            seed: of the draws; each Dataset of a dict has its own numbers.
-            table: of `live(experience)`, where that is anything.
-            on_lost_rows: whether a recording with damaged files of rows is read without them ('drop'), with a
-                warning, or refused.
-        Raises: DamagedError that names a file; ValueError that names a source and what is wrong with
-            it: there is none, or a leaf differs or holds what no loop would take (NaN, a discount out of
-            [0, 1], an action out of range), or it has no window.
+            seed: of the draws; each Dataset of a dict has its own random numbers.
+            table: of `live(experience)`, if that is not None.
+            on_lost_rows: whether a recording with damaged files of rows is read without them, with a
+                warning ('drop'), or refused.
+        Raises: DamagedError that names a file; ValueError that names a source and what is wrong: it is
+            missing, a leaf differs or has a value that no loop accepts (NaN, a discount out of [0, 1], an
+            action out of range), or it has no window.
         """
         self._experience = experience
         self._table = table
@@ -70,7 +70,7 @@ class DatasetReader:
         self._draws = 0
 
     def due(self, updates: int = 1) -> bool:
-        """Whether so many further updates are due in the table that actors write to."""
+        """Whether this many further updates are due in the table that actors write to."""
         return self._table is None or self._table.due(updates)
 
     def draw(self) -> Draw:
@@ -90,9 +90,9 @@ class DatasetReader:
         return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Hands priorities on to the table that actors write to.
+        """Passes priorities to the table that actors write to.
 
-        Raises: ValueError that names a Dataset which is given any.
+        Raises: ValueError that names a Dataset, if it is given priorities.
         """
         if priorities is None:
             return
@@ -108,7 +108,7 @@ class DatasetReader:
             )
 
     def seek(self, draws: int) -> None:
-        """Goes on after so many draws: as many as the learner has made updates."""
+        """Continues after this many draws, which is the number of the learner's updates."""
         self._draws = draws
 
 
@@ -133,7 +133,7 @@ class _OneDataset:
             rows, streams = read_callable(where, dataset.source(), row_spec)
         starts, lengths = [], []
         for begin, step_type in streams:
-            # After a gap the first stacks reach back to frames that are lost.
+            # After a gap, the first stacks need frames that are lost.
             ages = rows.ages(begin + np.arange(len(step_type)))
             for start, length in _cut(dataset, step_type):
                 if ages[start] <= start:

@@ -1,9 +1,9 @@
-"""The files of a recording: what its folder holds, how they are written and how they are read.
+"""The files of a recording: what its folder holds, and how they are written and read.
 
     spec.json                                        the run, its lanes, dtype and shape of each leaf
     lane-0000/000000000000-000000001024.npz          rows [0, 1024) of lane 0, arrays by path
 
-A file appears under its name when it is whole.
+A file gets its name when it is complete.
 """
 
 import json
@@ -52,7 +52,7 @@ def spec_data(
 
 
 def leaf_data(leaf: Leaf) -> dict[str, Any]:
-    """A leaf as spec.json has it."""
+    """A leaf as data for spec.json."""
     frames = {} if leaf.num_frames == 1 else {'num_frames': leaf.num_frames}
     return {'dtype': leaf.dtype.name, 'shape': list(leaf.shape), **frames}
 
@@ -60,7 +60,7 @@ def leaf_data(leaf: Leaf) -> dict[str, Any]:
 def read_spec(directory: Path) -> dict[str, Any]:
     """What spec.json of a recording says.
 
-    Raises: ValueError that names the folder where there is none, or not one that can be read.
+    Raises: ValueError that names the folder, if the file is missing or can't be read.
     """
     path = directory / SPEC
     if not path.exists():
@@ -87,7 +87,7 @@ def write_spec(directory: Path, spec: Mapping[str, Any]) -> None:
 
 
 def lane_folder(directory: Path, lane: int) -> Path:
-    """Where the rows of a lane are."""
+    """The folder of a lane's rows."""
     return directory / f'lane-{lane:04d}'
 
 
@@ -110,9 +110,9 @@ def write_shard(lane: Path, start: int, arrays: Arrays) -> None:
 def read_shard(
     shard: Shard, leaves: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 ) -> dict[str, NDArray[Any]]:
-    """Arrays [stop - start, ...] by path; takes no more memory than these.
+    """Reads arrays [stop - start, ...] by path, and takes no more memory than these.
 
-    Args: leaves: dtype and shape of a row of each that is read.
+    Args: leaves: dtype and shape of a row of each leaf to read.
     Raises: DamagedError that names the file.
     """
     num_rows, arrays = shard.stop - shard.start, {}
@@ -124,9 +124,9 @@ def read_shard(
             size = num_rows * int(np.prod(shape, dtype=object)) * dtype.itemsize
             with archive.open(info) as member:
                 array = files.read_array(member, size, shape=(num_rows, *shape))  # type: ignore[arg-type]
-                if member.read(1):  # reading to the end compares the checksum
+                if member.read(1):  # reading to the end checks the checksum
                     raise ValueError(f'{path} has more than its {num_rows} rows')
-            # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
+            # NumPy's files have no bfloat16 and the like: their bits come as unnamed bytes.
             unnamed = array.dtype.kind == 'V' and array.dtype.itemsize == dtype.itemsize
             if array.dtype != dtype and not unnamed:
                 raise ValueError(f'{path} must be {dtype}, got {array.dtype}')
@@ -135,7 +135,7 @@ def read_shard(
 
 
 class naming_errors:
-    """Names the file, or the folder, of an OSError."""
+    """Makes an OSError inside name its file or folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,8 +1,8 @@
-"""The recorder: it writes the streams of a run to a folder, a row a time step, for `Dataset` to read.
+"""The recorder writes the streams of a run to a folder, one row for each time step, for a `Dataset`.
 
-A launcher puts the recorder beside the table that its actor writes to. Rows reach the disk a shard at
-a time, at each checkpoint and at the end. What was recorded after a checkpoint is cut where a run goes on
-from it. `files.py` says what the folder holds. Knows nothing of windows.
+A launcher has its actor write to the recorder and to the table. Rows reach the disk a shard at a time, at
+each checkpoint and at the end. When a run resumes from a checkpoint, rows recorded after it are removed.
+`files.py` describes the folder. Nothing here depends on windows.
 """
 
 import json
@@ -38,10 +38,10 @@ from culmen.core.workers import Writer
 
 
 class Writers:
-    """Several writers as one: a table and a recorder, say."""
+    """Joins several writers into one, for example a table and a recorder."""
 
     def __init__(self, *writers: Writer) -> None:
-        """Args: writers: each hears of every step."""
+        """Args: writers: each receives every step."""
         self._writers = writers
 
     def observe(self, timestep: TimeStep) -> None:
@@ -58,8 +58,8 @@ class Writers:
 class Recorder:
     """Writes the stream of each lane to a folder.
 
-    Of an observation that stacks frames each frame is stored once. The time step that a run ends on,
-    on which nobody acted, is a row too, with action and extras 0 and version -1.
+    If an observation stacks frames, each frame is stored once. The last time step of a run, which has no
+    action, is a row too, with action and extras 0 and version -1.
     """
 
     def __init__(
@@ -70,25 +70,25 @@ class Recorder:
         run: Mapping[str, Any],
         rows_of_a_shard: int = ROWS_OF_A_SHARD,
     ) -> None:
-        """Makes a recorder; `begin` or `set_state` comes before the first step.
+        """Makes a recorder. Call `begin` or `set_state` before the first step.
 
         Args:
-            directory: where to.
+            directory: of the recording.
             row_spec: of the stream.
             num_lanes: B.
-            run: names the run, for `check_recording`; goes into spec.json.
-            rows_of_a_shard: of a full file, at most 65,536.
-        Raises: ValueError for more.
+            run: identifies the run for `check_recording`; saved in spec.json.
+            rows_of_a_shard: rows of a full file, at most 65,536.
+        Raises: ValueError if `rows_of_a_shard` is larger.
         """
         check_range('rows_of_a_shard', rows_of_a_shard, 1, MOST_ROWS_OF_A_SHARD)
         self._directory = expanded(directory)
         self._rows = Rows(row_spec, num_lanes, rows_of_a_shard)
-        self._written = 0  # the first tick that is not on the disk
+        self._written = 0  # the first tick that is not on disk
         self._begun = False
         self._spec = spec_data(row_spec.leaves, run, num_lanes, rows_of_a_shard)
 
     def begin(self) -> None:
-        """Starts anew: what an earlier attempt of this run left is removed."""
+        """Starts from the beginning: removes what an earlier attempt of this run left."""
         with naming_errors(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
             for lane in range(self._rows.num_lanes):
@@ -115,7 +115,7 @@ class Recorder:
             self._written = stop
 
     def close(self) -> None:
-        """Writes all rows, the open one too."""
+        """Writes all rows, including the open one."""
         if not self._begun:
             return
         self.flush()
@@ -131,7 +131,7 @@ class Recorder:
             self._save(tick, row)
 
     def get_state(self) -> dict[str, Any]:
-        """Where the recording stands, for a checkpoint; what stands before it is on the disk."""
+        """The position of the recording, for a checkpoint. All rows before it are on disk."""
         self.flush()
         state: dict[str, Any] = {'next_tick': self._rows.next_tick}
         if self._rows.is_open:
@@ -140,11 +140,11 @@ class Recorder:
         return state
 
     def set_state(self, state: Mapping[str, Any] | None, *, drop: bool = False) -> None:
-        """Goes on from a checkpoint: rows that were recorded after it are cut off.
+        """Resumes from a checkpoint: removes rows recorded after it.
 
         Args:
-            state: of `get_state`; None: the checkpoint has none.
-            drop: whether to go on, with a warning, where files of rows before it are gone.
+            state: the result of `get_state`; None: the checkpoint has none.
+            drop: whether to go on, with a warning, if files of rows before the checkpoint are missing.
         Raises: ValueError that names what is missing.
         """
         if state is None:
@@ -185,12 +185,12 @@ class Recorder:
 def check_recording(
     directory: str | os.PathLike[str], run: Mapping[str, Any], resumed: bool
 ) -> None:
-    """Refuses a folder that this run can not record to. Writes nothing.
+    """Refuses a folder that this run can't record to. Writes nothing.
 
     Args:
-        directory: where to.
+        directory: of the recording.
         run: as for the Recorder.
-        resumed: whether the run has a checkpoint to go on from.
+        resumed: whether the run has a checkpoint to resume from.
     Raises: ValueError that names the folder and what it holds.
     """
     folder = expanded(directory)

@@ -1,7 +1,7 @@
-"""The rows of a Dataset's source, read into memory: a folder that a Recorder wrote, or a callable.
+"""Reads the rows of a Dataset's source, a Recorder's folder or a callable, into memory.
 
-Rows are held to what a loop takes from an environment; what does not fit is refused by name. Rows that a
-damaged recording lacks leave a gap: those on its two sides are two streams.
+Rows are checked as a loop checks an environment's steps, and an error names what does not fit. Rows that a
+damaged recording lacks leave a gap; the rows before and after it are separate streams.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from culmen.core.types import Stream
 
 _NO_VERSION = -1
 
-# A stream's first row among all rows, and its step types int32[T].
+# For each stream: the index of its first row among all rows, and its step types int32[T].
 Streams = list[tuple[int, NDArray[Any]]]
 
 
@@ -85,7 +85,7 @@ def read_folder(
             _check_types(where, arrays['step_type'])
             named = f'{where}: {shard.path.relative_to(folder)}'
             _check_rows(named, row_spec, arrays, is_end=shard.stop not in followed)
-            if types and is_gap:  # what is on the two sides of a gap are two streams
+            if types and is_gap:  # the rows before and after a gap are separate streams
                 streams.append((first, np.concatenate(types)))
                 types, first = [], begin
             is_gap = False
@@ -123,7 +123,7 @@ def _tell_losses(
 
 
 def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Streams]:
-    """All streams of an iterator, one after another; stacks of frames are held as they come."""
+    """Reads all streams of an iterator, one after another. Stacks of frames are kept as they are."""
     observation = jax.tree_util.tree_map(_unstacked, row_spec.environment.observation)
     environment = row_spec.environment._replace(observation=observation)
     row_spec = dataclasses.replace(row_spec, environment=environment)
@@ -138,7 +138,7 @@ def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Str
 
 
 def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
-    """A stream's arrays by path, in the dtypes wanted."""
+    """A stream's arrays by path, in the dtypes of the row spec."""
     timestep, action, extras, version = stream
     nests = {
         'reward': timestep.reward,
@@ -174,13 +174,13 @@ def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
 
 
 def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
-    """Writes the rows of one stream; returns where the next ones go."""
+    """Writes the rows of one stream. Returns: the index of the next row."""
     arrays['version'] = np.full_like(arrays['version'], _NO_VERSION)
     columns = {}
     for path, array in arrays.items():
         leaf = rows.leaves.get(path)
         dtype = array.dtype if leaf is None else leaf.dtype
-        # NumPy's files know no bfloat16 and its like: their bits come as bytes without a name.
+        # NumPy's files have no bfloat16 and the like: their bits come as unnamed bytes.
         column = array.view(dtype) if array.dtype.kind == 'V' else cast_exactly(path, array, dtype)
         columns[path] = column[:, None]
     rows.write(begin, columns)
@@ -195,12 +195,12 @@ def _check_types(where: str, step_type: NDArray[Any]) -> None:
 
 
 def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> None:
-    """Holds rows to what a loop takes from an environment: finite, in range.
+    """Checks rows as a loop checks an environment's steps: values are finite and in range.
 
     Args:
         arrays: [T, ...] by path.
-        is_end: whether no row follows; on the last one nobody acted.
-    Raises: ValueError that names the leaf, the value and its index, rows first.
+        is_end: whether no row follows; the last row has no action.
+    Raises: ValueError that names the leaf, the value and its index (row first).
     """
     acted = arrays['step_type'] != LAST
     acted[len(acted) - is_end :] = False
@@ -219,7 +219,7 @@ def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> 
             accepted = (0, 1) if part == 'discount' else None
         else:
             accepted = actions.get(path)
-            # What is not read may be anything.
+            # Values that are never read may be anything.
             array = np.where(acted.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(0))
             if accepted is None:
                 check_values(named, array)
@@ -236,7 +236,7 @@ def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> 
 
 
 def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, Any]) -> None:
-    """Refuses streams whose leaves are not those of the experiment, extras to spare aside."""
+    """Refuses streams whose leaves are not those of the experiment, except for additional extras."""
     for path, leaf in wanted.items():
         ours = leaf_data(leaf)
         if path not in stored:
@@ -246,7 +246,7 @@ def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, A
             )
         theirs = stored[path]
         same = {**theirs, 'dtype': ''} == {**ours, 'dtype': ''}
-        # What an observation means hangs on its dtype: bytes are pixels.
+        # The meaning of an observation depends on its dtype: bytes are pixels.
         exact = path.startswith('observation')
         dtype = np.dtype(theirs['dtype'])
         if not same or (

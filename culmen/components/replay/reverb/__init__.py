@@ -1,7 +1,7 @@
-"""The Reverb table: the items of the in-process table, kept by a server that many processes share.
+"""The Reverb table: the same items as in the in-process table, kept by a server for many processes.
 
-`ReverbServer` keeps them, `ReverbWriter` is what an actor holds, `ReverbReader` what a learner holds, and
-`ReverbTable` is all three in one process. Reverb is imported when one of them is made, never before.
+`ReverbServer` keeps them, an actor holds a `ReverbWriter`, a learner holds a `ReverbReader`, and
+`ReverbTable` is all three in one process. Reverb is imported only when one of them is made.
 """
 
 from culmen.components.replay.reverb.engine import require_reverb

@@ -1,6 +1,6 @@
-"""How Reverb is reached: its import, and calls that end when its server is gone.
+"""Access to Reverb: its import, and calls that end when its server is gone.
 
-The only file that imports Reverb. Nothing here knows what a table holds.
+Only this file imports Reverb. Nothing here depends on the content of tables.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 _INSTALL = "pip install 'culmen[launchpad]' (Python 3.10 on Linux x86-64)"
-_WAIT_SECONDS = 0.2  # between looks at stop() while something waits
-_PROBE_AFTER = 1.0  # seconds of waiting before the server is looked for
-_LIMIT_SECONDS = 5  # for what a server answers at once
+_WAIT_SECONDS = 0.2  # between checks of stop() during a wait
+_PROBE_AFTER = 1.0  # seconds of waiting before it checks that the server lives
+_LIMIT_SECONDS = 5  # for requests that a server answers at once
 
 
 def load() -> Any:
-    """Imports Reverb; its own warnings, and TensorFlow's lines, are silenced while it loads.
+    """Imports Reverb, and silences its warnings and TensorFlow's output meanwhile.
 
     Raises: ImportError that says what installs it.
     """
@@ -43,22 +43,22 @@ def load() -> Any:
 
 
 def _leave_gpus_alone(tensorflow: Any) -> None:
-    """Reverb brings TensorFlow, which takes all memory of every GPU it sees when it is first used."""
+    """Hides GPUs from TensorFlow, which Reverb uses and which would take all their memory."""
     if tensorflow is not None:
-        with contextlib.suppress(RuntimeError):  # somebody has used it before: it is theirs
+        with contextlib.suppress(RuntimeError):  # TensorFlow is already in use: leave it
             tensorflow.config.set_visible_devices([], 'GPU')
 
 
 def require_reverb() -> None:
-    """Raises: ImportError that says what installs Reverb, where it can't be imported."""
+    """Raises: ImportError that says what installs Reverb, if it can't be imported."""
     load()
 
 
 class Connection:
-    """A client of one server, whose waits end with `stop()` and with the server."""
+    """A client of one server. Its waits end when `stop()` is True or the server is gone."""
 
     def __init__(self, address: str, stop: Callable[[], bool] | None = None) -> None:
-        """Args: address: 'host:port'. stop: no wait outlives it; None: nobody stops it."""
+        """Args: address: 'host:port'. stop: ends every wait when it returns True; None: never."""
         self.address = address
         self._reverb = load()
         self.client = self._reverb.Client(address)
@@ -67,11 +67,11 @@ class Connection:
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop()` says so."""
+        """Whether `stop()` returns True."""
         return self._stop is not None and self._stop()
 
     def check_alive(self) -> None:
-        """Raises: ConnectionError where nobody listens at the address."""
+        """Raises: ConnectionError if no server listens at the address."""
         host, _, port = self.address.rpartition(':')
         try:
             socket.create_connection((host, int(port)), timeout=_PROBE_AFTER).close()
@@ -79,13 +79,13 @@ class Connection:
             raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
 
     def flush(self, writer: Any) -> bool:
-        """Waits until the items of a trajectory writer are stored; False where `stop()` came first.
+        """Waits until the items of a trajectory writer are stored. Returns: False if `stop()` came first.
 
         Raises: ConnectionError where the server is gone.
         """
         probe_at = time.monotonic() + _PROBE_AFTER
         while True:
-            # Who has been stopped flushes what is taken at once, and waits no more at any later tick.
+            # After a stop it flushes what is accepted at once, and does not wait at later ticks.
             milliseconds = 1 if self.stopped else int(1000 * _WAIT_SECONDS)
             try:
                 writer.flush(timeout_ms=milliseconds)
@@ -102,24 +102,24 @@ class Connection:
                 ) from error
 
     def close(self, writer: Any) -> None:
-        """Closes a trajectory writer. Where its server is gone that can last, and a thread does it."""
+        """Closes a trajectory writer. If its server is gone this may take long, so a thread does it."""
         thread = threading.Thread(target=writer.close, name='reverb-close', daemon=True)
         thread.start()
         thread.join(_LIMIT_SECONDS)
 
     def info(self) -> dict[str, Any]:
-        """The server's `TableInfo` of every table. Raises: ConnectionError where it is gone."""
+        """The server's `TableInfo` of every table. Raises: ConnectionError if the server is gone."""
         try:
             return dict(self.client.server_info(timeout=_LIMIT_SECONDS))
         except Exception as error:
             raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
 
     def sample(self, table: str, num: int) -> list[list[Any]]:
-        """Draws so many items, which must be due: [key, probability, size, priority, times, *columns].
+        """Draws `num` items, which must be due: [key, probability, size, priority, times, *columns].
 
         Raises: ConnectionError where the server is gone.
         """
-        # Its own client draws one by one; a sampler with a buffer is three times as fast.
+        # Reverb's client draws items one by one; a sampler with a buffer is three times as fast.
         sampler = self.client._client.NewSampler(table, num, num)
 
         def draw() -> list[list[Any]]:
@@ -128,21 +128,21 @@ class Connection:
         return list(self.call(draw))
 
     def update_priorities(self, table: str, priorities: dict[int, float]) -> None:
-        """Writes raw priorities by key. Raises: ConnectionError where the server is gone."""
+        """Sets raw priorities by key. Raises: ConnectionError if the server is gone."""
         self.call(lambda: self.client.mutate_priorities(table, priorities))
 
     def end(self) -> None:
-        """Ends the thread of calls, where there is one."""
+        """Ends the thread of calls, if there is one."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.end()
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Makes a call that the loss of the server could leave waiting for ever.
+        """Makes a call that would wait forever if the server is lost.
 
         Raises: ConnectionError where the server is gone; what the call raises.
         """
-        if self._stop is None:  # The server lives in this process, and as long as the caller.
+        if self._stop is None:  # The server is in this process and lives as long as the caller.
             return function()
         if self._worker is None:
             self._worker = _Worker()
@@ -161,7 +161,9 @@ class Connection:
         try:
             self.check_alive()
         except ConnectionError:
-            self._worker = None  # It waits for ever; being a daemon it keeps no process alive.
+            self._worker = (
+                None  # It waits forever, but as a daemon it does not keep the process alive.
+            )
             raise
 
 

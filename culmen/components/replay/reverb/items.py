@@ -1,7 +1,7 @@
-"""Which items of a table the reader draws, and when a draw is due.
+"""The items that the reader draws from a table, and when a draw is due.
 
-The server draws `SampledItems`, many times. `QueuedItems` leave it when they are drawn, once. `AllItems` are
-the newest ones, all of them in every batch.
+`SampledItems` stay in the server, which draws them many times. `QueuedItems` are drawn once and then removed.
+`AllItems` are the newest items, all in every batch.
 """
 
 import collections
@@ -25,7 +25,7 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import table_label
 
-Columns = list[NDArray[Any]]  # of an item
+Columns = list[NDArray[Any]]  # the columns of an item
 
 
 class SampledItems:
@@ -74,14 +74,14 @@ class SampledItems:
         }
 
     def set_state(self, state: dict[str, Any], lost: bool) -> None:
-        if not lost:  # the rate is of the items that the server has counted
+        if not lost:  # the rate counts the items that the server has counted
             self._draws = int(state['draws'])
         if self.raw is not None:
             self.raw.see_one(float(state['largest_priority']))
 
 
 class _DrainedItems:
-    """Items that leave the server when they are drawn, the smallest of its order first."""
+    """Items that are removed from the server when they are drawn, in the server's order."""
 
     raw: RawPriorities | None = None
 
@@ -98,7 +98,7 @@ class _DrainedItems:
         pass
 
     def _take(self, num: int) -> list[tuple[int, Columns]]:
-        """(place in the order, columns) of so many items, which must be there."""
+        """(place in the order, columns) of `num` items, which must be there."""
         if num < 1:
             return []
         drawn = self._connection.sample(self.reverb_name, num)
@@ -109,10 +109,10 @@ class _DrainedItems:
 
 
 class QueuedItems(_DrainedItems):
-    """Windows drawn once.
+    """Windows that are drawn once.
 
-    In order of arrival they wait in the server. In order of their numbers (`number * lanes + lane`)
-    those that have come wait here, since an early one of a fast lane is held back.
+    In order of arrival, they wait in the server. In order of their numbers (`number * lanes + lane`), they
+    wait here, since an early window of a fast lane is held back.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class QueuedItems(_DrainedItems):
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self._ordered = is_ordered(queue)
         self._waiting: dict[int, Columns] = {}
-        self._next = 0  # the place of the window drawn next
-        self._reach = 0  # the first place, from there on, whose window has not come
+        self._next = 0  # the place of the next window to draw
+        self._reach = 0  # the first place from `_next` on whose window has not arrived
 
     def due(self, updates: int, info: Any) -> bool:
         num = updates * self._batch_size
@@ -158,7 +158,7 @@ class QueuedItems(_DrainedItems):
             return np.zeros(self._num_lanes, np.int64)
         self._drain(info)
         lanes = np.arange(self._num_lanes)
-        # Of each lane the first place from `next` on that is its own.
+        # For each lane, its first place from `next` on.
         first = self._next + (lanes - self._next) % self._num_lanes
         numbers = (first - lanes) // self._num_lanes
         for place in self._waiting:
@@ -177,7 +177,7 @@ class QueuedItems(_DrainedItems):
 
 
 class AllItems(_DrainedItems):
-    """The newest items, all of them in every batch. They wait here, and cross from the server once."""
+    """The newest items, all in every batch. They are fetched from the server once, and kept here."""
 
     def __init__(
         self, name: str, replay: Replay, layout: ItemLayout, connection: Connection, lead: Lead
@@ -195,7 +195,7 @@ class AllItems(_DrainedItems):
         return self._rate.due(self._inserted, self._draws + updates)
 
     def _drain(self, info: Any) -> None:
-        """Takes what has come, as far as its lead goes: what is left makes the actors wait."""
+        """Fetches new items up to the lead. The rest stay in the server and make the actors wait."""
         waiting = int(info.current_size)
         taken = 0
         while taken < waiting and self._rate.may_insert(
@@ -231,7 +231,7 @@ class AllItems(_DrainedItems):
 
 
 def _pack(items: dict[int, Columns]) -> dict[str, Any]:
-    """Items as few arrays, however many they are: by column, the rows of all one after another."""
+    """Packs any number of items into few arrays: for each column, the rows of all items in turn."""
     columns = list(zip(*items.values()))
     return {
         'places': np.fromiter(items, np.int64, len(items)),

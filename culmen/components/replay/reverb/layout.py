@@ -1,8 +1,8 @@
-"""How the stream lies in Reverb: a row as columns of bytes, an item as slices of them, a batch from items.
+"""How Reverb stores the stream: a row is columns of bytes, and an item is slices of these columns.
 
-Small leaves of a row share one column of bytes, those known before the action and those known after;
-a large leaf has a column of its own. Bytes spare Reverb every question of dtypes. Windows that are cut short
-are stored short. A batch is that of every other table (`stream/batch.py`): it pads them.
+Small leaves of a row share two columns, one for those known before the action and one for those known
+after; a large leaf has a column of its own. As bytes, columns do not depend on dtypes. Short windows are
+stored short, and padded in the batch, which is the same as in every other table (`stream/batch.py`).
 """
 
 from collections.abc import Sequence
@@ -36,10 +36,10 @@ Columns = dict[str, NDArray[Any]]  # by name, uint8[B, bytes]: one tick of all l
 
 
 class _Part:
-    """The leaves that one half of a tick writes, and their columns."""
+    """The leaves of one half of a tick, and their columns."""
 
     def __init__(self, half: Half, extra: str) -> None:
-        """Args: extra: an int32 beside them in the column that small leaves share."""
+        """Args: extra: name of an int32 that is added to the column of small leaves."""
         self.check, self.tree, self.leaves = half.check, half.tree, half.leaves
         self.record = np.dtype(
             [(extra, np.int32)]
@@ -51,7 +51,7 @@ class _Part:
     def columns(
         self, column: str, extra: Any, nests: tuple[Nest, ...], num_lanes: int
     ) -> tuple[Columns, list[Any]]:
-        """(columns of a tick in memory of their own, the values by leaf)."""
+        """(columns of a tick in new memory, the values by leaf)."""
         values = self.tree.flatten_up_to(nests)
         record = np.zeros(num_lanes, self.record)
         record[self.record.names[0]] = extra  # type: ignore[index]
@@ -83,9 +83,9 @@ class RowLayout:
         self._tick = 0
 
     def open(self, timestep: TimeStep) -> Columns:
-        """The columns known when a row is opened.
+        """The columns that are known when a row is opened.
 
-        Raises: ValueError that names the leaf that does not fit its spec or is no stack of frames.
+        Raises: ValueError that names a leaf that does not fit its spec or is not a stack of frames.
         """
         nests = (timestep.reward, timestep.discount, timestep.observation)
         if not self._checked[0]:
@@ -99,7 +99,7 @@ class RowLayout:
         return columns
 
     def close(self, action: Nest, extras: Nest, version: int) -> Columns:
-        """The columns known when a row is closed.
+        """The columns that are known when a row is closed.
 
         Raises: ValueError that names the leaf that does not fit its spec.
         """
@@ -113,11 +113,11 @@ class _Slice(NamedTuple):
     """A column of an item."""
 
     name: str
-    part: Literal['all', 'start', 'end']  # of the rows that it has
+    part: Literal['all', 'start', 'end']  # which rows of the item
 
 
 class ItemLayout:
-    """Windows of one kind: which columns an item has, and how items become a batch."""
+    """The columns of an item for windows of one kind, and how items become a batch."""
 
     def __init__(self, rows: RowLayout, table: Replay | Queue) -> None:
         """Args: rows: of the stream. table: its window's `ends` and `first` are checked."""
@@ -140,7 +140,7 @@ class ItemLayout:
             with_lengths=self._with_lengths,
             with_probability=True,
         )
-        self._columns: dict[str, int] = {}  # of leaves that have their own: the number of the first
+        self._columns: dict[str, int] = {}  # by leaf with columns of its own: the first one's index
         self._slices = [_Slice('before', 'all'), _Slice('after', 'all')]
         for plan in self._layout.large:
             if _shares_column(leaves[plan.path]):
@@ -149,7 +149,7 @@ class ItemLayout:
             if plan.kept == 'first':
                 self._slices.append(_Slice(plan.path, 'start'))
             elif plan.kept == 'ends':
-                # Reverb stores wrong rows for a column that is not one contiguous slice.
+                # Reverb stores wrong rows if a column is not one contiguous slice.
                 self._slices += [_Slice(plan.path, 'start'), _Slice(plan.path, 'end')]
             else:
                 self._slices.append(_Slice(plan.path, 'all'))
@@ -159,7 +159,7 @@ class ItemLayout:
         """The slices of an item that ends at the newest row.
 
         Args:
-            history: by column, something to slice by rows; the newest row is the last.
+            history: by column, an object that can be sliced by rows; the newest row is the last.
             length: transitions of the item.
             is_open: whether the newest row has no action yet.
         """
@@ -176,10 +176,10 @@ class ItemLayout:
     def assemble(
         self, items: Sequence[Sequence[NDArray[Any]]], probability: NDArray[Any], size: int
     ) -> Packed:
-        """A batch of items in memory of its own.
+        """Makes a batch of items in new memory.
 
         Args:
-            items: N, of each its columns, uint8[rows, bytes].
+            items: N items, each a list of columns uint8[rows, bytes].
             probability: float32[N].
             size: items in the table.
         Returns: a Sample, packed.
@@ -209,7 +209,7 @@ class ItemLayout:
         items: Sequence[Sequence[NDArray[Any]]],
         shared: dict[str, NDArray[Any]],
     ) -> NDArray[Any]:
-        """[N, T, ...] of a leaf that has no field in the record of a batch."""
+        """A leaf [N, T, ...] that has no field in the record of a batch."""
         if plan.path in shared:
             values = shared[plan.path]
             return values.copy() if plan.times is None else values[:, plan.times].copy()
@@ -226,7 +226,7 @@ class ItemLayout:
 
 
 def _stacked(items: Sequence[Any], column: int, rows: int, nbytes: int) -> NDArray[Any]:
-    """A column of all items, uint8[N, rows, nbytes]. Past its end an item repeats its last row."""
+    """A column of all items, uint8[N, rows, nbytes]. Beyond its end an item repeats its last row."""
     out = np.empty((len(items), rows, nbytes), np.uint8)
     for i, item in enumerate(items):
         data = item[column]
@@ -238,5 +238,5 @@ def _stacked(items: Sequence[Any], column: int, rows: int, nbytes: int) -> NDArr
 
 
 def _shares_column(leaf: Leaf) -> bool:
-    """Whether a leaf lies in the column that those of its half share. Checkpoints hold these columns."""
+    """Whether a leaf is in the shared column of its half. Checkpoints depend on this."""
     return leaf.nbytes <= _SHARED_BYTES and leaf.dtype.kind in 'biufc'

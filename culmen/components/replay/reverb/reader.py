@@ -1,4 +1,4 @@
-"""The reader: what a learner holds of the Reverb tables. There is one in a program."""
+"""The reader, which a learner holds to draw from Reverb tables. A program has one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ from culmen.core.workers import Draw
 
 
 class ReverbReader:
-    """Draws batches that are due, and only then: it never waits for a limiter. Not safe between threads."""
+    """Draws batches only when they are due, so it never waits for a limiter. Not thread-safe."""
 
     def __init__(
         self,
@@ -37,18 +37,18 @@ class ReverbReader:
         stop: Callable[[], bool] | None = None,
         info: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
-        """Connects, and takes up the counts of the server.
+        """Connects, and reads the counts of the server.
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
             row_spec: of the stream.
             num_lanes: of the whole program.
             address: of the server.
-            lead: as the server has it.
-            stop: no wait outlives it; None where the server is in this process.
-            info: of the server, where it is in this process.
+            lead: as for the server.
+            stop: ends every wait when it returns True; None if the server is in this process.
+            info: the server's `info`, if it is in this process.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`;
-            ConnectionError where nobody listens at the address.
+            ConnectionError if no server listens at the address.
         """
         self._experience = experience
         specs = check_tables(experience)
@@ -73,9 +73,9 @@ class ReverbReader:
             read.begin(self._counts[read.reverb_name])
 
     def due(self, updates: int = 1) -> bool:
-        """Whether so many further updates are due in every table.
+        """Whether this many further updates are due in every table.
 
-        Raises: ConnectionError where the server is gone, unless `stop()` came first.
+        Raises: ConnectionError if the server is gone, unless `stop()` came first.
         """
         try:
             self._look(updates)
@@ -90,8 +90,8 @@ class ReverbReader:
         return all(table.due(updates, counts[table.reverb_name]) for table in self._tables.values())
 
     def _look(self, updates: int) -> None:
-        """Asks for the counts of the server, unless those known say that so many updates are due."""
-        # Inserts only grow, so that what was due stays due; items of other tables leave when drawn.
+        """Asks the server for its counts, unless the known counts already make this many updates due."""
+        # Counts of inserts only grow, so a due update stays due; other tables lose the items they draw.
         replays = all(isinstance(table, SampledItems) for table in self._tables.values())
         if not (replays and self._due(updates)):
             self._counts = self._info()
@@ -112,13 +112,13 @@ class ReverbReader:
         return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Writes raw priorities of drawn items; those that have left are passed over.
+        """Sets raw priorities of drawn items. Skips items that have been removed.
 
         Args:
             keys: of a draw.
             priorities: float[B], finite and at least 0, or None; mirrors the experience.
-        Raises: ValueError that names the table, for priorities that a uniform table or a Queue is
-            given, and for those out of range; ConnectionError where the server is gone.
+        Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
+            priorities out of range; ConnectionError if the server is gone.
         """
         if priorities is None:
             return
@@ -132,16 +132,16 @@ class ReverbReader:
 
     @property
     def largest_priorities(self) -> dict[str, float]:
-        """The largest raw priority ever given, by table name: writers give it to new items."""
+        """The largest raw priority so far, by table name; writers give it to new items."""
         return {
             name: table.raw.largest for name, table in self._tables.items() if table.raw is not None
         }
 
     def next_windows(self) -> NDArray[Any]:
-        """int64[lanes of the program]: of each the number of the first window that is not stored.
+        """int64[lanes of the program]: for each lane, the number of its first window that is not stored.
 
-        From these the writers of a restored program count. Takes up what waits in the server; zeros
-        where no Queue goes by these numbers.
+        The writers of a restored program count from these numbers. Fetches what waits in the server; zeros if
+        no Queue uses these numbers.
         """
         counts = self._info()
         numbers = np.zeros(self._num_lanes, np.int64)
@@ -151,7 +151,7 @@ class ReverbReader:
         return numbers
 
     def get_state(self) -> dict[str, Any]:
-        """What the server does not keep, and how many items that has: arrays and plain values."""
+        """What the server does not keep, and its number of items, as arrays and plain values."""
         counts = self._info()
         return {
             name: {**table.get_state(), 'stored': int(counts[table.reverb_name].current_size)}
@@ -159,9 +159,9 @@ class ReverbReader:
         }
 
     def set_state(self, state: dict[str, Any], lost: bool = False) -> int:
-        """Goes on from `get_state`, on a server that was restored with it.
+        """Restores the result of `get_state`, with a server that was restored from the same checkpoint.
 
-        Args: lost: what the server had is lost, and it is a new one: its tables fill as at the beginning.
+        Args: lost: whether the server's tables are lost and fill from the beginning.
         Returns: how many items are lost.
         """
         if list(state) != list(self._tables):
@@ -172,5 +172,5 @@ class ReverbReader:
         return sum(int(each.get('stored', 0)) for each in state.values()) if lost else 0
 
     def close(self) -> None:
-        """Lets go of the server."""
+        """Closes the connection."""
         self._connection.end()

@@ -21,14 +21,14 @@ from culmen.core.experience import table_label
 from culmen.core.experience import tables
 
 Lead = float | Literal['none'] | None
-Files = dict[str, dict[str, int]]  # by name: bytes and crc32
+Files = dict[str, dict[str, int]]  # bytes and crc32 by name
 
 _NEVER = sys.float_info.max  # a difference that no limiter reaches
-_NO_LIMIT = 2**31 - 1  # items, as many as Reverb takes
+_NO_LIMIT = 2**31 - 1  # items: the most that Reverb accepts
 
 
 def table_name(name: str) -> str:
-    """Reverb's name of a table of an experience; it has no empty ones."""
+    """Reverb's name for a table of an experience, since it has no empty names."""
     return name or 'experience'
 
 
@@ -46,12 +46,12 @@ def check_tables(experience: Experience) -> dict[str, Table]:
 
 
 def lead_of(replay: Replay, lead: Lead, where: str = 'experience') -> float:
-    """How many samples actors may be ahead of the learner, in one table.
+    """By how many samples actors may be ahead of the learner, in one table.
 
     Args:
         replay: of the experience.
-        lead: of the launcher; None: two batches and an insert; 'none': no bound.
-    Raises: ValueError where a batch could never become due.
+        lead: from the launcher; None: two batches and an insert; 'none': no bound.
+    Raises: ValueError if a batch could never become due.
     """
     if lead == 'none':
         return _NEVER
@@ -67,9 +67,9 @@ def lead_of(replay: Replay, lead: Lead, where: str = 'experience') -> float:
 
 
 def split_lead(replay: Replay, lead: Lead, where: str = 'experience') -> tuple[float, float]:
-    """The lead of a table whose items wait in the reader.
+    """Splits the lead of a table whose items wait in the reader.
 
-    Returns: (samples that the reader may be ahead by, items that may wait in the server).
+    Returns: (by how many samples the reader may be ahead, how many items may wait in the server).
     """
     samples = lead_of(replay, lead, where)
     if samples == _NEVER:
@@ -79,15 +79,15 @@ def split_lead(replay: Replay, lead: Lead, where: str = 'experience') -> tuple[f
 
 
 def is_ordered(queue: Queue) -> bool:
-    """Whether batches take windows in order of their number in their lane, whoever comes first."""
+    """Whether batches take windows in order of their number in their lane, not of arrival."""
     return queue.batch_size is None or queue.max_staleness is not None
 
 
 class ReverbServer:
     """Keeps the tables of an experience for any number of writers and one reader.
 
-    It listens on every interface, and asks nobody who he is: Reverb has no setting for either. Whoever
-    reaches its port can read, alter and empty the tables; its protocol carries arrays and runs no code.
+    It listens on every interface and has no authentication: Reverb has no setting for either. Any program
+    that reaches its port can read, alter and empty the tables. Its protocol carries arrays and runs no code.
     """
 
     def __init__(
@@ -99,17 +99,17 @@ class ReverbServer:
         port: int | None = None,
         restore: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Starts to listen.
+        """Starts the server.
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
             num_lanes: of the whole program.
-            lead: samples that actors may be ahead of the learner, in every Replay; None: two batches and
-                an insert of each; 'none': no insert waits, as in one process.
-            port: where to listen; None: at one that is free.
-            restore: a folder that `checkpoint` wrote, of the same experience; the tables come back as
-                they were, with the lead of then.
-        Raises: ImportError that says what installs Reverb; ValueError for a Dataset, and for a lead at
+            lead: by how many samples actors may be ahead of the learner, in every Replay; None: two
+                batches and an insert; 'none': no insert waits, as in one process.
+            port: where to listen; None: a free one.
+            restore: a folder that `checkpoint` wrote for the same experience. The tables are restored with
+                the lead that they had.
+        Raises: ImportError that says what installs Reverb; ValueError for a Dataset, and for a lead with
             which no batch would become due.
         """
         self._reverb = engine.load()
@@ -118,7 +118,7 @@ class ReverbServer:
             for name, table in check_tables(experience).items()
         }
         self._scratch = Scratch('reverb')
-        # A folder of its own: Reverb removes the checkpoints before the newest, and takes any file for one.
+        # A separate folder: Reverb removes all checkpoints but the newest, and takes any file for one.
         written = self._scratch.path / 'checkpoints'
         written.mkdir()
         checkpointers = self._reverb.platform.default.checkpointers
@@ -137,11 +137,11 @@ class ReverbServer:
             raise
         self.port: int = self._server.port
         self.address = f'localhost:{self.port}'
-        # What a server restores are tables of its own making; those that it was given stay empty.
+        # A server restores into tables that it makes itself; the given ones stay empty.
         self._restored = None if restore is None else self._server.localhost_client()
 
     def _make(self, name: str, table: Table, num_lanes: int, lead: Lead) -> Any:
-        """One of Reverb's tables, with the limiter that the design's formula asks for."""
+        """Makes a Reverb table, with a limiter that follows the formula of `Rate`."""
         reverb = self._reverb
         selectors, limiter = reverb.selectors, reverb.rate_limiters.RateLimiter
         waits = lead != 'none'
@@ -162,10 +162,10 @@ class ReverbServer:
                     max_diff=most,
                 ),
             )
-        # Items that leave when they are drawn, the smallest priority first; ties go by arrival.
+        # Items are removed when drawn, smallest priority first; ties are drawn in order of arrival.
         may_wait = _NEVER
         if isinstance(table, Replay):
-            # Everything is drawn, so the reader keeps the items; a part of the lead waits here.
+            # Every batch has all items, so the reader keeps them; part of the lead waits here.
             may_wait = split_lead(table, lead)[1]
         elif isinstance(table, Queue) and not is_ordered(table) and waits:
             assert table.batch_size is not None
@@ -182,15 +182,15 @@ class ReverbServer:
         )
 
     def info(self) -> dict[str, Any]:
-        """Reverb's `TableInfo` of every table, by Reverb's name of it."""
+        """Reverb's `TableInfo` of every table, by Reverb's name."""
         if self._restored is not None:
             return dict(self._restored.server_info())
         return {table_name(name): table.info for name, table in self._tables.items()}
 
     def checkpoint(self, folder: str | os.PathLike[str]) -> Files:
-        """Writes items, priorities and the limiters' counts; whole, or not at all.
+        """Writes items, priorities and the limiters' counts, completely or not at all.
 
-        Rows whose items have not been flushed are not among them.
+        Does not include rows whose items have not been flushed.
 
         Args: folder: a new one.
         Returns: bytes and crc32 by file. Raises: OSError that names the folder.
@@ -214,7 +214,7 @@ class ReverbServer:
         return files
 
     def stop(self) -> None:
-        """Ends the server; a second call does nothing."""
+        """Stops the server. A second call does nothing."""
         self._restored = None
         server, self._server = self._server, None
         if server is not None:
@@ -223,7 +223,7 @@ class ReverbServer:
         self._tables = {}
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # of one whose making failed
+        with contextlib.suppress(AttributeError):  # of a server whose constructor failed
             self.stop()
 
 

@@ -1,4 +1,4 @@
-"""The Reverb table of one process: a server, the writer of all lanes and the reader, as one table."""
+"""The Reverb table of one process: a server, the writer of all lanes and the reader in one table."""
 
 import os
 import weakref
@@ -22,7 +22,7 @@ from culmen.core.workers import Draw
 class ReverbTable:
     """Keeps the windows of B lanes in a Reverb server of its own, and gives batches of them.
 
-    The same items at the same rate as the in-process table; draws have no seed. Nothing waits.
+    It has the same items and the same rate as the in-process table, but draws have no seed. It never waits.
     """
 
     def __init__(self, experience: Experience, row_spec: RowSpec, num_lanes: int) -> None:
@@ -57,7 +57,7 @@ class ReverbTable:
 
     @property
     def port(self) -> int:
-        """Where the server listens, on every interface."""
+        """The port of the server, which listens on every interface."""
         return self._server.port
 
     def observe(self, timestep: TimeStep) -> None:
@@ -80,32 +80,32 @@ class ReverbTable:
         self._writer.act(action, extras, version)
 
     def due(self, updates: int = 1) -> bool:
-        """Whether so many further updates are due in every table."""
+        """Whether this many further updates are due in every table."""
         return self._reader.due(updates)
 
     def draw(self) -> Draw:
         """Draws a batch for one update from every table.
 
         Returns: the items' keys [B], and a Packed Sample; dicts of them for a dict of tables.
-        Raises: RuntimeError where none is due.
+        Raises: RuntimeError if none is due.
         """
         return self._reader.draw()
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Writes raw priorities of drawn items; those that have left are passed over.
+        """Sets raw priorities of drawn items. Skips items that have been removed.
 
         Args:
             keys: of a draw.
             priorities: float[B], finite and at least 0, or None; mirrors the experience.
-        Raises: ValueError that names the table, for priorities that a uniform table or a Queue is
-            given, and for those out of range.
+        Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
+            priorities out of range.
         """
         self._reader.update_priorities(keys, priorities)
         if self._prioritised:
             self._writer.set_largest_priorities(self._reader.largest_priorities)
 
     def checkpoint(self, folder: str | os.PathLike[str]) -> Files:
-        """Writes items, priorities and the limiters' counts to a new folder, whole or not at all.
+        """Writes items, priorities and the limiters' counts to a new folder, completely or not at all.
 
         Returns: bytes and crc32 by file. Raises: OSError that names the folder.
         """
@@ -113,17 +113,17 @@ class ReverbTable:
         return self._server.checkpoint(folder)
 
     def get_state(self) -> dict[str, Any]:
-        """All that the server does not keep, as arrays and plain values: the streams' newest rows."""
+        """What the server does not keep, such as the streams' newest rows, as arrays and plain values."""
         return {'writer': self._writer.get_state(), 'reader': self._reader.get_state()}
 
     def set_state(self, state: dict[str, Any], folder: str | os.PathLike[str] | None) -> int:
-        """Goes on from a checkpoint: items, priorities and counts are those of then.
+        """Restores the items, priorities and counts of a checkpoint.
 
         Args:
-            state: of `get_state`.
-            folder: that `checkpoint` wrote with it; None: it is lost, and the tables fill anew.
+            state: the result of `get_state`.
+            folder: that `checkpoint` wrote with it; None: it is lost, and the tables start empty.
         Returns: how many items are lost.
-        Raises: ValueError that names the tables, where they are not those of this experience.
+        Raises: ValueError that names the tables, if they are not those of this experience.
         """
         self.close()
         self._start(None if folder is None else Path(folder))
@@ -134,7 +134,7 @@ class ReverbTable:
         return lost
 
     def close(self) -> None:
-        """Ends the server; a second call does nothing."""
+        """Stops the server. A second call does nothing."""
         self._close()
 
 

@@ -1,4 +1,4 @@
-"""The writer: what an actor holds of the Reverb tables, for all its lanes."""
+"""The writer, which an actor holds to write the streams of its lanes to Reverb tables."""
 
 import collections
 from collections.abc import Callable
@@ -33,10 +33,10 @@ from culmen.core.types import TimeStep
 
 
 class ReverbWriter:
-    """Writes the streams of an actor's lanes and makes items of their windows.
+    """Writes the streams of an actor's lanes, and makes items of their windows.
 
-    Waits inside `observe` and `act` while a limiter lets nobody insert, until `stop()`. Not safe
-    between threads.
+    Waits inside `observe` and `act` while a limiter blocks inserts, until `stop()` is True. Not
+    thread-safe.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class ReverbWriter:
         Args:
             experience: a Replay, a Queue, or a dict of them.
             row_spec: of the stream.
-            lanes: those of this actor, B of all in the program.
+            lanes: the B lanes of this actor.
             address: of the server.
-            stop: no wait outlives it.
-            flush_period: ticks between flushes; windows of a Queue, and all those of a single writer,
+            stop: ends every wait when it returns True.
+            flush_period: ticks between flushes; windows of a Queue, and all windows of a single writer,
                 are flushed at once.
-            first_windows: int[B], the numbers from which the windows of these lanes are counted:
-                those of a reader's `next_windows`; None: 0.
-            single_writer: True in one process: items keep the order of the stream instead of that in
-                which they arrive, and the writer's state is part of checkpoints.
+            first_windows: int[B], the first window number of each lane, from a reader's `next_windows`;
+                None: 0.
+            single_writer: True in one process: items keep the order of the stream instead of the order
+                of arrival, and the writer's state is part of checkpoints.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
         """
         self._lanes = np.asarray(lanes.index, np.int64)
@@ -84,9 +84,9 @@ class ReverbWriter:
             table.priority is not None for table in self._tables
         )
         self._is_open = False
-        self._pending: set[int] = set()  # lanes with items that may not be stored
+        self._pending: set[int] = set()  # lanes with items that may not be stored yet
         self._since_flush = 0
-        self.needed_version = 0  # of the parameters that act next
+        self.needed_version = 0  # required of the parameters that act next
 
     def _new_writer(self) -> Any:
         return self._connection.client.trajectory_writer(
@@ -146,7 +146,7 @@ class ReverbWriter:
                 self._newest[-1] = self._newest[-1] | columns
 
     def _insert(self, table: '_Written', items: Items | None, is_open: bool) -> bool:
-        """Makes items; whether they have to be stored at once."""
+        """Makes items. Returns: whether they have to be stored at once."""
         if items is None:
             return False
         priorities = table.priorities(items, self._newest, is_open)
@@ -164,7 +164,7 @@ class ReverbWriter:
             self.flush()
 
     def flush(self) -> bool:
-        """Waits until all items are stored; False where `stop()` came first.
+        """Waits until all items are stored. Returns: False if `stop()` came first.
 
         Raises: ConnectionError where the server is gone.
         """
@@ -176,13 +176,13 @@ class ReverbWriter:
         return True
 
     def set_largest_priorities(self, largest: Mapping[str, float]) -> None:
-        """Hears of the largest raw priorities ever given, by table name: of a reader."""
+        """Sets the largest raw priorities so far, by table name, as a reader reports them."""
         for table in self._tables:
             if table.raw is not None and table.name in largest:
                 table.raw.see_one(largest[table.name])
 
     def close(self) -> None:
-        """Stores what is left, until `stop()`, and closes; a second call does nothing.
+        """Stores the remaining items, unless `stop()` is True, and closes. A second call does nothing.
 
         Raises: ConnectionError where the server is gone.
         """
@@ -198,7 +198,7 @@ class ReverbWriter:
     # Checkpoints, of a single writer.
 
     def get_state(self) -> dict[str, Any]:
-        """The cutters, the counts, and the rows that windows still need: arrays and plain values."""
+        """The cutters, the counts and the rows that windows still need, as arrays and plain values."""
         return {
             'is_open': self._is_open,
             'rows': [{name: column.copy() for name, column in row.items()} for row in self._newest],
@@ -206,9 +206,9 @@ class ReverbWriter:
         }
 
     def set_state(self, state: dict[str, Any], next_windows: NDArray[Any] | None = None) -> None:
-        """Goes on from `get_state`; only on a writer that has written nothing.
+        """Restores the result of `get_state`, in a writer that has not written anything.
 
-        Args: next_windows: of a reader, where what the server had is lost: windows count on from these.
+        Args: next_windows: of a reader, if the server's tables are lost: window numbers continue from these.
         """
         self._is_open = bool(state['is_open'])
         before = {'before', *(leaf.path for leaf in self._rows.before.large)}
@@ -224,7 +224,7 @@ class ReverbWriter:
 
 
 class _Written:
-    """What a writer keeps of one table."""
+    """The state of a writer for one table."""
 
     def __init__(
         self,
@@ -267,14 +267,14 @@ class _Written:
             elif single_writer:
                 self._order = self._by_stream
         self.needed_version = 0
-        # Counts a lane: windows that became items, and windows begun.
+        # Counts for each lane: windows that became items, and windows begun.
         start = np.zeros(num_lanes, np.int64) if first_windows is None else first_windows
         self._emitted = np.array(start, np.int64)
         self._begun = self._emitted.copy()
         self._inserted = 0
 
     def priorities(self, items: Items, rows: Any, is_open: bool) -> Any:
-        """What Reverb is told of new items: a raw priority, or a place in the order of a queue."""
+        """Reverb's priorities of new items: raw priorities, or places in the order of a queue."""
         num = len(items.lane)
         if self.raw is None:
             order = self._order(items)
@@ -313,20 +313,20 @@ class _Written:
         return (self._emitted[items.lane] + before) * self._total + self._lanes[items.lane]
 
     def begin_windows(self, step_type: NDArray[Any]) -> None:
-        """Counts the windows that begin at the open row, and bounds who may act on it."""
+        """Counts the windows that begin at the open row, and sets the version needed to act on it."""
         if self._bound is None:
             return
         state = self.cutter.get_state()
         since = state['tick'] - state['origin']
-        # An interruption drops the windows that are open: they are begun again.
+        # An interruption drops open windows, which then begin again.
         interrupted = (step_type == FIRST) & (since == 0)
         self._begun[interrupted] = self._emitted[interrupted]
         begins = since % self.window.period == 0
         if not self.window.cross_episodes:
             begins &= step_type != LAST
         if begins.any():
-            # The update that a window is for is that of its own place: with the first place of its
-            # number, staleness would be one more where a batch is no multiple of the lanes.
+            # A window's own place gives the update that it is for. The first place of its number would
+            # make staleness larger by one if a batch is not a multiple of the lanes.
             places = self._begun[begins] * self._total + self._lanes[begins]
             needed = int(places.max()) // self._batch_size - self._bound
             self.needed_version = max(self.needed_version, needed)
@@ -356,7 +356,7 @@ class _Written:
 
 
 class _History:
-    """The newest rows of one lane, sliced as a trajectory writer's history is."""
+    """The newest rows of one lane, with the slicing of a trajectory writer's history."""
 
     def __init__(self, rows: Any, lane: int) -> None:
         self._rows = list(rows)

@@ -1,7 +1,7 @@
-"""A batch of windows as every table of the host gives it, and the Sample in it.
+"""The batch of windows that every table gives, and how it becomes a Sample.
 
-All small leaves of a row lie in one record of 32-bit words, so a batch of windows is one array of words
-and one array for each large leaf: few arguments of a compiled update, which takes them apart at no cost.
+All small leaves of a row are in one record of 32-bit words, so a batch of windows is one array of words and
+one array for each large leaf. A compiled update gets these few arguments and unpacks them at no cost.
 """
 
 import math
@@ -38,7 +38,7 @@ class Field(NamedTuple):
 
     @property
     def num_words(self) -> int:
-        """Words that it takes, the last one perhaps in part."""
+        """The number of words, rounded up."""
         return -(-math.prod(self.shape) * self.dtype.itemsize // WORD)
 
 
@@ -46,16 +46,16 @@ class LeafPlan(NamedTuple):
     """How a leaf of a window is read."""
 
     path: str
-    field: Field | None  # in the record; None: from a ring of its own
-    kept: Literal['all', 'ends', 'first']  # of its time steps
-    times: Any  # index of these along the window's rows; None: all of them
+    field: Field | None  # in the record; None: the leaf has its own array
+    kept: Literal['all', 'ends', 'first']  # which of its time steps
+    times: Any  # their indices along the window's rows; None: all
     zero_padding: bool
 
 
 def record_type(
     leaves: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
 ) -> tuple[np.dtype[Any], dict[str, Field]]:
-    """A record of leaves, each on words of its own.
+    """The type of a record of leaves. Each leaf begins at a new word.
 
     Args: leaves: (dtype of 1, 2 or 4 bytes, shape) by name.
     Returns: (the structured dtype, the fields by name).
@@ -77,7 +77,7 @@ def record_type(
 
 
 def is_small(leaf: Leaf) -> bool:
-    """Whether a leaf has its place in the record."""
+    """Whether a leaf is in the record."""
     return (
         leaf.num_frames == 1
         and leaf.nbytes <= _RECORD_BYTES
@@ -89,11 +89,11 @@ def is_small(leaf: Leaf) -> bool:
 def plan_leaves(
     paths: Sequence[str], fields: Mapping[str, Field], window: Window
 ) -> tuple[LeafPlan, ...]:
-    """How the leaves of a window are read.
+    """Plans how the leaves of a window are read.
 
     Args:
         paths: of the leaves of a row.
-        fields: of those that lie in the record.
+        fields: of the leaves in the record.
         window: its `ends` and `first` are checked.
     Raises: ValueError that names an unknown path, or a leaf that is in both.
     """
@@ -105,7 +105,7 @@ def _plan(
     path: str, field: Field | None, length: int, ends: Sequence[str], first: Sequence[str]
 ) -> LeafPlan:
     nest = path.split('/')[0]
-    after = nest in ('action', 'extras')  # none was taken at the window's end
+    after = nest in ('action', 'extras')  # the window's last step has none
     if path in first:
         return LeafPlan(path, field, 'first', slice(0, 1), zero_padding=False)
     if path in ends:
@@ -137,9 +137,9 @@ class BatchLayout:
         Args:
             row_spec: of the stream.
             fields: of the record: step_type, version, and the small leaves by path.
-            window: which kind; its `ends` and `first` are checked.
-            with_lengths: whether windows may be short, or padding.
-            with_probability: whether probabilities come with the windows; else all are 1 / size.
+            window: the kind of window; its `ends` and `first` are checked.
+            with_lengths: whether windows may be short or padding.
+            with_probability: whether draws have probabilities; otherwise each is 1 / size.
         Raises: ValueError that names an unknown path in `Window.ends` or `first`, or a leaf that is in both.
         """
         self._tree = row_spec.tree
@@ -153,7 +153,7 @@ class BatchLayout:
         self._with_probability = with_probability
 
     def unpack(self, arrays: Sequence[Any]) -> Sample:
-        """The Sample; NumPy's where the words are."""
+        """The Sample, with NumPy leaves if the words are NumPy's."""
         words, size, *rest = arrays
         xp: Any = np if isinstance(words, np.ndarray) else jnp
         lengths = rest.pop(0) if self._with_lengths else None
@@ -192,7 +192,7 @@ class BatchLayout:
 
 
 def pad(batch: Packed, num: int) -> Packed:
-    """A batch of `num` windows: those missing are padding, zero but for their step type, LAST."""
+    """Extends a batch to `num` windows by padding: zeros, except for the step type, LAST."""
 
     def fill(leaf: NDArray[Any]) -> NDArray[Any]:
         if leaf.ndim == 0:
@@ -207,7 +207,7 @@ def pad(batch: Packed, num: int) -> Packed:
 
 
 def _read(words: Any, field: Field) -> Any:
-    """[N, T, ...] of a field; bits are never changed, whatever they mean."""
+    """A field as [N, T, ...], with the same bits for any dtype."""
     size = math.prod(field.shape)
     shape = (*words.shape[:-1], *field.shape)
     piece = words[..., field.begin : field.begin + field.num_words]

@@ -1,4 +1,4 @@
-"""Importance weights: what corrects a learner for items that are drawn more often than others."""
+"""Importance weights, which correct updates for items that are drawn more often than others."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from culmen.core.types import Array
 
 
 def importance_weights(probability: Array, size: Array, exponent: Any) -> jax.Array:
-    """Weights that undo the bias of prioritised draws, wholly where exponent is 1.
+    """Weights that correct the bias of prioritised draws, fully if exponent is 1.
 
         w[i] = (size * probability[i])^-exponent / max_j w[j]
 
-    The maximum is the batch's, so weights only scale updates down. A probability of 0 is padding
-    (draw='all') and has weight 0.
+    The maximum is over the batch, so weights only scale updates down. A probability of 0 marks padding
+    (draw='all') and gives weight 0.
 
     Args:
         probability: float[B] of each item, as drawn.

@@ -1,4 +1,4 @@
-"""Leaves of a row: what a tick stores of a time step and of the decision on it, the same in every table."""
+"""The leaves of a row: what every table stores of a time step and of the decision on it."""
 
 import functools
 from collections.abc import Mapping
@@ -23,32 +23,32 @@ class Leaf(NamedTuple):
     path: str  # 'reward', 'observation/pixels' ...
     shape: tuple[int, ...]  # of one lane
     dtype: np.dtype[Any]
-    num_frames: int  # of a stack; 1 where frames are not stacked
+    num_frames: int  # in a stack; 1 without stacking
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Of one frame, where frames are stacked on the last axis; else of the leaf."""
+        """The shape of one frame in a stack; without stacking, the shape of the leaf."""
         if self.num_frames == 1:
             return self.shape
         return (*self.shape[:-1], self.shape[-1] // self.num_frames)
 
     @property
     def nbytes(self) -> int:
-        """Of one lane."""
+        """The size in bytes for one lane."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 class Half:
-    """The leaves that one half of a tick writes: a time step, or the decision on it.
+    """The leaves of one half of a tick: a time step, or the decision on it.
 
-    Attributes: leaves: in the order of the tree. tree: of the parts, a tuple of nests.
+    Attributes: leaves: in the order of the tree. tree: the structure of the parts, a tuple of nests.
     """
 
     def __init__(self, parts: Mapping[str, Nest], as_float32: Sequence[str] = ()) -> None:
-        """Plans.
+        """Plans the leaves.
 
-        Args: parts: specs, or shapes and dtypes, of one lane. as_float32: parts stored as that.
-        Raises: ValueError that names a path which two leaves share.
+        Args: parts: specs, or shapes and dtypes, of one lane. as_float32: parts stored as float32.
+        Raises: ValueError that names a path that two leaves share.
         """
         self._names = tuple(parts)
         self.tree: Any = jax.tree_util.tree_structure(tuple(parts.values()))
@@ -65,7 +65,7 @@ class Half:
         check_paths([leaf.path for leaf in self.leaves])
 
     def check(self, nests: tuple[Nest, ...], num_lanes: int) -> None:
-        """Holds this half of a row of all lanes, arrays traced or not, to what a table stores.
+        """Checks that this half of a row of all lanes (arrays, traced or not) fits the table.
 
         Raises: ValueError that names the leaf that does not fit.
         """
@@ -86,11 +86,11 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class RowSpec:
-    """What a row of one lane holds: a time step, and the decision on it. Every table of a run has the same.
+    """The spec of a row of one lane: a time step and the decision on it. All tables of a run share it.
 
     Attributes:
         environment: the spec of one environment; rewards and discounts are stored as float32.
-        action, extras: shapes and dtypes of what the policy gives for one lane, without a batch axis.
+        action, extras: shapes and dtypes of the policy's outputs for one lane, without a batch axis.
     """
 
     environment: EnvironmentSpec
@@ -99,14 +99,14 @@ class RowSpec:
 
     @functools.cached_property
     def timestep(self) -> Half:
-        """Reward, discount and observation, known when a row is opened."""
+        """Reward, discount and observation, which are known when a row is opened."""
         spec = self.environment
         parts = {'reward': spec.reward, 'discount': spec.discount, 'observation': spec.observation}
         return Half(parts, as_float32=('reward', 'discount'))
 
     @functools.cached_property
     def decision(self) -> Half:
-        """Action and extras, known when a row is closed."""
+        """Action and extras, which are known when a row is closed."""
         return Half({'action': self.action, 'extras': self.extras})
 
     @functools.cached_property

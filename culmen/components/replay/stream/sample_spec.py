@@ -1,4 +1,4 @@
-"""Shapes and dtypes of what a table gives, known before a step is taken."""
+"""Shapes and dtypes of a table's samples, which are known before a step is taken."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def sample_spec(
 
 
 def batch_size(table: Table, num_lanes: int) -> int:
-    """Windows of one draw."""
+    """The number of windows of one draw."""
     if isinstance(table, Queue):
         return num_lanes if table.batch_size is None else table.batch_size
     if isinstance(table, Replay) and table.draw == 'all':

@@ -1,4 +1,4 @@
-"""Observations that stack frames (`StackedArray`): whether they are what their spec says."""
+"""Checks that observations with stacked frames (`StackedArray`) follow their spec."""
 
 from typing import Any
 
@@ -9,22 +9,24 @@ from culmen.components.replay.stream.row_spec import Leaf
 
 
 class StackCheck:
-    """Holds the stacks of all lanes to their spec: all frames equal at FIRST, then moved by one each step.
+    """Checks the stacks of all lanes: at FIRST all frames are equal, then each step shifts them by one.
 
-    Compares one line of pixels a tick, each in turn, with the stack before: a stack that is none is found
-    within as many ticks as it has lines.
+    Each tick it compares one line of pixels, in turn, with the stack before. So it finds a wrong stack within
+    as many ticks as the stack has lines.
     """
 
     def __init__(self) -> None:
-        self._expected: dict[str, NDArray[Any]] = {}  # what the next stacks begin with, by path
+        self._expected: dict[
+            str, NDArray[Any]
+        ] = {}  # the expected start of the next stacks, by path
 
     def __call__(self, leaf: Leaf, tick: int, first: NDArray[Any], stack: NDArray[Any]) -> None:
-        """Compares a stack with the one of the tick before.
+        """Compares a stack with that of the tick before.
 
         Args:
-            leaf: which leaf.
+            leaf: of the stack.
             tick: counted from 0.
-            first: bool[B], which lanes begin an episode.
+            first: bool[B], whether a lane begins an episode.
             stack: [B, ..., channels of all frames].
         Raises: ValueError that names the leaf and the tick.
         """
@@ -35,7 +37,7 @@ class StackCheck:
         if expected is None or first.any():
             newer = stack[line][..., channels:]
             same = first.reshape(-1, *[1] * (newer.ndim - 1))
-            # After a restart the stack before is not at hand, and lanes within an episode pass.
+            # After a restart the stack before is unknown, so lanes within an episode pass.
             expected = np.where(same, newer, older if expected is None else expected)
         if not np.array_equal(older, expected):
             raise ValueError(
@@ -47,5 +49,5 @@ class StackCheck:
         self._expected[leaf.path] = stack[line][..., channels:].copy()
 
     def forget(self) -> None:
-        """Goes on at another tick: the stacks before it are not at hand."""
+        """Continues at another tick, for which the stacks before are unknown."""
         self._expected = {}

@@ -1,8 +1,8 @@
-"""Windows over a stream of steps: which pieces become items, and what a learner reads from one.
+"""Windows over a stream of steps: which pieces become items, and what a learner reads from them.
 
-Every table asks the same `Cutter` which windows appear, so all tables give the same items for the
-same stream. `fold` turns a batch of windows into n-step transitions inside a compiled update.
-Knows nothing of storage, of drawing or of priorities.
+Every table uses the same `Cutter` to find windows, so all tables give the same items for the same
+stream. `fold` turns a batch of windows into n-step transitions inside a compiled update. Nothing here
+depends on storage, draws or priorities.
 """
 
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ class Items(NamedTuple):
 
 
 class Cutter:
-    """Cuts the stream of B lanes into windows, a tick at a time.
+    """Cuts the stream of B lanes into windows, one tick at a time.
 
-    Within an episode windows start at rows 0, period, 2 period ... counted from FIRST. A window
-    appears when its last time step is observed; those that LAST cuts short appear when LAST's row
-    is closed, and each has one transition at least. Windows that cross episodes are counted along
-    the lane's stream and are always whole: with length 1, one starts at LAST too.
+    Within an episode windows start at rows 0, period, 2 period ... counted from FIRST. A whole window
+    appears when its last time step is observed. Windows that LAST cuts short appear when LAST's row is
+    closed; each has at least one transition. Windows that cross episodes are counted along the lane's
+    stream and are always whole: with length 1, one also starts at LAST.
 
-    A FIRST that does not follow a LAST is an interruption: the lane's open windows are dropped and
-    it counts anew from there.
+    A FIRST that does not follow a LAST is an interruption: the lane's open windows are dropped, and its
+    count restarts there.
 
     Example:
         >>> cutter = Cutter(Window(length=2), num_lanes=1)
@@ -54,7 +54,7 @@ class Cutter:
         self._period = window.period
         self._cross = window.cross_episodes
         self._tick = -1
-        self._origin = np.zeros(num_lanes, np.int64)  # the tick from which a lane counts
+        self._origin = np.zeros(num_lanes, np.int64)  # the tick at which a lane's count starts
         self._ended = np.zeros(num_lanes, bool)  # whether the newest row is LAST
         self._single = num_lanes == 1
         self._no_lane = np.zeros(1, np.int64)
@@ -65,7 +65,7 @@ class Cutter:
 
         Args:
             step_type: int[B].
-        Returns: the windows that end here, all whole; None where there are none.
+        Returns: the windows that end here, all whole; None if there are none.
         """
         self._tick += 1
         if self._single:
@@ -88,7 +88,7 @@ class Cutter:
         )
 
     def _observe_one(self, step_type: int) -> Items | None:
-        """`observe` for one lane, in plain integers: a small loop steps millions of times."""
+        """`observe` for one lane in plain integers, for speed: small loops take millions of steps."""
         ended = self._ended[0]
         if (step_type == FIRST and not ended) if self._cross else (step_type == FIRST or ended):
             self._origin[0] = self._tick
@@ -100,12 +100,12 @@ class Cutter:
         return Items(self._no_lane, np.array([start]), self._whole)
 
     def act(self) -> Items | None:
-        """Closes the rows. Returns: the windows that LAST cuts short; None where there are none."""
+        """Closes the rows. Returns: the windows that LAST cuts short; None if there are none."""
         if self._cross or not (self._ended[0] if self._single else self._ended.any()):
             return None
         lanes = self._ended.nonzero()[0]
         steps = self._tick - self._origin[lanes]  # transitions of the episode
-        # Start number k is row k * period. Those at most steps - length are whole already.
+        # Start number k is row k * period. Windows from rows up to steps - length are already whole.
         begin = -(-np.maximum(steps - self._length + 1, 0) // self._period)
         end = -(-steps // self._period)
         num = np.maximum(end - begin, 0)
@@ -118,20 +118,20 @@ class Cutter:
         return Items(lane, start, self._tick - start)
 
     def skip_before(self, tick: int, reach: int = 0) -> None:
-        """Drops open windows that begin before tick + reach, of lanes that count from before the tick.
+        """Drops open windows that begin before tick + reach, in lanes whose count started before the tick.
 
-        Args: reach: rows that a window needs before its first.
+        Args: reach: rows that a window needs before its first row.
         """
         early = self._origin < tick
         periods = -(-(tick + reach - self._origin[early]) // self._period)
         self._origin[early] += periods * self._period
 
     def get_state(self) -> dict[str, Any]:
-        """What a resumed stream needs."""
+        """The state that a resumed stream needs."""
         return {'tick': self._tick, 'origin': self._origin.copy(), 'ended': self._ended.copy()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restores the result of `get_state`."""
         self._tick = int(state['tick'])
         self._origin = np.array(state['origin'], np.int64)
         self._ended = np.array(state['ended'], bool)
@@ -145,7 +145,7 @@ def may_be_short(window: Window) -> bool:
 def meets(
     begin: NDArray[Any], end: NDArray[Any], ranges: Sequence[tuple[int, int]]
 ) -> NDArray[Any]:
-    """bool[N]: whether ticks [begin, end], both included, meet any of the ranges [start, stop)."""
+    """bool[N]: whether ticks [begin, end], ends included, overlap any of the ranges [start, stop)."""
     found = np.zeros(len(begin), bool)
     for start, stop in ranges:
         found |= (begin < stop) & (end >= start)
@@ -153,10 +153,10 @@ def meets(
 
 
 def kept_times(window: Window, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The leaves that a window keeps at both ends only, and those it keeps at the start only.
+    """The leaves that a window keeps only at both ends, and those that it keeps only at the start.
 
     Args:
-        window: whose `ends` and `first` name leaves or whole subtrees.
+        window: its `ends` and `first` name leaves or whole subtrees.
         paths: of the leaves of a row: 'reward', 'observation/pixels', 'extras/core_state' ...
     Returns: (paths kept at both ends, paths kept at the start).
     Raises: ValueError that names the unknown path and the known ones, or a leaf that is in both.
@@ -198,15 +198,15 @@ def fold(steps: Steps, discount: Any) -> Transitions:
         discount_t = d[1] ... d[n]
         o_t = observation[n]
 
-    so a bootstrap of `discount_t * v(o_t)` is right for whole windows, for those that an episode's
-    end cut short, at terminations (discount 0) and at truncations. A window that starts at LAST
+    so bootstrapping with `discount_t * v(o_t)` is correct for whole windows, for those that an episode's
+    end cuts short, at terminations (discount 0) and at truncations. A window that starts at LAST
     (length 1, crossing episodes) has no transition, r_t 0 and discount_t 1: weight it by
     `steps.mask[:, 0]`.
 
     Args:
-        steps: B windows. `observation` may be kept at both ends only, where no window crosses
-            episodes; reward and discount must have every time step. Where reward is a nest,
-            discount is one array for all or a nest of the same structure.
+        steps: B windows. `observation` may be kept only at both ends if no window crosses episodes;
+            reward and discount must have every time step. If reward is a nest, discount is one array
+            or a nest of the same structure.
         discount: gamma; a number, traced or not.
     Returns: Transitions, leaves [B, ...].
     Raises: ValueError that names a leaf whose time axis does not fit.
@@ -257,7 +257,7 @@ def fold(steps: Steps, discount: Any) -> Transitions:
 
 
 def _like(array: jax.Array, leaf: jax.Array) -> jax.Array:
-    """[B, T] with axes of 1 behind, to meet a leaf [B, T, ...]."""
+    """Reshapes [B, T] to [B, T, 1, ...], to broadcast with a leaf [B, T, ...]."""
     return jnp.reshape(array, array.shape + (1,) * (leaf.ndim - array.ndim))
 
 
