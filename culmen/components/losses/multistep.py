@@ -154,7 +154,7 @@ def discounted_returns(
 
     Args:
         r_t, discount_t: [T] rewards and discounts, discount 0 at a termination.
-        v_t: scalar value of the last observation, or [T] values, of which only the last one counts.
+        v_t: scalar value of the last observation, or [T] values, where only the last one counts.
         stop_target_gradients: whether gradients stop at the returns.
         mask, sequence_lengths: which steps count; see `lambda_returns`. The last that counts
             bootstraps from its own v_t.
