@@ -50,7 +50,7 @@ class TimeStep(NamedTuple):
         return self.step_type == FIRST
 
     def mid(self) -> Array:
-        """bool[B]: whether an episode goes on through here."""
+        """bool[B]: whether an episode continues here."""
         return self.step_type == MID
 
     def last(self) -> Array:
@@ -112,7 +112,7 @@ class Stream(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What replay gives to an update."""
+    """What an update receives from replay."""
 
     steps: Steps
     probability: Array  # float32[B]: of each item, as drawn
@@ -148,7 +148,7 @@ def where_first(timestep: TimeStep, initial: State, state: State) -> State:
         timestep: of B lanes.
         initial: the state of a new episode; leaves [B, ...].
         state: the state so far; leaves [B, ...].
-    Returns: `initial` where a lane is at FIRST, `state` elsewhere.
+    Returns: `initial` in lanes at FIRST, `state` in the others.
     """
     first = jnp.asarray(timestep.step_type) == FIRST
 

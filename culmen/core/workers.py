@@ -60,5 +60,5 @@ class VariableSource(Protocol):
     """Where an actor reads its parameters."""
 
     def get_variables(self, have: int | None) -> tuple[int, Params | PackedTree] | None:
-        """(version, params), or None where the caller already has that version."""
+        """(version, params), or None if the caller already has that version."""
         ...

@@ -255,7 +255,7 @@ class BatchedEnvironment:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Restores the result of `get_state`."""
         self._returns = list(state['returns'])
         self._lengths = list(state['lengths'])
 

@@ -36,7 +36,7 @@ class Observer(Protocol):
 
 
 class EnvironmentLoop:
-    """Joins a batch of environments, an actor and, where there is one, a learner."""
+    """Runs a batch of environments with an actor and, if there is one, a learner."""
 
     def __init__(
         self,

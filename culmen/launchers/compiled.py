@@ -131,7 +131,7 @@ class CarryHolder(Protocol):
 
     @property
     def carry(self) -> Carry:
-        """All of it, in memory of its own."""
+        """A copy of the whole state."""
         ...
 
     @property
@@ -145,7 +145,7 @@ class CarryHolder(Protocol):
 
 
 class OwnCarry:
-    """The state of a run that has a program for itself, or has not run yet."""
+    """The state of a run that is not stacked with others."""
 
     def __init__(self, loop: CompiledLoop, carry: Carry) -> None:
         self._loop = loop
@@ -162,7 +162,7 @@ class OwnCarry:
 
 
 class CompiledEngine:
-    """A run as calls of a compiled program (culmen.launchers.engines.Engine)."""
+    """A run as calls of a compiled function (culmen.launchers.engines.Engine)."""
 
     clock: Clock = 'actor_steps'
     has_python = False
@@ -170,11 +170,11 @@ class CompiledEngine:
     def __init__(
         self, plan: CompiledPlan, experiment: Experiment, stop_on_non_finite: bool
     ) -> None:
-        """Begins the run: its first time step is observed."""
+        """Begins the run and observes its first time step."""
         self.plan = plan
         self.seed, self.settings = experiment.seed, plan.settings_of(experiment)
         self.metric_names = plan.loop.metric_names
-        self.ticks = 16  # of the next call
+        self.ticks = 16  # in the next call
         self.counts = Counts(0, 0)
         self.holder: CarryHolder = OwnCarry(plan.loop, plan.loop.begin(self.seed, self.settings))
         self._stop_on_non_finite = stop_on_non_finite
@@ -182,31 +182,31 @@ class CompiledEngine:
 
     @property
     def variables(self) -> Params:
-        """The newest."""
+        """The newest variables."""
         return self.holder.variables
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last update; empty before the first."""
+        """The metrics of the last update; empty before the first."""
         return self.holder.get_status().metrics if self.counts.learner_steps else {}
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> CompiledEvaluator:
-        """A program of its own."""
+        """Makes the run's evaluator; all runs of a plan share its compiled functions."""
         return self.plan.evaluator.of(self.seed, stop, self.settings, tell)
 
     def start(self, restored: Restored | None) -> int:
-        """Goes on from a checkpoint."""
+        """Resumes from a checkpoint, if there is one."""
         return 0 if restored is None else self._go_on(restored)
 
     def left(self, request: Advance) -> tuple[int, int]:
-        """Actor steps and updates that a request allows; (0, 0): none."""
+        """The actor steps and updates that a request allows; (0, 0): none."""
         steps, updates = (
             due - count for due, count in zip(request.counts, self.counts, strict=True)
         )
         return (0, 0) if steps <= 0 or updates <= 0 or request.stop() else (steps, updates)
 
     def advance(self, request: Advance, journal: Journal) -> None:
-        """Calls the program once."""
+        """Makes one compiled call."""
         steps, updates = self.left(request)
         if steps:
             begin = time.perf_counter()
@@ -218,15 +218,15 @@ class CompiledEngine:
 
     def adapt(self, seconds: float) -> None:
         """Makes the next call shorter or longer. Args: seconds: of the last one."""
-        if self._timed:  # the first compiles, and tells nothing of the next
+        if self._timed:  # the first one compiles, so its time says nothing
             factor = min(max(_CALL_SECONDS / max(seconds, 1e-3), 0.5), 4.0)
             self.ticks = min(max(int(self.ticks * factor), 1), self.plan.loop.max_ticks())
         self._timed = True
 
     def take(self, report: Report, journal: Journal) -> None:
-        """Counts what a call did, and tells the journal.
+        """Counts the steps and updates of a call, and reports it to the journal.
 
-        Raises: EnvironmentFailure, ActionFailure, NonFiniteLossError; ValueError for what a table refuses.
+        Raises: EnvironmentFailure, ActionFailure, NonFiniteLossError; ValueError for what a table refused.
         """
         before = self.counts
         self.counts = Counts(
@@ -253,12 +253,12 @@ class CompiledEngine:
             journal.update(counts_at(tick), functools.partial(metrics_at, tick))
 
     def finish(self) -> None:
-        """No update that is due is left out at a tick."""
+        """Does nothing: compiled calls make every update at the tick at which it is due."""
 
     def check_finite(self) -> None:
-        """Looks for a loss that was not finite, and for what a table refuses.
+        """Checks for a loss that was not finite, and for something that a table refused.
 
-        Raises: NonFiniteLossError that names the first such update, unless told to go on; ValueError.
+        Raises: NonFiniteLossError that names the first such update, if the run stops for it; ValueError.
         """
         metrics, update, faults = self.holder.get_status()
         if update and self._stop_on_non_finite:
@@ -270,7 +270,7 @@ class CompiledEngine:
                 raise ValueError(complaint)
 
     def get_state(self) -> WorkerState:
-        """For a checkpoint: all but the closed rows."""
+        """The state for a checkpoint, without closed rows."""
         carry = self.holder.carry
         carry = carry._replace(tables=saving.open_rows(carry.tables), settings={})
         return WorkerState(
@@ -282,11 +282,11 @@ class CompiledEngine:
         )
 
     def get_python(self) -> None:
-        """Nothing."""
+        """Returns None: nothing needs a pickle."""
 
     @property
     def table(self) -> saving.SavedRows:
-        """The closed rows."""
+        """The closed rows, for a checkpoint."""
         carry = self.holder.carry
         return saving.SavedRows(carry.tables, wide.as_int(carry.ticks))
 
@@ -306,7 +306,7 @@ class CompiledEngine:
         return dropped
 
     def end(self) -> None:
-        """Nothing is left to write."""
+        """Does nothing: nothing is left to write."""
 
     def close(self) -> None:
-        """The state goes with the run."""
+        """Does nothing: the state is freed with the run."""

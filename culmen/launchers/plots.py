@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     agent: str
     environment: str
     runs: Sequence[Logs]
-    folder: str = ''  # tells curves of the same agent apart
+    folder: str = ''  # distinguishes curves of the same agent
 
 
 def read_curve(path: str | os.PathLike[str]) -> Curve:

@@ -234,7 +234,7 @@ class Run(Generic[EngineT]):
         return self.engine.metrics
 
     def _evaluate(self, counts: Counts) -> Generator[Evaluate, EvaluationResult | None, bool]:
-        """Evaluates the newest variables. Returns: False where it was stopped and has to be done again."""
+        """Evaluates the newest variables. Returns: False if it was stopped and has to be repeated."""
         self.engine.check_finite()
         begin = time.monotonic()
         try:

@@ -1,7 +1,7 @@
 """Programs: a run is spread over nodes that call each other, on any engine.
 
     program     an experiment and its distribution over nodes, as data
-    topology    the nodes, and who calls whom
+    topology    the nodes, and which node calls which
     nodes/      what each node does
     remote      calls of another node; connections carries them between processes
     running     what an engine calls in a node's process or thread

@@ -116,7 +116,7 @@ class ReplayState(NamedTuple):
     levels: sum_tree.Levels  # of weights; () for uniform draws
     largest: jax.Array  # float32[]: the largest raw priority ever given
     bad: jax.Array  # bool[]: whether a priority was out of range
-    active: Active = None  # as of `masking`
+    active: Active = None  # as in `masking`
 
 
 class DeviceReplayItems:
@@ -278,7 +278,7 @@ class QueueState(NamedTuple):
     first: jax.Array  # int32[]: the place of the first item
     size: jax.Array  # int32[]
     bad: jax.Array  # bool[]: whether an item found no room
-    active: Active = None  # as of `masking`
+    active: Active = None  # as in `masking`
 
 
 class DeviceQueueItems:

@@ -68,7 +68,7 @@ class RingState(NamedTuple):
     words: jax.Array  # int32[num_ticks, B, words of a record]
     large: dict[str, jax.Array]  # [num_ticks, B, ...] by path
     slot: jax.Array  # int32[]: of the newest tick
-    active: Active = None  # as of `masking`
+    active: Active = None  # as in `masking`
 
 
 class Ring:

@@ -27,7 +27,7 @@ class UnrollRows(NamedTuple):
 
     leaves: dict[str, jax.Array]  # [ticks of a batch, B, ...] by path, of closed rows
     newest: dict[str, jax.Array]  # [B, ...] by path: the time step of the open row
-    active: Active = None  # as of `masking`
+    active: Active = None  # as in `masking`
 
 
 class UnrollItems(NamedTuple):
@@ -35,7 +35,7 @@ class UnrollItems(NamedTuple):
 
     closed: jax.Array  # int32[]: ticks with closed rows
     is_open: jax.Array  # bool[]: whether the row after them is open
-    active: Active = None  # as of `masking`
+    active: Active = None  # as in `masking`
 
 
 class Unrolls:

@@ -89,7 +89,7 @@ class InProcessTable:
 
         Args:
             timestep: of B lanes, leaves [B, ...].
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `act` is due.
         """
         rows = self._rows
         if rows.is_open:
@@ -109,7 +109,7 @@ class InProcessTable:
         Args:
             action, extras: of B lanes, leaves [B, ...].
             version: updates that made the parameters that acted.
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due.
         """
         if not self._rows.is_open:
             raise RuntimeError('act was called before observe: a tick is observe, then act.')

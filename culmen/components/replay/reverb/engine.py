@@ -81,7 +81,7 @@ class Connection:
     def flush(self, writer: Any) -> bool:
         """Waits until the items of a trajectory writer are stored. Returns: False if `stop()` came first.
 
-        Raises: ConnectionError where the server is gone.
+        Raises: ConnectionError if the server is gone.
         """
         probe_at = time.monotonic() + _PROBE_AFTER
         while True:
@@ -117,7 +117,7 @@ class Connection:
     def sample(self, table: str, num: int) -> list[list[Any]]:
         """Draws `num` items, which must be due: [key, probability, size, priority, times, *columns].
 
-        Raises: ConnectionError where the server is gone.
+        Raises: ConnectionError if the server is gone.
         """
         # Reverb's client draws items one by one; a sampler with a buffer is three times as fast.
         sampler = self.client._client.NewSampler(table, num, num)
@@ -140,7 +140,7 @@ class Connection:
     def call(self, function: Callable[[], Any]) -> Any:
         """Makes a call that would wait forever if the server is lost.
 
-        Raises: ConnectionError where the server is gone; what the call raises.
+        Raises: ConnectionError if the server is gone; what the call raises.
         """
         if self._stop is None:  # The server is in this process and lives as long as the caller.
             return function()
@@ -161,9 +161,7 @@ class Connection:
         try:
             self.check_alive()
         except ConnectionError:
-            self._worker = (
-                None  # It waits forever, but as a daemon it does not keep the process alive.
-            )
+            self._worker = None  # It waits forever; a daemon keeps no process alive.
             raise
 
 

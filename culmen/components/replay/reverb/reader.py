@@ -100,7 +100,7 @@ class ReverbReader:
         """Draws a batch for one update from every table.
 
         Returns: the items' keys [B], and a Packed Sample; dicts of them for a dict of tables.
-        Raises: RuntimeError where none is due; ConnectionError where the server is gone.
+        Raises: RuntimeError if none is due; ConnectionError if the server is gone.
         """
         self._look(1)
         drawn = {

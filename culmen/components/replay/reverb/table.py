@@ -65,7 +65,7 @@ class ReverbTable:
 
         Args:
             timestep: of B lanes, leaves [B, ...].
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `act` is due.
         """
         self._writer.observe(timestep)
 
@@ -75,7 +75,7 @@ class ReverbTable:
         Args:
             action, extras: of B lanes, leaves [B, ...].
             version: updates that made the parameters that acted.
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due.
         """
         self._writer.act(action, extras, version)
 

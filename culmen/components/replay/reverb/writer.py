@@ -100,8 +100,8 @@ class ReverbWriter:
 
         Args:
             timestep: of B lanes, leaves [B, ...].
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `act` is due;
-            ConnectionError where the server is gone.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `act` is due;
+            ConnectionError if the server is gone.
         """
         if self._is_open:
             raise RuntimeError('observe was called twice: a tick is observe, then act.')
@@ -122,8 +122,8 @@ class ReverbWriter:
         Args:
             action, extras: of B lanes, leaves [B, ...].
             version: updates that made the parameters that acted.
-        Raises: ValueError that names a leaf that does not fit; RuntimeError where `observe` is due;
-            ConnectionError where the server is gone.
+        Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due;
+            ConnectionError if the server is gone.
         """
         if not self._is_open:
             raise RuntimeError('act was called before observe: a tick is observe, then act.')
@@ -166,7 +166,7 @@ class ReverbWriter:
     def flush(self) -> bool:
         """Waits until all items are stored. Returns: False if `stop()` came first.
 
-        Raises: ConnectionError where the server is gone.
+        Raises: ConnectionError if the server is gone.
         """
         for lane in sorted(self._pending):
             if not self._connection.flush(self._writers[lane]):
@@ -184,7 +184,7 @@ class ReverbWriter:
     def close(self) -> None:
         """Stores the remaining items, unless `stop()` is True, and closes. A second call does nothing.
 
-        Raises: ConnectionError where the server is gone.
+        Raises: ConnectionError if the server is gone.
         """
         try:
             self.flush()

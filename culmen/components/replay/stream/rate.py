@@ -26,7 +26,7 @@ class Rate:
         if abs(fraction - Fraction(samples_per_insert)) > abs(samples_per_insert) * 2.0**-50:
             fraction = Fraction(samples_per_insert)
         self._min_size = min_size
-        self._samples = fraction.numerator  # allowed by this many inserts:
+        self._samples = fraction.numerator  # samples for this many inserts:
         self._inserts = fraction.denominator
         self._batch_size = batch_size
 
