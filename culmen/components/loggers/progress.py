@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Display(Protocol):
-    """Where progress is shown."""
+    """A place to show progress."""
 
     seconds: float  # between two calls of `show`
 

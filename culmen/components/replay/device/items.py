@@ -107,7 +107,7 @@ class ReplayState(NamedTuple):
     """Items in a ring; the oldest are removed first."""
 
     rows: jax.Array  # int32[capacity]
-    lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
+    lengths: jax.Array  # int32[capacity], or int32[0] if all windows are whole
     next: jax.Array  # int32[]: the place of the next item
     size: jax.Array  # int32[]
     inserted: jax.Array  # uint32[]: items ever, modulo 2^32
@@ -274,7 +274,7 @@ class QueueState(NamedTuple):
     """Items in a ring, in order."""
 
     rows: jax.Array  # int32[capacity]
-    lengths: jax.Array  # int32[capacity], or int32[0] where all windows are whole
+    lengths: jax.Array  # int32[capacity], or int32[0] if all windows are whole
     first: jax.Array  # int32[]: the place of the first item
     size: jax.Array  # int32[]
     bad: jax.Array  # bool[]: whether an item found no room

@@ -298,13 +298,13 @@ class _Written:
         return self._inserted + np.arange(len(items.lane))
 
     def _by_stream(self, items: Items) -> Any:
-        """By the tick of the last step, then by lane and start."""
+        """Orders items by the tick of the last step, then by lane and start."""
         length = self.window.length
         end = items.start + items.length
         return (end * self._total + self._lanes[items.lane]) * (length + 1) + length - items.length
 
     def _by_window(self, items: Items) -> Any:
-        """By the number of the window in its lane, then by lane."""
+        """Orders items by the number of the window in its lane, then by lane."""
         before = np.zeros(len(items.lane), np.int64)
         seen: collections.Counter[int] = collections.Counter()
         for i, lane in enumerate(items.lane.tolist()):

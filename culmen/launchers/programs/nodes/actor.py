@@ -270,7 +270,7 @@ class _Writer(reverb_replay.ReverbWriter):
 
 
 class _Variables:
-    """Where the actor reads its parameters: the last ones fetched. Now and then it asks for newer ones."""
+    """Gives the actor the last parameters fetched. Now and then it asks the learner for newer ones."""
 
     def __init__(self, learner: Remote, writer: reverb_replay.ReverbWriter, every: int) -> None:
         self._learner = learner

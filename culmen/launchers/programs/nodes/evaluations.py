@@ -60,7 +60,7 @@ class KeptEvaluations:
         return (*counts, jax.tree_util.tree_map(np.asarray, params))
 
     def get_state(self, played: int) -> list[dict[str, Any]]:
-        """For a checkpoint. Args: played: how many evaluations of the run are done."""
+        """What is kept, for a checkpoint. Args: played: how many evaluations of the run are done."""
         with self._lock:
             kept = list(self._kept)[max(played - self._first, 0) :]
         return [{'at': list(counts), 'variables': to_paths(params)} for counts, params in kept]
