@@ -1,9 +1,9 @@
 """Retrace: action values learned over many steps from actions of any behaviour policy.
 
-Four forms of one algorithm, by what is known: the policy's probabilities and all action values
-(`retrace`); values of the actions taken and log-ratios (`retrace_continuous`); the same along one
-unbroken sequence (`retrace_from_importance_weights`); log-probabilities of the actions
-(`retrace_from_action_log_probs`). Off-policy ratios are cut at 1 and never amplified.
+The four forms of the algorithm take different inputs: the policy's probabilities and all action
+values (`retrace`); values of the actions taken and log-ratios (`retrace_continuous`); the same along
+one unbroken sequence (`retrace_from_importance_weights`); log-probabilities of the actions
+(`retrace_from_action_log_probs`). Off-policy ratios are clipped at 1 and never amplified.
 """
 
 from typing import NamedTuple
@@ -155,7 +155,7 @@ def retrace_continuous(
 
 
 class RetraceOutput(NamedTuple):
-    """Retrace along one sequence, with what it was made of.
+    """Retrace's errors along one sequence, and their parts.
 
     Attributes:
         errors: [T] targets minus q_values.
