@@ -199,9 +199,9 @@ def effective_lag(
     """The largest lag, up to `lag`, that keeps every table within its max_staleness.
 
     A call makes u updates. With a lag of L calls, a window may have begun with the parameters from L + 1
-    calls before the one that learns from it, and up to u - 1 more updates may pass before that call begins:
-    the staleness is at most (L + 1) u + u - 1. Without lag it is at most u - 1, so staleness 0 means no
-    lag and u = 1.
+    calls before the one that learns from it, and up to u - 1 updates of that call come before its own: the
+    staleness is at most (L + 1) u + u - 1. Without lag it is at most u - 1, so staleness 0 means no lag
+    and u = 1.
 
     Args:
         experience: an agent's.
