@@ -11,10 +11,11 @@ Python and what is installed for it.
 
 Compared are logs (columns of time aside), final parameters, summaries, config.json and the steps of
 checkpoints. A run is `equal`, `rounding` (all within 1e-5, relative above 1) or `different`, with the first
-difference: which log, column and row, or which leaf. Reverb draws without a seed: its runs are held to their
-counts and shapes. In threads and processes nodes race: those runs are held to about the same counts.
-`first/AGENT` is a run that ends with its first update: where a rewrite lets XLA round otherwise it has to
-stay within `rounding`, while the longer runs may drift apart. The exit code is 1 where something differs.
+difference: which log, column and row, or which leaf. A refusal equals the same refusal. Reverb draws without
+a seed: its runs are held to their counts and shapes. In threads and processes nodes race: those runs are held
+to about the same counts. `first/AGENT` is a run that ends with its first update: where a rewrite lets XLA
+round otherwise it has to stay within `rounding`, while the longer runs may drift apart. The exit code is 1
+where something differs.
 """
 
 import argparse
@@ -237,6 +238,8 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
     """A run of two revisions -> ('equal', 'rounding' or 'different'; the first difference, if any)."""
     (old_data, old_arrays), (new_data, new_arrays) = old.read(name), new.read(name)
     if 'raised' in new_data:
+        if new_data['raised'] == old_data.get('raised'):
+            return 'equal', f'raises {new_data["raised"]}'
         return 'different', f'now raises {new_data["raised"]}'
     if 'raised' in old_data:
         return 'different', f'no longer raises {old_data["raised"]}'
