@@ -253,18 +253,19 @@ class LocalEngine:
 
     def start(self, restored: Restored | None) -> int:
         """Begins the recording, or resumes from a checkpoint."""
-        if isinstance(self._table, ReverbTable):
+        dropped = 0
+        if restored is not None:
+            dropped = self._go_on(restored)
+        elif self._recorder is not None:
+            self._recorder.begin()
+        if isinstance(self._table, ReverbTable):  # whose server a resumed run starts anew
             print(
                 f'culmen: Reverb listens on port {self._table.port} of every interface, and asks '
                 'nobody who he is: whoever reaches it can read, alter and empty the tables, and run no '
                 'code.',
                 file=sys.stderr,
             )
-        if restored is not None:
-            return self._go_on(restored)
-        if self._recorder is not None:
-            self._recorder.begin()
-        return 0
+        return dropped
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
         """Makes the evaluator, which has environments of its own."""

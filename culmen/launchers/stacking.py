@@ -99,6 +99,7 @@ class StackedRuns:
             self._carry, reports = self._plan.loop.run_all(
                 carry, ticks, [limits.get(place, (0, 0)) for place in self._places]
             )
+            _ = reports[0].ticks  # waits for the call, which fails here if it does
         except BaseException as error:
             self._failure = error  # the state of all runs is lost with the call
             return dict.fromkeys(requests, error)
