@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,63 +84,93 @@ class Pieces:
 
 
 def work(task: str) -> None:
-    """A worker: for each line on standard input it trains a piece, and tells its seconds."""
-    _, lanes, steps = TASKS[task]
-    experiment = make_experiment(task)
+    """A worker: trains pieces of a task."""
+    train_in_pieces(make_experiment(task), TASKS[task][2], compiled=task.endswith('compiled'))
+
+
+def train_in_pieces(experiment: Any, steps: int, *, compiled: bool) -> None:
+    """For each line on standard input it trains a piece of a run, and prints its seconds.
+
+    The first line that it prints says that it is ready; if it is compiled, after how many seconds.
+    """
 
     def wait(seconds: float) -> None:
         print(json.dumps(seconds), flush=True)
         if not sys.stdin.readline():
             os._exit(0)  # it is over: the run has no end of its own
 
-    if not task.endswith('compiled'):
+    if not compiled:
         import culmen
 
-        culmen.run(experiment, observers=[Pieces(steps, lanes, wait)], progress=False)
+        pieces = Pieces(steps, experiment.num_environments, wait)
+        culmen.run(experiment, observers=[pieces], progress=False)
         return
-    from culmen.launchers import compiled
+    from culmen.launchers import compiled as launcher
 
+    begin = time.perf_counter()
     # The name of this function has changed.
-    make_plan = getattr(compiled, 'make_plan', None) or compiled.make_program
+    make_plan = getattr(launcher, 'make_plan', None) or launcher.make_program
     loop = make_plan(experiment).loop
-    carry, seconds = loop.begin(0), 0.0
+    carry, _ = loop.run(loop.begin(experiment.seed), 0)
+    seconds = time.perf_counter() - begin
     while True:
         wait(seconds)
-        begin, left = time.perf_counter(), steps
-        while left > 0:
-            carry, report = loop.run(carry, loop.max_ticks(), left)
-            left -= report.actor_steps
+        begin = time.perf_counter()
+        carry = train_piece(loop, carry, steps)
         seconds = time.perf_counter() - begin
 
 
-class Side:
-    """A worker of a checkout."""
+def train_piece(loop: Any, carry: Any, steps: int) -> Any:
+    """Trains that many actor steps in a compiled loop. Returns: its carry."""
+    while steps > 0:
+        carry, report = loop.run(carry, loop.max_ticks(), steps)
+        steps -= report.actor_steps
+    return carry
 
-    def __init__(self, root: pathlib.Path, task: str, core: int) -> None:
+
+class Side:
+    """A worker, in a process of its own that is held to one core."""
+
+    def __init__(
+        self, command: Sequence[str | pathlib.Path], root: pathlib.Path, core: int
+    ) -> None:
+        """Starts it, and waits until it is ready.
+
+        Args:
+            command: of a program that trains in pieces, as `train_in_pieces` does.
+            root: of the checkout whose Culmen it imports.
+            core: the processor's.
+        """
         self._process = subprocess.Popen(
-            [sys.executable, __file__, '--work', task],
+            command,
             cwd=root,
-            env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', 'NPROC': '1'},
+            env={
+                **os.environ,
+                'PYTHONPATH': str(root),
+                'OMP_NUM_THREADS': '1',
+                'OPENBLAS_NUM_THREADS': '1',
+                'NPROC': '1',
+            },
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._read()
+        self.first = self._read()  # what it said when it was ready
 
-    def _read(self) -> float:
+    def _read(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f'a worker ended with {self._process.wait()}')
-        return float(json.loads(line))
+        return json.loads(line)
 
     def piece(self) -> float:
         """Trains a piece; returns its seconds."""
         assert self._process.stdin is not None
         self._process.stdin.write('\n')
         self._process.stdin.flush()
-        return self._read()
+        return float(self._read())
 
     def close(self) -> None:
         """Ends it."""
@@ -147,22 +178,37 @@ class Side:
         self._process.wait()
 
 
-def measure(roots: tuple[pathlib.Path, pathlib.Path], task: str, pairs: int) -> np.ndarray:
-    """float64[pairs, 2]: seconds of a piece of the revision and of the working tree."""
+def in_turns(
+    workers: Sequence[tuple[Sequence[str | pathlib.Path], pathlib.Path]], rounds: int
+) -> tuple[list[Any], np.ndarray]:
+    """Workers train pieces in turns on one core, after a warm-up.
+
+    Args:
+        workers: the command and the root of each, as for `Side`.
+        rounds: pieces of each.
+    Returns: (what each said when it was ready, float64[rounds, workers]: seconds of the pieces).
+    """
     core = max(os.sched_getaffinity(0))
     sides: list[Side] = []
     with contextlib.ExitStack() as stack:
-        for root in roots:
-            sides.append(Side(root, task, core))
+        for command, root in workers:
+            sides.append(Side(command, root, core))
             stack.callback(sides[-1].close)
         for _ in range(WARM_UP):
             for side in sides:
                 side.piece()
-        seconds = np.zeros((pairs, 2))
-        for pair in range(pairs):
-            for i in (0, 1) if pair % 2 else (1, 0):
-                seconds[pair, i] = sides[i].piece()
-    return seconds
+        seconds = np.zeros((rounds, len(sides)))
+        order = range(len(sides))
+        for i in range(rounds):
+            for j in order if i % 2 else reversed(order):
+                seconds[i, j] = sides[j].piece()
+    return [side.first for side in sides], seconds
+
+
+def measure(roots: tuple[pathlib.Path, pathlib.Path], task: str, pairs: int) -> np.ndarray:
+    """float64[pairs, 2]: seconds of a piece of the revision and of the working tree."""
+    command = [sys.executable, __file__, '--work', task]
+    return in_turns([(command, root) for root in roots], pairs)[1]
 
 
 def describe(task: str, seconds: np.ndarray) -> str:
