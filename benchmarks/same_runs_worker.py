@@ -132,9 +132,7 @@ def _resumed(launcher: str, name: str) -> Callable[[pathlib.Path], dict[str, Any
         if not partial.interrupted:
             raise RuntimeError('the run was over before it was stopped')
         outcome = _outcome(_run(launcher, experiment(name), folder))
-        if launcher == 'compiled':  # Its host hears every so many tenths of a second.
-            del outcome['summary']['resumed_at'], outcome['checkpoints']
-        return outcome
+        return _wherever_stopped(outcome) if launcher == 'compiled' else outcome
 
     return go
 
@@ -171,25 +169,27 @@ def _many(
         options: dict[str, Any] = {'as_one': as_one, 'progress': False}
         if stopped:
             train(several, folders, loggers=[[Stopper()] for _ in several], **options)
-        return _together(
-            {str(i): _outcome(each) for i, each in enumerate(train(several, folders, **options))},
-            without=('resumed_at', 'checkpoints') if stopped else (),
-        )
+        outcomes = [_outcome(each) for each in train(several, folders, **options)]
+        if stopped:
+            outcomes = [_wherever_stopped(each) for each in outcomes]
+        return _together({str(i): each for i, each in enumerate(outcomes)})
 
     return go
 
 
-def _together(outcomes: Mapping[str, Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
+def _wherever_stopped(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Without the step at which a compiled run stopped: its host hears every so many tenths of a second."""
+    del outcome['summary']['resumed_at'], outcome['result']['resumed_at'], outcome['checkpoints']
+    return outcome
+
+
+def _together(outcomes: Mapping[str, Any]) -> dict[str, Any]:
     """Several outcomes as one."""
     arrays = {
         f'{name}/{path}': value
         for name, each in outcomes.items()
         for path, value in each.pop('arrays').items()
     }
-    for name in without:
-        for each in outcomes.values():
-            each.pop(name, None)
-            each['summary'].pop(name, None)
     return {'runs': outcomes, 'arrays': arrays}
 
 
