@@ -5,30 +5,18 @@ import json
 import numpy as np
 import pytest
 
-import culmen
-from culmen.agents import dqn
 from culmen.components.checkpointing import DamagedCheckpointError
 from culmen.launchers import configs
 from culmen.launchers.locking import Locks
 from culmen.launchers.results import Refused
 from culmen.launchers.schedule import Counts
-from culmen.launchers.schedule import RowState
-from culmen.launchers.schedule import ScheduleState
 from culmen.launchers.workdir import RunState
 from culmen.launchers.workdir import Workdir
-from culmen.launchers.workdir import WorkerState
 from culmen.launchers.workdir import make_summary
+from tests.launchers.run_states import EXPERIMENT
+from tests.launchers.run_states import STATE
 
-EXPERIMENT = culmen.Experiment(dqn.DQN(), 'jax/catch', max_actor_steps=100)
 CONFIG = configs.to_json(EXPERIMENT, launcher='local', replay='in_process')
-STATE = RunState(
-    Counts(40, 7),
-    {'actor_steps': 40, 'learner_steps': 7, 'episodes': 3, 'evaluations': 1},
-    ScheduleState(50, 60, RowState(1_000, 5), Counts(20, 2)),
-    {'return_mean': 0.5},
-    {'positions': {}},
-    WorkerState({'newest': {'w': np.ones(2)}, 'updates': 7}, table={'n': 1}, actors={'0': {}}),
-)
 
 
 def test_a_state_comes_back_through_a_checkpoint(tmp_path):

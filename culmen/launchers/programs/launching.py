@@ -38,6 +38,8 @@ from culmen.launchers.programs.topology import REPLAY
 from culmen.launchers.programs.topology import SERVED
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.programs.topology import plan_nodes
+from culmen.launchers.restoring import fitting
+from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.restoring import tell_losses
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
@@ -120,6 +122,16 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
                 return _Launch(program, engine, home, scratch.path, progress).run()
 
 
+def _stored_items(restored: Restored) -> int:
+    """How many items the saved tables hold. Raises: Refused for a checkpoint that is not of a program."""
+    workers = restored.state.workers
+    with refusing_checkpoints(), fitting(restored.path):
+        for name in ('table', 'actors'):
+            if not isinstance(getattr(workers, name), dict):
+                raise ValueError(f'{name} must be a mapping')
+        return sum(int(each.get('stored', 0)) for each in workers.table.values())
+
+
 class _Launch:
     """One launch of a program."""
 
@@ -144,9 +156,7 @@ class _Launch:
         """Starts the nodes, watches them to the end, and collects the result."""
         restored = self._home.restore(on_lost_rows=self._program.options.on_lost_rows)
         if restored is not None:
-            tables = restored.state.workers.table or {}
-            stored = sum(int(each.get('stored', 0)) for each in tables.values())
-            tell_losses(restored.path, restored.saved, stored)
+            tell_losses(restored.path, restored.saved, _stored_items(restored))
         self._home.begin()
         write_json(self._folder / PROGRAM, {'lead': self._program.lead})
         (self._folder / LOGS).mkdir(exist_ok=True)
