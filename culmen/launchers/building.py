@@ -36,10 +36,12 @@ from culmen.core.specs import check_storable
 from culmen.core.specs import first_timestep
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import make_environment_spec
+from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.core.types import State
 from culmen.environment_loops.batched import EnvironmentFailure
+from culmen.environment_loops.evaluation import Evaluator
 
 MakeEnvironment = Callable[[int], dm_env.Environment]
 
@@ -176,6 +178,33 @@ def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
             f'{error}.'
         ) from error
     return environment_factory(functools.partial(environment, **changes))
+
+
+def make_evaluator(
+    experiment: Experiment,
+    core: ActorCore,
+    spec: EnvironmentSpec,
+    stop: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Evaluator:
+    """Makes the evaluator of an experiment, for evaluations in Python environments.
+
+    Args:
+        core: the agent's evaluator.
+        spec: of the environments of training.
+        stop: an evaluation raises Interrupted when this returns True.
+        tell: is called with the progress of a long evaluation.
+    """
+    return Evaluator(
+        core,
+        evaluation_factory(experiment),
+        spec,
+        experiment.seed,
+        experiment.evaluation.episodes,
+        stop=stop,
+        max_steps=experiment.evaluation.max_steps,
+        tell=tell,
+    )
 
 
 def _evaluated(

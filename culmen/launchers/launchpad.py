@@ -14,17 +14,16 @@ import importlib.util
 import os
 import tempfile
 import types
+from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import Literal
+from typing import ParamSpec
+from typing import TypeVar
 
 from culmen.components.dispatch import usable_cores
-from culmen.components.files import OnLostRows
-from culmen.components.loggers import Sink
 from culmen.components.replay import reverb as reverb_replay
-from culmen.core.experiment import Experiment
 from culmen.launchers.options import check_choice
 from culmen.launchers.programs import launching
 from culmen.launchers.programs import program as programs
@@ -36,6 +35,8 @@ from culmen.launchers.programs.supervisor import NodeFailure as NodeFailure
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 
+P = ParamSpec('P')
+T = TypeVar('T')
 Backend = Literal['threads', 'processes']
 BACKENDS: tuple[Backend, ...] = ('threads', 'processes')
 _INSTALL = (
@@ -58,52 +59,19 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def make_program(
-    experiment: Experiment,
-    workdir: str | os.PathLike[str] | None = None,
-    *,
-    num_actors: int = 1,
-    actors_per_process: int = 1,
-    lead: float | None = None,
-    variables_every: int = 4,
-    loggers: Sequence[Sink] = (),
-    on_non_finite: Literal['stop', 'log'] = 'stop',
-    until_return: float | None = None,
-    on_lost_rows: OnLostRows = 'drop',
-) -> Program:
-    """Checks an experiment and its distribution over nodes. Writes nothing and starts nothing.
+def _requiring(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, which is refused first where Launchpad or Reverb is missing."""
 
-    Args:
-        experiment: what to run; each actor has `num_environments` lanes.
-        workdir: for config, logs, checkpoints and the result; None: nothing is kept.
-        num_actors: how many actors run side by side.
-        actors_per_process: how many of them share a process, as threads.
-        lead: by how many samples the actors may be ahead of the learner (inserted items times
-            samples_per_insert, minus samples drawn) before they wait. At least a batch and
-            samples_per_insert; None: one claim of steps for every lane, and two batches.
-        variables_every: after how many ticks an actor asks for new parameters.
-        loggers: receive every row of the logs too; they must pickle.
-        on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
-        until_return: the run ends when the mean return of an evaluation reaches this.
-        on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
-            continue, or 'refuse'.
-    Returns: the program, for `launch`.
-    Raises: Refused (a ValueError) that names what is wrong, or says what to install.
-    """
-    with refusing():
-        require()
-    return programs.make_program(
-        experiment,
-        workdir,
-        num_actors=num_actors,
-        actors_per_process=actors_per_process,
-        lead=lead,
-        variables_every=variables_every,
-        loggers=loggers,
-        on_non_finite=on_non_finite,
-        until_return=until_return,
-        on_lost_rows=on_lost_rows,
-    )
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> T:
+        with refusing():
+            require()
+        return function(*args, **options)
+
+    return call
+
+
+make_program = _requiring(programs.make_program)
 
 
 def launch(
@@ -149,9 +117,8 @@ class Launchpad:
             with _launchpad_writes_to(job.scratch):
                 (command,) = group[0].to_executables(group, label, group[0].launch_context)
             arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']
-            arguments.append(
-                f'--lp_job_name={label}'
-            )  # so that a list of processes names the nodes
+            # So that a list of processes names the nodes.
+            arguments.append(f'--lp_job_name={label}')
             environment = {
                 **os.environ,
                 **supervisor.node_environment(label, small),

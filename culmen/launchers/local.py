@@ -47,6 +47,7 @@ from culmen.environment_loops.host import Observer
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
+from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
 from culmen.launchers.journal import Journal
@@ -269,7 +270,9 @@ class LocalEngine:
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
         """Makes the evaluator, which has environments of its own."""
-        return make_evaluator(self._experiment, self._built, stop, tell)
+        return make_evaluator(
+            self._experiment, self._built.parts.evaluator, self._built.spec, stop, tell
+        )
 
     def advance(self, request: Advance, journal: Journal) -> None:
         """Runs the loop; it pauses between the updates and the action of a tick."""
@@ -364,25 +367,6 @@ class LocalEngine:
         for observer, old in zip(self._observers, python['observers'], strict=False):
             if old is not None and hasattr(observer, 'set_state'):
                 observer.set_state(old)
-
-
-def make_evaluator(
-    experiment: Experiment,
-    built: Built,
-    stop: Callable[[], bool],
-    tell: Callable[[str], None],
-) -> Evaluator:
-    """Makes the evaluator of an experiment. Args: stop, tell: as for `Engine.evaluator`."""
-    return Evaluator(
-        built.parts.evaluator,
-        built.make_evaluation,
-        built.spec,
-        experiment.seed,
-        experiment.evaluation.episodes,
-        stop=stop,
-        max_steps=experiment.evaluation.max_steps,
-        tell=tell,
-    )
 
 
 def recorded_run(workdir: Workdir, record: Path) -> dict[str, Any]:

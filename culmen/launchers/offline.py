@@ -30,11 +30,11 @@ from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
+from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
-from culmen.launchers.local import make_evaluator
 from culmen.launchers.options import RunOptions
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
@@ -170,7 +170,9 @@ class OfflineEngine:
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> Evaluator:
         """Makes the evaluator, which has environments of its own."""
-        return make_evaluator(self._experiment, self._built, stop, tell)
+        return make_evaluator(
+            self._experiment, self._built.parts.evaluator, self._built.spec, stop, tell
+        )
 
     def start(self, restored: Restored | None) -> int:
         """Resumes from a checkpoint, if there is one."""

@@ -55,7 +55,7 @@ class StackedRuns:
         self._slice = jax.jit(lambda tree, place: jax.tree_util.tree_map(lambda x: x[place], tree))
 
     def drive(self, show: Callable[[], None]) -> None:
-        """Drives all runs to their ends. Fills `results` and `failures` (what runs raised), by place.
+        """Drives all runs to their ends. Fills `results`, by place, and `failures`, what runs raised.
 
         Runs that request an evaluation wait until no run requests to advance; then all evaluate together.
 

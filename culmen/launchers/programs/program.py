@@ -27,9 +27,8 @@ from culmen.launchers.options import RunOptions
 from culmen.launchers.programs.nodes.actor import MAX_CLAIM
 from culmen.launchers.results import refusing
 
-PROGRAM = (
-    'program.json'  # in a workdir: what of a program is no part of its experiment and can't change
-)
+# In a workdir: the settings of a program that are not of its experiment and can't change.
+PROGRAM = 'program.json'
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def make_program(
         on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
             continue, or 'refuse'.
     Returns: the program, for `launch`.
-    Raises: Refused (a ValueError) that names what is wrong.
+    Raises: Refused (a ValueError) that names what is wrong, or what the engine needs to be installed.
     """
     with refusing():
         options = RunOptions(

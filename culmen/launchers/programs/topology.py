@@ -28,14 +28,11 @@ class NodePlan(NamedTuple):
     """One node of a program, or several actors that share a process."""
 
     label: str
-    makes: tuple[
-        Callable[..., Any], ...
-    ]  # (stop=Stop, <label>=Remote of each that it calls) -> node
+    # Each: (stop=Stop, <label>=Remote of each node that it calls) -> node.
+    makes: tuple[Callable[..., Any], ...]
     calls: tuple[str, ...] = ()  # labels of the nodes that it calls
-    reports: tuple[str, ...] | None = (
-        None  # what it tells the counter before it may end; None: it serves
-    )
-    # the others to the end of the run
+    # What it tells the counter before it may end; None: it serves the others to the end of the run.
+    reports: tuple[str, ...] | None = None
 
     @property
     def is_served(self) -> bool:

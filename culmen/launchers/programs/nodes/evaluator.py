@@ -5,10 +5,9 @@ import time
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
-from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.evaluation import Interrupted
 from culmen.launchers.building import build_agent
-from culmen.launchers.building import evaluation_factory
+from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace_params
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Stop
@@ -39,15 +38,8 @@ class EvaluatorNode:
         self._stop = stop
         self._counter = counter
         self._learner = learner
-        self._evaluator = Evaluator(
-            parts.evaluator,
-            evaluation_factory(experiment),
-            spec,
-            experiment.seed,
-            experiment.evaluation.episodes,
-            stop=stop,
-            max_steps=experiment.evaluation.max_steps,
-            tell=counter.evaluating,
+        self._evaluator = make_evaluator(
+            experiment, parts.evaluator, spec, stop, counter.evaluating
         )
         self._max_steps = experiment.evaluation.max_steps
 
