@@ -1,4 +1,4 @@
-"""What the core can be asked for, each by one small agent in every launcher; registry.py says how to add one."""
+"""What the core can be asked for, each by one small agent in every launcher (tests/shapes/registry.py)."""
 
 import os
 import signal
