@@ -52,7 +52,7 @@ class ExpectedSarsa:
             updates, optimizer_state = optimizer.update(gradient, optimizer_state)
             params = optax.apply_updates(params, updates)
             target_params = optax.periodic_update(
-                params, target_params, context.learner_steps + 1, self.base.target_update_period
+                params, target_params, context.rule_steps + 1, self.base.target_update_period
             )
             return (params, target_params, optimizer_state), {'loss': value}, None
 

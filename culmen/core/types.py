@@ -64,6 +64,9 @@ class Context(NamedTuple):
     key: jax.Array  # a JAX key, fresh for this call
     actor_steps: Array  # int32[]: environment steps of all actors, as last known
     learner_steps: Array  # int32[]: updates behind an actor's params; in a learner, its own updates
+    # int32[]: in a learner, updates so far of the rule that is called. Of a lone rule, and for actors and
+    # evaluators, which no rule calls, the same as learner_steps.
+    rule_steps: Array
 
 
 class Lanes(NamedTuple):

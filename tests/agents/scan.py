@@ -54,7 +54,7 @@ def train(
         state, timestep = jax.tree_util.tree_map(lambda x: x[None], environment.reset(key))
         actor = parts.actor.init(key, lanes)
         training = parts.learner.init(key)
-        context = Context(key, jnp.int32(0), jnp.int32(0))
+        context = Context(key, jnp.int32(0), jnp.int32(0), jnp.int32(0))
         params = parts.learner.variables(training)
         action, _, extras = parts.actor.select_action(params, timestep, actor, context)
         rows = jax.tree_util.tree_map(
@@ -74,7 +74,7 @@ def train(
 
     def tick(carry: Carry, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
         keys = jax.random.split(jax.random.fold_in(key, t), 4)
-        context = Context(keys[0], t, carry.updates)
+        context = Context(keys[0], t, carry.updates, carry.updates)
         # Learn.
         sample = draw(carry.rows, t, keys[1])
         updated, metrics, _ = parts.learner.update(
@@ -126,7 +126,7 @@ def train_in_step(
         def tick(carry: Any, t: jax.Array) -> tuple[Any, Row]:
             actor, state, timestep = carry
             keys = jax.random.split(jax.random.fold_in(key, update * window.length + t), 2)
-            context = Context(keys[0], update * window.length * num_lanes, update)
+            context = Context(keys[0], update * window.length * num_lanes, update, update)
             action, actor, extras = parts.actor.select_action(params, timestep, actor, context)
             keys = jax.random.split(keys[1], num_lanes)
             state, after = jax.vmap(environment.step)(keys, state, action)
@@ -150,7 +150,7 @@ def train_in_step(
         steps = Steps(**jax.tree_util.tree_structure(steps._asdict()).unflatten(kept))
         versions = jnp.full(num_lanes, update)
         sample = Sample(steps, jnp.ones(num_lanes), jnp.int32(num_lanes), versions)
-        context = Context(jax.random.fold_in(key, -1 - update), jnp.int32(0), update)
+        context = Context(jax.random.fold_in(key, -1 - update), jnp.int32(0), update, update)
         training, metrics, _ = parts.learner.update(training, sample, context)
         return (training, *carry), {'reward': timesteps.reward[:, 1:], **metrics}
 
@@ -210,7 +210,7 @@ def evaluate(
 
     def tick(carry: Any, t: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
         state, timestep, actor = carry
-        context = Context(jax.random.fold_in(key, t), t, t)
+        context = Context(jax.random.fold_in(key, t), t, t, t)
         action, actor, _ = parts.evaluator.select_action(params, timestep, actor, context)
         keys = jax.random.split(jax.random.fold_in(key, t), num_lanes)
         state, timestep = jax.vmap(environment.step)(keys, state, action)

@@ -44,7 +44,7 @@ def test_the_borrowed_actor_is_dqns_own():
     observations = np.random.default_rng(0).random((64, *spec.observation.shape), np.float32)
     ones = np.ones(64, np.float32)
     timestep = TimeStep(np.full(64, MID, np.int32), ones, ones, observations)
-    context = Context(jax.random.key(1), jnp.int32(500), jnp.int32(7))
+    context = Context(jax.random.key(1), jnp.int32(500), jnp.int32(7), jnp.int32(7))
     acted = []
     for parts in both:
         state = parts.actor.init(jax.random.key(2), lanes)

@@ -133,7 +133,7 @@ def test_a_legal_policy_is_the_best_one():
     masks = np.array(probes.LegalActionsProbe.masks)
     observation = {'observation': np.zeros((3, 1), np.float32), 'legal_actions': masks}
     timestep = TimeStep(np.ones(3, np.int32), np.zeros(3), np.ones(3), observation)
-    context = culmen.core.Context(jax.random.key(0), np.int32(0), np.int32(0))
+    context = culmen.core.Context(jax.random.key(0), np.int32(0), np.int32(0), np.int32(0))
     state = core.init(jax.random.key(0), culmen.core.Lanes(np.arange(3), 3))
     action, _, _ = core.select_action(result.params, timestep, state, context)
     assert np.asarray(action).tolist() == [0, 1, 1]

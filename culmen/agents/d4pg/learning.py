@@ -112,12 +112,12 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
             policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
             state.critic_params.ensemble, features, atoms, networks,
         )  # fmt: skip
-        learner_steps, period = context.learner_steps + 1, config.target_update_period
+        rule_steps, period = context.rule_steps + 1, config.target_update_period
         target_policy_params = optax.periodic_update(
-            policy_params, state.target_policy_params, learner_steps, period
+            policy_params, state.target_policy_params, rule_steps, period
         )
         target_critic_params = optax.periodic_update(
-            critic_params, state.target_critic_params, learner_steps, period
+            critic_params, state.target_critic_params, rule_steps, period
         )
         after = TrainingState(
             policy_params,

@@ -91,7 +91,7 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
         )  # fmt: skip
         # Every C updates reset the target network.
         target_params = optax.periodic_update(
-            params, state.target_params, context.learner_steps + 1, config.target_update_period
+            params, state.target_params, context.rule_steps + 1, config.target_update_period
         )
         priorities = errors if config.priority_exponent else None
         return TrainingState(params, target_params, optimizer_state), metrics, priorities

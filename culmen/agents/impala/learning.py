@@ -111,7 +111,7 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
             has_aux=True, learning_rate=learning_rate(context),
         )  # fmt: skip
         # The policy lag: how many updates old the parameters were at the start of each unroll.
-        staleness = jnp.mean((context.learner_steps - sample.version).astype(jnp.float32))
+        staleness = jnp.mean((context.rule_steps - sample.version).astype(jnp.float32))
         return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

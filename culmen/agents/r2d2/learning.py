@@ -182,7 +182,7 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
             state.target_params, sample, network, config, has_aux=True,
         )  # fmt: skip
         target_params = optax.periodic_update(
-            params, state.target_params, context.learner_steps + 1, config.target_update_period
+            params, state.target_params, context.rule_steps + 1, config.target_update_period
         )
         state = TrainingState(params, target_params, optimizer_state)
         return state, metrics, priorities if config.priority_exponent else None

@@ -117,7 +117,7 @@ def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore
         state, features, metrics = update_critics(state, sample, context.key)
         # Section 5.2: the policy and the targets follow every policy_period updates.
         state = jax.lax.cond(
-            (context.learner_steps + 1) % config.policy_period == 0,
+            (context.rule_steps + 1) % config.policy_period == 0,
             update_policy_and_targets,
             lambda state, features: state,
             state,

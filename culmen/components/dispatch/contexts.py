@@ -28,9 +28,11 @@ class PlainContext(NamedTuple):
     words: NDArray[Any]  # int32[2]: of the key
     actor_steps: NDArray[Any]  # int32[]
     learner_steps: NDArray[Any]  # int32[]
+    rule_steps: NDArray[Any]  # int32[]
 
 
-PackedContext: TypeAlias = NDArray[Any] | PlainContext  # int32[4], on the fast path
+# On the fast path int32[4], or int32[5] where rule_steps are not learner_steps.
+PackedContext: TypeAlias = NDArray[Any] | PlainContext
 
 
 class Contexts:
@@ -42,8 +44,10 @@ class Contexts:
         self._block_number = -1
         self._block = np.empty((0, 2), np.int32)
 
-    def pack(self, count: int, actor_steps: int, learner_steps: int) -> PackedContext:
-        """The context of call number `count`."""
+    def pack(
+        self, count: int, actor_steps: int, learner_steps: int, rule_steps: int | None = None
+    ) -> PackedContext:
+        """The context of call number `count`. Args: rule_steps: None: they are the learner_steps."""
         block_number, offset = divmod(count, _BLOCK)
         if block_number != self._block_number:
             generator = np.random.Generator(
@@ -51,19 +55,21 @@ class Contexts:
             )
             self._block = generator.integers(0, 2**32, (_BLOCK, 2), np.uint32).view(np.int32)
             self._block_number = block_number
-        packed = np.empty(4, np.int32)
+        packed = np.empty(4 if rule_steps is None else 5, np.int32)
         packed[:2] = self._block[offset]
         packed[2] = actor_steps if actor_steps < MAX_COUNT else MAX_COUNT
         packed[3] = learner_steps if learner_steps < MAX_COUNT else MAX_COUNT
+        if rule_steps is not None:
+            packed[4] = rule_steps if rule_steps < MAX_COUNT else MAX_COUNT
         if not is_fast():
-            return PlainContext(packed[:2], packed[2], packed[3])
+            return PlainContext(packed[:2], packed[2], packed[3], packed[-1])
         return packed
 
 
 def unpack_context(packed: Any) -> Context:
     """The Context, inside a compiled call. Args: packed: the result of `Contexts.pack`."""
     if not isinstance(packed, PlainContext):
-        packed = PlainContext(packed[:2], packed[2], packed[3])
+        packed = PlainContext(packed[:2], packed[2], packed[3], packed[-1])
     words = jax.lax.bitcast_convert_type(packed.words, jnp.uint32)
     key = jax.random.wrap_key_data(words, impl='threefry2x32')
-    return Context(key, packed.actor_steps, packed.learner_steps)
+    return Context(key, packed.actor_steps, packed.learner_steps, packed.rule_steps)

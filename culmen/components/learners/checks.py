@@ -25,7 +25,7 @@ def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
 
     def update(samples: Any) -> Any:
         state = core.init(jax.random.key(0))
-        context = Context(jax.random.key(0), jnp.int32(0), jnp.int32(0))
+        context = Context(jax.random.key(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
         return state, *core.update(state, samples, context)
 
     old, new, metrics, _ = jax.eval_shape(update, sample_spec)

@@ -149,7 +149,8 @@ def play_tick(
 ) -> tuple[Playing, PlayRecord]:
     """Runs one tick of one evaluation. Args: begin_anew: whether lanes that were cut begin an episode."""
     of_call = jax.random.fold_in(jax.random.wrap_key_data(given.key), playing.ticks)
-    context = Context(of_call, given.actor_steps, given.learner_steps)
+    steps = given.learner_steps
+    context = Context(of_call, given.actor_steps, steps, steps)
     core = plan.core_of(given.settings)
     action, actor, _ = core.select_action(given.params, playing.timestep, playing.actor, context)
     actor = keep_like('actor_state', playing.actor, actor)

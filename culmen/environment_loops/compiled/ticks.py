@@ -141,7 +141,7 @@ def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
     parts, tables = plan.agent(carry.settings)
     version = wide.saturated(carry.learner_steps)
     context = Context(
-        _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), version
+        _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), version, version
     )
     params = parts.learner.variables(carry.training_state)
     action, actor, extras = parts.actor.select_action(params, carry.timestep, carry.actor, context)
@@ -213,10 +213,12 @@ def _update(plan: Plan, carry: Carry, learning: Learning) -> Learning:
     parts, tables = plan.agent(carry.settings)
     of_draw = _key(carry.keys.table, learning.learner_steps)
     items, keys, samples = tables.draw(carry.tables.rows, learning.items, of_draw)
+    steps = wide.saturated(learning.learner_steps)
     context = Context(
         _key(carry.keys.learner, learning.learner_steps),
         wide.saturated(carry.actor_steps),
-        wide.saturated(learning.learner_steps),
+        steps,
+        steps,
     )
     training_state, metrics, priorities = parts.learner.update(
         learning.training_state, plan.share(samples), context

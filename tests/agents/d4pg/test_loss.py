@@ -73,7 +73,7 @@ def update(number=1, sample=TWO, **settings):
     compiled = jax.jit(learner.update)
     states, metrics, priorities = [learner.init(jax.random.key(0))], {}, None
     for i in range(number):
-        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i))
+        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i), jnp.int32(i))
         state, metrics, priorities = compiled(states[-1], sample, context)
         states.append(state)
     return states, metrics, priorities

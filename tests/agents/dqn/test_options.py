@@ -32,7 +32,7 @@ def updates(number, sample=TWO, **settings):
     learner = dqn.make_learner(by_hand.NETWORK, dqn.DQNConfig(**{**PLAIN, **settings}))
     states, priorities = [learner.init(jax.random.key(0))], None
     for i in range(number):
-        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i))
+        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i), jnp.int32(i))
         state, _, priorities = learner.update(states[-1], sample, context)
         states.append(state)
     return states, priorities

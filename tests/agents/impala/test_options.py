@@ -30,7 +30,12 @@ def update(agent=impala.A2CConfig, actor_steps=0, learner_steps=0, sample=SAMPLE
     """(what one update adds to the parameters, its metrics)."""
     learner = impala.make_learner(by_hand.NETWORK, agent(**{**PLAIN, **settings}))
     state = learner.init(jax.random.key(0))
-    context = Context(jax.random.key(0), jnp.int32(actor_steps), jnp.int32(learner_steps))
+    context = Context(
+        jax.random.key(0),
+        jnp.int32(actor_steps),
+        jnp.int32(learner_steps),
+        jnp.int32(learner_steps),
+    )
     after, metrics, priorities = learner.update(state, sample, context)
     assert priorities is None
     added = jax.tree_util.tree_map(lambda a, b: np.asarray(a - b), learner.variables(after), PARAMS)

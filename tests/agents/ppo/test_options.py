@@ -32,7 +32,7 @@ PLAIN = {'discount': 0.0, 'value_cost': 1.0, 'entropy_cost': 0.0, 'max_gradient_
 def update(sample=SAMPLE, actor_steps=0, key=0, **settings):
     """(what one update adds to the parameters, its metrics)."""
     learner = ppo.make_learner(by_hand.NETWORK, ppo.PPOConfig(**{**PLAIN, **settings}))
-    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0))
+    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0), jnp.int32(0))
     after, metrics, priorities = jax.jit(learner.update)(
         learner.init(jax.random.key(0)), sample, context
     )
@@ -85,7 +85,7 @@ def test_each_epoch_descends_on_every_minibatch_in_an_order_of_its_own():
 
     @jax.jit
     def values(key):
-        context = Context(key, jnp.int32(0), jnp.int32(0))
+        context = Context(key, jnp.int32(0), jnp.int32(0), jnp.int32(0))
         state, _, _ = learner.update(learner.init(jax.random.key(0)), SAMPLE, context)
         return state.params['value'] - PARAMS['value']
 
@@ -203,7 +203,7 @@ def test_activation_and_initial_log_scale():
         state = parts.actor.init(jax.random.key(0), lanes)
         observation = np.full((500, 4), scale, np.float32)
         timestep = culmen.core.TimeStep(np.ones(500, np.int32), None, None, observation)
-        context = Context(jax.random.key(1), jnp.int32(0), jnp.int32(0))
+        context = Context(jax.random.key(1), jnp.int32(0), jnp.int32(0), jnp.int32(0))
         return np.asarray(parts.actor.select_action(params, timestep, state, context)[2]['drawn'])
 
     assert act(0.0).std() == pytest.approx(1.0, abs=0.1)

@@ -39,7 +39,7 @@ def updates(number, sample=WINDOW, **settings):
     states, priorities = [learner.init(jax.random.key(0))], None
     update = jax.jit(learner.update)
     for i in range(number):
-        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i))
+        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i), jnp.int32(i))
         state, _, priorities = update(states[-1], sample, context)
         states.append(state)
     return states, priorities

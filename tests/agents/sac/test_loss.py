@@ -128,7 +128,7 @@ def update(number=1, sample=TWO, networks=NETWORKS, **settings):
     compiled = jax.jit(learner.update)
     states, metrics = [learner.init(jax.random.key(0))], {}
     for i in range(number):
-        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i))
+        context = Context(jax.random.key(i), jnp.int32(0), jnp.int32(i), jnp.int32(i))
         state, metrics, priorities = compiled(states[-1], sample, context)
         assert priorities is None
         states.append(state)

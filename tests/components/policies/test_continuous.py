@@ -32,7 +32,7 @@ def act(core, params, actor_steps=0, key=0, index=range(LANES)):
     index = jnp.asarray(list(index), jnp.int32)
     state = core.init(jax.random.key(0), Lanes(index, LANES))
     timestep = TimeStep(jnp.ones(len(index), jnp.int32), None, None, jnp.zeros((len(index), 1)))
-    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0))
+    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0), jnp.int32(0))
     select_action = jax.jit(core.select_action)
     action, _, extras = select_action(jnp.asarray(params), timestep, state, context)
     assert extras == ()

@@ -27,7 +27,7 @@ def act(core, lanes, observation, key=0, actor_steps=0, params=None, total=None)
     index = jnp.asarray(lanes, jnp.int32)
     state = core.init(jax.random.key(0), Lanes(index, total or len(lanes)))
     timestep = TimeStep(jnp.ones(len(lanes), jnp.int32), None, None, observation)
-    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0))
+    context = Context(jax.random.key(key), jnp.int32(actor_steps), jnp.int32(0), jnp.int32(0))
     action, after, extras = core.select_action(
         VALUES[None] if params is None else params, timestep, state, context
     )
@@ -125,7 +125,7 @@ def recurrent_ticks(core, step_types, rewards, epsilon_key=0):
             jnp.array([step_type]), jnp.array([reward]), jnp.ones(1), jnp.zeros((1, 1))
         )
         key = jax.random.fold_in(jax.random.key(epsilon_key), tick)
-        context = Context(key, jnp.int32(0), jnp.int32(0))
+        context = Context(key, jnp.int32(0), jnp.int32(0), jnp.int32(0))
         action, state, extras = core.select_action((), timestep, state, context)
         given.append((int(action[0]), extras, state))
     return given
@@ -159,7 +159,7 @@ def test_extras_of_values_know_the_best_legal_and_the_taken_action():
     legal = jnp.tile(jnp.array([True, False, True, False]), (64, 1))
     zeros = jnp.zeros(64)
     timestep = TimeStep(jnp.ones(64, jnp.int32), zeros, zeros, {'legal_actions': legal})
-    context = Context(jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    context = Context(jax.random.key(3), jnp.int32(0), jnp.int32(0), jnp.int32(0))
     action, after, extras = core.select_action((), timestep, state, context)
     assert set(extras) == {'core_state', 'previous_action', 'mine'}
     values, best, taken = kept[0]
@@ -177,7 +177,7 @@ def test_with_memory_lanes_explore_as_without():
     plain = policies.epsilon_greedy(action_values, 0.7, exponents)
     recurrent = policies.recurrent_epsilon_greedy(COUNTING, 0.7, exponents)
     timestep = TimeStep(jnp.ones(64, jnp.int32), jnp.zeros(64), jnp.ones(64), jnp.zeros((64, 1)))
-    context = Context(jax.random.key(5), jnp.int32(0), jnp.int32(0))
+    context = Context(jax.random.key(5), jnp.int32(0), jnp.int32(0), jnp.int32(0))
     given = [
         core.select_action(VALUES[None], timestep, core.init(jax.random.key(0), lanes), context)
         for core in (plain, recurrent)

@@ -70,6 +70,6 @@ def test_the_state_of_an_optimiser_is_carried():
     [(None, 1000, 0.1), (100, 0, 0.1), (100, 25, 0.075), (100, 100, 0.0), (100, 500, 0.0)],
 )
 def test_the_learning_rate_falls_linearly_to_0(decay_steps, actor_steps, expected):
-    context = Context(jax.random.key(0), jnp.int32(actor_steps), jnp.int32(7))
+    context = Context(jax.random.key(0), jnp.int32(actor_steps), jnp.int32(7), jnp.int32(7))
     rate = updates.learning_rate_schedule(0.1, decay_steps)(context)
     assert rate == pytest.approx(expected, rel=1e-6)
