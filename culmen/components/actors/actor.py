@@ -11,6 +11,7 @@ from culmen.components.checkpointing import to_paths
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import compile_lazily
+from culmen.components.dispatch import distinct
 from culmen.components.dispatch import unpack_context
 from culmen.components.dispatch import unpacked
 from culmen.core.specs import check_storable
@@ -59,13 +60,16 @@ class Actor:
         self.num_lanes = len(lane_index)
 
         def init(key: jax.Array) -> Any:
-            return core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
+            state = core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
+            return distinct(jax.tree_util.tree_map(jnp.asarray, state))
 
         def select_action(params: Any, timestep: TimeStep, state: Any, packed: Any) -> Any:
             return core.select_action(unpacked(params), timestep, state, unpack_context(packed))
 
         self._init = jax.jit(init)
-        self._select_action = compile_lazily(select_action)
+        # A state may be a memory of episodes, which the call writes in place. JAX copies what it shares with
+        # params or with views of NumPy.
+        self._select_action = compile_lazily(select_action, donate_argnums=2)
         self.restart(variables, contexts, init_seed)
 
     def restart(self, variables: VariableSource, contexts: Contexts, init_seed: int) -> None:
@@ -121,6 +125,11 @@ class Actor:
         return tree if self._device is None else jax.device_put(tree, self._device)
 
     @property
+    def core_state(self) -> Any:
+        """The core's state before the next call, which takes it over: copy what you want to keep."""
+        return self._state
+
+    @property
     def num_compilations(self) -> int:
         """How often the policy was compiled: normally once."""
         return int(self._select_action._cache_size())
@@ -133,7 +142,7 @@ class Actor:
         """Restores the result of `get_state`."""
         self._calls = int(state['calls'])
         restored = from_paths('actor_state', self._state, state['state'])
-        self._state = self._place(jax.tree_util.tree_map(jnp.asarray, restored))
+        self._state = self._place(distinct(restored))
 
 
 def _fetch(tree: Nest) -> Nest:
