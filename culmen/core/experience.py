@@ -54,6 +54,9 @@ class Replay:
     # Gives the priorities [N] of new items from their windows; None: the largest priority so far.
     priority: Callable[[Steps], Array] | None = None
     draw: Literal['sample', 'all'] = 'sample'  # 'all': every item, padded to capacity
+    # Calls that a hand-off may lag, at most. 0: the actor's next action is made by what this update gave.
+    # None: the lag of the experiment decides.
+    max_lag: Annotated[int | None, Range(0)] = None
 
     def __post_init__(self) -> None:
         check_fields(self, 'Replay.')
@@ -161,6 +164,11 @@ def check_experience(experience: Experience, num_lanes: int, updates_per_call: i
             raise ValueError(
                 f'{where} must be a Replay, a Queue, a Dataset or a dict of them, got {table!r}.'
             )
+        if isinstance(table, Replay) and table.max_lag == 0 and updates_per_call > 1:
+            raise ValueError(
+                f'updates_per_call must be 1 where {where} has max_lag 0, got {updates_per_call}: '
+                f'an update would wait for the others of its call.'
+            )
         if not isinstance(table, Queue):
             continue
         if updates_per_call > table.max_size:
@@ -196,7 +204,7 @@ def check_experience(experience: Experience, num_lanes: int, updates_per_call: i
 def effective_lag(
     experience: Experience, lag: int, updates_per_call: int = 1, bounded: bool = False
 ) -> int:
-    """The largest lag, up to `lag`, that keeps every table within its max_staleness.
+    """The largest lag, up to `lag`, that keeps every table within its max_lag or max_staleness.
 
     A call makes u updates. With a lag of L calls, a window may have begun with the parameters from L + 1
     calls before the one that learns from it, and up to u - 1 updates of that call come before its own: the
@@ -212,6 +220,8 @@ def effective_lag(
     """
     bounds = [lag]
     for table in tables(experience).values():
+        if isinstance(table, Replay) and table.max_lag is not None:
+            bounds.append(table.max_lag)
         if not isinstance(table, Queue):
             continue
         stale = [each for each in (table.max_staleness,) if each is not None]

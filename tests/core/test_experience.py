@@ -33,6 +33,7 @@ def replay(**changes):
         (lambda: replay(priority_exponent=-1.0), 'Replay.priority_exponent must be at least 0'),
         (lambda: replay(priority=len), 'Replay.priority needs priority_exponent above 0'),
         (lambda: replay(draw='all'), "batch_size must be 1 where draw='all', got 4"),
+        (lambda: replay(max_lag=-1), 'Replay.max_lag must be at least 0, got -1'),
         (lambda: Queue(Window(), batch_size=0), 'Queue.batch_size must be at least 1'),
         (lambda: Queue(Window(), max_staleness=-1), 'Queue.max_staleness must be at least 0'),
         (lambda: Dataset(Window(), 'path', 0), 'Dataset.batch_size must be at least 1'),
@@ -67,6 +68,12 @@ def test_impossible_values_are_refused_by_name(make, words):
             'at most one more than max_st',
         ),
         (Queue(Window(4, 4, True)), 2, 3, 'updates_per_call must be at most max_size 2'),
+        (
+            replay(max_lag=0),
+            1,
+            2,
+            r"updates_per_call must be 1 where experience\['queue'\] has max_lag",
+        ),
     ],
 )
 def test_a_queue_that_can_not_be_run_is_refused(queue, lanes, updates, words):
@@ -99,6 +106,13 @@ def test_anything_else_is_refused_as_experience():
 def test_a_bound_on_staleness_bounds_the_lag(staleness, lag, updates, effective):
     queue = Queue(Window(4, 4, True), max_staleness=staleness)
     assert experience.effective_lag({'a': queue, 'b': replay()}, lag, updates) == effective
+
+
+@pytest.mark.parametrize(('max_lag', 'effective'), [(None, 3), (0, 0), (2, 2), (9, 3)])
+@pytest.mark.parametrize('bounded', [False, True])
+def test_a_replay_bounds_the_lag(max_lag, effective, bounded):
+    shape = {'a': replay(), 'b': replay(max_lag=max_lag)}
+    assert experience.effective_lag(shape, 3, bounded=bounded) == effective
 
 
 @pytest.mark.parametrize(('batch_size', 'effective'), [(None, 1), (4, 5)])

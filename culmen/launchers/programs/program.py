@@ -74,7 +74,8 @@ def make_program(
         lead: by how many samples the actors may be ahead of the learner (inserted items times
             samples_per_insert, minus samples drawn) before they wait. At least a batch and
             samples_per_insert; None: one claim of steps for every lane, and two batches.
-        variables_every: after how many ticks an actor asks for new parameters.
+        variables_every: after how many ticks an actor asks for new parameters; where a Replay has max_lag, it
+            asks at each tick.
         loggers: receive every row of the logs too; they must pickle.
         on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
         until_return: the run ends when the mean return of an evaluation reaches this.

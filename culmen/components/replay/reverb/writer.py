@@ -87,6 +87,9 @@ class ReverbWriter:
         self._pending: set[int] = set()  # lanes with items that may not be stored yet
         self._since_flush = 0
         self.needed_version = 0  # required of the parameters that act next
+        # Whether the action on the open row has to come after all updates that are due now: a window of a
+        # Replay with max_lag begins here, or has become an item since the last action.
+        self.awaits_updates = False
 
     def _new_writer(self) -> Any:
         return self._connection.client.trajectory_writer(
@@ -114,6 +117,8 @@ class ReverbWriter:
             at_once |= self._insert(table, items, is_open=True)
             table.begin_windows(step_type)
         self.needed_version = max(table.needed_version for table in self._tables)
+        awaits = [table.awaits_updates(step_type) for table in self._tables]
+        self.awaits_updates = any(awaits)
         self._flush_if_due(at_once)
 
     def act(self, action: Nest, extras: Nest, version: int) -> None:
@@ -149,6 +154,7 @@ class ReverbWriter:
         """Makes items. Returns: whether they have to be stored at once."""
         if items is None:
             return False
+        table.has_new = True
         priorities = table.priorities(items, self._newest, is_open)
         for lane, length, priority in zip(items.lane.tolist(), items.length.tolist(), priorities):
             history = self._histories[lane]
@@ -244,7 +250,9 @@ class _Written:
         self.cutter = Cutter(table.window, num_lanes)
         assert isinstance(table, Replay | Queue)
         self.layout = ItemLayout(rows, table)
-        self.at_once = single_writer or isinstance(table, Queue)
+        self._is_lag_bounded = isinstance(table, Replay) and table.max_lag is not None
+        self.at_once = single_writer or isinstance(table, Queue) or self._is_lag_bounded
+        self.has_new = False  # whether a window has become an item since the last action
         self.raw: RawPriorities | None = None
         self.priority = None
         self._order: Callable[[Items], Any] = self._by_arrival
@@ -316,14 +324,10 @@ class _Written:
         """Counts the windows that begin at the open row, and sets the version needed to act on it."""
         if self._bound is None:
             return
-        state = self.cutter.get_state()
-        since = state['tick'] - state['origin']
+        since, begins = self._starts(step_type)
         # An interruption drops open windows, which then begin again.
         interrupted = (step_type == FIRST) & (since == 0)
         self._begun[interrupted] = self._emitted[interrupted]
-        begins = since % self.window.period == 0
-        if not self.window.cross_episodes:
-            begins &= step_type != LAST
         if begins.any():
             # A window's own place gives the update that it is for. The first place of its number would
             # make staleness larger by one if a batch is not a multiple of the lanes.
@@ -331,6 +335,22 @@ class _Written:
             needed = int(places.max()) // self._batch_size - self._bound
             self.needed_version = max(self.needed_version, needed)
         self._begun[begins] += 1
+
+    def awaits_updates(self, step_type: NDArray[Any]) -> bool:
+        """Whether a hand-off is due before the action on the open row, in a Replay with max_lag."""
+        if not self._is_lag_bounded:
+            return False
+        has_new, self.has_new = self.has_new, False
+        return has_new or bool(self._starts(step_type)[1].any())
+
+    def _starts(self, step_type: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(rows since the start of each lane's count, whether a window begins there at the open row)."""
+        state = self.cutter.get_state()
+        since = state['tick'] - state['origin']
+        begins = since % self.window.period == 0
+        if not self.window.cross_episodes:
+            begins &= step_type != LAST
+        return since, begins
 
     def get_state(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,8 @@ from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.replay import reverb as reverb_replay
+from culmen.core.experience import Replay
+from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.types import LAST
 from culmen.core.types import Params
@@ -65,7 +67,7 @@ class ActorNode:
         Args:
             experiment: what is run.
             index, num_actors: the index of this actor, and how many there are.
-            variables_every: ticks between requests for new parameters.
+            variables_every: ticks between requests for new parameters; 1 where a Replay has max_lag.
             state: of the actor, from a checkpoint.
             resumed_at: actor steps at that checkpoint; the environments are new and have other seeds.
             stop: ends every wait.
@@ -90,7 +92,11 @@ class ActorNode:
             stop=self._gives_up,
             first_windows=start['first_windows'][built.lanes.index],
         )
-        self._variables = _Variables(learner, self._writer, variables_every)
+        bounded = any(
+            isinstance(table, Replay) and table.max_lag is not None
+            for table in tables(built.parts.experience).values()
+        )
+        self._variables = _Variables(learner, self._writer, 1 if bounded else variables_every)
         seed = experiment.seed
         self._actor = Actor(
             built.parts.actor,
@@ -156,9 +162,11 @@ class ActorNode:
         self._ticks += 1
         step_type = self._loop.get_state()['timestep'].step_type
         need = int(np.count_nonzero(step_type != LAST))
+        if self._writer.awaits_updates:
+            self._variables.await_updates()
         while True:
             # A lane that waits for parameters holds no claims: the actors it waits for may need them.
-            late = self._variables.version < self._writer.needed_version
+            late = self._variables.are_late()
             if not late and need <= self._granted - self._taken.steps:
                 return False
             grant = self._exchange(need, 0 if late else self._claim())
@@ -182,7 +190,7 @@ class ActorNode:
         until = time.monotonic() + 10 * _AGAIN_SECONDS
         while time.monotonic() < until:
             self._variables.look()
-            if self._variables.version >= self._writer.needed_version:
+            if not self._variables.are_late():
                 return
             self._stop.sleep(_VERSION_SECONDS)
 
@@ -279,6 +287,21 @@ class _Variables:
         self._ticks = 0
         self._params: Params = None
         self.version = -1
+        self._awaited: int | None = None  # a look of the learner at its tables has to come after this one
+
+    def await_updates(self) -> None:
+        """Makes these parameters late until the learner has made all updates that are due now."""
+        self._awaited, _ = self._learner.get_looks()
+
+    def are_late(self) -> bool:
+        """Whether newer parameters have to come before the next action."""
+        if self._awaited is not None:
+            _, settled = self._learner.get_looks()
+            if settled <= self._awaited:
+                return True
+            self._awaited = None
+            self.look()
+        return self.version < self._writer.needed_version
 
     def look(self) -> None:
         """Asks the learner for newer parameters."""

@@ -125,6 +125,8 @@ class LearnerNode:
         self._published: tuple[int, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
         self._as_arrays: tuple[int, Params] = (-1, None)
+        self._looks = self._settled = 0
+        self._asked = threading.Event()
         self._publish()
 
     # The others.
@@ -142,6 +144,16 @@ class LearnerNode:
             if self._as_arrays[0] != version:
                 self._as_arrays = (version, jax.tree_util.tree_map(np.asarray, params))
             return (*self._as_arrays, self._largest)
+
+    def get_looks(self) -> tuple[int, int]:
+        """For actors that wait for the updates that are due: where a Replay has max_lag.
+
+        Returns: (how many looks at the tables have begun, the number of the last one that found no update to
+            be made). Once the second exceeds the first of an earlier answer, all updates that were due then
+            are made, and their variables can be fetched.
+        """
+        self._asked.set()
+        return self._looks, self._settled
 
     def get_evaluation(self, number: int) -> Any:
         """An evaluation, as from `KeptEvaluations.get`."""
@@ -180,6 +192,7 @@ class LearnerNode:
                 if self._attend(news, now):
                     break
             left = learner.max_updates - learner.learner_steps
+            self._looks += 1
             due = updates <= left and self._reader.due(updates)
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
@@ -191,6 +204,7 @@ class LearnerNode:
             if left < updates:
                 learner.run_rest(self._actor_steps)  # the budget has less than a whole call left
                 self._publish()
+            self._settled = self._looks
             if learner.learner_steps >= learner.max_updates and not told:
                 self._counter.finish()
                 told = True
@@ -199,9 +213,10 @@ class LearnerNode:
                 break
             # Asking all the time would take the core from the nodes that it waits for.
             begin = time.perf_counter()
-            self._stop.wait(idle)
+            asked = self._asked.wait(idle)
+            self._asked.clear()
             waited += time.perf_counter() - begin
-            idle = min(1.5 * idle, _IDLE_SECONDS[1])
+            idle = _IDLE_SECONDS[0] if asked else min(1.5 * idle, _IDLE_SECONDS[1])
         return waited
 
     def _attend(self, news: News, now: float) -> bool:

@@ -1,0 +1,48 @@
+"""Programs: the actor waits for the parameters that the experience asks for."""
+
+import pytest
+
+import culmen
+from culmen.launchers import launchpad
+from tests.conftest import is_installed
+from tests.launchers import fitted
+from tests.launchers.toys import corridor
+
+pytestmark = [
+    pytest.mark.launchpad,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (is_installed('launchpad') and is_installed('reverb')),
+        reason='Launchpad has wheels for Python 3.10 on Linux x86-64 alone',
+    ),
+]
+
+
+def launch(agent, workdir=None, backend='threads', num_actors=1, environment=corridor, **changes):
+    settings = {'max_actor_steps': 122, 'evaluation': culmen.Evaluation(episodes=1), 'seed': 1}
+    experiment = culmen.Experiment(agent, environment, **{**settings, **changes})
+    program = launchpad.make_program(experiment, workdir, num_actors=num_actors)
+    return launchpad.launch(program, backend, progress=False)
+
+
+@pytest.mark.parametrize('backend', ['threads', 'processes'])
+def test_an_episode_begins_with_the_update_of_the_one_before(backend):
+    result = launch(fitted.Fitted(seconds=0.03), backend=backend, lag=3)
+    row = result.logs['learner'].iloc[-1]
+    assert row['learner_steps'] == result.summary['episodes'] >= 5
+    assert row['most_stale'] == 0
+
+
+def test_lanes_of_several_actors_begin_with_updates_of_their_own_episodes():
+    agent = fitted.Fitted(seconds=0.01, lanes=2)
+    result = launch(agent, num_actors=2, max_actor_steps=200)
+    row = result.logs['learner'].iloc[-1]
+    assert row['learner_steps'] == row['windows'] >= 10
+    assert row['repeated'] == 0
+
+
+def test_each_action_waits_for_the_update_of_the_step_before():
+    agent = fitted.Fitted(fitted.transitions, seconds=0.005)
+    row = launch(agent, max_actor_steps=60).logs['learner'].iloc[-1]
+    assert row['learner_steps'] == 60
+    assert row['most_stale'] == 0
