@@ -18,6 +18,7 @@ from typing import Any
 
 if TYPE_CHECKING:
     from culmen.components.environments import check_environment
+    from culmen.components.replay import recorded_streams
     from culmen.core import Checkpoint
     from culmen.core import Evaluation
     from culmen.core import Experiment
@@ -34,6 +35,7 @@ _LAZY = {
     'Experiment': ('culmen.core', 'Experiment'),
     'environment': ('culmen.core', 'environment'),
     'check_environment': ('culmen.components.environments', 'check_environment'),
+    'recorded_streams': ('culmen.components.replay', 'recorded_streams'),
     'load': ('culmen.launchers.loading', 'load'),
     'run': ('culmen.launchers.local', 'run'),
     'Result': ('culmen.launchers.results', 'Result'),
@@ -57,6 +59,7 @@ __all__ = [
     'environment_loops',
     'launchers',
     'load',
+    'recorded_streams',
     'run',
 ]
 

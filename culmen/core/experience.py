@@ -19,6 +19,7 @@ from culmen.core.checks import Range
 from culmen.core.checks import check_fields
 from culmen.core.types import Array
 from culmen.core.types import Steps
+from culmen.core.types import Stream
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,10 @@ class Replay:
 
     def __post_init__(self) -> None:
         check_fields(self, 'Replay.')
-        if self.draw == 'all' and self.batch_size != 1:
-            raise ValueError(
-                f"Replay.batch_size must be 1 where draw='all', got {self.batch_size}."
-            )
+        _check_draw(self)
         if self.priority is not None and not self.priority_exponent:
             raise ValueError(
                 'Replay.priority needs priority_exponent above 0, got 0: it would not be used.'
-            )
-        if self.draw == 'all' and self.priority_exponent:
-            raise ValueError(
-                "Replay.priority_exponent must be 0 where draw='all': every item is drawn."
             )
 
     @property
@@ -99,9 +93,35 @@ class Dataset:
     window: Window
     source: str | Callable[[], Any]  # a folder that a run recorded, or () -> an iterator of Streams
     batch_size: Annotated[int, Range(1)]
+    # Fills or derives fields of a stream (returns, absorbing states, missing extras), in NumPy. It is called
+    # once for each stream, before that is checked; of a folder it gets what `recorded_streams` gives.
+    map: Callable[[Stream], Stream] | None = None
+    priority_exponent: Annotated[float, Range(0)] = (
+        0.0  # 0: uniform; the first priorities are all 1
+    )
+    draw: Literal['sample', 'all'] = 'sample'  # 'all': every window, in order
 
     def __post_init__(self) -> None:
         check_fields(self, 'Dataset.')
+        _check_draw(self)
+
+    @property
+    def prioritised(self) -> bool:
+        """Whether draws follow priorities."""
+        return self.priority_exponent > 0
+
+
+def _check_draw(table: Replay | Dataset) -> None:
+    """Refuses settings of a table that is drawn whole. Raises: ValueError that names the field."""
+    if table.draw != 'all':
+        return
+    name = type(table).__name__
+    if table.batch_size != 1:
+        raise ValueError(f"{name}.batch_size must be 1 where draw='all', got {table.batch_size}.")
+    if table.priority_exponent:
+        raise ValueError(
+            f"{name}.priority_exponent must be 0 where draw='all': every item is drawn."
+        )
 
 
 Table: TypeAlias = Replay | Queue | Dataset

@@ -184,8 +184,6 @@ class LocalEngine:
         self._experiment = experiment
         self._built = built
         self._options = options
-        samples = sample_spec(parts.experience, row_spec, num_lanes)
-        self.metric_names = metric_names(parts.learner, samples)
         self._table = _make_table(replay, parts.experience, row_spec, num_lanes, seed)
         self._datasets: DatasetReader | None = None
         if recorded(parts.experience):
@@ -196,6 +194,9 @@ class LocalEngine:
                 self._table,
                 options.on_lost_rows,
             )
+        sizes = {} if self._datasets is None else self._datasets.sizes
+        samples = sample_spec(parts.experience, row_spec, num_lanes, sizes)
+        self.metric_names = metric_names(parts.learner, samples)
         self._recorder: Recorder | None = None
         if record is not None:
             run = recorded_run(workdir, record)
@@ -320,6 +321,7 @@ class LocalEngine:
             actor=self._actor.get_state(),
             table=self._table.get_state(),
             recording=None if self._recorder is None else self._recorder.get_state(),
+            datasets=None if self._datasets is None else self._datasets.get_state(),
         )
 
     def get_python(self) -> dict[str, Any]:
@@ -352,7 +354,7 @@ class LocalEngine:
         else:
             dropped = self._table.set_state(state.table, saved.rows, saved.lost)
         if self._datasets is not None:
-            self._datasets.seek(self._learner.learner_steps)
+            self._datasets.set_state(state.datasets, self._learner.learner_steps)
         if self._recorder is not None:
             self._recorder.set_state(state.recording, drop=self._options.on_lost_rows == 'drop')
         self._set_python(saved.python)

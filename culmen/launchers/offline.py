@@ -134,14 +134,14 @@ class OfflineEngine:
         parts, seed = built.parts, experiment.seed
         self._experiment = experiment
         self._built = built
-        samples = sample_spec(parts.experience, row_spec, num_lanes=1)
-        self.metric_names = metric_names(parts.learner, samples)
         self._datasets = DatasetReader(
             parts.experience,
             row_spec,
             fold_seed(seed, 'table'),
             on_lost_rows=options.on_lost_rows,
         )
+        samples = sample_spec(parts.experience, row_spec, 1, self._datasets.sizes)
+        self.metric_names = metric_names(parts.learner, samples)
         self._learner = Learner(
             parts.learner,
             self._datasets,
@@ -177,8 +177,9 @@ class OfflineEngine:
     def start(self, restored: Restored | None) -> int:
         """Resumes from a checkpoint, if there is one."""
         if restored is not None:
-            self._learner.set_state(restored.state.workers.learner)
-            self._datasets.seek(self._learner.learner_steps)
+            workers = restored.state.workers
+            self._learner.set_state(workers.learner)
+            self._datasets.set_state(workers.datasets, self._learner.learner_steps)
         return 0
 
     def advance(self, request: Advance, journal: Journal) -> None:
@@ -204,8 +205,8 @@ class OfflineEngine:
         self._learner.check_finite()
 
     def get_state(self) -> WorkerState:
-        """The state of the learner, for a checkpoint."""
-        return WorkerState(self._learner.get_state())
+        """The state of the learner and of the Datasets, for a checkpoint."""
+        return WorkerState(self._learner.get_state(), datasets=self._datasets.get_state())
 
     def get_python(self) -> None:
         """Returns None: nothing needs a pickle."""

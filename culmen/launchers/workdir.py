@@ -52,6 +52,7 @@ class WorkerState(NamedTuple):
     actor: Any = None
     table: Any = None
     recording: Any = None
+    datasets: Any = None  # priorities of Datasets, by name of the table
     actors: Mapping[str, Any] | None = None  # actors of a program, by index
     evaluations: Sequence[Mapping[str, Any]] | None = None  # of a program: kept, not yet played
 
@@ -135,7 +136,7 @@ class RunState(NamedTuple):
         return newest
 
 
-_OPTIONAL = ('lanes', 'actor', 'table', 'recording', 'actors')
+_OPTIONAL = ('lanes', 'actor', 'table', 'recording', 'datasets', 'actors')
 
 
 class Restored(NamedTuple):

@@ -37,6 +37,19 @@ def replay(**changes):
         (lambda: Queue(Window(), batch_size=0), 'Queue.batch_size must be at least 1'),
         (lambda: Queue(Window(), max_staleness=-1), 'Queue.max_staleness must be at least 0'),
         (lambda: Dataset(Window(), 'path', 0), 'Dataset.batch_size must be at least 1'),
+        (
+            lambda: Dataset(Window(), 'path', 4, priority_exponent=-1.0),
+            'Dataset.priority_exponent must be at least 0, got -1.0',
+        ),
+        (
+            lambda: Dataset(Window(), 'path', 4, draw='all'),
+            "Dataset.batch_size must be 1 where draw='all', got 4",
+        ),
+        (
+            lambda: Dataset(Window(), 'path', 1, draw='all', priority_exponent=0.5),
+            "Dataset.priority_exponent must be 0 where draw='all'",
+        ),
+        (lambda: Dataset(Window(), 'path', 4, 'reward'), 'Dataset.map must be'),
     ],
 )
 def test_impossible_values_are_refused_by_name(make, words):

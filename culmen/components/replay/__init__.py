@@ -17,6 +17,7 @@ from culmen.components.replay.recording import DatasetReader
 from culmen.components.replay.recording import Recorder
 from culmen.components.replay.recording import Writers
 from culmen.components.replay.recording import check_recording
+from culmen.components.replay.recording import recorded_streams
 from culmen.components.replay.stream import Cutter
 from culmen.components.replay.stream import Items
 from culmen.components.replay.stream import Rate
@@ -42,5 +43,6 @@ __all__ = [
     'fold',
     'importance_weights',
     'kept_times',
+    'recorded_streams',
     'sample_spec',
 ]

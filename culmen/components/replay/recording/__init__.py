@@ -4,5 +4,6 @@ from culmen.components.replay.recording.dataset import DatasetReader
 from culmen.components.replay.recording.recorder import Recorder
 from culmen.components.replay.recording.recorder import Writers
 from culmen.components.replay.recording.recorder import check_recording
+from culmen.components.replay.recording.streams import recorded_streams
 
-__all__ = ['DatasetReader', 'Recorder', 'Writers', 'check_recording']
+__all__ = ['DatasetReader', 'Recorder', 'Writers', 'check_recording', 'recorded_streams']

@@ -2,12 +2,11 @@
 
 A source is a folder that a `Recorder` wrote, or a callable that returns an iterator of Streams. All its rows
 are kept in memory, and stored, gathered and cut into windows as in the in-process table. Windows are drawn
-uniformly with replacement, by random numbers that depend only on (seed, count of draws). So a checkpoint
-needs only the learner's count for a Dataset.
+with replacement, uniformly or by priority, by random numbers that depend only on (seed, count of draws). So a
+checkpoint needs only the learner's count for a Dataset, and its priorities if it has any.
 """
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 
 from culmen.components.dispatch import Packed
 from culmen.components.files import OnLostRows
-from culmen.components.files import expanded
 from culmen.components.replay.in_process.gather import Gather
-from culmen.components.replay.recording.sources import read_callable
-from culmen.components.replay.recording.sources import read_folder
+from culmen.components.replay.in_process.items import saved_array
+from culmen.components.replay.in_process.sum_tree import SumTree
+from culmen.components.replay.recording.recorded import Draws
+from culmen.components.replay.recording.recorded import Recorded
+from culmen.components.replay.stream.priorities import RawPriorities
+from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.row_spec import RowSpec
-from culmen.components.replay.stream.windows import Cutter
-from culmen.components.replay.stream.windows import may_be_short
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import mirror
@@ -30,8 +30,6 @@ from culmen.core.experience import table_label
 from culmen.core.experience import unmirror
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
-
-_BLOCK = 64  # draws that share one generator
 
 
 class DatasetReader:
@@ -90,30 +88,50 @@ class DatasetReader:
         return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Passes priorities to the table that actors write to.
+        """Sets raw priorities of drawn items, in Datasets and in the table that actors write to.
 
-        Raises: ValueError that names a Dataset, if it is given priorities.
+        Raises: ValueError that names a table that has none, or priorities out of range.
         """
         if priorities is None:
             return
         of_tables = unmirror(self._experience, priorities)
-        for name in self._datasets:
-            if of_tables.pop(name, None) is not None:
-                where = table_label(name)
-                raise ValueError(f'{where} is a Dataset and takes no priorities.')
+        numbers = unmirror(self._experience, keys)
+        for name, dataset in self._datasets.items():
+            raw = of_tables.pop(name, None)
+            if raw is not None:
+                dataset.update_priorities(numbers[name], raw)
         if self._table is not None:
-            numbers = unmirror(self._experience, keys)
             self._table.update_priorities(
                 {name: numbers[name] for name in of_tables if name in numbers}, of_tables
             )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many windows each Dataset has, by name of the table."""
+        return {name: len(each.windows) for name, each in self._datasets.items()}
 
     def seek(self, draws: int) -> None:
         """Continues after this many draws, which is the number of the learner's updates."""
         self._draws = draws
 
+    def get_state(self) -> dict[str, Any]:
+        """The priorities of those Datasets that have any, by name of the table."""
+        states = {name: each.get_state() for name, each in self._datasets.items()}
+        return {name: state for name, state in states.items() if state}
+
+    def set_state(self, state: Mapping[str, Any] | None, draws: int) -> None:
+        """Continues from a checkpoint.
+
+        Args: state: the result of `get_state`; None: nothing was saved. draws: as for `seek`.
+        Raises: ValueError that names the table, if the Dataset has another number of windows.
+        """
+        self.seek(draws)
+        for name, each in self._datasets.items():
+            each.set_state((state or {}).get(name, {}))
+
 
 class _OneDataset:
-    """The rows and the windows of one Dataset."""
+    """The windows and the priorities of one Dataset."""
 
     def __init__(
         self,
@@ -123,51 +141,64 @@ class _OneDataset:
         seed: int,
         on_lost_rows: OnLostRows,
     ) -> None:
-        self._batch_size = dataset.batch_size
-        self._place = (seed, zlib.crc32(name.encode()))
-        if isinstance(dataset.source, str):
-            where = f'Dataset.source {dataset.source}'
-            rows, streams = read_folder(where, expanded(dataset.source), row_spec, on_lost_rows)
-        else:
-            where = f'Dataset.source {getattr(dataset.source, "__qualname__", dataset.source)}'
-            rows, streams = read_callable(where, dataset.source(), row_spec)
-        starts, lengths = [], []
-        for begin, step_type in streams:
-            # After a gap, the first stacks need frames that are lost.
-            ages = rows.ages(begin + np.arange(len(step_type)))
-            for start, length in _cut(dataset, step_type):
-                if ages[start] <= start:
-                    starts.append(begin + start)
-                    lengths.append(length)
-        if not starts:
-            raise ValueError(f'{where} has no window of length {dataset.window.length}.')
-        self._starts = np.array(starts, np.int64)
-        self._lengths = np.array(lengths, np.int64) if may_be_short(dataset.window) else None
+        self._where = table_label(name)
+        self._dataset = dataset
+        self.windows = Recorded(dataset, row_spec, on_lost_rows)
+        self._draws = Draws(name, seed, dataset.batch_size)
+        self._tree: SumTree | None = None
+        if dataset.prioritised:
+            self._priorities = RawPriorities(self._where, dataset)
+            self._raw = np.ones(len(self.windows), np.float32)
+            self._tree = SumTree(len(self.windows))
+            self._tree.restore(self._priorities.weights(self._raw))
         self._gather = Gather(
-            rows,
+            self.windows.rows,
             dataset.window,
-            with_lengths=self._lengths is not None,
-            with_probability=False,
+            with_lengths=self.windows.lengths is not None,
+            with_probability=dataset.prioritised,
         )
-        self._block_number = -1
-        self._block = np.empty((0, 0), np.int64)
+        self._whole: Packed | None = None  # all windows, where draw='all'
 
     def draw(self, count: int) -> tuple[NDArray[Any], Packed]:
-        number, offset = divmod(count, _BLOCK)
-        if number != self._block_number:
-            sequence = np.random.SeedSequence((*self._place, number))
-            generator = np.random.Generator(np.random.Philox(sequence))
-            self._block = generator.integers(0, len(self._starts), (_BLOCK, self._batch_size))
-            self._block_number = number
-        numbers = self._block[offset].copy()
-        lengths = None if self._lengths is None else self._lengths[numbers]
-        return numbers, self._gather(self._starts[numbers], lengths, None, len(self._starts))
+        size, probability = len(self.windows), None
+        if self._dataset.draw == 'all':
+            numbers = np.arange(size)
+            if self._whole is None:
+                self._whole = self._gather(self.windows.starts, self.windows.lengths, None, size)
+            return numbers, self._whole
+        if self._tree is None:
+            numbers = self._draws.integers(count, size)
+        else:
+            numbers, probability = self._draw_by_weight(self._tree, count)
+        lengths = self.windows.lengths
+        lengths = None if lengths is None else lengths[numbers]
+        return numbers, self._gather(self.windows.starts[numbers], lengths, probability, size)
 
+    def _draw_by_weight(self, tree: SumTree, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        size, fractions = len(self.windows), self._draws.fractions(count)
+        found = tree.find(fractions)
+        if found is None:  # all priorities are 0: uniform
+            return (fractions * size).astype(np.int64), np.full(
+                len(fractions), 1 / size, np.float32
+            )
+        return found[0], found[1].astype(np.float32)
 
-def _cut(dataset: Dataset, step_type: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """(start, transitions) of the windows of one stream, in the order in which they appear."""
-    cutter = Cutter(dataset.window, num_lanes=1)
-    for each in step_type.reshape(-1, 1):
-        for items in (cutter.observe(each), cutter.act()):
-            if items is not None:
-                yield from zip(items.start.tolist(), items.length.tolist())
+    def update_priorities(self, numbers: NDArray[Any], priorities: Any) -> None:
+        if self._tree is None:
+            raise ValueError(none_taken(self._where, self._dataset))
+        raw = self._priorities.check(priorities, len(numbers))
+        self._raw[numbers] = raw
+        self._tree.set(numbers, self._priorities.weights(raw))
+
+    def get_state(self) -> dict[str, Any]:
+        """What draws depend on beside their count: the priorities."""
+        if self._tree is None:
+            return {}
+        return {'priorities': self._raw.copy(), 'weights': self._tree.leaves.copy()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if self._tree is None:
+            return
+        shape = (len(self.windows),)
+        self._raw[:] = saved_array(self._where, state, 'priorities', shape)
+        self._tree.restore(saved_array(self._where, state, 'weights', shape))

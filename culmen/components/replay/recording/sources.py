@@ -5,7 +5,8 @@ damaged recording lacks leave a gap; the rows before and after it are separate s
 """
 
 import dataclasses
-import warnings
+import functools
+from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 
 from culmen.components.files import DamagedError
 from culmen.components.files import OnLostRows
+from culmen.components.files import expanded
 from culmen.components.replay.in_process.rows import Arrays
 from culmen.components.replay.in_process.rows import Rows
-from culmen.components.replay.recording.files import Shard
 from culmen.components.replay.recording.files import leaf_data
-from culmen.components.replay.recording.files import read_shard
-from culmen.components.replay.recording.files import read_spec
-from culmen.components.replay.recording.files import shards
+from culmen.components.replay.recording.streams import Lanes
+from culmen.components.replay.recording.streams import check_types
+from culmen.components.replay.recording.streams import recorded_streams
 from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.errors import failing_at
+from culmen.core.experience import Dataset
 from culmen.core.ranges import cast_exactly
 from culmen.core.ranges import check_values
 from culmen.core.specs import StackedArray
@@ -46,80 +49,67 @@ def read_folder(
 ) -> tuple[Rows, Streams]:
     """All lanes of a recording, one after another."""
     wanted = Rows(row_spec, 1, 1)
-    recording = read_spec(folder)
-    stored = recording['leaves']
+    lanes = Lanes(where, folder, on_lost_rows)
+    stored = lanes.leaves
     _check_leaves(where, wanted.leaves, stored)
     int32: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int32), ())
-    leaves = {
+    columns = {
         path: (np.dtype(stored[path]['dtype']), wanted.leaves[path].frame_shape)
         if path in wanted.leaves
         else int32
         for path in wanted.paths()
     }
-    lanes = [shards(lane) for lane in sorted(folder.glob('lane-*'))]
-    for lane in lanes:
-        _check_shards(folder, lane, recording['rows_of_a_shard'])
-    num_rows = sum(shard.stop - shard.start for lane in lanes for shard in lane)
     try:
-        rows = Rows(row_spec, 1, max(num_rows, 1))
+        rows = Rows(row_spec, 1, max(lanes.num_rows, 1))
     except MemoryError as error:
         raise DamagedError(f'{where}: {error}') from error
-    begin, streams, losses, lost = 0, [], [], 0
-    for lane in lanes:
-        followed = {shard.start for shard in lane}
-        reached, first, is_gap = 0, begin, False
-        types: list[NDArray[Any]] = []
-        for shard in lane:
-            if shard.start > reached:
-                losses.append(f'{shard.path.parent} has no rows [{reached}, {shard.start}).')
-                lost += shard.start - reached
-                is_gap = True
-            reached = shard.stop
-            try:
-                arrays = read_shard(shard, leaves)
-            except DamagedError as error:
-                losses.append(str(error))
-                lost += shard.stop - shard.start
-                is_gap = True
-                continue
-            _check_types(where, arrays['step_type'])
-            named = f'{where}: {shard.path.relative_to(folder)}'
-            _check_rows(named, row_spec, arrays, is_end=shard.stop not in followed)
-            if types and is_gap:  # the rows before and after a gap are separate streams
-                streams.append((first, np.concatenate(types)))
-                types, first = [], begin
-            is_gap = False
-            types.append(arrays['step_type'])
-            begin = _put(rows, begin, arrays)
-        if types:
-            streams.append((first, np.concatenate(types)))
-    _tell_losses(where, losses, lost, begin + lost, on_lost_rows)
+    begin = 0
+    streams: list[tuple[int, list[NDArray[Any]]]] = []
+    for shard, arrays, begins, is_end in lanes.pieces(columns):
+        named = f'{where}: {shard.path.relative_to(folder)}'
+        _check_rows(named, row_spec, arrays, is_end)
+        if begins:
+            streams.append((begin, []))
+        streams[-1][1].append(arrays['step_type'])
+        begin = _put(rows, begin, arrays)
     rows.restart(begin, is_open=False)
-    return rows, streams
+    return rows, [(first, np.concatenate(types)) for first, types in streams]
 
 
-def _check_shards(folder: Path, lane: list[Shard], most: int) -> None:
-    for shard in lane:
-        if not 0 < shard.stop - shard.start <= most:
-            raise DamagedError(f'{shard.path} must have 1 to {most} rows, as {folder} says.')
-    for shard, after in zip(lane, lane[1:]):
-        if after.start < shard.stop:
-            raise DamagedError(f'{after.path} must begin at row {shard.stop} or after it.')
+def read_source(
+    dataset: Dataset, row_spec: RowSpec, on_lost_rows: OnLostRows, with_frames: bool = True
+) -> tuple[str, Rows, Streams]:
+    """All rows of a Dataset, as its `map` gives them.
+
+    Args:
+        dataset: of an experience.
+        row_spec: of the experiment's stream. A source may have more extras.
+        on_lost_rows: whether a recording with damaged files of rows is read without them, or refused.
+        with_frames: whether stacks of frames may be kept as single frames.
+    Returns: (the name of the source in errors, the rows, the streams in them).
+    Raises: as `DatasetReader`.
+    """
+    source, change = dataset.source, dataset.map
+    if isinstance(source, str):
+        where, folder = f'Dataset.source {source}', expanded(source)
+        if change is None and with_frames:
+            return where, *read_folder(where, folder, row_spec, on_lost_rows)
+        given = recorded_streams(folder, on_lost_rows)
+    else:
+        where = f'Dataset.source {getattr(source, "__qualname__", source)}'
+        given = source()
+    if change is not None:
+        given = map(functools.partial(_changed, change), given)
+    return where, *read_callable(where, given, row_spec)
 
 
-def _tell_losses(
-    where: str, losses: list[str], lost: int, num_rows: int, on_lost_rows: OnLostRows
-) -> None:
-    if not losses:
-        return
-    said = f'{where}: {" ".join(losses)} {lost} of {num_rows} rows are lost'
-    if on_lost_rows == 'refuse':
-        raise DamagedError(f'{said}.')
-    warnings.warn(
-        f'{said}, and windows that need them are left out. on_lost_rows refuse (--on-lost-rows refuse) '
-        f'refuses such a recording.',
-        stacklevel=2,
-    )
+def _changed(change: Callable[[Stream], Stream], stream: Stream) -> Stream:
+    name = getattr(change, '__qualname__', change)
+    with failing_at(f'Dataset.map {name} raised'):
+        changed = change(stream)
+    if not isinstance(changed, Stream):
+        raise ValueError(f'Dataset.map {name} must give a Stream, got {changed!r:.60}.')
+    return changed
 
 
 def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Streams]:
@@ -158,7 +148,7 @@ def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
             raise ValueError(
                 f'{where}: {path} must have {num_rows} rows, as step_type has, got shape {leaf.shape}.'
             )
-    _check_types(where, given['step_type'])
+    check_types(where, given['step_type'])
     stored = {
         path: {'dtype': leaf.dtype.name, 'shape': list(leaf.shape[1:])}
         for path, leaf in given.items()
@@ -185,13 +175,6 @@ def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
         columns[path] = column[:, None]
     rows.write(begin, columns)
     return begin + len(arrays['step_type'])
-
-
-def _check_types(where: str, step_type: NDArray[Any]) -> None:
-    if step_type.ndim != 1 or (
-        len(step_type) and not 0 <= step_type.min() <= step_type.max() <= LAST
-    ):
-        raise ValueError(f'{where}: step_type must be FIRST, MID or LAST, int32[T].')
 
 
 def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.core.experience import Dataset
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 
@@ -35,9 +36,10 @@ def out_of_range(label: str, exponent: float) -> str:
     )
 
 
-def none_taken(label: str, table: Replay | Queue) -> str:
+def none_taken(label: str, table: Replay | Queue | Dataset) -> str:
     """The message for priorities of a table that draws without priorities."""
     kind = 'is a Queue' if isinstance(table, Queue) else 'is uniform (priority_exponent 0)'
+    kind = 'is a Dataset with priority_exponent 0' if isinstance(table, Dataset) else kind
     return f'{label} {kind} and takes no priorities: the update must return None for it.'
 
 
@@ -49,7 +51,7 @@ class RawPriorities:
         largest_weight: the weight of an item with this priority.
     """
 
-    def __init__(self, label: str, replay: Replay) -> None:
+    def __init__(self, label: str, replay: Replay | Dataset) -> None:
         """Args: label: name of the table in errors. replay: a prioritised one."""
         self._label = label
         self._exponent = replay.priority_exponent

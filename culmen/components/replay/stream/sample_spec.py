@@ -1,5 +1,7 @@
 """Shapes and dtypes of a table's samples, which are known before a step is taken."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import kept_times
+from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -20,7 +23,10 @@ from culmen.core.types import Steps
 
 
 def sample_spec(
-    experience: Experience, row_spec: RowSpec, num_lanes: int
+    experience: Experience,
+    row_spec: RowSpec,
+    num_lanes: int,
+    sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> Sample | dict[str, Sample]:
     """The sample of one draw, as `jax.ShapeDtypeStruct`s; mirrors the experience.
 
@@ -28,24 +34,32 @@ def sample_spec(
         experience: an agent's.
         row_spec: of the stream.
         num_lanes: of the table.
+        sizes: how many windows each Dataset has, by name of the table; needed where it is drawn whole.
     """
     return mirror(
         experience,
-        {name: _of_table(table, row_spec, num_lanes) for name, table in tables(experience).items()},
+        {
+            name: _of_table(table, row_spec, batch_size(table, num_lanes, sizes.get(name)))
+            for name, table in tables(experience).items()
+        },
     )
 
 
-def batch_size(table: Table, num_lanes: int) -> int:
-    """The number of windows of one draw."""
+def batch_size(table: Table, num_lanes: int, size: int | None = None) -> int:
+    """The number of windows of one draw. Args: size: of a Dataset, in windows."""
     if isinstance(table, Queue):
         return num_lanes if table.batch_size is None else table.batch_size
     if isinstance(table, Replay) and table.draw == 'all':
         return table.capacity
+    if isinstance(table, Dataset) and table.draw == 'all':
+        if size is None:
+            raise ValueError("a Dataset with draw='all' must be read before its batch is known.")
+        return size
     return table.batch_size
 
 
-def _of_table(table: Table, row_spec: RowSpec, num_lanes: int) -> Sample:
-    batch, window, spec = batch_size(table, num_lanes), table.window, row_spec.environment
+def _of_table(table: Table, row_spec: RowSpec, batch: int) -> Sample:
+    window, spec = table.window, row_spec.environment
     ends, first = kept_times(window, list(row_spec.leaves))
 
     def steps(name: str, nest: Any, length: int) -> Any:
