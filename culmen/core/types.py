@@ -122,6 +122,7 @@ class Sample(NamedTuple):
     size: Array  # int32[]: items in the table
     # int32[B]: updates behind the params of the window's first action; -1: recorded
     version: Array
+    lane: Array  # int32[B]: counted over all actors of the run; -1: recorded
 
 
 # One table's sample and priorities, or a dict that mirrors a dict of tables.

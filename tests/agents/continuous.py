@@ -60,7 +60,7 @@ def sample(o_tm1: Any, a_tm1: Any, rewards: Any, discounts: Any, o_t: Any) -> Sa
         mask=np.ones((batch, length), bool),
     )
     probability = np.full(batch, 0.01, np.float32)
-    return Sample(steps, probability, np.int32(100), np.zeros(batch, np.int32))
+    return Sample(steps, probability, np.int32(100), *np.zeros((2, batch), np.int32))
 
 
 # From 1 to 2 by the environment's action 1 of [-2, 2] (canonical 0.5) with reward 1; a termination at

@@ -70,7 +70,9 @@ def train(
         start -= rows.timestep.step_type[start % capacity] == LAST
         sample = jnp.full(batch_size, 1.0 / size, jnp.float32)
         version = jnp.zeros(batch_size, jnp.int32)
-        return Sample(jax.vmap(lambda s: cut(rows, s, window))(start), sample, size, version)
+        return Sample(
+            jax.vmap(lambda s: cut(rows, s, window))(start), sample, size, version, version
+        )
 
     def tick(carry: Carry, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
         keys = jax.random.split(jax.random.fold_in(key, t), 4)
@@ -149,7 +151,7 @@ def train_in_step(
         kept = [leaf[:, :1] if path in first else leaf for path, leaf in paths]
         steps = Steps(**jax.tree_util.tree_structure(steps._asdict()).unflatten(kept))
         versions = jnp.full(num_lanes, update)
-        sample = Sample(steps, jnp.ones(num_lanes), jnp.int32(num_lanes), versions)
+        sample = Sample(steps, jnp.ones(num_lanes), jnp.int32(num_lanes), versions, lanes.index)
         context = Context(jax.random.fold_in(key, -1 - update), jnp.int32(0), update, update)
         training, metrics, _ = parts.learner.update(training, sample, context)
         return (training, *carry), {'reward': timesteps.reward[:, 1:], **metrics}

@@ -91,4 +91,5 @@ def _joined(own: Sample, demonstrations: Sample) -> Sample:
         probability=join(own.probability, demonstrations.probability),
         size=own.size,
         version=join(own.version, demonstrations.version),
+        lane=join(own.lane, demonstrations.lane),
     )

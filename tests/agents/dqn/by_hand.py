@@ -54,7 +54,7 @@ def sample(
     if probability is None:
         probability = np.full(batch, 1.0 / size)
     return Sample(
-        steps, np.asarray(probability, np.float32), np.int32(size), np.zeros(batch, np.int32)
+        steps, np.asarray(probability, np.float32), np.int32(size), *np.zeros((2, batch), np.int32)
     )
 
 

@@ -61,4 +61,4 @@ def sample(
         mask=(step_type[:-1] != LAST)[None],
     )
     ones = np.ones(1, np.float32)
-    return Sample(steps, ones, np.int32(1), np.full(1, version, np.int32))
+    return Sample(steps, ones, np.int32(1), np.full(1, version, np.int32), np.zeros(1, np.int32))

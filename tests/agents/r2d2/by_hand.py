@@ -86,7 +86,7 @@ def sample(
         },
         mask=(np.arange(length) < num_real)[None],
     )  # fmt: skip
-    return Sample(steps, np.ones(1, np.float32), np.int32(1), np.zeros(1, np.int32))
+    return Sample(steps, np.ones(1, np.float32), np.int32(1), *np.zeros((2, 1), np.int32))
 
 
 def batch(*samples: Sample, probability: Any = None, size: int = 8) -> Sample:
@@ -98,7 +98,9 @@ def batch(*samples: Sample, probability: Any = None, size: int = 8) -> Sample:
     )
     num = len(samples)
     drawn = np.full(num, 1.0 / size) if probability is None else probability
-    return Sample(steps, np.asarray(drawn, np.float32), np.int32(size), np.zeros(num, np.int32))
+    return Sample(
+        steps, np.asarray(drawn, np.float32), np.int32(size), *np.zeros((2, num), np.int32)
+    )
 
 
 def random_batch(seed: int, length: int = 7, num: int = 12) -> Sample:

@@ -63,7 +63,7 @@ def sample_of(rewards, observations, extras=(), masked=()):
         extras=extras,
         mask=jnp.asarray(mask),
     )
-    return Sample(steps, jnp.ones(1), jnp.int32(1), jnp.zeros(1, jnp.int32))
+    return Sample(steps, jnp.ones(1), jnp.int32(1), *jnp.zeros((2, 1), jnp.int32))
 
 
 # Moments.

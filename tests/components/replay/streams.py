@@ -226,13 +226,16 @@ def _named(path: str, names: tuple[str, ...]) -> bool:
     return any(path == name or path.startswith(name + '/') for name in names)
 
 
-def rows_of(sample: Any) -> list[tuple[tuple[int, int], dict[str, np.ndarray], int]]:
-    """[((lane, start), leaves of Steps by path, version)] of a sample's elements."""
+def rows_of(
+    sample: Any, recorded: bool = False
+) -> list[tuple[tuple[int, int], dict[str, np.ndarray], int]]:
+    """[((lane, start), leaves of Steps by path, version)] of a sample's elements, whose lanes it checks."""
     leaves = leaf_paths(sample.steps)
     where = np.asarray(sample.steps.observation['where'])
     out = []
     for i in range(len(where)):
         tick, lane = (int(x) for x in where[i, 0])
+        assert int(sample.lane[i]) == (-1 if recorded else lane)
         out.append(
             (
                 (lane, tick),

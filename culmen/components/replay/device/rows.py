@@ -176,7 +176,7 @@ class RingGather:
         arrays.append(probability)
         for path, times in self._large:
             arrays.append(take(state.large[path], at if times is None else at[:, times]))
-        sample: Sample = self._layout.unpack(arrays)
+        sample: Sample = self._layout.unpack(arrays, lane=rows % self._num_lanes)
         mask = jnp.broadcast_to(sample.steps.mask, (len(rows), self._length))
         return sample._replace(steps=sample.steps._replace(mask=mask))
 

@@ -117,6 +117,7 @@ class Unrolls:
             jnp.ones(num, jnp.float32),
             jnp.int32(num),
             self._batch(rows, 'version', 1)[:, 0],
+            jnp.tile(jnp.arange(self._num_lanes, dtype=jnp.int32), self._rounds),
         )
         closed = masking.select(items.active, jnp.int32(0), items.closed)
         return items._replace(closed=closed), (), sample

@@ -19,7 +19,13 @@ class Gather:
     """Windows of one kind, gathered from rows as a batch."""
 
     def __init__(
-        self, rows: Rows, window: Window, *, with_lengths: bool, with_probability: bool
+        self,
+        rows: Rows,
+        window: Window,
+        *,
+        with_lengths: bool,
+        with_probability: bool,
+        recorded: bool = False,
     ) -> None:
         """Plans where each leaf is read.
 
@@ -28,6 +34,7 @@ class Gather:
             window: the kind of window; its `ends` and `first` are checked.
             with_lengths: whether windows may be short or padding.
             with_probability: whether draws have probabilities; otherwise each is 1 / size.
+            recorded: whether the rows are of a recording, which has no lanes of this run.
         """
         self._rows = rows
         self._length = window.length
@@ -35,6 +42,7 @@ class Gather:
         self._offsets = self._steps * rows.num_lanes
         self._with_lengths = with_lengths
         self._with_probability = with_probability
+        self._one_lane = -1 if recorded else 0 if rows.num_lanes == 1 else None
         self._layout = BatchLayout(
             rows.row_spec,
             rows.fields,
@@ -71,6 +79,8 @@ class Gather:
             # Beyond its end a short window repeats its last row.
             at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
         words = rows.words.take(at, axis=0, mode='wrap')
+        one_lane = self._one_lane
+        self._layout.set_lanes(words, codes % rows.num_lanes if one_lane is None else one_lane)
         arrays = [words, np.array(size, np.int32)]
         if self._with_lengths:
             if lengths is None:

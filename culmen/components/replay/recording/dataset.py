@@ -156,6 +156,7 @@ class _OneDataset:
             dataset.window,
             with_lengths=self.windows.lengths is not None,
             with_probability=dataset.prioritised,
+            recorded=True,
         )
         self._whole: Packed | None = None  # all windows, where draw='all'
 

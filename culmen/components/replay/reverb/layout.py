@@ -31,6 +31,7 @@ from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 
 _SHARED_BYTES = 256  # Leaves up to this size share a column.
+_STEP_TYPE_BITS = 2  # of an int32; the bits above them hold 1 + the lane, or 0 if it is not known
 
 Columns = dict[str, NDArray[Any]]  # by name, uint8[B, bytes]: one tick of all lanes
 
@@ -69,9 +70,10 @@ class _Part:
 class RowLayout:
     """Rows of B lanes as columns of bytes."""
 
-    def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
-        """Args: row_spec: of the stream. num_lanes: B."""
-        self._num_lanes = num_lanes
+    def __init__(self, row_spec: RowSpec, lanes: NDArray[Any]) -> None:
+        """Args: row_spec: of the stream. lanes: int[B], counted over all actors of the run."""
+        self._num_lanes = len(lanes)
+        self._lane_bits = (np.asarray(lanes, np.int32) + 1) << _STEP_TYPE_BITS
         self.before = _Part(row_spec.timestep, 'step_type')
         self.after = _Part(row_spec.decision, 'version')
         self.row_spec = row_spec
@@ -91,7 +93,8 @@ class RowLayout:
         if not self._checked[0]:
             self.before.check(nests, self._num_lanes)
             self._checked[0] = True
-        columns, values = self.before.columns('before', timestep.step_type, nests, self._num_lanes)
+        first_word = np.asarray(timestep.step_type) | self._lane_bits
+        columns, values = self.before.columns('before', first_word, nests, self._num_lanes)
         for i, leaf in self._stacks:
             first = np.asarray(timestep.step_type) == FIRST
             self._check_stack(leaf, self._tick, first, np.asarray(values[i]))
@@ -190,12 +193,15 @@ class ItemLayout:
         for i, part in enumerate((self._rows.before, self._rows.after)):
             record = _stacked(items, i, self._steps, part.record.itemsize).view(part.record)[..., 0]
             shared |= {name: record[name] for name in part.record.names or ()}
+        lanes = (shared['step_type'][:, 0] >> _STEP_TYPE_BITS) - 1
+        shared['step_type'] = shared['step_type'] & ((1 << _STEP_TYPE_BITS) - 1)
         for name in self._record.names or ():
             words[name] = shared[name]
         arrays = [
             words.view(np.int32).reshape(num, self._steps, self._record.itemsize // WORD),
             np.array(size, np.int32),
         ]
+        self._layout.set_lanes(arrays[0], lanes)
         if self._with_lengths:
             arrays.append(np.fromiter((len(item[0]) - 1 for item in items), np.int32, num))
         arrays.append(probability)

@@ -52,7 +52,7 @@ class ReverbReader:
         """
         self._experience = experience
         specs = check_tables(experience)
-        rows = RowLayout(row_spec, 1)
+        rows = RowLayout(row_spec, np.zeros(1, np.int32))
         self._connection = Connection(address, stop)
         self._info = info or self._connection.info
         self._num_lanes = num_lanes

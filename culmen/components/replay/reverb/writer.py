@@ -69,7 +69,7 @@ class ReverbWriter:
         """
         self._lanes = np.asarray(lanes.index, np.int64)
         num_lanes = len(self._lanes)
-        self._rows = RowLayout(row_spec, num_lanes)
+        self._rows = RowLayout(row_spec, self._lanes)
         self._tables = [
             _Written(name, table, self._rows, lanes, first_windows, single_writer)
             for name, table in check_tables(experience).items()

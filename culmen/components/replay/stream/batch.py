@@ -121,6 +121,8 @@ class BatchLayout:
 
     words: int32[N, length + 1, words of a record]; size: int32[]; lengths: int32[N], transitions of each
     window, 0 for padding; probability: float32[N].
+
+    Of the versions only the first row's is read. `set_lanes` puts a window's lane in the second row's place.
     """
 
     def __init__(
@@ -152,8 +154,15 @@ class BatchLayout:
         self._with_lengths = with_lengths
         self._with_probability = with_probability
 
-    def unpack(self, arrays: Sequence[Any]) -> Sample:
-        """The Sample, with NumPy leaves if the words are NumPy's."""
+    def set_lanes(self, words: NDArray[Any], lanes: Any) -> None:
+        """Writes the lanes of the windows, int[N] or one for all, into a batch's words."""
+        words[:, 1, self._version.begin] = lanes
+
+    def unpack(self, arrays: Sequence[Any], lane: Any = None) -> Sample:
+        """The Sample, with NumPy leaves if the words are NumPy's.
+
+        Args: lane: int32[N]; None: it is in the words.
+        """
         words, size, *rest = arrays
         xp: Any = np if isinstance(words, np.ndarray) else jnp
         lengths = rest.pop(0) if self._with_lengths else None
@@ -183,11 +192,13 @@ class BatchLayout:
         else:
             mask = np.ones((len(words), self._length), bool)
         reward, discount, observation, action, extras = self._tree.unflatten(leaves)
+        version = _read(words, self._version)
         return Sample(
             Steps(step_type, reward, discount, observation, action, extras, mask),
             probability,
             size,
-            _read(words, self._version)[:, 0],
+            version[:, 0],
+            version[:, 1] if lane is None else lane,
         )
 
 

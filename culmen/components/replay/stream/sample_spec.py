@@ -85,4 +85,5 @@ def _of_table(table: Table, row_spec: RowSpec, batch: int) -> Sample:
         probability=array((batch,), np.float32),
         size=scalar,
         version=array((batch,), np.int32),
+        lane=array((batch,), np.int32),
     )

@@ -44,7 +44,9 @@ def items_of(reader, draws=3):
     """The distinct items of some draws: (leaves by path, version) by (lane, start)."""
     found = {}
     for _ in range(draws):
-        for place, leaves, version in streams.rows_of(unpacked(reader.draw().samples)):
+        for place, leaves, version in streams.rows_of(
+            unpacked(reader.draw().samples), recorded=True
+        ):
             found[place] = leaves, version
     return found
 

@@ -131,7 +131,7 @@ def test_windows_that_need_lost_rows_are_left_out(tmp_path, window, num_frames):
     }
     drawn = set()
     for _ in range(20):
-        for place, leaves, _ in streams.rows_of(unpacked(reader.draw().samples)):
+        for place, leaves, _ in streams.rows_of(unpacked(reader.draw().samples), recorded=True):
             drawn.add(place)
             expected = streams.content(stream, items[place], window)[0]
             streams.assert_same_item(leaves, expected)
