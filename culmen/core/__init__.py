@@ -10,6 +10,8 @@ from culmen.core.checks import check_fields
 from culmen.core.checks import check_range
 from culmen.core.checks import check_types
 from culmen.core.environments import JaxEnvironment
+from culmen.core.environments import environment_state
+from culmen.core.environments import without_environment_state
 from culmen.core.errors import AgentFailure
 from culmen.core.errors import SettingError
 from culmen.core.errors import SettingTypeError
@@ -77,8 +79,10 @@ __all__ = [
     'check_range',
     'check_types',
     'environment',
+    'environment_state',
     'legal_actions',
     'make_environment_spec',
     'validate_timestep',
     'where_first',
+    'without_environment_state',
 ]

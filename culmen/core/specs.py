@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.core.environments import JaxEnvironment
+from culmen.core.environments import model_of
 from culmen.core.errors import SettingError
 from culmen.core.ranges import SpecError
 from culmen.core.ranges import as_float32
@@ -32,6 +34,17 @@ class EnvironmentSpec(NamedTuple):
     action: Any
     reward: Any
     discount: Any
+    # The environment itself, for agents that search or plan; None where it is not written in JAX.
+    model: JaxEnvironment | None = None
+
+    def nests(self) -> dict[str, Any]:
+        """The nests of specs by name, without the model."""
+        return {
+            'observation': self.observation,
+            'action': self.action,
+            'reward': self.reward,
+            'discount': self.discount,
+        }
 
 
 class StackedArray(specs.BoundedArray):  # type: ignore[misc]
@@ -77,7 +90,7 @@ class StackedArray(specs.BoundedArray):  # type: ignore[misc]
 
 
 def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
-    """Reads the specs of an environment. Rewards and discounts become float32.
+    """Reads the specs of an environment, and its model. Rewards and discounts become float32.
 
     Raises: SettingError that names a path if two leaves share it.
     """
@@ -86,8 +99,9 @@ def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
         action=environment.action_spec(),
         reward=in_float32(environment.reward_spec()),
         discount=in_float32(environment.discount_spec()),
+        model=model_of(environment),
     )
-    for name, nest in spec._asdict().items():
+    for name, nest in spec.nests().items():
         check_paths([path for path, _ in leaf_paths(nest, name)])
     return spec
 
@@ -147,7 +161,7 @@ def check_spec(spec: EnvironmentSpec) -> None:
 
     Raises: ValueError that names the leaf and its dtype.
     """
-    for name, nest in spec._asdict().items():
+    for name, nest in spec.nests().items():
         for path, leaf in leaf_paths(nest, name):
             dtype = getattr(leaf, 'dtype', None)
             if dtype is None or not is_real(dtype):

@@ -24,6 +24,7 @@ from culmen.components.counts import fold_seed
 from culmen.components.replay import RowSpec
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
+from culmen.core.environments import model_of
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
 from culmen.core.experience import check_experience
@@ -276,6 +277,15 @@ def build(
         raise
     lag = effective_lag(parts.experience, experiment.lag, experiment.updates_per_call)
     return Built(make_environment, make_evaluation, made, lanes, spec, parts, lag)
+
+
+def with_model(experiment: Experiment, spec: EnvironmentSpec) -> EnvironmentSpec:
+    """A spec with the model of an experiment's environment, which no pickle carries to another process."""
+    environment = environment_factory(experiment.environment)(
+        fold_seed(experiment.seed, 'environment', 0)
+    )
+    environment.close()
+    return spec._replace(model=model_of(environment))
 
 
 class Shapes(NamedTuple):

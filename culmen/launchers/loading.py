@@ -53,7 +53,7 @@ class Loaded:
         self.summary = summary  # of the checkpoint, as in a Result; evaluation is None
         self._built = built
         self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
-        self.make_policy = MakePolicy(experiment.agent, built.spec, params, self._counts)
+        self.make_policy = MakePolicy(experiment, built.spec, params, self._counts)
 
     def policy(self, seed: int = 0) -> Policy:
         """policy(timestep) -> action, from the agent's evaluator; `.batched(n)` for n lanes."""

@@ -11,7 +11,7 @@ import numpy as np
 from culmen.components.actors import Actor
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
-from culmen.core.agent import Agent
+from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
@@ -22,22 +22,31 @@ from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.boundary import as_actions
 from culmen.environment_loops.evaluation import Held
 from culmen.launchers.building import build_agent
+from culmen.launchers.building import with_model
 
 
 @dataclass(frozen=True, eq=False)
 class MakePolicy:
-    """Makes policies from learned params: seed -> Policy. It holds only data, so that a Result pickles."""
+    """Makes policies from learned params: seed -> Policy. A Result pickles with it."""
 
-    agent: Agent
+    experiment: Experiment
     spec: EnvironmentSpec
     params: Params
     counts: tuple[int, int]  # actor steps of the training, and the updates behind the params
+    has_left_out_model: bool = False  # whether the spec had a model before it was pickled
 
     def __call__(self, seed: int = 0) -> 'Policy':
         """Makes a policy from the agent's evaluator and the params. Args: seed: of its random draws."""
-        evaluator = build_agent(self.agent, self.spec).evaluator
+        spec = with_model(self.experiment, self.spec) if self.has_left_out_model else self.spec
+        evaluator = build_agent(self.experiment.agent, spec).evaluator
         params = jax.tree_util.tree_map(jnp.asarray, self.params)  # copied to the device once
         return Policy(evaluator, params, self.spec, seed, counts=self.counts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, without the functions of an environment, which do not pickle."""
+        left_out = self.has_left_out_model or self.spec.model is not None
+        spec = self.spec._replace(model=None)
+        return {**vars(self), 'spec': spec, 'has_left_out_model': left_out}
 
 
 class Policy:

@@ -304,9 +304,7 @@ class Run(Generic[EngineT]):
             signal=self.interruption.signal,
             params=params,
             logs=self.journal.logs,
-            make_policy=MakePolicy(
-                self._experiment.agent, self._built.spec, params, self.engine.counts
-            ),
+            make_policy=MakePolicy(self._experiment, self._built.spec, params, self.engine.counts),
         )
 
 

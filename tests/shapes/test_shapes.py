@@ -119,6 +119,7 @@ def test_what_a_launcher_can_not_do_is_refused_by_name(shape, launcher, tmp_path
     [
         pytest.param(row, id=row.name, marks=pytest.mark.xdist_group(f'shape {row.name}'))
         for row in ROWS
+        if row.launchers
     ],
 )
 def test_it_knows_nothing_before_it_has_learned(shape, tmp_path):

@@ -44,6 +44,38 @@ def _signs() -> functional.Functional:
 
 _SIGNS = _signs()
 
+NUM_CELLS = 6
+
+
+def _line() -> functional.Functional:
+    def observe(cell: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(cell, NUM_CELLS)
+
+    def begin(key: jax.Array) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
+        cell = jax.random.randint(key, (), 0, 2)
+        return (cell, jnp.int32(0), jax.random.key_data(key)), observe(cell)
+
+    def advance(key, state, action):
+        cell, time, drawn = state
+        cell = jnp.clip(cell + jnp.where(action == 1, 1, -1), 0, NUM_CELLS - 1)
+        there = cell == NUM_CELLS - 1
+        outcome = functional.Outcome(
+            observe(cell), there.astype(jnp.float32), terminated=there, truncated=time + 1 == 8
+        )
+        return (cell, time + 1, drawn), outcome
+
+    return functional.Functional(
+        spec(
+            specs.BoundedArray((NUM_CELLS,), np.float32, 0, 1, 'cell'),
+            specs.DiscreteArray(2, np.int32, 'action'),
+        ),
+        begin,
+        advance,
+    )
+
+
+_LINE = _line()
+
 
 def signs(seed: int) -> dm_env.Environment:
     """Shows one of three signs at random, four times an episode; the action of its number earns 1.
@@ -51,3 +83,12 @@ def signs(seed: int) -> dm_env.Environment:
     The best return is 4, that of random actions 4 / 3.
     """
     return functional.DmEnvironment(_SIGNS, seed)
+
+
+def line(seed: int) -> dm_env.Environment:
+    """Six cells in a row, begun at the left end; the right end earns 1 and ends the episode.
+
+    Its state holds a key, which it does not need. Four steps lead there, of eight that there are. The best
+    return is 1, that of going left 0.
+    """
+    return functional.DmEnvironment(_LINE, seed)

@@ -100,7 +100,8 @@ class Normalised:
         observed = floats.map(
             spec.observation, lambda leaf: unbounded(leaf).replace(dtype=jnp.float32)
         )
-        base = self.base.build(spec._replace(observation=observed))
+        # The model gives observations as they are, which the base does not know.
+        base = self.base.build(spec._replace(observation=observed, model=None))
 
         def normalise(observation: Nest, moments: Moments) -> Nest:
             def scale(leaf: Array, mean: Array, variance: Array) -> jax.Array:

@@ -241,6 +241,17 @@ class DmEnvironment(dm_env.Environment):
         self._compiled = compiled(environment)
         self._ignores_action = True  # whether the next step is known to ignore its action
 
+    @property
+    def jax_environment(self) -> JaxEnvironment:
+        """The same as `functions`: it makes this environment the model of its spec."""
+        return self.functions
+
+    def around(self, environment: JaxEnvironment) -> 'DmEnvironment':
+        """Another environment with the key of this one, before its first episode."""
+        other = DmEnvironment(environment, 0)
+        other.first_key = self.first_key
+        return other
+
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode."""
         key = self.first_key if self.lane is None else self.lane.key

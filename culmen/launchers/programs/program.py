@@ -42,8 +42,9 @@ class Program:
     lead: float
     variables_every: int
     options: RunOptions
-    spec: EnvironmentSpec
+    spec: EnvironmentSpec  # without the model, which nodes make again
     experience: Experience
+    has_model: bool = False  # whether there is one
 
     @property
     def num_lanes(self) -> int:
@@ -117,8 +118,9 @@ def make_program(
             lead=float(lead),
             variables_every=variables_every,
             options=options,
-            spec=built.spec,
+            spec=built.spec._replace(model=None),
             experience=experience,
+            has_model=built.spec.model is not None,
         )
 
 

@@ -85,6 +85,7 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
                     nodes.LearnerNode,
                     experiment,
                     program.spec,
+                    has_model=program.has_model,
                     num_lanes=program.num_lanes,
                     lead=program.lead,
                     checkpoints=folder / CHECKPOINTS,
@@ -98,7 +99,11 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
         *_plan_actors(program, restored),
         NodePlan(
             EVALUATOR,
-            (functools.partial(nodes.EvaluatorNode, experiment, program.spec),),
+            (
+                functools.partial(
+                    nodes.EvaluatorNode, experiment, program.spec, has_model=program.has_model
+                ),
+            ),
             (COUNTER, LEARNER),
             (EVALUATOR,),
         ),

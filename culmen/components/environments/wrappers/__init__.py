@@ -16,6 +16,8 @@ from culmen.components.environments.wrappers.precision import SinglePrecision
 from culmen.components.environments.wrappers.rewards import ClipReward
 from culmen.components.environments.wrappers.rewards import DelayedReward
 from culmen.components.environments.wrappers.rewards import Float32Rewards
+from culmen.components.environments.wrappers.state import ObserveState
+from culmen.components.environments.wrappers.state import observing_state
 from culmen.components.environments.wrappers.time import ActionRepeat
 from culmen.components.environments.wrappers.time import NoopStarts
 from culmen.components.environments.wrappers.time import StepLimit
@@ -33,8 +35,10 @@ __all__ = [
     'NoopStarts',
     'ObservationActionReward',
     'ObservationWrapper',
+    'ObserveState',
     'SinglePrecision',
     'StepLimit',
     'Wrapper',
+    'observing_state',
     'wrap',
 ]

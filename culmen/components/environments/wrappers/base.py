@@ -17,6 +17,8 @@ class Wrapper(dm_env.Environment):
 
     # The attributes that change as the environment runs, which are saved with it.
     _state: tuple[str, ...] = ()
+    # A wrapper runs in Python, whatever is inside (culmen.core.environments.model_of).
+    jax_environment = None
 
     def __init__(self, environment: dm_env.Environment) -> None:
         self._environment = environment

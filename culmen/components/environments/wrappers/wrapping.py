@@ -12,6 +12,7 @@ from culmen.components.environments.wrappers.observations import HideObservation
 from culmen.components.environments.wrappers.precision import SinglePrecision
 from culmen.components.environments.wrappers.rewards import ClipReward
 from culmen.components.environments.wrappers.rewards import DelayedReward
+from culmen.components.environments.wrappers.state import observing_state
 from culmen.components.environments.wrappers.time import ActionRepeat
 from culmen.components.environments.wrappers.time import NoopStarts
 from culmen.components.environments.wrappers.time import StepLimit
@@ -22,6 +23,7 @@ def wrap(
     environment: dm_env.Environment,
     seed: int,
     *,
+    observe_state: bool = False,
     noop_starts: Annotated[int, Range(0)] = 0,
     action_repeat: Annotated[int, Range(1)] = 1,
     step_limit: Annotated[int | None, Range(1)] = None,
@@ -39,6 +41,8 @@ def wrap(
     Args:
         environment: what is wrapped.
         seed: of the wrappers' draws (the number of no-ops).
+        observe_state: the observation holds the environment's state, as the field `environment_state`,
+            for agents that search; of environments written in JAX.
         noop_starts: an episode begins with 1 to so many no-ops; 0: none.
         action_repeat: steps that an action lasts.
         step_limit: steps (of the agent) after which an episode is truncated; None: never.
@@ -51,6 +55,8 @@ def wrap(
         frame_stack: number of consecutive observations that are stacked.
         observation_action_reward: the observation holds the previous action and reward.
     """
+    if observe_state:
+        environment = observing_state(environment)
     if noop_starts:
         environment = NoopStarts(environment, noop_starts, seed)
     if action_repeat != 1:

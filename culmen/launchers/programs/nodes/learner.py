@@ -34,6 +34,7 @@ from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
+from culmen.launchers.building import with_model
 from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
@@ -61,6 +62,7 @@ class LearnerNode:
         experiment: Experiment,
         spec: EnvironmentSpec,
         *,
+        has_model: bool = False,
         num_lanes: int,
         lead: float,
         checkpoints: Path,
@@ -75,7 +77,8 @@ class LearnerNode:
 
         Args:
             experiment: what is run.
-            spec: of its environments.
+            spec: of its environments, without their model.
+            has_model: whether there is one.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead.
             checkpoints: their folder.
@@ -90,6 +93,7 @@ class LearnerNode:
         self._stop = stop
         self._counter = counter
         self._replay = replay
+        spec = with_model(experiment, spec) if has_model else spec
         parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
         shapes = trace(parts, spec, lanes)
