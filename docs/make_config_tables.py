@@ -10,6 +10,7 @@ What is made stands between `<!-- made: KIND WHAT -->` and `<!-- end -->`:
     arguments module:function    the keyword-only arguments of an environment's or a wrapper's maker
     families                     the families of environments
     columns                      the columns of the logs
+    actions                      which agent takes which actions
     file PATH                    a Python file of this repository
 """
 
@@ -31,10 +32,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from dm_env import specs
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from culmen.components import environments  # noqa: E402
+from culmen.components import networks  # noqa: E402
 from culmen.components.environments.arguments import signature_arguments  # noqa: E402
 from culmen.components.loggers import COLUMNS  # noqa: E402
 from culmen.core.checks import field_ranges  # noqa: E402
@@ -60,8 +65,28 @@ def make(description: str) -> str:
         'arguments': _arguments,
         'families': _families,
         'columns': _columns,
+        'actions': _actions,
     }
     return makers[kind](*(_resolve(name) for name in what))
+
+
+def _actions() -> str:
+    """A row for each agent, a column for each kind of action."""
+    choice, box = specs.DiscreteArray(3), specs.BoundedArray((2,), np.float32, -1, 1)
+    kinds = {
+        'one choice': choice,
+        'several choices': (choice, specs.BoundedArray((2,), np.int32, 0, 1)),
+        'a box': box,
+        'a box without bounds': specs.Array((2,), np.float32),
+        'choices beside boxes': (choice, box),
+    }
+    takers = {kind: networks.takers(action) for kind, action in kinds.items()}
+    names = sorted({name for those in takers.values() for name in those})
+    rows = [
+        (f'`{name}`', *('yes' if name in those else '' for those in takers.values()))
+        for name in names
+    ]
+    return _table(('agent', *kinds), rows)
 
 
 def _resolve(name: str) -> Any:

@@ -314,19 +314,23 @@ def _leaves(name: str, spec: Any, value: Nest) -> list[tuple[str, Any, Any]]:
     return [(path, spec, leaf) for (path, spec), leaf in zip(wanted, given, strict=True)]
 
 
-def legal_actions(observation: Nest) -> Array | None:
-    """The field `legal_actions` of an observation (bool[..., num_actions]), or None without one."""
+def legal_actions(observation: Nest) -> Any:
+    """The field `legal_actions` of an observation or of its spec; None without one.
+
+    bool[..., num_actions] where the action is one choice; a nest of masks where it has several leaves
+    (`culmen.core.actions`).
+    """
     if isinstance(observation, Mapping):
         return observation.get('legal_actions')
     return getattr(observation, 'legal_actions', None)
 
 
 def allowed_actions(observation: Nest) -> Array | None:
-    """`legal_actions`, but all actions where none is legal: a policy has to choose something."""
-    legal = legal_actions(observation)
-    if legal is None:
+    """`legal_actions` of one choice, but all where none is legal: a policy has to choose something."""
+    given = legal_actions(observation)
+    if given is None:
         return None
-    legal = jnp.asarray(legal, bool)
+    legal = jnp.asarray(given, bool)
     return legal | ~jnp.any(legal, axis=-1, keepdims=True)
 
 

@@ -29,6 +29,11 @@ def continuous() -> Iterator[Stream]:
     return _streams('continuous_spec')
 
 
+def multi_binary() -> Iterator[Stream]:
+    """Of the environment with three choices of two values."""
+    return _streams('multi_binary_spec')
+
+
 def _streams(name: str) -> Iterator[Stream]:
     # The registry names these sources.
     from tests.agents import registry
@@ -47,6 +52,8 @@ def _streams(name: str) -> Iterator[Stream]:
             legal = legal_actions(timestep.observation)
             values = values if legal is None else np.where(legal, values, -np.inf)
             action = np.argmax(values, axis=1).astype(np.int32)
+        elif spec.action.dtype == np.int8:
+            action = (vector[:, : spec.action.shape[0]] > 0).astype(np.int8)
         else:
             action = vector[:, : spec.action.shape[0]].astype(np.float32)
         yield Stream(timestep, action, (), np.zeros(ROWS, np.int32))

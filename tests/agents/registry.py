@@ -50,6 +50,34 @@ def continuous_spec(size: int = 2) -> EnvironmentSpec:
     return discrete_spec()._replace(action=box)
 
 
+def multi_discrete_spec() -> EnvironmentSpec:
+    """Two choices, of three values and of two, the second counted from -1."""
+    action = specs.BoundedArray((2,), np.int32, [0, -1], [2, 0], 'action')
+    return discrete_spec()._replace(action=action)
+
+
+def multi_binary_spec() -> EnvironmentSpec:
+    """Three choices of two values."""
+    action = specs.BoundedArray((3,), np.int8, 0, 1, 'action')
+    return discrete_spec()._replace(action=action)
+
+
+def hybrid_spec() -> EnvironmentSpec:
+    """A choice, whose legal values are observed, beside a box."""
+    action = {'aim': continuous_spec().action, 'move': discrete_spec().action}
+    legal = {'move': specs.BoundedArray((3,), bool, False, True, 'legal_actions/move')}
+    spec = discrete_spec()
+    return spec._replace(
+        action=action, observation={'vector': spec.observation, 'legal_actions': legal}
+    )
+
+
+def branches_spec() -> EnvironmentSpec:
+    """A choice of three values beside two of two values."""
+    switches = specs.BoundedArray((2,), np.int8, 0, 1, 'switches')
+    return discrete_spec()._replace(action=(discrete_spec().action, switches))
+
+
 def box_spec() -> EnvironmentSpec:
     """Actions of another shape, dtype and bounds, and a nest of observations."""
     spec = continuous_spec()
@@ -153,7 +181,7 @@ UNROLL_TRACED = MappingProxyType({
     'max_gradient_norm': (10.0, 0.01),
 })  # fmt: skip
 
-UNROLL_REFUSED = discrete_spec()._replace(action={'a': discrete_spec().action})
+UNROLL_REFUSED = discrete_spec()._replace(action={'a': specs.Array((2,), np.int32, 'a')})
 
 # Agents of bounded actions.
 CONTINUOUS = {
@@ -221,8 +249,10 @@ AGENTS = [
     *AROUND,
     Row('bc', bc.BC(recorded.discrete, **CLONE, epsilon=0.1, max_gradient_norm=10.0), discrete_spec(),
         traced={'learning_rate': (1e-3, 1e-2), 'epsilon': (0.1, 0.9), 'max_gradient_norm': (10.0, 0.01)},
-        refused=((discrete_spec()._replace(action={'a': discrete_spec().action}),
-                  r'BC needs a discrete action'),), kind='dataset'),
+        refused=((UNROLL_REFUSED, 'BC needs actions of choices'),
+                 (UNBOUNDED, r'BC needs a continuous action .* Agents that take it: a2c, impala, ppo')),
+        kind='dataset'),
+    Row('bc_multi_binary', bc.BC(recorded.multi_binary, **CLONE, epsilon=0.1), multi_binary_spec()),
     Row('bc_legal_actions', bc.BC(recorded.legal, **CLONE, epsilon=0.1), legal_spec()),
     Row('bc_continuous', bc.BC(recorded.continuous, **CLONE, loss='log_likelihood', exploration_noise=0.1),
         continuous_spec(), traced={'learning_rate': (1e-3, 1e-2), 'exploration_noise': (0.1, 0.5)}),
@@ -274,17 +304,21 @@ AGENTS = [
         traced={**UNROLL_TRACED, 'reward_clip': (1.0, 0.1), 'rmsprop_decay': (0.9, 0.5),
                 'clip_rho_threshold': (1.0, 0.5), 'clip_pg_rho_threshold': (1.0, 0.5),
                 'learning_rate_decay_steps': (1_000, 10)},
-        refused=((UNROLL_REFUSED, 'IMPALA needs a discrete action'),)),
+        refused=((UNROLL_REFUSED, 'IMPALA needs actions of choices'),)),
     Row('impala_all_options',
         impala.IMPALA(**UNROLL, core='lstm', core_size=5, shared_torso=True, activation='relu',
                       max_gradient_norm=None, max_staleness=3, max_queue_size=4),
         legal_spec(), replaced=False),
     Row('a2c_continuous', impala.A2C(**UNROLL, core='gru', core_size=5), continuous_spec(),
-        replaced=False, refused=((UNROLL_REFUSED, 'A2C needs a discrete action'),)),
+        replaced=False, refused=((UNROLL_REFUSED, 'A2C needs actions of choices'),)),
+    Row('impala_multi_discrete', impala.IMPALA(**UNROLL, batch_size=8), multi_discrete_spec(),
+        replaced=False),
     Row('ppo', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2, max_gradient_norm=10.0),
         continuous_spec(), replaced=False,
         traced={**UNROLL_TRACED, 'clip_epsilon': (0.2, 0.01)},
-        refused=((UNROLL_REFUSED, 'PPO needs a discrete action'),), kind='queue'),
+        refused=((UNROLL_REFUSED, 'PPO needs actions of choices'),), kind='queue'),
+    Row('ppo_hybrid', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2), hybrid_spec(),
+        replaced=False),
     Row('ppo_all_options',
         ppo.PPO(**UNROLL, batch_size=None, num_epochs=2, num_minibatches=2, core='lstm', core_size=5,
                 value_clip_epsilon=0.2, target_kl=0.5, normalise_advantages=False,

@@ -80,7 +80,8 @@ def random_stream(spec: EnvironmentSpec, num_lanes: int, seed: int = 0) -> Itera
         terminated = last & (generator.random(num_lanes) < 0.5)
         observation = random_observation(spec.observation, (num_lanes,), generator)
         if isinstance(observation, dict) and 'legal_actions' in observation:
-            observation['legal_actions'][terminated] = False  # where an episode is over, nothing is
+            for mask in jax.tree_util.tree_leaves(observation['legal_actions']):
+                mask[terminated] = False  # where an episode is over, nothing is legal
 
         def where(mask: np.ndarray, leaf: Any, values: Any, other: float) -> np.ndarray:
             shaped = np.reshape(mask, (num_lanes,) + (1,) * len(leaf.shape))

@@ -1,6 +1,7 @@
 """Agents whose environment forbids actions: never taken, never bootstrapped from.
 
-The forbidden action is the one that the network values most, by far.
+The forbidden action is the one that the network values most, by far. Of an action of several parts it is a
+value of the part `move`.
 """
 
 import numpy as np
@@ -17,14 +18,31 @@ STEPS = (0, 0, 5, 10, 10**8, 10**8)
 
 
 def favouring(row, tree):
-    return registry.favour(tree, FAVOURED, row.spec.action.num_values, HUGE)
+    return registry.favour(tree, FAVOURED, move_of(row.spec.action).num_values, HUGE)
+
+
+def move_of(nest):
+    """The part of an action, of draws or of masks that is forbidden, or all of it."""
+    return nest['move'] if isinstance(nest, dict) else nest
+
+
+def with_move(nest, move):
+    """The nest with another such part."""
+    return {**nest, 'move': move} if isinstance(nest, dict) else move
 
 
 def allow(observation, legal):
     """An observation in which the favoured action is legal, or not, and the others are."""
-    mask = np.ones_like(np.asarray(observation['legal_actions']))
+    masks = observation['legal_actions']
+    mask = np.ones_like(np.asarray(move_of(masks)))
     mask[..., FAVOURED] = legal
-    return {**observation, 'legal_actions': mask}
+    return {**observation, 'legal_actions': with_move(masks, mask)}
+
+
+def without_favoured(actions):
+    """Actions, or draws, with another in place of the favoured one."""
+    move = np.asarray(move_of(actions))
+    return with_move(actions, np.where(move == FAVOURED, 0, move).astype(np.int32))
 
 
 def test_there_is_a_row():
@@ -41,15 +59,15 @@ def test_an_illegal_action_is_never_taken(row, role):
     # From the first step, where all is explored, to the end of any schedule.
     for tick, timestep in zip(range(300), stream, strict=False):
         action, state, _ = agent.act(role, params, timestep, state, tick, STEPS[tick % len(STEPS)])
-        legal = np.asarray(timestep.observation['legal_actions'])
-        taken = np.take_along_axis(legal, np.asarray(action)[:, None], axis=1)[:, 0]
+        legal = np.asarray(move_of(timestep.observation['legal_actions']))
+        taken = np.take_along_axis(legal, np.asarray(move_of(action))[:, None], axis=1)[:, 0]
         assert (taken | ~legal.any(axis=1)).all()  # nothing is legal where an episode is over
     for legal in (True, False):
         taken = set()
         for tick in range(50):
             given = timestep._replace(observation=allow(timestep.observation, legal))
             action, _, _ = agent.act(role, params, given, state, tick, 10**8)
-            taken |= set(np.asarray(action).tolist())
+            taken |= set(np.asarray(move_of(action)).tolist())
         assert (FAVOURED in taken) == legal
 
 
@@ -62,11 +80,13 @@ def test_the_update_ignores_illegal_actions(row):
     enough = HUGE / 100 if row.replaced else 1e-2
     for sample in agent.samples():
         steps = sample.steps
-        action = np.where(np.asarray(steps.action) == FAVOURED, 0, steps.action).astype(np.int32)
+        extras = steps.extras
+        if 'drawn' in extras:
+            extras = {**extras, 'drawn': without_favoured(extras['drawn'])}
+        steps = steps._replace(action=without_favoured(steps.action), extras=extras)
 
-        def loss(state, legal, sample=sample, steps=steps, action=action):
-            observation = allow(steps.observation, legal)
-            changed = steps._replace(observation=observation, action=action)
+        def loss(state, legal, sample=sample, steps=steps):
+            changed = steps._replace(observation=allow(steps.observation, legal))
             return float(agent.update(state, sample._replace(steps=changed))[1]['loss'])
 
         assert loss(favoured, legal=False) == pytest.approx(loss(plain, legal=False), rel=1e-4)

@@ -8,8 +8,9 @@ from tests.agents import streams
 from tests.agents import toys
 
 
-@pytest.mark.parametrize('toy', [toys.DISCRETE, toys.LEGAL, toys.CONTINUOUS, toys.BOX])
-def test_it_is_of_its_spec(toy):
+@pytest.mark.parametrize('make', toys.MAKERS)
+def test_it_is_of_its_spec(make):
+    toy = make(0).functions
     _, timestep = toy.reset(jax.random.key(0))
     spec = toy.spec()
     jax.tree_util.tree_map(

@@ -49,13 +49,17 @@ class Toy:
 
 
 # One object each, so that its steps are compiled once.
-DISCRETE, LEGAL, CONTINUOUS, BOX = map(
+DISCRETE, LEGAL, CONTINUOUS, BOX, MULTI_DISCRETE, MULTI_BINARY, HYBRID, BRANCHES = map(
     Toy,
     (
         registry.discrete_spec(),
         registry.legal_spec(),
         registry.continuous_spec(),
         registry.box_spec(),
+        registry.multi_discrete_spec(),
+        registry.multi_binary_spec(),
+        registry.hybrid_spec(),
+        registry.branches_spec(),
     ),
 )
 
@@ -76,9 +80,28 @@ def box(seed):
     return functional.DmEnvironment(BOX, seed)
 
 
+def multi_discrete(seed):
+    return functional.DmEnvironment(MULTI_DISCRETE, seed)
+
+
+def multi_binary(seed):
+    return functional.DmEnvironment(MULTI_BINARY, seed)
+
+
+def hybrid(seed):
+    return functional.DmEnvironment(HYBRID, seed)
+
+
+def branches(seed):
+    return functional.DmEnvironment(BRANCHES, seed)
+
+
+MAKERS = (discrete, legal, continuous, box, multi_discrete, multi_binary, hybrid, branches)
+
+
 def of(row):
     """The environment, seed -> dm_env.Environment, that a row's agent is for."""
-    for make in (discrete, legal, continuous, box):
+    for make in MAKERS:
         if repr(make(0).functions.spec()) == repr(row.spec):
             return make
     raise LookupError(f'no environment has the spec of {row.name}')

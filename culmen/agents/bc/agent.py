@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from culmen.agents.bc.config import BCConfig
 from culmen.agents.bc.learning import make_learner
-from culmen.components import networks
 from culmen.components import policies
+from culmen.components.networks import make_bounded_policy
 from culmen.core.agent import Parts
 from culmen.core.experience import Dataset
 from culmen.core.experience import Window
@@ -14,28 +14,17 @@ from culmen.core.specs import EnvironmentSpec
 
 @dataclass(frozen=True)
 class BC(BCConfig):
-    """Behaviour cloning, of discrete actions or of bounded continuous ones."""
+    """Behaviour cloning, of choices and of bounded continuous actions."""
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
-        if networks.is_discrete('BC', spec.action):
-            if self.loss == 'mse':
-                raise ValueError("loss must be 'log_likelihood' for discrete actions, got 'mse'.")
-            # DQN's network and its policies: logits take the place of action values.
-            size = spec.action.num_values
-            network = networks.make_action_value_network(spec, size, self.hidden_sizes)
-            actor = policies.epsilon_greedy(network.apply, self.epsilon)
-            evaluator = policies.greedy(network.apply)
-            learner = make_learner(network, self)
-        else:
-            box = networks.action_box('BC', spec)
-            torso = lambda: networks.make_torso(spec.observation, self.hidden_sizes)
-            head = lambda: networks.TanhGaussianHead(box.size)
-            network = networks.make_network(lambda o: head()(torso()(o)), spec)
-            mode = lambda params, o: network.apply(params, o).mode()
-            noisy = policies.with_gaussian_noise(mode, self.exploration_noise)
-            actor = policies.exploring(noisy, box)
-            evaluator = policies.deterministic(mode, box)
-            learner = make_learner(network, self, box)
+        policy = make_bounded_policy('BC', spec, self.hidden_sizes)
+        if self.loss == 'mse' and not policy.is_continuous:
+            raise ValueError("loss must be 'log_likelihood' for discrete actions, got 'mse'.")
         window = Window(length=1, first=('observation',))
-        return Parts(actor, evaluator, learner, Dataset(window, self.source, self.batch_size))
+        return Parts(
+            actor=policies.around_mode(policy, spec, self.epsilon, self.exploration_noise),
+            evaluator=policies.at_mode(policy),
+            learner=make_learner(policy, self),
+            experience=Dataset(window, self.source, self.batch_size),
+        )

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from culmen.agents.bc.config import BCConfig
-from culmen.components import losses
 from culmen.components import updates
-from culmen.components.networks import ActionBox
-from culmen.components.networks import Network
+from culmen.components.networks import BoundedPolicy
+from culmen.components.networks import Distribution
 from culmen.components.networks import TanhGaussian
-from culmen.components.policies import mask_illegal
+from culmen.components.networks import leaf_distributions
 from culmen.components.updates import TrainingState
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -25,48 +24,37 @@ from culmen.core.types import Sample
 Value = tuple[jax.Array, Metrics]  # of a loss []
 
 
-def cross_entropy(logits: jax.Array, observation: Nest, action: jax.Array) -> Value:
-    """Mean of -log pi(a | o) over discrete actions.
-
-    Args:
-        logits: float32[B, num_actions].
-        observation: [B, ...], whose `legal_actions` mask the logits.
-        action: int32[B].
-    """
-    logits = mask_illegal(logits, observation)
-    accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == action)
-    return -jnp.mean(losses.softmax().logprob(action, logits)), {'accuracy': accuracy}
-
-
-def negative_log_likelihood(policy: TanhGaussian, action: jax.Array) -> Value:
-    """Mean of -log pi(a | o) over canonical actions float32[B, D]."""
-    return -jnp.mean(policy.log_prob(action)), {'scale': jnp.mean(jnp.exp(policy.log_scale))}
+def negative_log_likelihood(policy: Distribution, drawn: Nest) -> Value:
+    """Mean of -log pi(a | o) over draws, leaves [B, ...]: the cross-entropy of discrete actions."""
+    right, scales = [], []
+    for part, label in zip(leaf_distributions(policy), jax.tree_util.tree_leaves(drawn)):
+        if isinstance(part, TanhGaussian):
+            scales.append(jnp.exp(part.log_scale).ravel())
+        else:
+            right.append((part.mode() == label).ravel())
+    metrics = {'accuracy': right, 'scale': scales}
+    means = {name: jnp.mean(jnp.concatenate(each)) for name, each in metrics.items() if each}
+    return -jnp.mean(policy.log_prob(drawn)), means
 
 
-def squared_error(policy: TanhGaussian, action: jax.Array) -> Value:
-    """Mean of |mode - a|^2 over canonical actions float32[B, D]; scales are not learned."""
-    return jnp.mean(jnp.sum(jnp.square(policy.mode() - action), axis=-1)), {}
+def squared_error(policy: Distribution, drawn: Nest) -> Value:
+    """Mean of |mode - a|^2 over canonical actions, leaves float32[B, D]; scales are not learned."""
+    errors = jax.tree_util.tree_map(
+        lambda mode, label: jnp.sum(jnp.square(mode - label), axis=-1), policy.mode(), drawn
+    )
+    return jnp.mean(sum(jax.tree_util.tree_leaves(errors))), {}
 
 
-def make_learner(network: Network, config: BCConfig, box: ActionBox | None = None) -> LearnerCore:
-    """Builds the update of behaviour cloning.
-
-    Args:
-        network: gives logits of discrete actions, or a TanhGaussian over canonical ones.
-        config: the settings.
-        box: of continuous actions; None: actions are discrete.
-    """
+def make_learner(policy: BoundedPolicy, config: BCConfig) -> LearnerCore:
+    """Builds the update of behaviour cloning."""
     optimizer = updates.make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+    error = squared_error if config.loss == 'mse' else negative_log_likelihood
 
-    def loss(params: Params, observation: Nest, action: jax.Array) -> Value:
-        outputs = network.apply(params, observation)
-        if box is None:
-            return cross_entropy(outputs, observation, action)
-        error = squared_error if config.loss == 'mse' else negative_log_likelihood
-        return error(outputs, box.to_canonical(action))
+    def loss(params: Params, observation: Nest, action: Nest) -> Value:
+        return error(policy.network.apply(params, observation), policy.to_draw(action))
 
     def init(key: jax.Array) -> TrainingState:
-        params = network.init(key)
+        params = policy.network.init(key)
         return TrainingState(params, optimizer.init(params))
 
     def update(

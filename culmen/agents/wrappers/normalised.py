@@ -71,11 +71,11 @@ class _Floats(NamedTuple):
 def _floats(observation_spec: Any) -> _Floats:
     """The float leaves of an observation, without legal actions. Raises: ValueError if there are none."""
     leaves, structure = jax.tree_util.tree_flatten(observation_spec)
-    legal = legal_actions(observation_spec)
+    masks = {id(mask) for mask in jax.tree_util.tree_leaves(legal_actions(observation_spec))}
     places = tuple(
         i
         for i, leaf in enumerate(leaves)
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf is not legal
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and id(leaf) not in masks
     )
     if not places:
         raise ValueError(f'Normalised needs floats to observe, got {observation_spec!r}.')

@@ -2,25 +2,44 @@
 
 from typing import Any
 
+import jax
 import numpy as np
-import tree
 from dm_env import specs
 
-from culmen.core import specs as core_specs
+from culmen.core.actions import Choices
+from culmen.core.actions import choices
+from culmen.core.actions import legal_masks
 
 
 def random_action(spec: Any, observation: Any, generator: np.random.Generator) -> Any:
-    """Draws an action within the bounds of its spec, and a legal one if the observation says which are.
+    """Draws an action within the bounds of its spec, of legal values if the observation says which are.
 
     Args:
         spec: of the action, a nest.
         observation: the current one; None: unknown, as before the first time step.
         generator: for the draw.
     """
-    legal = None if observation is None else core_specs.legal_actions(observation)
-    if legal is not None and isinstance(spec, specs.DiscreteArray):
-        return np.array(generator.choice(np.flatnonzero(legal)), spec.dtype)
-    return tree.map_structure(lambda leaf: _random_value(leaf, generator), spec)
+    leaves, structure = jax.tree_util.tree_flatten(spec)
+    masks = [None] * len(leaves) if observation is None else legal_masks(spec, observation)
+    drawn = []
+    for leaf, mask in zip(leaves, masks, strict=True):
+        found = None if mask is None else choices(leaf)
+        drawn.append(
+            _random_value(leaf, generator)
+            if found is None
+            else _legal_value(leaf, found, np.asarray(mask), generator)
+        )
+    return structure.unflatten(drawn)
+
+
+def _legal_value(
+    spec: specs.Array, found: Choices, mask: np.ndarray[Any, Any], generator: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    value = np.array(found.minimum)
+    for entry in np.ndindex(*spec.shape):
+        legal = np.flatnonzero(mask[entry][: found.num_values[entry]])
+        value[entry] += generator.choice(legal if legal.size else found.num_values[entry])
+    return value.astype(spec.dtype)
 
 
 def _random_value(spec: specs.Array, generator: np.random.Generator) -> np.ndarray[Any, Any]:

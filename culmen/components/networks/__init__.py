@@ -2,21 +2,29 @@
 
 from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.action_box import action_box
+from culmen.components.networks.action_kinds import check_actions
+from culmen.components.networks.action_kinds import takers
 from culmen.components.networks.actor_critic import ActorCriticNetwork
 from culmen.components.networks.actor_critic import PolicyAndValue
 from culmen.components.networks.actor_critic import make_actor_critic_network
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
+from culmen.components.networks.bounded_policy import BoundedPolicy
+from culmen.components.networks.bounded_policy import make_bounded_policy
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.continuous import DeterministicHead
 from culmen.components.networks.continuous import make_continuous_networks
+from culmen.components.networks.distributions import Bernoulli
 from culmen.components.networks.distributions import Categorical
+from culmen.components.networks.distributions import Categoricals
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.distributions import Distribution
-from culmen.components.networks.distributions import is_discrete
-from culmen.components.networks.distributions import to_action
+from culmen.components.networks.distributions import Product
+from culmen.components.networks.distributions import leaf_distributions
+from culmen.components.networks.heads import BernoulliHead
 from culmen.components.networks.heads import CategoricalHead
+from culmen.components.networks.heads import CategoricalsHead
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.heads import ValueHead
@@ -25,6 +33,10 @@ from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.pixels import random_shift
+from culmen.components.networks.policy_heads import draws_are_actions
+from culmen.components.networks.policy_heads import make_policy_head
+from culmen.components.networks.policy_heads import only_legal
+from culmen.components.networks.policy_heads import to_action
 from culmen.components.networks.residual import ResNetTorso
 from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
@@ -46,8 +58,13 @@ __all__ = [
     'NO_ACTION',
     'ActionBox',
     'ActorCriticNetwork',
+    'Bernoulli',
+    'BernoulliHead',
+    'BoundedPolicy',
     'Categorical',
     'CategoricalHead',
+    'Categoricals',
+    'CategoricalsHead',
     'ContinuousNetworks',
     'CriticParams',
     'DeterministicHead',
@@ -63,6 +80,7 @@ __all__ = [
     'Orthogonal',
     'PixelTorso',
     'PolicyAndValue',
+    'Product',
     'RecurrentInputs',
     'RecurrentNetwork',
     'ResNetTorso',
@@ -71,15 +89,21 @@ __all__ = [
     'ValueHead',
     'action_box',
     'as_float',
-    'is_discrete',
+    'check_actions',
+    'draws_are_actions',
     'is_image',
+    'leaf_distributions',
     'make_action_value_network',
     'make_actor_critic_network',
+    'make_bounded_policy',
     'make_continuous_networks',
     'make_network',
+    'make_policy_head',
     'make_recurrent_action_value_network',
     'make_torso',
     'num_discrete_actions',
+    'only_legal',
     'random_shift',
+    'takers',
     'to_action',
 ]

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.components.networks.action_kinds import is_bounded_box
+from culmen.components.networks.action_kinds import refusal
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Array
 
@@ -79,17 +81,21 @@ def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
     Raises: ValueError that names the agent where the action is no array of floats within finite bounds, or
         float32 can't hold these or tell them apart.
     """
-    action = spec.action
-    if (
-        not isinstance(action, specs.BoundedArray)
-        or not np.issubdtype(action.dtype, np.floating)
-        or not np.all(np.isfinite(action.minimum) & np.isfinite(action.maximum))
-        or not np.all(np.less(action.minimum, action.maximum))
-    ):
-        raise ValueError(
-            f'{agent} needs a continuous action (a BoundedArray of floats with finite bounds, the '
-            f'minimum below the maximum), got {action!r}.'
+    return leaf_box(agent, spec.action, spec.action)
+
+
+def leaf_box(agent: str, action: Any, action_spec: Any) -> ActionBox:
+    """The box of a leaf of an action.
+
+    Args: agent: its name, for errors. action: the leaf. action_spec: the whole action.
+    Raises: as `action_box`.
+    """
+    if not isinstance(action, specs.Array) or not is_bounded_box(action):
+        wanted = (
+            'a continuous action (a BoundedArray of floats with finite bounds, the minimum below the '
+            'maximum)'
         )
+        raise refusal(agent, wanted, action_spec)
     with np.errstate(over='ignore'):
         low, high = (
             np.broadcast_to(np.asarray(bound, np.float32), action.shape)

@@ -11,17 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from culmen.components.networks import recurrent
-from culmen.components.networks.distributions import Categorical
+from culmen.components.networks.action_kinds import check_actions
+from culmen.components.networks.action_kinds import warn_of_huge_bounds
 from culmen.components.networks.distributions import Distribution
-from culmen.components.networks.distributions import is_discrete
-from culmen.components.networks.distributions import warn_of_huge_bounds
-from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.policy_heads import make_policy_head
+from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.residual import ResNetTorso
 from culmen.components.networks.torsos import make_torso
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import allowed_actions
 from culmen.core.specs import without_legal_actions
 from culmen.core.specs import zeros_like
 from culmen.core.types import Array
@@ -35,7 +34,7 @@ ACTIVATIONS = {'relu': jax.nn.relu, 'tanh': jnp.tanh}
 class PolicyAndValue(NamedTuple):
     """An actor-critic's outputs for observations [...]."""
 
-    policy: Distribution  # leaves [..., D]
+    policy: Distribution  # leaves [..., D]; of an action of several leaves, a Product
     value: Array  # float32[...]
 
 
@@ -65,8 +64,9 @@ def make_actor_critic_network(
 
     Args:
         agent: its name, for errors.
-        spec: of the environment: a DiscreteArray gets a Categorical policy, with logits of illegal
-            actions the least float; a vector of floats a DiagonalGaussian one.
+        spec: of the environment. Choices get a Categorical, Categoricals or Bernoulli policy, in which
+            illegal values have no probability, boxes a DiagonalGaussian one, and a nest the Product of its
+            leaves'.
         hidden_sizes, activation: of the MLP, where the observation is no image.
         torso: 'auto': by the observation's shape; 'resnet': IMPALA's, for images.
         shared_torso: whether policy and value share one torso; with a core they always do.
@@ -75,9 +75,8 @@ def make_actor_critic_network(
         initial_log_scale: of the policy's standard deviation, in units of the action's box.
     Raises: ValueError that names the agent, for other actions, and for a 'resnet' without images.
     """
-    discrete = is_discrete(agent, spec.action)
-    if not discrete:
-        warn_of_huge_bounds(agent, spec.action)
+    check_actions(agent, spec)
+    warn_of_huge_bounds(agent, spec.action)
     observation_spec = without_legal_actions(spec.observation)
     if torso == 'resnet' and len(getattr(observation_spec, 'shape', ())) != 3:
         raise ValueError(
@@ -95,13 +94,10 @@ def make_actor_critic_network(
         memory = None if core == 'none' else recurrent.make_core(core, core_size)
         policy_torso = new_torso()
         value_torso = policy_torso if shared_torso or memory is not None else new_torso()
-        head: Any = (
-            CategoricalHead(spec.action.num_values)
-            if discrete
-            else GaussianHead(spec.action.shape[0], initial_log_scale)
-        )
+        head = make_policy_head(spec.action, lambda size: GaussianHead(size, initial_log_scale))
         value_head = hk.Linear(1, w_init=Orthogonal(1.0), name='value_head')
-        return _functions(_Modules(policy_torso, value_torso, memory, head, value_head))
+        modules = _Modules(policy_torso, value_torso, memory, head, value_head)
+        return _functions(modules, spec.action)
 
     transformed = hk.without_apply_rng(hk.multi_transform(make))
     step, unroll = transformed.apply
@@ -125,7 +121,7 @@ class _Modules(NamedTuple):
     value_head: Callable[[jax.Array], jax.Array]
 
 
-def _functions(modules: _Modules) -> Any:
+def _functions(modules: _Modules, action_spec: Any) -> Any:
     """The functions of an `ActorCriticNetwork`, as `hk.multi_transform` takes them: step, (step, unroll)."""
 
     def torsos(observation: Nest) -> tuple[jax.Array, jax.Array]:
@@ -135,11 +131,7 @@ def _functions(modules: _Modules) -> Any:
         return of_policy, of_policy if shared else modules.value_torso(observation)
 
     def heads(observation: Nest, features: tuple[jax.Array, jax.Array]) -> PolicyAndValue:
-        policy = modules.head(features[0])
-        allowed = allowed_actions(observation)
-        if allowed is not None and isinstance(policy, Categorical):
-            least = jnp.finfo(policy.logits.dtype).min
-            policy = policy._replace(logits=jnp.where(allowed, policy.logits, least))
+        policy = only_legal(modules.head(features[0]), action_spec, observation)
         return PolicyAndValue(policy, modules.value_head(features[1])[..., 0])
 
     def step(observation: Nest, state: State) -> tuple[PolicyAndValue, State]:

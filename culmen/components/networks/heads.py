@@ -1,10 +1,15 @@
 """Heads: features [B, D] -> outputs: action values, distributions over actions."""
 
+from collections.abc import Sequence
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from culmen.components.networks.distributions import Bernoulli
 from culmen.components.networks.distributions import Categorical
+from culmen.components.networks.distributions import Categoricals
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.initializers import Orthogonal
 
@@ -50,6 +55,36 @@ class CategoricalHead(hk.Module):
         """float32[B, D] -> Categorical with logits float32[B, num_actions]."""
         small = Orthogonal(0.01)
         return Categorical(hk.Linear(self._num_actions, w_init=small)(features))
+
+
+class CategoricalsHead(hk.Module):
+    """One linear layer, small initial weights: features [B, D] -> a distribution over N choices."""
+
+    def __init__(self, num_values: Sequence[int], name: str | None = None) -> None:
+        """Args: num_values: of each of the N choices."""
+        super().__init__(name=name)
+        self._num_values = np.asarray(num_values)
+
+    def __call__(self, features: jax.Array) -> Categoricals:
+        """float32[B, D] -> Categoricals with logits float32[B, N, V], V the largest number of values."""
+        num_choices, largest = len(self._num_values), int(self._num_values.max())
+        flat = hk.Linear(num_choices * largest, w_init=Orthogonal(0.01))(features)
+        logits = Categoricals(jnp.reshape(flat, (-1, num_choices, largest)))
+        exist = np.arange(largest) < self._num_values[:, None]
+        return logits if exist.all() else logits.only(exist[None])
+
+
+class BernoulliHead(hk.Module):
+    """One linear layer, small initial weights: features [B, D] -> a distribution over pairs of values."""
+
+    def __init__(self, size: int, name: str | None = None) -> None:
+        """Args: size: the number of choices."""
+        super().__init__(name=name)
+        self._size = size
+
+    def __call__(self, features: jax.Array) -> Bernoulli:
+        """float32[B, D] -> Bernoulli with logits float32[B, size]."""
+        return Bernoulli(hk.Linear(self._size, w_init=Orthogonal(0.01))(features))
 
 
 class GaussianHead(hk.Module):

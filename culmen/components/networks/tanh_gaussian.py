@@ -10,7 +10,9 @@ from typing import NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from culmen.components import losses
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.core.types import Array
 
@@ -43,11 +45,34 @@ class TanhGaussian(NamedTuple):
         """float32[..., D]: the tanh of the means, which evaluations take."""
         return jnp.tanh(self.mean)
 
+    def entropy(self) -> jax.Array:
+        """float32[...], by Gauss-Hermite quadrature: no closed form is known.
+
+        H = H(normal) + E[log(1 - tanh(x)^2)], with 32 nodes for each dimension: within 0.001 for
+        deviations of up to 2 before the tangent, within 0.1 for the largest, e^2.
+        """
+        nodes, weights = np.polynomial.hermite.hermgauss(32)
+        nodes = np.reshape(2.0**0.5 * nodes, (1,) * jnp.ndim(self.mean) + (-1,)).astype(np.float32)
+        before = jnp.asarray(self.mean)[..., None] + jnp.exp(self.log_scale)[..., None] * nodes
+        shares = (weights / math.sqrt(math.pi)).astype(np.float32)
+        normal = jnp.asarray(self.log_scale) + 0.5 * math.log(2.0 * math.pi * math.e)
+        return jnp.sum(normal + _log_slope(before) @ shares, axis=-1)
+
+    def kl(self, other: 'TanhGaussian') -> jax.Array:
+        """float32[...]: the divergence KL(self, other), that of the normals before the tangent."""
+        return losses.gaussian_diagonal().kl(
+            self.mean, jnp.exp(self.log_scale), other.mean, jnp.exp(other.log_scale)
+        )
+
     def _log_prob(self, before: jax.Array, noise: jax.Array) -> jax.Array:
         # Equation 21, with log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)).
         normal = -0.5 * jnp.square(noise) - self.log_scale - 0.5 * math.log(2.0 * math.pi)
-        log_slope = 2.0 * (math.log(2.0) - before - jax.nn.softplus(-2.0 * before))
-        return jnp.sum(normal - log_slope, axis=-1)
+        return jnp.sum(normal - _log_slope(before), axis=-1)
+
+
+def _log_slope(before: jax.Array) -> jax.Array:
+    """log(1 - tanh(x)^2)."""
+    return 2.0 * (math.log(2.0) - before - jax.nn.softplus(-2.0 * before))
 
 
 class TanhGaussianHead(hk.Module):

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 from dm_env import specs
 
 from culmen.components.networks import recurrent
+from culmen.components.networks.action_kinds import refusal
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import ValueHead
 from culmen.components.networks.torsos import make_torso
+from culmen.core.actions import check_legal_actions
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import without_legal_actions
 from culmen.core.specs import zeros_like
@@ -50,10 +52,12 @@ class RecurrentNetwork(NamedTuple):
 def num_discrete_actions(agent: str, spec: EnvironmentSpec) -> int:
     """The number of actions of a discrete environment.
 
-    Raises: ValueError that names the agent where the action is anything else.
+    Raises: ValueError that names the agent where the action is anything else; or the mask of legal actions,
+        where it does not fit.
     """
     if not isinstance(spec.action, specs.DiscreteArray):
-        raise ValueError(f'{agent} needs a discrete action (a DiscreteArray), got {spec.action!r}.')
+        raise refusal(agent, 'a discrete action (a DiscreteArray)', spec.action)
+    check_legal_actions(spec)
     return int(spec.action.num_values)
 
 

@@ -9,6 +9,8 @@ from culmen.components.policies.actor_critic import entering_state
 from culmen.components.policies.actor_critic import likeliest
 from culmen.components.policies.actor_critic import sampling
 from culmen.components.policies.actor_critic import unroll_window
+from culmen.components.policies.around_mode import around_mode
+from culmen.components.policies.around_mode import at_mode
 from culmen.components.policies.continuous import Behaviour
 from culmen.components.policies.continuous import Policy
 from culmen.components.policies.continuous import deterministic
@@ -28,6 +30,8 @@ __all__ = [
     'Policy',
     'Schedule',
     'ape_x_exponents',
+    'around_mode',
+    'at_mode',
     'deterministic',
     'drawn_actions',
     'entering_state',

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.networks import Distribution
-from culmen.components.networks import is_discrete
+from culmen.components.networks import draws_are_actions
 from culmen.components.networks import to_action
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
@@ -29,7 +29,7 @@ from culmen.core.types import TimeStep
 from culmen.core.types import where_first
 
 # (policy, the draw from it) -> extras to keep, by name.
-Extras = Callable[[Distribution, Array], dict[str, Nest]]
+Extras = Callable[[Distribution, Nest], dict[str, Nest]]
 
 
 class ActorCriticState(NamedTuple):
@@ -50,7 +50,7 @@ def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras)
         spec: of the environment.
         extras: gives what a learner needs of the policy that acted.
     """
-    discrete = is_discrete('sampling', spec.action)
+    keeps_draws = not draws_are_actions(spec.action)
 
     def select_action(
         params: Params, timestep: TimeStep, state: ActorCriticState, context: Context
@@ -59,7 +59,7 @@ def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
         drawn = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys)
         kept = extras(policy, drawn)
-        if not discrete:
+        if keeps_draws:
             kept['drawn'] = drawn
         if jax.tree_util.tree_leaves(entered):
             kept['core_state'] = entered
@@ -92,8 +92,8 @@ def unroll_window(length: int, has_core: bool) -> Window:
     return Window(length=length, period=length, cross_episodes=True, first=first)
 
 
-def drawn_actions(steps: Steps) -> Array:
-    """The draws of `sampling`: [B, length, ...]. A policy's log-probabilities are of these."""
+def drawn_actions(steps: Steps) -> Nest:
+    """The draws of `sampling`: leaves [B, length, ...]. A policy's log-probabilities are of these."""
     return steps.extras.get('drawn', steps.action)
 
 

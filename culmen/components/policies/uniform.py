@@ -7,41 +7,62 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.core.actions import allowed_choices
+from culmen.core.actions import check_legal_actions
+from culmen.core.actions import choices
 from culmen.core.errors import SettingError
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import allowed_actions
+from culmen.core.types import Array
 from culmen.core.types import Nest
 
 
 def uniform_actions(agent: str, spec: EnvironmentSpec, observation: Nest, keys: jax.Array) -> Nest:
-    """Draws an action for each lane: a legal discrete action, or a point of a box.
+    """Draws an action for each lane: legal values of its choices, and points of its boxes.
 
     Args:
         agent: its name, for errors.
         spec: of the environment; its action may be a nest.
-        observation: [B, ...], whose `legal_actions` mask a lone discrete action.
+        observation: [B, ...], whose `legal_actions` mask the choices.
         keys: one a lane [B].
     Returns: leaves [B, ...], int32 or float32.
-    Raises: SettingError that names the agent, for a leaf without finite bounds.
+    Raises: SettingError that names the agent, for a leaf without finite bounds; or that names the mask which
+        does not fit its leaf.
     """
+    check_legal_actions(spec)
     leaves, structure = jax.tree_util.tree_flatten(spec.action)
-    allowed = allowed_actions(observation) if len(leaves) == 1 else None
     drawn = []
-    for i, leaf in enumerate(leaves):
+    for i, allowed in enumerate(allowed_choices(spec.action, observation)):
         of_leaf = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i)
-        drawn.append(_draw(agent, leaf, allowed, of_leaf))
+        drawn.append(_draw(agent, leaves[i], allowed, of_leaf))
     return structure.unflatten(drawn)
 
 
+def uniform_choices(leaf: specs.Array, allowed: Array | None, keys: jax.Array) -> jax.Array:
+    """Draws each choice of a leaf of an action, by itself.
+
+    Args:
+        leaf: one choice, or an array of choices.
+        allowed: bool[B, *shape, V], the values to draw from; None: all.
+        keys: one a lane [B].
+    Returns: int32[B, *shape], the numbers of values, counted from 0.
+    """
+    found = choices(leaf)
+    assert found is not None
+    # The largest of independent uniforms is each allowed value with the same probability.
+    shape = (*leaf.shape, found.largest)
+    chances = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
+    if allowed is None and not found.exist.all():
+        allowed = found.exist[None]
+    if allowed is not None:
+        chances = jnp.where(allowed, chances, -1.0)
+    return jnp.argmax(chances, axis=-1).astype(jnp.int32)
+
+
 def _draw(agent: str, leaf: Any, allowed: Any, keys: jax.Array) -> jax.Array:
-    if isinstance(leaf, specs.DiscreteArray):
-        # The largest of independent uniforms is each legal action with the same probability.
-        chances = jax.vmap(lambda key: jax.random.uniform(key, (leaf.num_values,), jnp.float32))(
-            keys
-        )
-        if allowed is not None:
-            chances = jnp.where(allowed, chances, -1.0)
-        return jnp.argmax(chances, axis=-1).astype(jnp.int32)
+    if isinstance(leaf, specs.DiscreteArray) or leaf.dtype == bool:
+        return uniform_choices(leaf, allowed, keys)
+    if allowed is not None:
+        return uniform_choices(leaf, allowed, keys) + np.asarray(leaf.minimum, np.int32)[None]
     low, high = getattr(leaf, 'minimum', -np.inf), getattr(leaf, 'maximum', np.inf)
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
         raise SettingError(f'{agent} needs actions within finite bounds, got {leaf!r}.')

@@ -10,6 +10,9 @@ import pytest
 from culmen.agents import bc
 from culmen.agents import dqn
 from culmen.agents.bc import learning
+from culmen.components.networks import Bernoulli
+from culmen.components.networks import Categorical
+from culmen.components.networks import Product
 from culmen.components.networks import TanhGaussian
 from tests.agents import registry
 from tests.agents import streams
@@ -21,17 +24,31 @@ ROW, CONTINUOUS = (
 
 def test_cross_entropy_by_hand():
     """Logits log 1, log 2, log 5 and 0, 0, 0: -(log 5/8 + log 1/3) / 2."""
-    logits = jnp.stack([jnp.log(jnp.array([1.0, 2.0, 5.0])), jnp.zeros(3)])
-    loss, metrics = learning.cross_entropy(logits, jnp.zeros((2, 4)), jnp.array([2, 1]))
+    policy = Categorical(jnp.stack([jnp.log(jnp.array([1.0, 2.0, 5.0])), jnp.zeros(3)]))
+    loss, metrics = learning.negative_log_likelihood(policy, jnp.array([2, 1]))
     np.testing.assert_allclose(loss, -(np.log(5 / 8) + np.log(1 / 3)) / 2, rtol=1e-6)
     assert metrics['accuracy'] == 0.5  # of equals the first is the greedy one
 
 
-def test_illegal_actions_take_no_probability():
-    observation = {'x': jnp.ones((1, 1)), 'legal_actions': jnp.array([[True, False, True]])}
-    logits = jnp.array([[0.0, 50.0, 0.0]])
-    loss, _ = learning.cross_entropy(logits, observation, jnp.array([0]))
-    np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+def test_the_parts_of_an_action_by_hand():
+    """Two of three choices are right: their log-likelihoods and those of the boxes add up."""
+    move = Categorical(jnp.log(jnp.array([[1.0, 3.0]])))
+    switches = Bernoulli(jnp.log(jnp.array([[4.0, 1.0 / 4.0]])))
+    aim = TanhGaussian(jnp.zeros((1, 1)), jnp.log(jnp.full((1, 1), 2.0)))
+    policy = Product({'aim': aim, 'move': move, 'switches': switches})
+    drawn = {
+        'aim': jnp.zeros((1, 1)),
+        'move': jnp.array([1]),
+        'switches': jnp.array([[0, 0]]),
+    }
+    loss, metrics = learning.negative_log_likelihood(policy, drawn)
+    expected = -np.log(3 / 4) - np.log(1 / 5) - np.log(4 / 5) + np.log(2 * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics['accuracy'], 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(metrics['scale'], 2.0, rtol=1e-6)
+    boxes = Product({'a': aim, 'b': TanhGaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2)))})
+    loss, _ = learning.squared_error(boxes, {'a': jnp.ones((1, 1)), 'b': jnp.full((1, 2), 0.5)})
+    np.testing.assert_allclose(loss, 1.5, rtol=1e-6)
 
 
 def test_losses_of_continuous_actions_by_hand():

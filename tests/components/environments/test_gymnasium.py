@@ -189,6 +189,57 @@ def test_legal_actions_come_from_the_action_mask():
         adapt(UNIT, UNIT, legal_actions=True)
 
 
+SEVERAL = spaces.Dict(
+    move=spaces.Discrete(2, start=5),
+    pair=spaces.Tuple([UNIT, spaces.MultiDiscrete([2, 3])]),
+    switches=spaces.MultiBinary(3),
+)
+
+
+def test_actions_of_several_spaces():
+    environment = adapt(UNIT, SEVERAL)
+    spec = environment.action_spec()
+    assert spec['move'] == specs.DiscreteArray(2, np.int32, 'action/move')
+    assert spec['pair'][1].maximum.tolist() == [1, 2]
+    assert spec['switches'].shape == (3,)
+    environment.reset()
+    action = {
+        'move': np.int32(1),
+        'pair': (np.zeros(2, np.float32), np.array([1, 2])),
+        'switches': np.array([0, 1, 1], np.int8),
+    }
+    environment.step(action)  # the fake asserts that its space contains it
+    given = environment.unwrapped.actions[0]
+    assert given['move'] == 6
+    assert given['pair'][1].tolist() == [1, 2]
+    report = environments.check_environment(lambda seed: adapt(UNIT, SEVERAL), 50)
+    assert report.steps > 40
+
+
+def test_legal_actions_of_several_spaces():
+    mask = {
+        'pair': (None, (np.array([0, 1], np.int8), np.array([0, 0, 0], np.int8))),
+        'switches': np.array([0, 1, 2], np.int8),
+    }
+    environment = adapt(UNIT, SEVERAL, info={'action_mask': mask}, legal_actions=True)
+    spec = environment.observation_spec()['legal_actions']
+    assert spec['move'].shape == (2,)
+    assert spec['pair']['1'].shape == (2, 3)
+    assert spec['switches'].shape == (3, 2)
+    legal = environment.reset().observation['legal_actions']
+    assert legal['move'].tolist() == [True, True]
+    assert legal['pair']['1'].tolist() == [[False, True, False], [True, True, True]]
+    assert legal['switches'].tolist() == [[True, False], [False, True], [True, True]]
+    environment = adapt(UNIT, SEVERAL, info={'action_mask': mask}, legal_actions=True)
+    assert environments.check_environment(environment, 50).steps > 40
+    for number, value in enumerate(environment.unwrapped.actions):
+        assert value['pair'][1][0] == 1, number
+        assert value['switches'][:2].tolist() == [0, 1], number
+    wrong = {'action_mask': {'switches': np.array([0, 1], np.int8)}}
+    with pytest.raises(ValueError, match=r"info\['action_mask'\] must mask legal_actions/switches"):
+        adapt(UNIT, SEVERAL, info=wrong, legal_actions=True).reset()
+
+
 def test_what_can_not_be_copied_is_not_restorable():
     class Open(Fake):
         def __init__(self):

@@ -40,6 +40,28 @@ def test_a_nest_with_integers_within_bounds():
     assert np.unique(drawn['b']).tolist() == [0, 1, 2]
 
 
+def test_legal_values_of_several_choices():
+    action = {
+        'switches': specs.Array((2,), bool),
+        'box': specs.BoundedArray((1,), np.float32, 0, 1),
+        'ragged': specs.BoundedArray((2,), np.int8, [1, 5], [3, 6]),
+    }
+    masks = {'ragged': np.array([[True, False, True], [False, False, True]])}
+    spec = registry.discrete_spec()
+    legal = {name: specs.Array(mask.shape, bool) for name, mask in masks.items()}
+    spec = spec._replace(action=action, observation={'vector': 0, 'legal_actions': legal})
+    many = {'ragged': np.broadcast_to(masks['ragged'], (len(KEYS), 2, 3))}
+    drawn = uniform_actions('WarmedUp', spec, {'vector': 0, 'legal_actions': many}, KEYS)
+    first, second = np.asarray(drawn['ragged']).T
+    np.testing.assert_allclose(np.bincount(first) / len(KEYS), [0, 0.5, 0, 0.5], atol=0.04)
+    np.testing.assert_allclose(np.bincount(second)[5:] / len(KEYS), [0.5, 0.5], atol=0.04)
+    together = np.asarray(drawn['switches']) @ [2, 1]
+    np.testing.assert_allclose(np.bincount(together) / len(KEYS), [0.25] * 4, atol=0.04)
+    wrong = spec.observation | {'legal_actions': {'box': specs.Array((1,), bool)}}
+    with pytest.raises(ValueError, match='legal_actions/box must have the path of a discrete leaf'):
+        uniform_actions('WarmedUp', spec._replace(observation=wrong), None, KEYS)
+
+
 def test_no_bounds_are_refused_by_name():
     with pytest.raises(ValueError, match='WarmedUp needs actions within finite bounds'):
         draw(specs.Array((2,), np.float32))

@@ -12,12 +12,12 @@ from typing import Any
 
 import dm_env
 import numpy as np
-from dm_env import specs
 
 from culmen.components.environments import arguments
 from culmen.components.environments import saving
 from culmen.components.environments.arguments import Argument
 from culmen.components.environments.families.gymnasium_spaces import action_writer
+from culmen.components.environments.families.gymnasium_spaces import mask_reader
 from culmen.components.environments.families.gymnasium_spaces import observation_reader
 from culmen.core import checks
 from culmen.core.checks import Range
@@ -65,7 +65,8 @@ def make(
     Args:
         max_episode_steps: steps after which an episode is truncated; None: as registered.
         legal_actions: whether `info['action_mask']` joins the observation, which becomes
-            {'observation': ..., 'legal_actions': bool[num_actions]}.
+            {'observation': ..., 'legal_actions': bool[num_actions]}, or a nest of masks where the
+            action has several leaves.
         **options: arguments of the environment's constructor.
     """
     gymnasium = _gymnasium(f'gymnasium/{identity}')
@@ -146,13 +147,13 @@ class GymnasiumEnvironment(dm_env.Environment):
             self._environment.action_space, 'action', name
         )
         if legal_actions:
-            if not isinstance(self._action_spec, specs.DiscreteArray):
+            reader = mask_reader(
+                self._environment.action_space, self._action_spec, 'legal_actions', name
+            )
+            if reader is None:
                 raise ValueError(f'{name}: legal_actions=True needs a discrete action space.')
-            self._num_actions = self._action_spec.num_values
-            self._observation_spec = {
-                'observation': self._observation_spec,
-                'legal_actions': specs.Array((self._num_actions,), bool, name='legal_actions'),
-            }
+            masks, self._read_mask = reader
+            self._observation_spec = {'observation': self._observation_spec, 'legal_actions': masks}
 
     def _set_environment(self, environment: Any) -> None:
         self._environment = environment
@@ -195,16 +196,11 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     def _with_mask(self, observation: Any, info: Any, ended: bool = False) -> Any:
         mask = info.get('action_mask')
-        if mask is None:
-            if not ended:
-                raise ValueError(
-                    f"{self._name} gives no info['action_mask'], which legal_actions=True needs."
-                )
-            mask = True
-        mask = np.array(np.broadcast_to(np.asarray(mask, bool), (self._num_actions,)))
-        if not mask.any():
-            mask[:] = True  # no action is legal, but a policy has to choose one
-        return {'observation': observation, 'legal_actions': mask}
+        if mask is None and not ended:
+            raise ValueError(
+                f"{self._name} gives no info['action_mask'], which legal_actions=True needs."
+            )
+        return {'observation': observation, 'legal_actions': self._read_mask(mask)}
 
     def observation_spec(self) -> Any:
         return self._observation_spec

@@ -1,4 +1,4 @@
-"""Spaces of gymnasium as specs of dm_env, and functions that convert observations and actions."""
+"""Spaces of gymnasium as specs of dm_env, and functions that convert observations, actions and masks."""
 
 import functools
 from collections.abc import Callable
@@ -8,6 +8,9 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import arguments
+from culmen.core.actions import Choices
+from culmen.core.actions import choices
+from culmen.core.ranges import SpecError
 from culmen.core.ranges import cast_exactly
 
 
@@ -80,6 +83,70 @@ def action_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any]
         dtype, array = spec.dtype, np.array
         return spec, lambda value: array(value, dtype)
     raise _unsupported(space, path, name)
+
+
+def mask_reader(
+    space: Any, spec: Any, path: str, name: str
+) -> tuple[Any, Callable[[Any], Any]] | None:
+    """The spec of `legal_actions`, and a function that makes them of `info['action_mask']`.
+
+    The masks have the forms that a space's `sample(mask)` takes. A part that a Dict or a Tuple leaves out, or
+    has as None, is free. The masks of a Tuple are a dict with the keys '0', '1', ...
+
+    Args:
+        space: of actions.
+        spec: of the space.
+        path: of the masks, for errors.
+    Returns: None where the space has nothing to choose from.
+    """
+    spaces = arguments.load('gymnasium.spaces', name)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        is_dict = isinstance(space, spaces.Dict)
+        inner = dict(space.items()) if is_dict else dict(enumerate(space.spaces))
+        readers = {
+            key: reader
+            for key, each in inner.items()
+            if (reader := mask_reader(each, spec[key], f'{path}/{key}', name)) is not None
+        }
+
+        def read(value: Any) -> Any:
+            held = value if isinstance(value, dict) else dict(enumerate(value or ()))
+            return {str(key): reader(held.get(key)) for key, (_, reader) in readers.items()}
+
+        return ({str(key): masks for key, (masks, _) in readers.items()}, read) if readers else None
+    found = choices(spec)
+    if found is None:
+        return None
+    shape = (*spec.shape, found.largest)
+    is_binary = isinstance(space, spaces.MultiBinary)
+    read_leaf = functools.partial(_read_mask, found, is_binary, path, name)
+    return specs.Array(shape, bool, name=path), read_leaf
+
+
+def _read_mask(
+    found: Choices, is_binary: bool, path: str, name: str, value: Any
+) -> np.ndarray[Any, Any]:
+    """bool[*shape, V]: the legal values of a space, all where none of an entry is legal."""
+    exist = found.exist
+    if value is None:
+        return exist
+    try:
+        if is_binary:  # 0 and 1: that value alone; 2: both
+            given = np.broadcast_to(np.asarray(value), exist.shape[:-1])
+            mask = np.stack([given != 1, given != 0], axis=-1)
+        else:
+            mask = np.zeros(exist.shape, bool)
+            for entry in np.ndindex(*exist.shape[:-1]):
+                row = value
+                for index in entry:
+                    row = row[index]
+                mask[entry][: found.num_values[entry]] = np.asarray(row, bool)
+    except (TypeError, IndexError, KeyError, ValueError) as error:
+        raise SpecError(
+            f"{name}: info['action_mask'] must mask {path} as the space's sample(mask) does, with "
+            f'{found.num_values.tolist()} values, got {value!r}.'
+        ) from error
+    return mask | (~mask.any(axis=-1, keepdims=True) & exist)
 
 
 def _array_spec(space: Any, spaces: Any, path: str) -> specs.BoundedArray:
