@@ -96,6 +96,9 @@ class Experiment:
     num_environments: Annotated[int, Range(1)] = 1  # lanes of an actor
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    # A workdir whose training state begins this run: all of it, or only 'WORKDIR:PATH,PATH' or
+    # 'WORKDIR:HERE=THERE' (culmen/launchers/initial.py).
+    initial: str | None = None
     # Calls of the learner between a draw and the hand-off of its results.
     lag: Annotated[int, Range(0)] = 1
     # Samples that are drawn together and scanned in one compiled call.

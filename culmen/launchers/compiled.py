@@ -39,6 +39,7 @@ from culmen.launchers.compiled_plan import check_environments
 from culmen.launchers.compiled_plan import check_shares
 from culmen.launchers.compiled_plan import make_plan as make_plan
 from culmen.launchers.engines import Advance
+from culmen.launchers.initial import read_initial
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
@@ -107,7 +108,9 @@ def run(
                 plan = make_plan(experiment, devices=devices)
             else:
                 check_environments(experiment, plan.built, plan.environment, plan.evaluation)
-            engine = CompiledEngine(plan, experiment, options.stop_on_non_finite)
+            engine = CompiledEngine(
+                plan, experiment, options.stop_on_non_finite, resumed=home.has_checkpoint
+            )
         return drive(Run(experiment, plan.built, engine, home, options))
 
 
@@ -168,15 +171,34 @@ class CompiledEngine:
     has_python = False
 
     def __init__(
-        self, plan: CompiledPlan, experiment: Experiment, stop_on_non_finite: bool
+        self,
+        plan: CompiledPlan,
+        experiment: Experiment,
+        stop_on_non_finite: bool,
+        *,
+        resumed: bool = False,
     ) -> None:
-        """Begins the run and observes its first time step."""
+        """Begins the run and observes its first time step.
+
+        Args:
+            plan: of this experiment, or of one that shares it.
+            experiment: what is run.
+            stop_on_non_finite: whether a loss that is not finite ends the run.
+            resumed: whether `start` gets a checkpoint.
+        Raises: ValueError that names what of `Experiment.initial` does not fit.
+        """
         self.plan = plan
         self.seed, self.settings = experiment.seed, plan.settings_of(experiment)
         self.metric_names = plan.loop.metric_names
         self.ticks = 16  # in the next call
         self.counts = Counts(0, 0)
-        self.holder: CarryHolder = OwnCarry(plan.loop, plan.loop.begin(self.seed, self.settings))
+        carry = plan.loop.begin(self.seed, self.settings)
+        initial = read_initial(experiment, plan.built.parts.learner, resumed=resumed)
+        if initial is not None:
+            own = carry.training_state
+            state = from_paths('training_state', own, {**to_paths(own), **initial})
+            carry = distinct(carry._replace(training_state=state))
+        self.holder: CarryHolder = OwnCarry(plan.loop, carry)
         self._stop_on_non_finite = stop_on_non_finite
         self._timed = False
 

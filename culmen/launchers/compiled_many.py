@@ -38,6 +38,7 @@ from culmen.launchers.compiled_plan import check_traceable
 from culmen.launchers.compiled_plan import get_field
 from culmen.launchers.compiled_plan import make_plan
 from culmen.launchers.compiled_plan import with_fields
+from culmen.launchers.initial import read_initial
 from culmen.launchers.loading import stored_result
 from culmen.launchers.locking import Locks
 from culmen.launchers.options import Interruption
@@ -111,6 +112,10 @@ def run_many(
         for each in () if one else experiments:
             check_shares(each, devices)
         groups = plan(experiments, devices)
+        for group in groups:
+            for i in group.runs:
+                learner = group.plan.built.parts.learner
+                read_initial(experiments[i], learner, resumed=homes[i].has_checkpoint)
     runs = _Runs(experiments, homes, loggers, options, progress)
     with locks, signals_to(runs.interruption.ask), exits_fail():
         for group in groups:
@@ -189,7 +194,12 @@ class _Runs:
         print(f'culmen: {runs} runs of one compilation, {how}{why}', file=sys.stderr)
 
     def _make(self, plan: CompiledPlan, i: int) -> Run[CompiledEngine]:
-        engine = CompiledEngine(plan, self._experiments[i], self._options.stop_on_non_finite)
+        engine = CompiledEngine(
+            plan,
+            self._experiments[i],
+            self._options.stop_on_non_finite,
+            resumed=self._homes[i].has_checkpoint,
+        )
         loggers = self._loggers[i] if self._loggers else ()
         options = dataclasses.replace(self._options, loggers=loggers)
         return Run(
@@ -287,6 +297,7 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
             max_learner_steps=None,
             evaluation=dataclasses.replace(each.evaluation, every=None),
             checkpoint=first.checkpoint,
+            initial=None,
         )
         ours = [name for name in swept if _has_number(each.agent, name)]
         values = {name: get_field(first.agent, name) for name in ours}

@@ -109,7 +109,13 @@ def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
 
     If the list is empty, the second run continues the first.
     """
-    flat = [dict(_leaves(json.loads(json.dumps(config)))) for config in (old, new)]
+    # An earlier version did not write fields that came later: it ran with their defaults.
+    defaults = {
+        field.name: _data(field.default)
+        for field in _fields(Experiment)
+        if field.default is not dataclasses.MISSING
+    }
+    flat = [dict(_leaves(json.loads(json.dumps({**defaults, **config})))) for config in (old, new)]
     missing = object()
     paths = dict.fromkeys([*flat[0], *flat[1]])
     return [

@@ -50,6 +50,7 @@ from culmen.launchers.building import build
 from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
+from culmen.launchers.initial import read_initial
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
@@ -213,6 +214,9 @@ class LocalEngine:
             max_updates=experiment.max_learner_steps,
         )
         self._learner.check_batch(samples)
+        initial = read_initial(experiment, parts.learner, resumed=workdir.has_checkpoint)
+        if initial is not None:
+            self._learner.begin_with(initial)
         self._actor = Actor(
             parts.actor,
             self._learner,

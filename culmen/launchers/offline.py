@@ -33,6 +33,7 @@ from culmen.launchers.building import build
 from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
+from culmen.launchers.initial import read_initial
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
@@ -102,7 +103,14 @@ def run(
             shapes = trace(built.parts, built.spec, built.lanes)
             run_small_networks_inline(shapes.params)
             devices = [device] if isinstance(device, jax.Device) else device
-            engine = OfflineEngine(experiment, built, shapes.row_spec, options, devices)
+            engine = OfflineEngine(
+                experiment,
+                built,
+                shapes.row_spec,
+                options,
+                devices,
+                resumed=home.has_checkpoint,
+            )
         return drive(Run(experiment, built, engine, home, options))
 
 
@@ -129,8 +137,14 @@ class OfflineEngine:
         row_spec: RowSpec,
         options: RunOptions,
         devices: Sequence[jax.Device] | None,
+        *,
+        resumed: bool = False,
     ) -> None:
-        """Makes the learner. Raises: ValueError for settings that do not fit."""
+        """Makes the learner.
+
+        Args: resumed: whether `start` gets a checkpoint; others: as for `run`.
+        Raises: ValueError for settings that do not fit.
+        """
         parts, seed = built.parts, experiment.seed
         self._experiment = experiment
         self._built = built
@@ -152,6 +166,9 @@ class OfflineEngine:
             max_updates=experiment.max_learner_steps,
         )
         self._learner.check_batch(samples)
+        initial = read_initial(experiment, parts.learner, resumed=resumed)
+        if initial is not None:
+            self._learner.begin_with(initial)
 
     @property
     def counts(self) -> Counts:

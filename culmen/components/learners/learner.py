@@ -7,6 +7,7 @@ actors `lag` calls later (hand_offs.py). The learner does not wait for the devic
 import collections
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -269,6 +270,23 @@ class Learner:
             'metrics': self.metrics,
             **self._hand_offs.get_state(_save),
         }
+
+    def begin_with(self, leaves: Mapping[str, NDArray[Any]]) -> None:
+        """Begins with other leaves of the training state, before the first update.
+
+        Args: leaves: by path of the training state; the others stay as the core's `init` made them.
+        Raises: ValueError that names a leaf that does not fit.
+        """
+        self._join()
+        own = self._last_carry.training_state
+        template = jax.eval_shape(Packed.unpack, own)
+        state = from_paths('training_state', template, {**_save(own), **leaves})
+        packed = distinct(pack_state(state))
+        variables = jax.jit(lambda packed: pack(self._core.variables(packed.unpack())))(packed)
+        replicate = self._placement.replicate
+        self._last_carry = replicate(Carry(packed, jnp.zeros((), jnp.int32)))
+        self._newest = replicate(distinct(variables))
+        self._hand_offs = HandOffs(self._table, self._newest)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores the result of `get_state`.

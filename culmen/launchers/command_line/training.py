@@ -52,6 +52,12 @@ from culmen.launchers.results import refusing
     help='Of config, logs, checkpoints and result; a run in it goes on.  '
     '[default: runs/AGENT/ENVIRONMENT/seed-SEED]',
 )
+@click.option(
+    '--initial',
+    metavar='WORKDIR[:PATH,...]',
+    help='A run whose training state begins this one: all of it, or some paths of it (params/policy; '
+    'HERE=THERE puts its path THERE at HERE). A run that goes on begins from its own checkpoint.',
+)
 @click.option('--evaluate-every', type=Count(), help='Steps.  [default: at the end only]')
 @click.option('--evaluation-episodes', type=Count(), help='[default: 20]')
 @click.option(

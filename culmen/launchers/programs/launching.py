@@ -15,6 +15,9 @@ from culmen.components.files.scratch import Scratch
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import make_progress
 from culmen.launchers import configs
+from culmen.launchers.building import build_agent
+from culmen.launchers.building import with_model
+from culmen.launchers.initial import read_initial
 from culmen.launchers.loading import load
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import signals_to
@@ -113,6 +116,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
         with refusing():
             if home.folder is not None:
                 check_lead(home.folder, program.lead)
+            _check_initial(program, home)
         # For sockets and for what nodes run; other users can't read it.
         scratch = Scratch('program', longest_name=max(map(len, SERVED)))
         with contextlib.closing(scratch):
@@ -120,6 +124,15 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
                 home = Workdir(scratch.path / 'run', program.experiment, config)
             with home:
                 return _Launch(program, engine, home, scratch.path, progress).run()
+
+
+def _check_initial(program: Program, home: Workdir) -> None:
+    """Refuses an initial training state that does not fit. Raises: ValueError, as `read_initial`."""
+    experiment, spec = program.experiment, program.spec
+    if experiment.initial is not None:
+        spec = with_model(experiment, spec) if program.has_model else spec
+        learner = build_agent(experiment.agent, spec).learner
+        read_initial(experiment, learner, resumed=home.has_checkpoint)
 
 
 def _stored_items(restored: Restored) -> int:

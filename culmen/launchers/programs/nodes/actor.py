@@ -287,7 +287,9 @@ class _Variables:
         self._ticks = 0
         self._params: Params = None
         self.version = -1
-        self._awaited: int | None = None  # a look of the learner at its tables has to come after this one
+        self._awaited: int | None = (
+            None  # a look of the learner at its tables has to come after this one
+        )
 
     def await_updates(self) -> None:
         """Makes these parameters late until the learner has made all updates that are due now."""

@@ -35,6 +35,7 @@ from culmen.core.types import Params
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
 from culmen.launchers.building import with_model
+from culmen.launchers.initial import read_initial
 from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
@@ -123,6 +124,9 @@ class LearnerNode:
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
             self._set_state(state, lost_table)
+        initial = read_initial(experiment, parts.learner, resumed=restore is not None)
+        if initial is not None:
+            self._learner.begin_with(initial)
         self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
         self._first_windows = self._reader.next_windows()
         self._lock = threading.Lock()

@@ -202,7 +202,7 @@ def test_all_windows_are_drawn_at_once_in_order(window):
     for _ in range(2):
         sample = unpacked(reader.draw().samples)
         jax.tree_util.tree_map(lambda s, x: (s.shape == x.shape) or 1 / 0, spec, sample)
-        found = streams.rows_of(sample)
+        found = streams.rows_of(sample, recorded=True)
         assert [place for place, _, _ in found] == sorted(expected)
         for place, leaves, _ in found:
             streams.assert_same_item(leaves, streams.content(stream, expected[place], window)[0])
