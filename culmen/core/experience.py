@@ -58,14 +58,51 @@ class Replay:
     # Calls that a hand-off may lag, at most. 0: the actor's next action is made by what this update gave.
     # None: the lag of the experiment decides.
     max_lag: Annotated[int | None, Range(0)] = None
+    # Whether an update is due for each tick in which episodes end, in place of the rate (`once_an_episode`).
+    by_tick: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, 'Replay.')
+        if self.by_tick and (
+            self.draw != 'all' or self.samples_per_insert != 1 or self.window.cross_episodes
+        ):
+            raise ValueError(
+                f"Replay.by_tick needs draw='all', samples_per_insert 1 and windows that don't cross "
+                f'episodes, as Replay.once_an_episode gives them, got {self}.'
+            )
         _check_draw(self)
         if self.priority is not None and not self.priority_exponent:
             raise ValueError(
                 'Replay.priority needs priority_exponent above 0, got 0: it would not be used.'
             )
+
+    @classmethod
+    def once_an_episode(
+        cls, length: int, capacity: int, min_size: int = 1, **window: Any
+    ) -> 'Replay':
+        """Whole episodes, all of them in one update an episode: for a model that is fitted once an episode.
+
+        An update is due for each tick in which episodes end, from the tick on in which the table has
+        `min_size` items: lanes whose episodes end in one tick make one update. (This is the one exception of
+        the rate formula; a tick is of one actor.) The next episode begins with what this update gave,
+        in every launcher. The many gradient steps of an update are a scan within it.
+
+        Args:
+            length: steps of the longest episode. A longer one gives several windows, and still one update.
+            capacity: episodes; the oldest leave first. A batch is padded to it.
+            min_size: episodes before the first update.
+            window: further fields of the Window: `ends`, `first`.
+        """
+        return cls(
+            Window(length=length, period=length, **window),
+            capacity,
+            min_size,
+            batch_size=1,
+            samples_per_insert=1.0,
+            draw='all',
+            max_lag=0,
+            by_tick=True,
+        )
 
     @property
     def prioritised(self) -> bool:

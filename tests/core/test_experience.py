@@ -33,6 +33,15 @@ def replay(**changes):
         (lambda: replay(priority_exponent=-1.0), 'Replay.priority_exponent must be at least 0'),
         (lambda: replay(priority=len), 'Replay.priority needs priority_exponent above 0'),
         (lambda: replay(draw='all'), "batch_size must be 1 where draw='all', got 4"),
+        (lambda: replay(by_tick=True), "Replay.by_tick needs draw='all', samples_per_insert 1"),
+        (
+            lambda: replay(
+                by_tick=True, draw='all', batch_size=1, window=Window(cross_episodes=True)
+            ),
+            "windows that don't cross episodes",
+        ),
+        (lambda: Replay.once_an_episode(0, 5), 'Window.length must be at least 1, got 0'),
+        (lambda: Replay.once_an_episode(9, 5, 6), r'Replay.min_size must be in \[0, 5\], got 6'),
         (lambda: replay(max_lag=-1), 'Replay.max_lag must be at least 0, got -1'),
         (lambda: Queue(Window(), batch_size=0), 'Queue.batch_size must be at least 1'),
         (lambda: Queue(Window(), max_staleness=-1), 'Queue.max_staleness must be at least 0'),

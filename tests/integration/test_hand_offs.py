@@ -41,6 +41,34 @@ def test_lanes_of_several_actors_begin_with_updates_of_their_own_episodes():
     assert row['repeated'] == 0
 
 
+def test_lanes_that_end_in_one_tick_make_one_update_and_a_resumed_program_goes_on(tmp_path):
+    agent = fitted.Fitted(fitted.once_an_episode, seconds=0.005, lanes=4)
+    settings = {'num_actors': 2, 'num_environments': 2}
+    for steps in (84, 164):  # which end in the middle of episodes of 4 steps
+        result = launch(agent, tmp_path / 'run', max_actor_steps=steps, **settings)
+        row = result.logs['learner'].iloc[-1]
+        assert row['learner_steps'] == row['windows'] / 2 > 0
+        assert row['repeated'] == 0
+    assert result.summary['resumed_at'] >= 84
+    assert row['windows'] >= 30
+
+
+def test_a_reverb_table_of_one_process_counts_ticks_too(tmp_path):
+    agent = fitted.Fitted(fitted.once_an_episode, lanes=2)
+    for steps in (40, 82):  # the corridor can't be saved in the middle of an episode
+        experiment = culmen.Experiment(
+            agent,
+            corridor,
+            max_actor_steps=steps,
+            num_environments=2,
+            evaluation=culmen.Evaluation(episodes=1),
+        )
+        result = culmen.run(experiment, tmp_path / 'run', replay='reverb', progress=False)
+    row = result.logs['learner'].iloc[-1]
+    assert row['learner_steps'] == row['windows'] / 2 == 10
+    assert row['most_stale'] == row['repeated'] == 0
+
+
 def test_each_action_waits_for_the_update_of_the_step_before():
     agent = fitted.Fitted(fitted.transitions, seconds=0.005)
     row = launch(agent, max_actor_steps=60).logs['learner'].iloc[-1]

@@ -35,6 +35,11 @@ def transitions(**changes: Any) -> Replay:
     return every_episode(window=Window(), **{'capacity': 2_000, **changes})
 
 
+def once_an_episode() -> Replay:
+    """A Replay of whole episodes, with an update for each tick in which some end."""
+    return Replay.once_an_episode(20, capacity=200)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """Its parameters are the number of updates that made them, and every step says which ones acted.

@@ -105,7 +105,11 @@ def make_program(
             sample_spec(experience, shapes.row_spec, lanes),
         )
         check_tables(experience)
-        replays = [table for table in tables(experience).values() if isinstance(table, Replay)]
+        replays = [
+            table
+            for table in tables(experience).values()
+            if isinstance(table, Replay) and not table.by_tick
+        ]
         if lead is None:
             lead = max([0.0, *(_default_lead(table, lanes) for table in replays)])
         for table in replays:

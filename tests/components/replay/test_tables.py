@@ -464,6 +464,23 @@ def test_a_uniform_table_and_a_queue_refuse_priorities(table_row: Row) -> None:
 # Draws of everything, queues, several tables.
 
 
+@pytest.mark.parametrize('min_size', [0, 1, 4])
+def test_a_tick_in_which_episodes_end_makes_one_update(table_row: Row, min_size: int) -> None:
+    # Some episodes end in one tick, some are as long as a window, and one is longer.
+    types = streams.step_types([[3, 6, 2], [6, 3], [4, 7], [9, 2]], 40)
+    experience = Replay.once_an_episode(6, 50, min_size, first=('extras',))
+    draws = play(make(table_row, experience, 4), streams.make_stream(types))
+    items = streams.cut(types, experience.window)
+    ended = [tick for tick in np.flatnonzero((types == LAST).any(axis=1)).tolist() if tick < 39]
+    num_items = {tick: sum(item.tick <= tick for item in items) for tick in ended}
+    assert [tick for tick, _ in draws] == [t + 1 for t in ended if num_items[t] >= min_size]
+    for tick, (_, samples) in draws:
+        places = [place for place, _, _ in streams.rows_of(unpacked(samples))]
+        assert {place for place in places if place[1] >= 0} >= {
+            (item.lane, item.start) for item in items if item.tick < tick
+        }
+
+
 def test_a_draw_of_all_is_padded_to_capacity(table_row: Row) -> None:
     window = Window(length=2, first=('extras',))
     types = streams.step_types([[3], [4]], 6)

@@ -76,6 +76,10 @@ class DeviceItemStore(Protocol):
         """Adds windows, with raw priorities float[M] or the table's default."""
         ...
 
+    def close_tick(self, state: Any, has_ended: jax.Array) -> Any:
+        """Called when all windows of a tick are inserted. Args: has_ended: whether an episode ended there."""
+        ...
+
     def due(self, state: Any) -> jax.Array:
         """bool[]: whether an update is due."""
         ...
@@ -135,6 +139,8 @@ class DeviceReplayItems:
         self._replay = replay
         # The formula of `Rate` in whole numbers: an item adds `gain`, an update takes `cost`.
         self._gain, self._cost = Rate.of(replay).gain_and_cost()
+        if replay.by_tick:
+            self._gain = 0  # a tick in which episodes end adds the cost of an update
         if max_new * self._gain + self._cost >= _LARGEST_CREDIT:
             raise ValueError(
                 f'samples_per_insert of {where} must be a simpler fraction on the device, '
@@ -181,6 +187,12 @@ class DeviceReplayItems:
         if priorities is None:
             priorities = jnp.full(new.rows.shape, state.largest)
         return self._weigh(state, slots, priorities, kept)
+
+    def close_tick(self, state: ReplayState, has_ended: jax.Array) -> ReplayState:
+        if not self._replay.by_tick:
+            return state
+        counts = masking.flags(state.active, has_ended & (state.missing == 0) & (state.size > 0))
+        return state._replace(credit=state.credit + counts * self._cost)
 
     def due(self, state: ReplayState) -> jax.Array:
         return (state.credit >= self._cost) & (state.size > 0)
@@ -321,6 +333,10 @@ class DeviceQueueItems:
     def take_back(self, state: QueueState, num: jax.Array) -> QueueState:
         """Removes the last `num` items."""
         return state._replace(size=state.size - masking.count(state.active, num))
+
+    def close_tick(self, state: QueueState, has_ended: jax.Array) -> QueueState:
+        del has_ended
+        return state
 
     def due(self, state: QueueState) -> jax.Array:
         return state.size >= self._batch_size

@@ -273,8 +273,12 @@ class RingTable:
         version: Any,
     ) -> tuple[RingState, RingItems]:
         rows = self._ring.close(rows, action, extras, version)
-        if not self._cut.num_short or self._inserts_short_late:
-            return rows, items
+        if self._cut.num_short and not self._inserts_short_late:
+            items = self._insert_short(rows, items)
+        store = self._items.close_tick(items.items, jnp.any(items.cut.ended))
+        return rows, items._replace(items=store)
+
+    def _insert_short(self, rows: RingState, items: RingItems) -> RingItems:
         back, real = self._cut.short(items.cut)
         store = items.items
         if isinstance(self._items, DeviceQueueItems):
@@ -287,7 +291,7 @@ class RingTable:
             back = jnp.concatenate([whole, back], axis=1)
             real = jnp.concatenate([again[:, None], real], axis=1)
         new = self._windows(rows, back, real)
-        return rows, items._replace(items=self._insert(rows, store, new))
+        return items._replace(items=self._insert(rows, store, new))
 
     def _windows(self, rows: RingState, back: jax.Array, real: jax.Array) -> New:
         """Windows that begin `back` ticks before the newest row and end there."""

@@ -36,8 +36,11 @@ class ItemStore(Protocol):
         """Adds windows in order, with raw priorities float[N] or the table's default."""
         ...
 
-    def close_tick(self) -> None:
-        """Called when all windows that end at this tick have been inserted."""
+    def close_tick(self, has_ended: bool) -> None:
+        """Called when all windows that end at this tick have been inserted.
+
+        Args: has_ended: whether an episode ended at this tick.
+        """
         ...
 
     def due(self, updates: int) -> bool:

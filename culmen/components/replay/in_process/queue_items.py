@@ -45,7 +45,8 @@ class QueueItems:
         self._inserted += num
         self._of_tick += num
 
-    def close_tick(self) -> None:
+    def close_tick(self, has_ended: bool) -> None:
+        del has_ended
         num = min(self._of_tick, self._waiting.shape[1])
         self._of_tick = 0
         if num > 1 and not self._of_every_lane and self._may_be_short:

@@ -41,6 +41,7 @@ class ReplayItems:
         self._first = 0  # the smallest number in use
         self._uncounted = 0  # numbers that the rate does not count
         self._draws = 0
+        self._ends = 0  # ticks in which episodes ended, from min_size items on
         self._codes = np.zeros(self._capacity, np.int64)
         self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
         self._tree: SumTree | None = None
@@ -83,10 +84,14 @@ class ReplayItems:
         if raw is not None:
             self._priorities.see(raw)
 
-    def close_tick(self) -> None:
-        pass
+    def close_tick(self, has_ended: bool) -> None:
+        enough = self._inserted - self._uncounted >= max(self._replay.min_size, 1)
+        if self._replay.by_tick and has_ended and enough:
+            self._ends += 1
 
     def due(self, updates: int) -> bool:
+        if self._replay.by_tick:
+            return self._inserted > self._first and self._draws + updates <= self._ends
         return self._inserted > self._first and self._rate.due(
             self._inserted - self._uncounted, self._draws + updates
         )
@@ -157,6 +162,7 @@ class ReplayItems:
             'first': self._first,
             'uncounted': self._uncounted,
             'draws': self._draws,
+            'ends': self._ends,
             'generator': self._generator.bit_generator.state,
             'codes': self._codes[:size].copy(),
         }
@@ -173,6 +179,7 @@ class ReplayItems:
         self._first = int(state.get('first', 0))
         self._uncounted = int(state.get('uncounted', 0))
         self._draws = int(state['draws'])
+        self._ends = int(state.get('ends', 0))
         self._generator.bit_generator.state = state['generator']
         size = self.size
         self._codes[:size] = saved_array(self._where, state, 'codes', (size,))

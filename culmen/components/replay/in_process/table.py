@@ -118,7 +118,7 @@ class InProcessTable:
             items = table.cutter.act()
             if items is not None:
                 table.insert(items)
-            table.items.close_tick()
+            table.items.close_tick(table.cutter.has_ended)
 
     def due(self, updates: int = 1) -> bool:
         """Whether this many further updates are due in every table."""

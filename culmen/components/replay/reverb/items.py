@@ -5,6 +5,7 @@
 """
 
 import collections
+import threading
 from typing import Any
 
 import numpy as np
@@ -189,9 +190,25 @@ class AllItems(_DrainedItems):
         self._items: collections.deque[Columns] = collections.deque(maxlen=replay.capacity)
         self._inserted = 0
         self._draws = 0
+        self._by_tick = replay.by_tick
+        self._min_size = max(replay.min_size, 1)
+        self._lock = threading.Lock()
+        self._told = 0  # items, of which `tell_ended` has told
+        self._ends = 0  # ticks in which episodes ended, from min_size items on
+
+    def tell_ended(self, items: int) -> None:
+        """Counts a tick of an actor in which episodes ended. Several threads may call this.
+
+        Args: items: that this actor has stored since its last call.
+        """
+        with self._lock:
+            self._told += items
+            self._ends += self._told >= self._min_size
 
     def due(self, updates: int, info: Any) -> bool:
         self._drain(info)
+        if self._by_tick:
+            return bool(self._items) and self._draws + updates <= self._ends
         return self._rate.due(self._inserted, self._draws + updates)
 
     def _drain(self, info: Any) -> None:
@@ -220,12 +237,16 @@ class AllItems(_DrainedItems):
         return {
             'inserted': self._inserted,
             'draws': self._draws,
+            'told': self._told,
+            'ends': self._ends,
             'items': _pack(dict(enumerate(self._items))),
         }
 
     def set_state(self, state: dict[str, Any], lost: bool) -> None:
         self._inserted = int(state['inserted'])
         self._draws = int(state['draws'])
+        self._told = int(state.get('told', 0))
+        self._ends = int(state.get('ends', 0))
         self._items.clear()
         self._items.extend(columns for _, columns in _unpack(state['items']))
 

@@ -1,6 +1,7 @@
 """The reader, which a learner holds to draw from Reverb tables. A program has one."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,18 @@ class ReverbReader:
         replays = all(isinstance(table, SampledItems) for table in self._tables.values())
         if not (replays and self._due(updates)):
             self._counts = self._info()
+
+    def tell_ended(self, items: Mapping[str, int]) -> None:
+        """Counts a tick of an actor in which episodes ended, in tables with `by_tick`.
+
+        Other threads may call this. Updates that it makes due have all items stored before the call.
+
+        Args: items: that this actor has stored since its last call, by table name.
+        """
+        for name, num in items.items():
+            table = self._tables[name]
+            assert isinstance(table, AllItems)
+            table.tell_ended(num)
 
     def draw(self) -> Draw:
         """Draws a batch for one update from every table.

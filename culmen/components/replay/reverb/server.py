@@ -67,11 +67,11 @@ def lead_of(replay: Replay, lead: Lead, where: str = 'experience') -> float:
 
 
 def split_lead(replay: Replay, lead: Lead, where: str = 'experience') -> tuple[float, float]:
-    """Splits the lead of a table whose items wait in the reader.
+    """Splits the lead of a table whose items wait in the reader. With `by_tick` there is no bound.
 
     Returns: (by how many samples the reader may be ahead, how many items may wait in the server).
     """
-    samples = lead_of(replay, lead, where)
+    samples = _NEVER if replay.by_tick else lead_of(replay, lead, where)
     if samples == _NEVER:
         return _NEVER, _NEVER
     of_reader = max(replay.batch_size + replay.samples_per_insert, samples / 2)

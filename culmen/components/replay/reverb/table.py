@@ -45,9 +45,11 @@ class ReverbTable:
         try:
             lanes = Lanes(np.arange(self._num_lanes, dtype=np.int32), self._num_lanes)
             address = self._server.address
-            self._writer = ReverbWriter(*rows, lanes, address, single_writer=True)
             self._reader = ReverbReader(
                 *rows, self._num_lanes, address, lead='none', info=self._server.info
+            )
+            self._writer = ReverbWriter(
+                *rows, lanes, address, single_writer=True, tell_ended=self._reader.tell_ended
             )
         except BaseException:
             self._server.stop()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.replay.reverb.engine import Connection
+from culmen.components.replay.reverb.history import History
 from culmen.components.replay.reverb.layout import Columns
 from culmen.components.replay.reverb.layout import ItemLayout
 from culmen.components.replay.reverb.layout import RowLayout
@@ -50,6 +51,7 @@ class ReverbWriter:
         flush_period: int = 16,
         first_windows: NDArray[Any] | None = None,
         single_writer: bool = False,
+        tell_ended: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         """Connects.
 
@@ -65,6 +67,8 @@ class ReverbWriter:
                 None: 0.
             single_writer: True in one process: items keep the order of the stream instead of the order
                 of arrival, and the writer's state is part of checkpoints.
+            tell_ended: of the reader; called after a tick in which episodes ended, once its items are stored.
+                Needed where a Replay has `by_tick`.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
         """
         self._lanes = np.asarray(lanes.index, np.int64)
@@ -76,6 +80,8 @@ class ReverbWriter:
         ]
         self._connection = Connection(address, stop)
         self._flush_period = flush_period
+        self._tell_ended = tell_ended
+        self._by_tick = [table for table in self._tables if table.by_tick]
         self._max_length = max(table.window.length for table in self._tables)
         self._writers = [self._new_writer() for _ in range(num_lanes)]
         self._histories: list[Any] = [None] * num_lanes
@@ -139,6 +145,9 @@ class ReverbWriter:
             at_once |= self._insert(table, table.cutter.act(), is_open=False)
         self._since_flush += 1
         self._flush_if_due(at_once)
+        if self._by_tick and self._by_tick[0].cutter.has_ended and self.flush():
+            assert self._tell_ended is not None, 'the updates of a tick need a reader that is told'
+            self._tell_ended({table.name: table.take_untold() for table in self._by_tick})
 
     def _append(self, columns: Columns, is_open: bool) -> None:
         for lane, writer in enumerate(self._writers):
@@ -252,6 +261,8 @@ class _Written:
         self.layout = ItemLayout(rows, table)
         self._is_lag_bounded = isinstance(table, Replay) and table.max_lag is not None
         self.at_once = single_writer or isinstance(table, Queue) or self._is_lag_bounded
+        self.by_tick = isinstance(table, Replay) and table.by_tick
+        self._untold = 0  # items since the last `take_untold`
         self.has_new = False  # whether a window has become an item since the last action
         self.raw: RawPriorities | None = None
         self.priority = None
@@ -284,6 +295,7 @@ class _Written:
     def priorities(self, items: Items, rows: Any, is_open: bool) -> Any:
         """Reverb's priorities of new items: raw priorities, or places in the order of a queue."""
         num = len(items.lane)
+        self._untold += num
         if self.raw is None:
             order = self._order(items)
             np.add.at(self._emitted, items.lane, 1)
@@ -291,13 +303,18 @@ class _Written:
             return order
         if self.priority is None:
             return np.full(num, self.raw.largest)
-        histories = {lane: _History(rows, lane) for lane in np.unique(items.lane).tolist()}
+        histories = {lane: History(rows, lane) for lane in np.unique(items.lane).tolist()}
         of_items = [
             self.layout.columns(histories[lane], length, is_open)
             for lane, length in zip(items.lane.tolist(), items.length.tolist())
         ]
         batch = self.layout.assemble(of_items, np.ones(num, np.float32), num).unpack()
         return self.raw.check(np.asarray(self.priority(batch.steps)), num)
+
+    def take_untold(self) -> int:
+        """How many items were made since the last call."""
+        untold, self._untold = self._untold, 0
+        return untold
 
     def _by_arrival(self, items: Items) -> Any:
         return np.zeros(len(items.lane))
@@ -359,6 +376,7 @@ class _Written:
             'begun': self._begun.copy(),
             'inserted': self._inserted,
             'needed_version': self.needed_version,
+            'untold': self._untold,
             'largest_priority': None if self.raw is None else self.raw.largest,
         }
 
@@ -370,25 +388,7 @@ class _Written:
             self._begun += next_windows - self._emitted
             self._emitted = np.array(next_windows, np.int64)
         self._inserted = int(state['inserted'])
+        self._untold = int(state.get('untold', 0))
         self.needed_version = int(state['needed_version'])
         if self.raw is not None:
             self.raw.see_one(float(state['largest_priority']))
-
-
-class _History:
-    """The newest rows of one lane, with the slicing of a trajectory writer's history."""
-
-    def __init__(self, rows: Any, lane: int) -> None:
-        self._rows = list(rows)
-        self._lane = lane
-
-    def __getitem__(self, name: str) -> '_Column':
-        return _Column(self._rows, name, self._lane)
-
-
-class _Column:
-    def __init__(self, rows: list[Columns], name: str, lane: int) -> None:
-        self._rows, self._name, self._lane = rows, name, lane
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        return np.stack([row[self._name][self._lane] for row in self._rows[rows]])

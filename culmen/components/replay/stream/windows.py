@@ -117,6 +117,11 @@ class Cutter:
         start = self._origin[lane] + (np.repeat(begin, num) + rank) * self._period
         return Items(lane, start, self._tick - start)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether an episode ends at the newest row, in any lane."""
+        return bool(self._ended.any())
+
     def skip_before(self, tick: int, reach: int = 0) -> None:
         """Drops open windows that begin before tick + reach, in lanes whose count started before the tick.
 

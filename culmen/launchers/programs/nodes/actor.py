@@ -91,6 +91,7 @@ class ActorNode:
             replay.get_address(),
             stop=self._gives_up,
             first_windows=start['first_windows'][built.lanes.index],
+            tell_ended=learner.tell_ended,
         )
         bounded = any(
             isinstance(table, Replay) and table.max_lag is not None

@@ -25,6 +25,7 @@ from culmen.components.replay import sample_spec
 from culmen.core.agent import Parts
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
+from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import effective_lag
 from culmen.core.experience import tables
@@ -115,7 +116,7 @@ class LearnerNode:
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates due at its step: (actor steps, updates).
         self._pending: tuple[int, int] | None = None
-        self._behind = _largest_backlog(parts.experience, lead)
+        self._behind = _largest_backlog(parts.experience, lead, num_lanes)
         self._evaluations = KeptEvaluations()
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
@@ -152,6 +153,10 @@ class LearnerNode:
             if self._as_arrays[0] != version:
                 self._as_arrays = (version, jax.tree_util.tree_map(np.asarray, params))
             return (*self._as_arrays, self._largest)
+
+    def tell_ended(self, items: Mapping[str, int]) -> None:
+        """An actor tells of a tick in which episodes ended, as `ReverbReader.tell_ended`."""
+        self._reader.tell_ended(items)
 
     def get_looks(self) -> tuple[int, int]:
         """For actors that wait for the updates that are due: where a Replay has max_lag.
@@ -365,12 +370,17 @@ def _make_learner(
     )
 
 
-def _largest_backlog(experience: Experience, lead: float) -> int:
+def _largest_backlog(experience: Experience, lead: float, num_lanes: int) -> int:
     """The most updates that may be due at a step of the actors without being made yet."""
+
+    def of_table(table: Replay | Queue) -> int:
+        if isinstance(table, Queue):
+            return table.max_size
+        # By tick, an actor waits after each tick in which episodes ended.
+        return num_lanes if table.by_tick else math.ceil(lead / table.batch_size)
+
     return max(
-        math.ceil(lead / table.batch_size) if isinstance(table, Replay) else table.max_size
-        for table in tables(experience).values()
-        if not isinstance(table, Dataset)
+        of_table(table) for table in tables(experience).values() if not isinstance(table, Dataset)
     )
 
 
