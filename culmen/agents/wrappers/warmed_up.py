@@ -19,6 +19,8 @@ from culmen.agents.wrappers.parts import around_extras
 from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import select
+from culmen.components.policies import lane_index
+from culmen.components.policies import lane_keys
 from culmen.components.policies import uniform_actions
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -67,8 +69,7 @@ class WarmedUp:
         queued = any(isinstance(table, Queue) for table in tables(base.experience).values())
 
         def init(key: jax.Array, lanes: Lanes) -> WarmedUpState:
-            lane = jnp.asarray(lanes.index, jnp.int32)
-            return WarmedUpState(base.actor.init(key, lanes), lane)
+            return WarmedUpState(base.actor.init(key, lanes), lane_index(lanes))
 
         def select_action(
             params: Params, timestep: TimeStep, state: WarmedUpState, context: Context
@@ -77,7 +78,7 @@ class WarmedUp:
             action, after, extras = base.actor.select_action(
                 params, timestep, state.base, context._replace(key=own)
             )
-            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(other, state.lane)
+            keys = lane_keys(other, state.lane)
             drawn = uniform_actions('WarmedUp', spec, timestep.observation, keys)
             is_random = jnp.asarray(context.actor_steps) < self.steps
             action = jax.tree_util.tree_map(

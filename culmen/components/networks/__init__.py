@@ -30,6 +30,10 @@ from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.heads import ValueHead
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.keyed import Keyed
+from culmen.components.networks.keyed import drawing
+from culmen.components.networks.keyed import dropout
+from culmen.components.networks.noisy import NoisyLinear
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.pixels import random_shift
@@ -72,11 +76,13 @@ __all__ = [
     'Distribution',
     'DuelingHead',
     'GaussianHead',
+    'Keyed',
     'LayerNormMLPTorso',
     'MLPTorso',
     'MinAtarTorso',
     'NatureTorso',
     'Network',
+    'NoisyLinear',
     'Orthogonal',
     'PixelTorso',
     'PolicyAndValue',
@@ -90,7 +96,9 @@ __all__ = [
     'action_box',
     'as_float',
     'check_actions',
+    'drawing',
     'draws_are_actions',
+    'dropout',
     'is_image',
     'leaf_distributions',
     'make_action_value_network',

@@ -16,6 +16,7 @@ from culmen.components.networks.action_kinds import warn_of_huge_bounds
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.keyed import drawing
 from culmen.components.networks.policy_heads import make_policy_head
 from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.residual import ResNetTorso
@@ -99,8 +100,8 @@ def make_actor_critic_network(
         modules = _Modules(policy_torso, value_torso, memory, head, value_head)
         return _functions(modules, spec.action)
 
-    transformed = hk.without_apply_rng(hk.multi_transform(make))
-    step, unroll = transformed.apply
+    transformed = hk.multi_transform(make)
+    step, unroll = map(drawing, transformed.apply)
 
     def initial_state(batch_size: int) -> State:
         return () if core == 'none' else recurrent.initial_state(core, core_size, batch_size)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import haiku as hk
 import jax
 
+from culmen.components.networks.keyed import drawing
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import zeros_like
 from culmen.core.types import Nest
@@ -14,7 +15,10 @@ from culmen.core.types import Params
 
 
 class Network(NamedTuple):
-    """`init(key) -> params` and `apply(params, *inputs) -> outputs`; inputs are batched [B, ...]."""
+    """`init(key) -> params` and `apply(params, *inputs) -> outputs`; inputs are batched [B, ...].
+
+    A network that draws takes `Keyed` parameters.
+    """
 
     init: Callable[[jax.Array], Params]
     apply: Callable[..., Any]
@@ -27,9 +31,9 @@ def make_network(forward: Callable[[Nest], Any], spec: EnvironmentSpec) -> Netwo
         forward: observation [B, ...] -> outputs; it may create Haiku modules.
         spec: of the environment; its observation gives the shapes for initialisation.
     """
-    transformed = hk.without_apply_rng(hk.transform(forward))
+    transformed = hk.transform(forward)
 
     def init(key: jax.Array) -> Params:
         return transformed.init(key, zeros_like(spec.observation, (1,)))
 
-    return Network(init, transformed.apply)
+    return Network(init, drawing(transformed.apply))

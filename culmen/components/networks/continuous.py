@@ -16,6 +16,9 @@ import jax.numpy as jnp
 
 from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
+from culmen.components.networks.keyed import Keyed
+from culmen.components.networks.keyed import drawing
+from culmen.components.networks.keyed import split_keyed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.torsos import LayerNormMLPTorso
@@ -61,7 +64,7 @@ class ContinuousNetworks(NamedTuple):
 
     def act(self, params: tuple[Params, Params], observation: Nest) -> Any:
         """The output of the policy's head. Args: params: (encoder, policy), which actors read."""
-        encoder, policy = params
+        encoder, policy = split_keyed(params, 2)
         return self.policy(policy, self.encode(encoder, observation))
 
 
@@ -109,19 +112,24 @@ def make_continuous_networks(
             return PixelTorso(encoder_channels)(observation)
         return MLPTorso(())(observation)
 
-    encoder, actor, one = (
-        hk.without_apply_rng(hk.transform(function)) for function in (encode, policy, critic)
-    )
+    encoder, actor, one = map(hk.transform, (encode, policy, critic))
 
     def init(key: jax.Array) -> tuple[Params, CriticParams]:
         keys = jax.random.split(key, 3)
         observation = zeros_like(spec.observation, (1,))
         encoder_params = encoder.init(keys[0], observation)
-        features = encoder.apply(encoder_params, observation)
+        features = encoder.apply(encoder_params, None, observation)
         ensemble = jax.vmap(one.init, in_axes=(0, None, None))(
             jax.random.split(keys[1], num_critics), features, jnp.zeros((1, box.size))
         )
         return actor.init(keys[2], features), CriticParams(encoder_params, ensemble)
 
-    critics = jax.vmap(one.apply, in_axes=(0, None, None))
-    return ContinuousNetworks(init, encoder.apply, actor.apply, critics, box)
+    of_ensemble = jax.vmap(drawing(one.apply), in_axes=(0, None, None))
+
+    def critics(params: Params, features: Array, action: Array) -> jax.Array:
+        if isinstance(params, Keyed):  # Each critic draws for itself.
+            num = jax.tree_util.tree_leaves(params.params)[0].shape[0]
+            params = params._replace(key=jax.random.split(params.key, num))
+        return of_ensemble(params, features, action)
+
+    return ContinuousNetworks(init, drawing(encoder.apply), drawing(actor.apply), critics, box)

@@ -16,6 +16,7 @@ from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import ValueHead
+from culmen.components.networks.keyed import drawing
 from culmen.components.networks.torsos import make_torso
 from culmen.core.actions import check_legal_actions
 from culmen.core.specs import EnvironmentSpec
@@ -139,8 +140,8 @@ def make_recurrent_action_value_network(
 
         return step, (step, unroll)
 
-    transformed = hk.without_apply_rng(hk.multi_transform(make))
-    step, unroll = transformed.apply
+    transformed = hk.multi_transform(make)
+    step, unroll = map(drawing, transformed.apply)
 
     def initial_state(batch_size: int) -> State:
         return recurrent.initial_state(core, core_size, batch_size)

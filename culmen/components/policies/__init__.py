@@ -20,6 +20,10 @@ from culmen.components.policies.epsilon_greedy import ape_x_exponents
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.epsilon_greedy import greedy
 from culmen.components.policies.epsilon_greedy import recurrent_epsilon_greedy
+from culmen.components.policies.lanes import in_each_lane
+from culmen.components.policies.lanes import keyed
+from culmen.components.policies.lanes import lane_index
+from culmen.components.policies.lanes import lane_keys
 from culmen.components.policies.legal import mask_illegal
 from culmen.components.policies.uniform import uniform_actions
 
@@ -38,6 +42,10 @@ __all__ = [
     'epsilon_greedy',
     'exploring',
     'greedy',
+    'in_each_lane',
+    'keyed',
+    'lane_index',
+    'lane_keys',
     'likeliest',
     'linear_schedule',
     'mask_illegal',

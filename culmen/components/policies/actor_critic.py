@@ -9,12 +9,13 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.networks import Distribution
 from culmen.components.networks import draws_are_actions
 from culmen.components.networks import to_action
+from culmen.components.policies.lanes import lane_index
+from culmen.components.policies.lanes import lane_keys
 from culmen.core.experience import Window
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
@@ -56,7 +57,7 @@ def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras)
         params: Params, timestep: TimeStep, state: ActorCriticState, context: Context
     ) -> tuple[Nest, ActorCriticState, Nest]:
         entered, policy, after = _act(network, params, timestep, state)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
+        keys = lane_keys(context.key, state.lane)
         drawn = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys)
         kept = extras(policy, drawn)
         if keeps_draws:
@@ -105,7 +106,7 @@ def entering_state(steps: Steps) -> State:
 def _make_init(network: ActorCriticNetwork) -> Callable[[jax.Array, Lanes], ActorCriticState]:
     def init(key: jax.Array, lanes: Lanes) -> ActorCriticState:
         del key
-        index = jnp.asarray(lanes.index, jnp.int32)
+        index = lane_index(lanes)
         return ActorCriticState(index, network.initial_state(index.shape[0]))
 
     return init

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from culmen.components.networks.action_box import ActionBox
+from culmen.components.policies.lanes import lane_index
+from culmen.components.policies.lanes import lane_keys
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -36,12 +38,12 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
 
     def init(key: jax.Array, lanes: Lanes) -> Array:
         del key
-        return jnp.asarray(lanes.index, jnp.int32)
+        return lane_index(lanes)
 
     def select_action(
         params: Params, timestep: TimeStep, lane: Array, context: Context
     ) -> tuple[Nest, Array, Nest]:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, lane)
+        keys = lane_keys(context.key, lane)
         keys = jax.vmap(lambda key: jax.random.split(key))(keys)
         canonical = behaviour(params, timestep.observation, keys[:, 0])
         random = jax.vmap(lambda key: jax.random.uniform(key, (box.size,), jnp.float32, -1.0))(

@@ -15,6 +15,8 @@ from culmen.components.counts.schedules import Schedule
 from culmen.components.networks import NO_ACTION
 from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
+from culmen.components.policies.lanes import lane_index
+from culmen.components.policies.lanes import lane_keys
 from culmen.components.policies.legal import mask_illegal
 from culmen.core.specs import allowed_actions
 from culmen.core.types import ActorCore
@@ -153,7 +155,7 @@ def ape_x_exponents(alpha: float = 7.0) -> LaneExponents:
 
 
 def _exploration(lanes: Lanes, lane_exponents: LaneExponents | None) -> EpsilonGreedyState:
-    index = jnp.asarray(lanes.index, jnp.int32)
+    index = lane_index(lanes)
     exponent = (
         jnp.ones(index.shape, jnp.float32) if lane_exponents is None else lane_exponents(lanes)
     )
@@ -174,7 +176,7 @@ def _explore(
 ) -> jax.Array:
     """Takes the best action, or with the lane's probability any legal one."""
     scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, state.lane)
+    keys = lane_keys(context.key, state.lane)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,), jnp.float32))(keys)
     # The largest of independent uniforms is each legal action with the same probability.
     allowed = allowed_actions(timestep.observation)

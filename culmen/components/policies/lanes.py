@@ -1,0 +1,66 @@
+"""What policies keep and draw by lane, so that a lane does not depend on how lanes are batched."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from culmen.components.networks.keyed import Keyed
+from culmen.core.types import ActorCore
+from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import Lanes
+from culmen.core.types import Nest
+from culmen.core.types import Params
+from culmen.core.types import State
+from culmen.core.types import TimeStep
+
+
+def lane_index(lanes: Lanes) -> jax.Array:
+    """int32[B]: the lanes' numbers, to keep in a state and to draw with (`lane_keys`)."""
+    return jnp.asarray(lanes.index, jnp.int32)
+
+
+def lane_keys(key: jax.Array, lane: Array) -> jax.Array:
+    """A key of each lane [B], folded from the key of a call. Args: lane: int32[B], of `lane_index`."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, lane)
+
+
+def in_each_lane(state: State, num_lanes: int) -> State:
+    """One lane's state, leaves [...], in all lanes: leaves [num_lanes, ...]."""
+
+    def repeat(leaf: Array) -> jax.Array:
+        return jnp.broadcast_to(jnp.asarray(leaf)[None], (num_lanes, *jnp.shape(leaf)))
+
+    return jax.tree_util.tree_map(repeat, state)
+
+
+class KeyedState(NamedTuple):
+    """The state of a `keyed` policy."""
+
+    base: State
+    lane: Array  # int32[B]
+
+
+def keyed(core: ActorCore) -> ActorCore:
+    """Gives a policy's networks a key of each lane, fresh at each call, so that they draw (`Keyed`).
+
+    Args: core: a policy of networks made by culmen.components.networks, with any state and extras.
+    """
+
+    def init(key: jax.Array, lanes: Lanes) -> KeyedState:
+        return KeyedState(core.init(key, lanes), lane_index(lanes))
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: KeyedState, context: Context
+    ) -> tuple[Nest, KeyedState, Nest]:
+        own, other = jax.random.split(context.key)
+        action, base, extras = core.select_action(
+            Keyed(params, lane_keys(other, state.lane)),
+            timestep,
+            state.base,
+            context._replace(key=own),
+        )
+        return action, state._replace(base=base), extras
+
+    return ActorCore(init, select_action)
