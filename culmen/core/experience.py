@@ -32,9 +32,16 @@ class Window:
     cross_episodes: bool = False  # whether a window continues past LAST (on-policy unrolls)
     ends: tuple[str, ...] = ()  # fields kept at both ends only, as paths: 'observation/pixels'
     first: tuple[str, ...] = ()  # fields kept at the start only: 'extras/core_state'
+    # The fields that a batch has, as paths: ('observation', 'action'). Step types and masks it always has.
+    # None: all. What is left out of a nest leaves no key in a dict, and () in place of anything else.
+    fields: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, 'Window.')
+        if self.fields == ():
+            raise ValueError(
+                'Window.fields must name at least one field, got (). None: all of them.'
+            )
         both = set(self.ends) & set(self.first)
         if both:
             raise ValueError(

@@ -20,6 +20,7 @@ from culmen.agents.wrappers.parts import against
 from culmen.agents.wrappers.parts import all_steps
 from culmen.agents.wrappers.parts import initial_moments
 from culmen.agents.wrappers.parts import is_real
+from culmen.agents.wrappers.parts import map_leaves
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import mean_deviation
 from culmen.agents.wrappers.parts import update_moments
@@ -28,6 +29,7 @@ from culmen.core.agent import Parts
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import check_fields
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import leaf_paths
 from culmen.core.specs import legal_actions
 from culmen.core.specs import unbounded
 from culmen.core.types import ActorCore
@@ -50,36 +52,36 @@ class NormalisedState(NamedTuple):
 
 
 class _Floats(NamedTuple):
-    """Which leaves of an observation are normalised."""
+    """Which leaves of an observation are normalised; a window's may lack some of them."""
 
-    structure: Any  # of the observation
-    places: tuple[int, ...]
+    paths: tuple[str, ...]
 
     def of(self, observation: Nest) -> list[Any]:
-        """Those leaves."""
-        flat = self.structure.flatten_up_to(observation)
-        return [flat[i] for i in self.places]
+        """Those leaves, None for one that is left out."""
+        leaves = dict(leaf_paths(observation))
+        return [leaves.get(path) for path in self.paths]
 
     def map(self, observation: Nest, function: Callable[..., Any], *others: Sequence[Any]) -> Nest:
         """The observation with `function(leaf, *others)` in place of each of those leaves."""
-        flat = list(self.structure.flatten_up_to(observation))
-        for i, *given in zip(self.places, *others, strict=True):
-            flat[i] = function(flat[i], *given)
-        return self.structure.unflatten(flat)
+        given = dict(zip(self.paths, zip(*others, strict=True), strict=True)) if others else {}
+
+        def change(path: str, leaf: Any) -> Any:
+            return function(leaf, *given.get(path, ())) if path in self.paths else leaf
+
+        return map_leaves(change, observation)
 
 
 def _floats(observation_spec: Any) -> _Floats:
     """The float leaves of an observation, without legal actions. Raises: ValueError if there are none."""
-    leaves, structure = jax.tree_util.tree_flatten(observation_spec)
     masks = {id(mask) for mask in jax.tree_util.tree_leaves(legal_actions(observation_spec))}
-    places = tuple(
-        i
-        for i, leaf in enumerate(leaves)
+    paths = tuple(
+        path
+        for path, leaf in leaf_paths(observation_spec)
         if jnp.issubdtype(leaf.dtype, jnp.floating) and id(leaf) not in masks
     )
-    if not places:
+    if not paths:
         raise ValueError(f'Normalised needs floats to observe, got {observation_spec!r}.')
-    return _Floats(structure, places)
+    return _Floats(paths)
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,13 @@ class Normalised:
             trained, metrics, priorities = base.learner.update(state.base, normalised, context)
             moments = state.moments
             for steps in all_steps(base.experience, samples):
-                values = [jnp.asarray(leaf, jnp.float32) for leaf in floats.of(steps.observation)]
-                real: list[Array] = [is_real(steps, leaf.shape[1]) for leaf in values]
+                values: list[Array | None] = [
+                    None if leaf is None else jnp.asarray(leaf, jnp.float32)
+                    for leaf in floats.of(steps.observation)
+                ]
+                real: list[Array | None] = [
+                    None if leaf is None else is_real(steps, leaf.shape[1]) for leaf in values
+                ]
                 moments = update_moments(moments, values, real)
             metrics = {**metrics, 'observation_deviation': mean_deviation(moments)}
             return NormalisedState(trained, moments), metrics, priorities

@@ -14,6 +14,7 @@ from culmen.core.experience import Replay
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
+from culmen.core.specs import leaf_paths
 from culmen.core.types import Array
 from culmen.core.types import Nest
 from culmen.core.types import Samples
@@ -38,21 +39,24 @@ def all_steps(experience: Experience, samples: Samples) -> list[Steps]:
     return [sample.steps for sample in unmirror(experience, samples).values()]
 
 
-def around_extras(experience: Experience) -> Experience:
-    """The experience of an agent whose extras are {'base': those of the base, ...}."""
-    return mirror(experience, {name: _around(table) for name, table in tables(experience).items()})
+def around_extras(experience: Experience, own: str) -> Experience:
+    """The experience of an agent whose extras are {'base': those of the base, own: ...}."""
+    around = {name: _around(table, own) for name, table in tables(experience).items()}
+    return mirror(experience, around)
 
 
 def base_extras(steps: Steps) -> Steps:
-    """Steps with the base's own extras."""
-    return steps._replace(extras=steps.extras[BASE])
+    """Steps with the base's own extras, as far as the window has them."""
+    return steps._replace(extras=steps.extras.get(BASE, ()))
 
 
-def _around(table: Any) -> Any:
+def _around(table: Any, own: str) -> Any:
     window = table.window
-    moved = {
+    moved: dict[str, Any] = {
         name: tuple(_moved(path) for path in getattr(window, name)) for name in ('ends', 'first')
     }
+    if window.fields is not None:
+        moved['fields'] = (*(_moved(path) for path in window.fields), f'extras/{own}')
     changed = dataclasses.replace(table, window=dataclasses.replace(window, **moved))
     if isinstance(table, Replay) and table.priority is not None:
         changed = dataclasses.replace(changed, priority=_OfBase(table.priority))
@@ -72,6 +76,12 @@ class _OfBase:
 
     def __call__(self, steps: Steps) -> Array:
         return self.priority(base_extras(steps))
+
+
+def map_leaves(function: Callable[[str, Any], Any], nest: Nest) -> Nest:
+    """Applies `function(path, leaf)` to the leaves of a nest, from which some may be left out."""
+    leaves = [function(path, leaf) for path, leaf in leaf_paths(nest)]
+    return jax.tree_util.tree_structure(nest).unflatten(leaves)
 
 
 def is_real(steps: Steps, times: int) -> jax.Array:
@@ -104,12 +114,14 @@ def initial_moments(shapes: Sequence[tuple[int, ...]]) -> Moments:
     )
 
 
-def update_moments(moments: Moments, values: Sequence[Array], real: Sequence[Array]) -> Moments:
+def update_moments(
+    moments: Moments, values: Sequence[Array | None], real: Sequence[Array | None]
+) -> Moments:
     """Adds a batch, by the pairwise combination of Chan, Golub and LeVeque 1979, equation 2.1.
 
     Args:
         moments: so far.
-        values: of each quantity [..., *shape].
+        values: of each quantity [..., *shape]; None: the batch does not have it.
         real: of each quantity bool[...]; where False a value doesn't count.
     """
     return Moments(*zip(*map(_combined, *moments, values, real), strict=True))
@@ -122,8 +134,10 @@ def mean_deviation(moments: Moments) -> jax.Array:
 
 
 def _combined(
-    seen: Array, mean: Array, variance: Array, value: Array, real: Array
+    seen: Array, mean: Array, variance: Array, value: Array | None, real: Array | None
 ) -> tuple[Array, Array, Array]:
+    if value is None or real is None:
+        return seen, mean, variance
     new = jnp.sum(real, dtype=jnp.float32)
     axes = tuple(range(real.ndim))
     shaped = jnp.reshape(real, real.shape + (1,) * mean.ndim)

@@ -21,6 +21,7 @@ from culmen.agents.wrappers.parts import all_steps
 from culmen.agents.wrappers.parts import around_extras
 from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import initial_moments
+from culmen.agents.wrappers.parts import map_leaves
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import mean_deviation
 from culmen.agents.wrappers.parts import update_moments
@@ -30,6 +31,7 @@ from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import leaf_paths
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
 from culmen.core.types import Lanes
@@ -77,6 +79,7 @@ class RewardScaled:
         """Builds the agent for environments of this spec."""
         base = self.base.build(spec)
         rewards, structure = jax.tree_util.tree_flatten(spec.reward)
+        paths = [path for path, _ in leaf_paths(spec.reward)]
 
         def init_actor(key: jax.Array, lanes: Lanes) -> SummingState:
             num_lanes = jnp.shape(lanes.index)[0]
@@ -84,7 +87,7 @@ class RewardScaled:
             return SummingState(base.actor.init(key, lanes), structure.unflatten(sums))
 
         def scale(reward: Nest, moments: Moments) -> Nest:
-            return _scaled(reward, moments, structure, self.epsilon, self.max_reward)
+            return _scaled(reward, moments, paths, self.epsilon, self.max_reward)
 
         def around(core: ActorCore) -> Any:
             def select_action(
@@ -126,7 +129,7 @@ class RewardScaled:
             trained, metrics, priorities = base.learner.update(state.base, scaled, context)
             moments = state.moments
             for steps in all_steps(base.experience, samples):
-                sums = _sums_after(steps, structure, self.discount)
+                sums = _sums_after(steps, paths, self.discount)
                 moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
             metrics = {**metrics, 'return_deviation': mean_deviation(moments)}
             return RewardScaledState(trained, moments), metrics, priorities
@@ -138,27 +141,33 @@ class RewardScaled:
             ActorCore(init_actor, select_action),
             ActorCore(base.evaluator.init, around(base.evaluator)),
             LearnerCore(init, update, variables),
-            around_extras(base.experience),
+            around_extras(base.experience, RETURN),
         )
 
 
-def _scaled(reward: Nest, moments: Moments, structure: Any, epsilon: Any, max_reward: Any) -> Nest:
-    """Divides a reward by the deviation of its discounted sum, and clips it."""
-    leaves = structure.flatten_up_to(reward)
-    deviations = [jnp.sqrt(variance + epsilon) for variance in moments.variance]
-    return structure.unflatten(
-        [
-            jnp.clip(leaf / against(deviation, leaf), -max_reward, max_reward)
-            for leaf, deviation in zip(leaves, deviations, strict=True)
-        ]
-    )
+def _scaled(
+    reward: Nest, moments: Moments, paths: list[str], epsilon: Any, max_reward: Any
+) -> Nest:
+    """Divides a reward by the deviation of its discounted sum, and clips it.
+
+    Args: reward: a window's may lack leaves. paths: of its leaves, in the order of the moments.
+    """
+
+    def scale(path: str, leaf: Any) -> jax.Array:
+        deviation = jnp.sqrt(moments.variance[paths.index(path)] + epsilon)
+        return jnp.clip(leaf / against(deviation, leaf), -max_reward, max_reward)
+
+    return map_leaves(scale, reward)
 
 
-def _sums_after(steps: Steps, structure: Any, discount: Any) -> list[Any]:
+def _sums_after(steps: Steps, paths: list[str], discount: Any) -> list[Any]:
     """The discounted sum after each transition's reward, the last of an episode included.
 
-    Args: structure: of the reward. Returns: float32[B, length] of each leaf of the reward.
+    Args: paths: of the leaves of the reward.
+    Returns: float32[B, length] of each leaf; None for one that the window lacks.
     """
-    rewards = structure.flatten_up_to(steps.reward)
-    before = structure.flatten_up_to(steps.extras[RETURN])
-    return [reward[:, 1:] + discount * total for reward, total in zip(rewards, before, strict=True)]
+    rewards, before = dict(leaf_paths(steps.reward)), dict(leaf_paths(steps.extras[RETURN]))
+    return [
+        rewards[path][:, 1:] + discount * before[path] if path in rewards else None
+        for path in paths
+    ]

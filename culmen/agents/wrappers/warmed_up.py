@@ -92,7 +92,7 @@ class WarmedUp:
             ActorCore(init, select_action),
             base.evaluator,
             _own_actions_alone(base.learner, base.experience) if queued else base.learner,
-            around_extras(base.experience) if queued else base.experience,
+            around_extras(base.experience, RANDOM) if queued else base.experience,
         )
 
 

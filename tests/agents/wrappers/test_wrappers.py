@@ -219,8 +219,28 @@ def test_paths_and_priorities_of_the_base_are_those_of_its_own_extras():
     assert experience.window.ends == ('observation',)
     steps = sample_of([0, 0], [0, 0], {'base': {'error': jnp.array([[7.0]])}, 'return': 0}).steps
     assert experience.priority(steps).tolist() == [7.0]
-    around = wrapper_parts.around_extras(Queue(dataclasses.replace(window, first=())))
+    around = wrapper_parts.around_extras(Queue(dataclasses.replace(window, first=())), 'own')
     assert around.window.ends == ('observation', 'extras/base')
+    assert around.window.fields is None
+    few = Window(length=2, fields=('observation', 'extras/log_prob'))
+    around = wrapper_parts.around_extras(Queue(few), 'own')
+    assert around.window.fields == ('observation', 'extras/base/log_prob', 'extras/own')
+
+
+def test_what_a_window_lacks_is_neither_normalised_nor_scaled():
+    few = Replay(Window(length=2, fields=('action',)), 100, 1, 4, 4.0)
+    for wrapper, extras in (
+        (wrappers.Normalised, ()),
+        (wrappers.RewardScaled, {'return': jnp.zeros((1, 2))}),
+    ):
+        parts = wrapper(Mirror(few)).build(SPEC)
+        sample = sample_of([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], extras)
+        sample = sample._replace(steps=sample.steps._replace(reward=(), observation=()))
+        state = parts.learner.init(jax.random.key(0))
+        after, _, _ = parts.learner.update(state, sample, streams.context(0))
+        assert after.base.steps.reward == after.base.steps.observation == ()
+        assert after.base.steps.extras == ()
+        np.testing.assert_array_equal(after.moments.seen[0], 0.0)
 
 
 # WarmedUp.

@@ -215,6 +215,8 @@ def content(stream: Stream, item: Item, window: Window) -> tuple[dict[str, np.nd
         after = name in ('action', 'extras')
         nest = getattr(stream, name) if after else getattr(stream.timestep, name)
         for path, leaf in leaf_paths(nest, name):
+            if name != 'step_type' and window.fields and not _named(path, window.fields):
+                continue
             fill(path, leaf, window.length + (not after), name in ('observation', 'step_type'))
     types = stream.timestep.step_type[:, item.lane]
     ticks = range(item.start, item.start + window.length)

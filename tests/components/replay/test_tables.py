@@ -564,8 +564,9 @@ def test_a_queue_in_one_process_is_on_policy(
         timestep, action, extras, _ = stream.at(tick)
         table.observe(timestep)
         while table.due():
-            version = np.asarray(unpacked(table.draw().samples).version)
-            np.testing.assert_array_equal(version, updates)  # staleness 0
+            sample = unpacked(table.draw().samples)
+            np.testing.assert_array_equal(sample.version, updates)  # staleness 0
+            assert len(streams.rows_of(sample)) == (batch_size or num_lanes)  # each of its lane
             updates += 1
         table.act(action, extras, updates)
     assert updates == 19 * num_lanes // (batch_size or num_lanes)  # of 19 windows a lane

@@ -27,4 +27,12 @@ WINDOWS = {
         ends=('observation/image',),
         first=('extras/state',),
     ),
+    'fields': Window(length=3, fields=('observation/where', 'action/1', 'reward/own')),
+    'fields with ends and first': Window(
+        length=4,
+        period=2,
+        fields=('observation', 'discount', 'extras/state'),
+        ends=('observation/image',),
+        first=('extras',),
+    ),
 }

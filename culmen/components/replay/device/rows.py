@@ -19,7 +19,9 @@ from culmen.components.replay.stream.batch import BatchLayout
 from culmen.components.replay.stream.batch import Field
 from culmen.components.replay.stream.batch import is_small
 from culmen.components.replay.stream.batch import record_type
+from culmen.components.replay.stream.row_spec import Half
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_paths
 from culmen.core.experience import Window
 from culmen.core.types import Nest
 from culmen.core.types import Sample
@@ -27,17 +29,21 @@ from culmen.core.types import TimeStep
 
 
 class RowLeaves:
-    """The leaves of a row of all lanes; checks what is written to them."""
+    """The leaves of a row of all lanes that a table stores; checks what is written to them."""
 
-    def __init__(self, row_spec: RowSpec, num_lanes: int) -> None:
-        """Args: row_spec: of the stream. num_lanes: B."""
+    def __init__(self, row_spec: RowSpec, num_lanes: int, window: Window) -> None:
+        """Args: row_spec: of the stream. num_lanes: B. window: its `fields` are stored.
+
+        Raises: ValueError that names an unknown path in `Window.fields`.
+        """
+        stored = set(kept_paths(window, list(row_spec.leaves)))
         self.num_lanes = num_lanes
         self.row_spec = row_spec
         self._timestep_half = row_spec.timestep
         self._decision_half = row_spec.decision
         # Stacks of frames are treated as ordinary arrays here.
         self.timestep, self.decision = (
-            [leaf._replace(num_frames=1) for leaf in half.leaves]
+            [leaf._replace(num_frames=1) for leaf in half.leaves if leaf.path in stored]
             for half in (self._timestep_half, self._decision_half)
         )
         self.all = {leaf.path: leaf for leaf in self.timestep + self.decision}
@@ -46,19 +52,25 @@ class RowLeaves:
         """[B, ...] by path, with step_type. Raises: ValueError that names a leaf that does not fit."""
         nests = (timestep.reward, timestep.discount, timestep.observation)
         self._timestep_half.check(nests, self.num_lanes)
-        values = jax.tree_util.tree_leaves(nests)
         return {
             'step_type': jnp.asarray(timestep.step_type, jnp.int32),
-            **{leaf.path: jnp.asarray(x, leaf.dtype) for leaf, x in zip(self.timestep, values)},
+            **self._stored(self._timestep_half, nests),
         }
 
     def of_decision(self, action: Nest, extras: Nest, version: Any) -> dict[str, jax.Array]:
         """[B, ...] by path, with version. Raises: ValueError that names a leaf that does not fit."""
         self._decision_half.check((action, extras), self.num_lanes)
-        values = jax.tree_util.tree_leaves((action, extras))
         return {
             'version': jnp.full(self.num_lanes, version, jnp.int32),
-            **{leaf.path: jnp.asarray(x, leaf.dtype) for leaf, x in zip(self.decision, values)},
+            **self._stored(self._decision_half, (action, extras)),
+        }
+
+    def _stored(self, half: Half, nests: tuple[Nest, ...]) -> dict[str, jax.Array]:
+        values = jax.tree_util.tree_leaves(nests)
+        return {
+            leaf.path: jnp.asarray(value, leaf.dtype)
+            for leaf, value in zip(half.leaves, values)
+            if leaf.path in self.all
         }
 
 

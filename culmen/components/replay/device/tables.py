@@ -59,16 +59,16 @@ class DeviceTables:
             row_spec: of the stream.
             num_lanes: B.
         Raises: ValueError that names the table, for an experience without a static size and for an unknown
-            path in `Window.ends` or `first`.
+            path in `Window.fields`, `ends` or `first`.
         """
         self._experience = experience
-        leaves = RowLeaves(row_spec, num_lanes)
         self._tables: dict[str, Any] = {}
         specs = tables(experience)
         for name, table in specs.items():
             where = table_label(name)
             if isinstance(table, Dataset):
                 raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
+            leaves = RowLeaves(row_spec, num_lanes, table.window)
             # With several tables, batches may have to wait until another table is due.
             lone = len(specs) == 1
             if isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):

@@ -59,7 +59,7 @@ class Unrolls:
         self._length = queue.window.length
         self._rounds = (queue.batch_size or self._num_lanes) // self._num_lanes
         self._num_ticks = self._rounds * self._length
-        plans = plan_leaves(list(leaves.all), {}, queue.window)
+        plans = plan_leaves(list(leaves.row_spec.leaves), {}, queue.window)
         self._times = {plan.path: plan.times for plan in plans}
 
     def init(self) -> tuple[UnrollRows, UnrollItems]:
@@ -107,8 +107,8 @@ class Unrolls:
         self, rows: UnrollRows, items: UnrollItems, key: jax.Array
     ) -> tuple[UnrollItems, Any, Sample]:
         del key
-        nests = [self._window(rows, leaf.path) for leaf in self._leaves.all.values()]
-        reward, discount, observation, action, extras = self._leaves.row_spec.tree.unflatten(nests)
+        leaves = {path: self._window(rows, path) for path in self._leaves.all}
+        reward, discount, observation, action, extras = self._leaves.row_spec.unflatten(leaves)
         step_type = self._batch(rows, 'step_type', self._length + 1)
         mask = step_type[:, :-1] != LAST
         num = self._rounds * self._num_lanes

@@ -6,6 +6,7 @@ which unpacks it (`stream/batch.py`). Large leaves have a ring of their own. If 
 (`StackedArray`), each frame is stored once. Nothing here depends on items, rates or priorities.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from culmen.components.replay.stream.batch import is_small
 from culmen.components.replay.stream.batch import record_type
+from culmen.components.replay.stream.row_spec import Half
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.stacks import StackCheck
 from culmen.core.types import FIRST
@@ -30,21 +32,30 @@ class Rows:
     the row of a lane.
     """
 
-    def __init__(self, row_spec: RowSpec, num_lanes: int, num_ticks: int) -> None:
+    def __init__(
+        self,
+        row_spec: RowSpec,
+        num_lanes: int,
+        num_ticks: int,
+        paths: Collection[str] | None = None,
+    ) -> None:
         """Allocates the rings. The system provides their memory as rows are written.
 
         Args:
             row_spec: of the stream.
             num_lanes: B.
             num_ticks: how many the rings hold at first.
+            paths: of the leaves that are stored; None: all.
         """
         self.num_lanes = num_lanes
         self.num_ticks = num_ticks
         self.next_tick = 0  # the first tick that is not closed
         self.is_open = False
-        self._timestep, self._decision = row_spec.timestep, row_spec.decision
-        self.row_spec, self.leaves = row_spec, row_spec.leaves
-        self.max_frames = max(leaf.num_frames for leaf in self.leaves.values())
+        self._timestep = _Stored(row_spec.timestep, paths)
+        self._decision = _Stored(row_spec.decision, paths)
+        self.row_spec = row_spec
+        self.leaves = {leaf.path: leaf for leaf in self._timestep.leaves + self._decision.leaves}
+        self.max_frames = max((leaf.num_frames for leaf in self.leaves.values()), default=1)
 
         word = np.dtype(np.int32)
         fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
@@ -108,10 +119,10 @@ class Rows:
         """
         if not self._checked:
             nests = (timestep.reward, timestep.discount, timestep.observation)
-            self._timestep.check(nests, self.num_lanes)
+            self.row_spec.timestep.check(nests, self.num_lanes)
             self._checked = True
         slot = self.next_tick % self.num_ticks
-        leaves = self._timestep.tree.flatten_up_to(timestep[1:])
+        leaves = self._timestep.values(timestep[1:])
         self._step_type[slot] = timestep.step_type
         if self.max_frames == 1:
             for view, value in zip(self._timestep_views, leaves):
@@ -140,10 +151,10 @@ class Rows:
         Raises: ValueError that names the leaf that does not fit its spec.
         """
         if not self._decision_checked:
-            self._decision.check((action, extras), self.num_lanes)
+            self.row_spec.decision.check((action, extras), self.num_lanes)
             self._decision_checked = True
         slot = self.next_tick % self.num_ticks
-        leaves = self._decision.tree.flatten_up_to((action, extras))
+        leaves = self._decision.values((action, extras))
         for view, value in zip(self._decision_views, leaves):
             view[slot] = value
         self._version[slot] = version
@@ -230,6 +241,21 @@ class Rows:
         self._check_stack.forget()
         if self.max_frames > 1 and next_tick + is_open > 0:
             self._age = self._views['age'][(next_tick + is_open - 1) % self.num_ticks].copy()
+
+
+class _Stored:
+    """The leaves of one half of a row that are stored."""
+
+    def __init__(self, half: Half, paths: Collection[str] | None) -> None:
+        self._tree = half.tree
+        stored = [i for i, leaf in enumerate(half.leaves) if paths is None or leaf.path in paths]
+        self.leaves = [half.leaves[i] for i in stored]
+        self._places = None if len(stored) == len(half.leaves) else stored
+
+    def values(self, nests: tuple[Nest, ...]) -> list[Any]:
+        """The values of these leaves."""
+        values: list[Any] = self._tree.flatten_up_to(nests)
+        return values if self._places is None else [values[i] for i in self._places]
 
 
 def _runs(start: int, stop: int, *sizes: int) -> Iterator[tuple[int, int]]:

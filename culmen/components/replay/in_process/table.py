@@ -24,6 +24,7 @@ from culmen.components.replay.stream.windows import Cutter
 from culmen.components.replay.stream.windows import Items
 from culmen.components.replay.stream.windows import may_be_short
 from culmen.components.replay.stream.windows import meets
+from culmen.components.replay.stream.windows import stored_paths
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -64,7 +65,7 @@ class InProcessTable:
             row_spec: of the stream.
             num_lanes: B.
             seed: of the draws; each table of a dict has its own random numbers.
-        Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
+        Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`.
         """
         self._experience = experience
         specs = tables(experience)
@@ -76,7 +77,9 @@ class InProcessTable:
                     f'by a DatasetReader.'
                 )
         num_ticks = max(_first_ticks(table, num_lanes) for table in specs.values())
-        self._rows = Rows(row_spec, num_lanes, num_ticks)
+        windows = [table.window for table in specs.values()]
+        paths = stored_paths(windows, list(row_spec.leaves))
+        self._rows = Rows(row_spec, num_lanes, num_ticks, paths)
         self._tables = {
             name: _OneTable(name, table, self._rows, seed) for name, table in specs.items()
         }

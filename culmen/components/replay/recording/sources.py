@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from culmen.components.replay.recording.files import leaf_data
 from culmen.components.replay.recording.streams import Lanes
 from culmen.components.replay.recording.streams import check_types
 from culmen.components.replay.recording.streams import recorded_streams
-from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.windows import kept_paths
 from culmen.core.errors import failing_at
 from culmen.core.experience import Dataset
 from culmen.core.ranges import cast_exactly
@@ -45,13 +46,13 @@ Streams = list[tuple[int, NDArray[Any]]]
 
 
 def read_folder(
-    where: str, folder: Path, row_spec: RowSpec, on_lost_rows: OnLostRows
+    where: str, folder: Path, row_spec: RowSpec, paths: Sequence[str], on_lost_rows: OnLostRows
 ) -> tuple[Rows, Streams]:
-    """All lanes of a recording, one after another."""
-    wanted = Rows(row_spec, 1, 1)
+    """All lanes of a recording, one after another. Args: paths: of the leaves that are read."""
+    wanted = Rows(row_spec, 1, 1, paths)
     lanes = Lanes(where, folder, on_lost_rows)
     stored = lanes.leaves
-    _check_leaves(where, wanted.leaves, stored)
+    _check_leaves(where, row_spec, paths, stored)
     int32: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int32), ())
     columns = {
         path: (np.dtype(stored[path]['dtype']), wanted.leaves[path].frame_shape)
@@ -60,14 +61,14 @@ def read_folder(
         for path in wanted.paths()
     }
     try:
-        rows = Rows(row_spec, 1, max(lanes.num_rows, 1))
+        rows = Rows(row_spec, 1, max(lanes.num_rows, 1), paths)
     except MemoryError as error:
         raise DamagedError(f'{where}: {error}') from error
     begin = 0
     streams: list[tuple[int, list[NDArray[Any]]]] = []
     for shard, arrays, begins, is_end in lanes.pieces(columns):
         named = f'{where}: {shard.path.relative_to(folder)}'
-        _check_rows(named, row_spec, arrays, is_end)
+        _check_rows(named, row_spec, paths, arrays, is_end)
         if begins:
             streams.append((begin, []))
         streams[-1][1].append(arrays['step_type'])
@@ -90,17 +91,18 @@ def read_source(
     Raises: as `DatasetReader`.
     """
     source, change = dataset.source, dataset.map
+    paths = kept_paths(dataset.window, list(row_spec.leaves))
     if isinstance(source, str):
         where, folder = f'Dataset.source {source}', expanded(source)
         if change is None and with_frames:
-            return where, *read_folder(where, folder, row_spec, on_lost_rows)
+            return where, *read_folder(where, folder, row_spec, paths, on_lost_rows)
         given = recorded_streams(folder, on_lost_rows)
     else:
         where = f'Dataset.source {getattr(source, "__qualname__", source)}'
         given = source()
     if change is not None:
         given = map(functools.partial(_changed, change), given)
-    return where, *read_callable(where, given, row_spec)
+    return where, *read_callable(where, given, row_spec, paths)
 
 
 def _changed(change: Callable[[Stream], Stream], stream: Stream) -> Stream:
@@ -112,13 +114,18 @@ def _changed(change: Callable[[Stream], Stream], stream: Stream) -> Stream:
     return changed
 
 
-def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Streams]:
-    """Reads all streams of an iterator, one after another. Stacks of frames are kept as they are."""
+def read_callable(
+    where: str, source: Any, row_spec: RowSpec, paths: Sequence[str]
+) -> tuple[Rows, Streams]:
+    """Reads all streams of an iterator, one after another. Stacks of frames are kept as they are.
+
+    Args: paths: of the leaves that are kept.
+    """
     observation = jax.tree_util.tree_map(_unstacked, row_spec.environment.observation)
     environment = row_spec.environment._replace(observation=observation)
     row_spec = dataclasses.replace(row_spec, environment=environment)
-    given = [_arrays(where, stream, row_spec) for stream in source]
-    rows = Rows(row_spec, 1, max(sum(len(each['step_type']) for each in given), 1))
+    given = [_arrays(where, stream, row_spec, paths) for stream in source]
+    rows = Rows(row_spec, 1, max(sum(len(each['step_type']) for each in given), 1), paths)
     begin, streams = 0, []
     for arrays in given:
         streams.append((begin, arrays['step_type']))
@@ -127,7 +134,7 @@ def read_callable(where: str, source: Any, row_spec: RowSpec) -> tuple[Rows, Str
     return rows, streams
 
 
-def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
+def _arrays(where: str, stream: Stream, row_spec: RowSpec, paths: Sequence[str]) -> Arrays:
     """A stream's arrays by path, in the dtypes of the row spec."""
     timestep, action, extras, version = stream
     nests = {
@@ -154,11 +161,11 @@ def _arrays(where: str, stream: Stream, row_spec: RowSpec) -> Arrays:
         for path, leaf in given.items()
         if path not in ('step_type', 'version')
     }
-    _check_leaves(where, row_spec.leaves, stored)
-    _check_rows(where, row_spec, given, is_end=True)
+    _check_leaves(where, row_spec, paths, stored)
+    _check_rows(where, row_spec, paths, given, is_end=True)
     cast = {
-        path: cast_exactly(f'{where}: {path}', given[path], leaf.dtype)
-        for path, leaf in row_spec.leaves.items()
+        path: cast_exactly(f'{where}: {path}', given[path], row_spec.leaves[path].dtype)
+        for path in paths
     }
     return {'step_type': given['step_type'], 'version': given['version'], **cast}
 
@@ -177,10 +184,13 @@ def _put(rows: Rows, begin: int, arrays: Arrays) -> int:
     return begin + len(arrays['step_type'])
 
 
-def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> None:
+def _check_rows(
+    where: str, row_spec: RowSpec, paths: Sequence[str], arrays: Arrays, is_end: bool
+) -> None:
     """Checks rows as a loop checks an environment's steps: values are finite and in range.
 
     Args:
+        paths: of the leaves to check.
         arrays: [T, ...] by path.
         is_end: whether no row follows; the last row has no action.
     Raises: ValueError that names the leaf, the value and its index (row first).
@@ -191,7 +201,8 @@ def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> 
         path: integer_range(leaf)
         for path, leaf in leaf_paths(row_spec.environment.action, 'action')
     }
-    for path, leaf in row_spec.leaves.items():
+    for path in paths:
+        leaf = row_spec.leaves[path]
         named, array = f'{where}: {path}', arrays[path]
         array = array.view(leaf.dtype) if array.dtype.kind == 'V' else array
         part = path.partition('/')[0]
@@ -218,9 +229,15 @@ def _check_rows(where: str, row_spec: RowSpec, arrays: Arrays, is_end: bool) -> 
                 )
 
 
-def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, Any]) -> None:
-    """Refuses streams whose leaves are not those of the experiment, except for additional extras."""
-    for path, leaf in wanted.items():
+def _check_leaves(
+    where: str, row_spec: RowSpec, paths: Sequence[str], stored: Mapping[str, Any]
+) -> None:
+    """Refuses streams whose leaves are not those of the experiment, except for additional extras.
+
+    Args: paths: of the leaves that they must have.
+    """
+    for path in paths:
+        leaf = row_spec.leaves[path]
         ours = leaf_data(leaf)
         if path not in stored:
             raise ValueError(
@@ -240,9 +257,9 @@ def _check_leaves(where: str, wanted: Mapping[str, Leaf], stored: Mapping[str, A
                 f'got {_describe(theirs)}.'
             )
     for path in stored:
-        if path not in wanted and not path.startswith('extras'):
+        if path not in row_spec.leaves and not path.startswith('extras'):
             raise ValueError(
-                f'{where}: {path} is unknown here; this experiment has {sorted(wanted)}.'
+                f'{where}: {path} is unknown here; this experiment has {sorted(row_spec.leaves)}.'
             )
 
 

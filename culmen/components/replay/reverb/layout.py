@@ -5,6 +5,7 @@ after; a large leaf has a column of its own. As bytes, columns do not depend on 
 stored short, and padded in the batch, which is the same as in every other table (`stream/batch.py`).
 """
 
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import Any
 from typing import Literal
@@ -24,8 +25,11 @@ from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.stacks import StackCheck
 from culmen.components.replay.stream.windows import may_be_short
+from culmen.components.replay.stream.windows import stored_paths
+from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
+from culmen.core.experience import tables
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -39,9 +43,11 @@ Columns = dict[str, NDArray[Any]]  # by name, uint8[B, bytes]: one tick of all l
 class _Part:
     """The leaves of one half of a tick, and their columns."""
 
-    def __init__(self, half: Half, extra: str) -> None:
-        """Args: extra: name of an int32 that is added to the column of small leaves."""
-        self.check, self.tree, self.leaves = half.check, half.tree, half.leaves
+    def __init__(self, half: Half, extra: str, stored: Collection[str]) -> None:
+        """Args: extra: name of an int32 that is added to the column of small leaves. stored: paths."""
+        self.check, self.tree = half.check, half.tree
+        self._places = [i for i, leaf in enumerate(half.leaves) if leaf.path in stored]
+        self.leaves = [half.leaves[i] for i in self._places]
         self.record = np.dtype(
             [(extra, np.int32)]
             + [(leaf.path, leaf.dtype, leaf.shape) for leaf in self.leaves if _shares_column(leaf)],
@@ -53,7 +59,8 @@ class _Part:
         self, column: str, extra: Any, nests: tuple[Nest, ...], num_lanes: int
     ) -> tuple[Columns, list[Any]]:
         """(columns of a tick in new memory, the values by leaf)."""
-        values = self.tree.flatten_up_to(nests)
+        given = self.tree.flatten_up_to(nests)
+        values = [given[i] for i in self._places]
         record = np.zeros(num_lanes, self.record)
         record[self.record.names[0]] = extra  # type: ignore[index]
         columns = {}
@@ -70,12 +77,21 @@ class _Part:
 class RowLayout:
     """Rows of B lanes as columns of bytes."""
 
-    def __init__(self, row_spec: RowSpec, lanes: NDArray[Any]) -> None:
-        """Args: row_spec: of the stream. lanes: int[B], counted over all actors of the run."""
+    def __init__(self, experience: Experience, row_spec: RowSpec, lanes: NDArray[Any]) -> None:
+        """Plans the columns of what the windows of any table have.
+
+        Args:
+            experience: of all tables.
+            row_spec: of the stream.
+            lanes: int[B], counted over all actors of the run.
+        Raises: ValueError that names an unknown path in `Window.fields`.
+        """
+        windows = [table.window for table in tables(experience).values()]
+        stored = stored_paths(windows, list(row_spec.leaves))
         self._num_lanes = len(lanes)
         self._lane_bits = (np.asarray(lanes, np.int32) + 1) << _STEP_TYPE_BITS
-        self.before = _Part(row_spec.timestep, 'step_type')
-        self.after = _Part(row_spec.decision, 'version')
+        self.before = _Part(row_spec.timestep, 'step_type', stored)
+        self.after = _Part(row_spec.decision, 'version', stored)
         self.row_spec = row_spec
         self._stacks = [
             (i, leaf) for i, leaf in enumerate(self.before.leaves) if leaf.num_frames > 1
@@ -123,12 +139,12 @@ class ItemLayout:
     """The columns of an item for windows of one kind, and how items become a batch."""
 
     def __init__(self, rows: RowLayout, table: Replay | Queue) -> None:
-        """Args: rows: of the stream. table: its window's `ends` and `first` are checked."""
+        """Args: rows: of the stream. table: its window's `fields`, `ends` and `first` are checked."""
         self._rows = rows
         self._steps = table.window.length + 1
         all_drawn = isinstance(table, Replay) and table.draw == 'all'
         self._with_lengths = may_be_short(table.window) or all_drawn
-        leaves = rows.row_spec.leaves
+        leaves = {leaf.path: leaf for leaf in rows.before.leaves + rows.after.leaves}
         word = np.dtype(np.int32)
         small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             'step_type': (word, ()),

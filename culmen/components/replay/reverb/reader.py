@@ -48,12 +48,12 @@ class ReverbReader:
             lead: as for the server.
             stop: ends every wait when it returns True; None if the server is in this process.
             info: the server's `info`, if it is in this process.
-        Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`;
+        Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`;
             ConnectionError if no server listens at the address.
         """
         self._experience = experience
         specs = check_tables(experience)
-        rows = RowLayout(row_spec, np.zeros(1, np.int32))
+        rows = RowLayout(experience, row_spec, np.zeros(1, np.int32))
         self._connection = Connection(address, stop)
         self._info = info or self._connection.info
         self._num_lanes = num_lanes

@@ -33,7 +33,7 @@ class ReverbTable:
             row_spec: of the stream.
             num_lanes: B.
         Raises: ImportError that says what installs Reverb; ValueError for a Dataset, and for an
-            unknown path in `Window.ends` or `first`.
+            unknown path in `Window.fields`, `ends` or `first`.
         """
         self._experience, self._row_spec = experience, row_spec
         self._num_lanes = num_lanes

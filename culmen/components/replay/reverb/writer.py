@@ -69,11 +69,11 @@ class ReverbWriter:
                 of arrival, and the writer's state is part of checkpoints.
             tell_ended: of the reader; called after a tick in which episodes ended, once its items are stored.
                 Needed where a Replay has `by_tick`.
-        Raises: ValueError for a Dataset, and for an unknown path in `Window.ends` or `first`.
+        Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`.
         """
         self._lanes = np.asarray(lanes.index, np.int64)
         num_lanes = len(self._lanes)
-        self._rows = RowLayout(row_spec, self._lanes)
+        self._rows = RowLayout(experience, row_spec, self._lanes)
         self._tables = [
             _Written(name, table, self._rows, lanes, first_windows, single_writer)
             for name, table in check_tables(experience).items()

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from culmen.components.dispatch import Packed
 from culmen.components.replay.stream.row_spec import Leaf
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.row_spec import is_of_decision
+from culmen.components.replay.stream.windows import kept_paths
 from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Window
 from culmen.core.types import LAST
@@ -94,18 +96,19 @@ def plan_leaves(
     Args:
         paths: of the leaves of a row.
         fields: of the leaves in the record.
-        window: its `ends` and `first` are checked.
-    Raises: ValueError that names an unknown path, or a leaf that is in both.
+        window: its `fields`, `ends` and `first` are checked.
+    Returns: a plan of each leaf that the window has.
+    Raises: ValueError that names an unknown path, or a leaf that is in both `ends` and `first`.
     """
     ends, first = kept_times(window, paths)
-    return tuple(_plan(path, fields.get(path), window.length, ends, first) for path in paths)
+    kept = kept_paths(window, paths)
+    return tuple(_plan(path, fields.get(path), window.length, ends, first) for path in kept)
 
 
 def _plan(
     path: str, field: Field | None, length: int, ends: Sequence[str], first: Sequence[str]
 ) -> LeafPlan:
-    nest = path.split('/')[0]
-    after = nest in ('action', 'extras')  # the window's last step has none
+    after = is_of_decision(path)
     if path in first:
         return LeafPlan(path, field, 'first', slice(0, 1), zero_padding=False)
     if path in ends:
@@ -113,7 +116,7 @@ def _plan(
         times: Any = slice(0, last + 1, last) if last else np.zeros(2, int)
         return LeafPlan(path, field, 'ends', times, zero_padding=False)
     times = slice(0, length) if after else None
-    return LeafPlan(path, field, 'all', times, zero_padding=nest != 'observation')
+    return LeafPlan(path, field, 'all', times, zero_padding=path.split('/')[0] != 'observation')
 
 
 class BatchLayout:
@@ -139,12 +142,13 @@ class BatchLayout:
         Args:
             row_spec: of the stream.
             fields: of the record: step_type, version, and the small leaves by path.
-            window: the kind of window; its `ends` and `first` are checked.
+            window: the kind of window; its `fields`, `ends` and `first` are checked.
             with_lengths: whether windows may be short or padding.
             with_probability: whether draws have probabilities; otherwise each is 1 / size.
-        Raises: ValueError that names an unknown path in `Window.ends` or `first`, or a leaf that is in both.
+        Raises: ValueError that names an unknown path in `Window.fields`, `ends` or `first`, or a leaf that is
+            in both.
         """
-        self._tree = row_spec.tree
+        self._row_spec = row_spec
         self._plans = plan_leaves(list(row_spec.leaves), fields, window)
         self.large = [plan for plan in self._plans if plan.field is None]
         self.step_type = fields['step_type']
@@ -172,7 +176,7 @@ class BatchLayout:
             probability = xp.full(len(words), xp.float32(1) / size.astype(np.float32))
         steps = np.arange(self._length + 1)[None]
         padding = None if lengths is None else steps > lengths[:, None]
-        leaves = []
+        leaves = {}
         for plan in self._plans:
             if plan.field is None:
                 leaf = rest.pop(0)
@@ -183,7 +187,7 @@ class BatchLayout:
                 padded = padding[:, : leaf.shape[1]]
                 padded = padded.reshape(padded.shape + (1,) * (leaf.ndim - 2))
                 leaf = xp.where(padded, xp.zeros((), leaf.dtype), leaf)
-            leaves.append(leaf)
+            leaves[plan.path] = leaf
         step_type = _read(words, self.step_type)
         if lengths is not None and not self._cross:
             mask = steps[:, :-1] < lengths[:, None]
@@ -191,7 +195,7 @@ class BatchLayout:
             mask = step_type[:, :-1] != LAST
         else:
             mask = np.ones((len(words), self._length), bool)
-        reward, discount, observation, action, extras = self._tree.unflatten(leaves)
+        reward, discount, observation, action, extras = self._row_spec.unflatten(leaves)
         version = _read(words, self._version)
         return Sample(
             Steps(step_type, reward, discount, observation, action, extras, mask),

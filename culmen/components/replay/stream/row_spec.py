@@ -1,5 +1,6 @@
 """The leaves of a row: what every table stores of a time step and of the decision on it."""
 
+import copy
 import functools
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -36,6 +37,11 @@ class Leaf(NamedTuple):
     def nbytes(self) -> int:
         """The size in bytes for one lane."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def is_of_decision(path: str) -> bool:
+    """Whether a leaf is of the action or the extras, which the last time step of a window does not have."""
+    return path.partition('/')[0] in ('action', 'extras')
 
 
 class Half:
@@ -120,3 +126,34 @@ class RowSpec:
         spec = self.environment
         nests = (spec.reward, spec.discount, spec.observation, self.action, self.extras)
         return jax.tree_util.tree_structure(nests)
+
+    def unflatten(self, leaves: Mapping[str, Any]) -> tuple[Nest, ...]:
+        """(reward, discount, observation, action, extras) from leaves by path.
+
+        A leaf that is not given is left out: a dict loses the keys under which nothing is left, and anywhere
+        else () stands in place of it, so that tuples and named tuples keep their positions.
+        """
+        nests: tuple[Nest, ...] = self.tree.unflatten(
+            [leaves.get(path, ()) for path in self.leaves]
+        )
+        if len(leaves) == len(self.leaves):
+            return nests
+        return tuple(_pruned(nest) for nest in nests)
+
+
+def _pruned(nest: Nest) -> Nest:
+    """A nest without the keys of dicts under which there is no leaf."""
+    if not jax.tree_util.tree_leaves(nest):
+        return ()
+    if isinstance(nest, dict):
+        kept = copy.copy(nest)
+        for key, value in nest.items():
+            if jax.tree_util.tree_leaves(value):
+                kept[key] = _pruned(value)
+            else:
+                del kept[key]
+        return kept
+    if isinstance(nest, tuple | list):
+        parts = [_pruned(each) for each in nest]
+        return type(nest)(*parts) if hasattr(nest, '_fields') else type(nest)(parts)
+    return nest

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.row_spec import is_of_decision
+from culmen.components.replay.stream.windows import kept_paths
 from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
@@ -16,8 +18,6 @@ from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
-from culmen.core.specs import leaf_paths
-from culmen.core.specs import shape_dtypes
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 
@@ -59,31 +59,30 @@ def batch_size(table: Table, num_lanes: int, size: int | None = None) -> int:
 
 
 def _of_table(table: Table, row_spec: RowSpec, batch: int) -> Sample:
-    window, spec = table.window, row_spec.environment
-    ends, first = kept_times(window, list(row_spec.leaves))
-
-    def steps(name: str, nest: Any, length: int) -> Any:
-        def leaf_spec(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
-            time = 2 if path in ends else 1 if path in first else length
-            return jax.ShapeDtypeStruct((batch, time, *leaf.shape), leaf.dtype)
-
-        leaves = [leaf_spec(path, leaf) for path, leaf in leaf_paths(nest, name)]
-        return jax.tree_util.tree_structure(nest).unflatten(leaves)
-
+    window, paths = table.window, list(row_spec.leaves)
+    ends, first = kept_times(window, paths)
     array: Any = jax.ShapeDtypeStruct
-    scalar = array((), np.int32)
+
+    def leaf_spec(path: str) -> Any:
+        leaf = row_spec.leaves[path]
+        time = window.length + 1 - is_of_decision(path)
+        time = 2 if path in ends else 1 if path in first else time
+        return array((batch, time, *leaf.shape), leaf.dtype)
+
+    nests = row_spec.unflatten({path: leaf_spec(path) for path in kept_paths(window, paths)})
+    reward, discount, observation, action, extras = nests
     return Sample(
         steps=Steps(
-            step_type=steps('step_type', scalar, window.length + 1),
-            reward=steps('reward', shape_dtypes(spec.reward), window.length + 1),
-            discount=steps('discount', shape_dtypes(spec.discount), window.length + 1),
-            observation=steps('observation', shape_dtypes(spec.observation), window.length + 1),
-            action=steps('action', row_spec.action, window.length),
-            extras=steps('extras', row_spec.extras, window.length),
+            step_type=array((batch, window.length + 1), np.int32),
+            reward=reward,
+            discount=discount,
+            observation=observation,
+            action=action,
+            extras=extras,
             mask=array((batch, window.length), np.bool_),
         ),
         probability=array((batch,), np.float32),
-        size=scalar,
+        size=array((), np.int32),
         version=array((batch,), np.int32),
         lane=array((batch,), np.int32),
     )

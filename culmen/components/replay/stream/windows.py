@@ -5,6 +5,7 @@ stream. `fold` turns a batch of windows into n-step transitions inside a compile
 depends on storage, draws or priorities.
 """
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -157,15 +158,37 @@ def meets(
     return found
 
 
+def kept_paths(window: Window, paths: Sequence[str]) -> list[str]:
+    """The leaves that a batch of windows has.
+
+    Args:
+        window: its `fields` name leaves or whole subtrees; None: all.
+        paths: of the leaves of a row: 'reward', 'observation/pixels', 'extras/core_state' ...
+    Returns: these paths, in the order of `paths`.
+    Raises: ValueError that names the unknown path and the known ones.
+    """
+    if window.fields is None:
+        return list(paths)
+    named = set(_expand('Window.fields', window.fields, paths))
+    return [path for path in paths if path in named]
+
+
+def stored_paths(windows: Iterable[Window], paths: Sequence[str]) -> list[str]:
+    """The leaves that batches of any of these windows have. Args and Raises: as `kept_paths`."""
+    named = {path for window in windows for path in kept_paths(window, paths)}
+    return [path for path in paths if path in named]
+
+
 def kept_times(window: Window, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """The leaves that a window keeps only at both ends, and those that it keeps only at the start.
 
     Args:
-        window: its `ends` and `first` name leaves or whole subtrees.
+        window: its `ends` and `first` name leaves or whole subtrees, within its `fields`.
         paths: of the leaves of a row: 'reward', 'observation/pixels', 'extras/core_state' ...
     Returns: (paths kept at both ends, paths kept at the start).
     Raises: ValueError that names the unknown path and the known ones, or a leaf that is in both.
     """
+    paths = kept_paths(window, paths)
     ends = _expand('Window.ends', window.ends, paths)
     first = _expand('Window.first', window.first, paths)
     both = [path for path in ends if path in first]
@@ -214,9 +237,12 @@ def fold(steps: Steps, discount: Any) -> Transitions:
             or a nest of the same structure.
         discount: gamma; a number, traced or not.
     Returns: Transitions, leaves [B, ...].
-    Raises: ValueError that names a leaf whose time axis does not fit.
+    Raises: ValueError that names a leaf whose time axis does not fit, or that `Window.fields` leaves out.
     Reference: Sutton and Barto, Reinforcement Learning, 2nd ed., equation 7.1.
     """
+    for name in ('reward', 'discount'):
+        if not jax.tree_util.tree_leaves(getattr(steps, name)):
+            raise ValueError(f'steps must have {name} to be folded: Window.fields leaves it out.')
     length = steps.mask.shape[1]
     mask = jnp.asarray(steps.mask)
     alive = jnp.cumprod(mask.astype(jnp.int32), axis=1).astype(bool)  # [B, length]

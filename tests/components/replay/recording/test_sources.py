@@ -86,6 +86,30 @@ def test_extras_may_be_spared_but_not_missing(recording):
     )
 
 
+def test_what_no_batch_has_may_be_missing(tmp_path):
+    stream = streams.make_stream(streams.step_types(streams.EPISODES, 20))
+    more = {**streams.EXTRAS, 'log_prob': jax.ShapeDtypeStruct((), np.float32)}
+    rows = RowSpec(streams.SPEC, streams.ACTION, more)
+    window = Window(2, fields=('observation', 'action'))
+    of_folder = record(tmp_path / 'a', stream)
+
+    def of_experts():  # who were paid nothing
+        for each in of_lanes(stream):
+            yield each._replace(timestep=each.timestep._replace(reward=None), extras=None)
+
+    items = {(i.lane, i.start): i for i in streams.cut(stream.timestep.step_type, window)}
+    for source in (of_folder, of_experts):
+        reader = DatasetReader(Dataset(window, source, 8), rows, 0)
+        for place, leaves, _ in streams.rows_of(unpacked(reader.draw().samples), recorded=True):
+            streams.assert_same_item(leaves, streams.content(stream, items[place], window)[0])
+    with pytest.raises(ValueError, match='extras/log_prob is missing'):
+        DatasetReader(Dataset(Window(2), of_folder, 8), rows, 0)
+    with pytest.raises(ValueError, match='reward/own is missing'):
+        DatasetReader(
+            Dataset(Window(2, fields=('observation', 'reward/own')), of_experts, 8), rows, 0
+        )
+
+
 def test_a_damaged_recording_is_refused_where_that_is_asked_for(recording, tmp_path):
     lane = tmp_path / 'a' / 'lane-0001'
     first, second, *_ = shards(lane)
