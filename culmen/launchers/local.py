@@ -325,7 +325,7 @@ class LocalEngine:
             actor=self._actor.get_state(),
             table=self._table.get_state(),
             recording=None if self._recorder is None else self._recorder.get_state(),
-            datasets=None if self._datasets is None else self._datasets.get_state(),
+            datasets=(self._datasets and self._datasets.get_state()) or None,
         )
 
     def get_python(self) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class OfflineEngine:
 
     def get_state(self) -> WorkerState:
         """The state of the learner and of the Datasets, for a checkpoint."""
-        return WorkerState(self._learner.get_state(), datasets=self._datasets.get_state())
+        return WorkerState(self._learner.get_state(), datasets=self._datasets.get_state() or None)
 
     def get_python(self) -> None:
         """Returns None: nothing needs a pickle."""

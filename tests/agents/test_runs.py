@@ -4,7 +4,6 @@ import pytest
 
 import culmen
 from culmen.core.experience import live
-from culmen.core.experience import recorded
 from culmen.launchers import launchpad
 from culmen.launchers.programs import launching
 from tests.agents import registry
@@ -18,11 +17,6 @@ STEPS = 120
 # Whole runs take seconds each: one agent of each kind, and all agents where all tests are asked for.
 ACTING = [row for row in registry.AGENTS if live(row.experience)]
 ROWS = pytest.mark.parametrize('row', registry.kinds_first(ACTING), ids=lambda row: row.name)
-# Programs read no Datasets.
-OF_PROGRAMS = [row for row in ACTING if not recorded(row.experience)]
-PROGRAMS = pytest.mark.parametrize(
-    'row', registry.kinds_first(OF_PROGRAMS), ids=lambda row: row.name
-)
 needs_reverb = pytest.mark.skipif(not is_installed('reverb'), reason='Reverb is not installed')
 needs_launchpad = pytest.mark.skipif(
     not (is_installed('launchpad') and is_installed('reverb')), reason='Launchpad is not installed'
@@ -59,7 +53,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(row, tmp_path):
 @pytest.mark.slow
 @pytest.mark.launchpad
 @needs_reverb
-@PROGRAMS
+@ROWS
 def test_reverb_gives_the_steps_and_updates_of_the_table_in_process(row):
     summaries = [
         culmen.run(experiment(row), replay=replay, progress=False).summary
@@ -73,7 +67,7 @@ def test_reverb_gives_the_steps_and_updates_of_the_table_in_process(row):
 @pytest.mark.slow
 @pytest.mark.launchpad
 @needs_launchpad
-@PROGRAMS
+@ROWS
 def test_an_agent_runs_as_a_program(row, tmp_path):
     program = launchpad.make_program(experiment(row), tmp_path / 'run', num_actors=2)
     result = launchpad.launch(program, 'threads', progress=False)
@@ -90,7 +84,7 @@ def test_an_agent_runs_as_a_program(row, tmp_path):
 @pytest.mark.launchpad
 @needs_launchpad
 @pytest.mark.parametrize(
-    'row', [row for row in OF_PROGRAMS if row.kind is not None], ids=lambda row: row.name
+    'row', [row for row in ACTING if row.kind is not None], ids=lambda row: row.name
 )
 def test_an_agent_runs_on_another_engine(row, tmp_path):
     program = launchpad.make_program(experiment(row), tmp_path / 'run', num_actors=2)

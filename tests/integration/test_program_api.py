@@ -6,6 +6,8 @@ import threading
 import pytest
 
 import culmen
+from culmen.agents import dqn
+from culmen.agents import wrappers
 from culmen.launchers import launchpad
 from culmen.launchers.results import Refused
 from tests.conftest import is_installed
@@ -49,6 +51,13 @@ def test_lanes_of_all_actors_are_held_to_the_experience():
     launchpad.make_program(experiment(lone), num_actors=3)
     with pytest.raises(Refused, match='updates_per_call must be 1'):
         launchpad.make_program(experiment(lone, updates_per_call=2), num_actors=3)
+
+
+def test_a_recording_is_read_before_anything_is_written(tmp_path):
+    agent = wrappers.Demonstrated(dqn.DQN(), str(tmp_path / 'none'))
+    with pytest.raises(Refused, match='none holds no recording: there is no spec.json'):
+        launchpad.make_program(experiment(agent), tmp_path / 'run')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_backend_that_is_none_is_refused(tmp_path):

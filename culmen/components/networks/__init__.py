@@ -11,9 +11,6 @@ from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.bounded_policy import BoundedPolicy
 from culmen.components.networks.bounded_policy import make_bounded_policy
-from culmen.components.networks.branches import Branches
-from culmen.components.networks.branches import make_branches
-from culmen.components.networks.branches import make_branching_network
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.continuous import DeterministicHead
@@ -26,7 +23,6 @@ from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.distributions import Product
 from culmen.components.networks.distributions import leaf_distributions
 from culmen.components.networks.heads import BernoulliHead
-from culmen.components.networks.heads import BranchingHead
 from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import CategoricalsHead
 from culmen.components.networks.heads import DuelingHead
@@ -69,8 +65,6 @@ __all__ = [
     'Bernoulli',
     'BernoulliHead',
     'BoundedPolicy',
-    'Branches',
-    'BranchingHead',
     'Categorical',
     'CategoricalHead',
     'Categoricals',
@@ -110,8 +104,6 @@ __all__ = [
     'make_action_value_network',
     'make_actor_critic_network',
     'make_bounded_policy',
-    'make_branches',
-    'make_branching_network',
     'make_continuous_networks',
     'make_network',
     'make_policy_head',

@@ -13,11 +13,13 @@ from culmen.components.files import reading
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
 from culmen.components.replay import sample_spec
-from culmen.components.replay.reverb.server import check_tables
+from culmen.components.replay.recording.recorded import Recorded
 from culmen.components.replay.reverb.server import lead_of
 from culmen.core.checks import check_range
 from culmen.core.experience import Experience
 from culmen.core.experience import Replay
+from culmen.core.experience import live
+from culmen.core.experience import recorded
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
@@ -43,7 +45,7 @@ class Program:
     variables_every: int
     options: RunOptions
     spec: EnvironmentSpec  # without the model, which nodes make again
-    experience: Experience
+    experience: Experience  # the tables that actors write to
     has_model: bool = False  # whether there is one
 
     @property
@@ -98,13 +100,22 @@ def make_program(
         built = build(experiment, 0, num_actors)
         built.close()
         experience = built.parts.experience
+        written = live(experience)
+        if written is None:
+            raise ValueError(
+                'experience is of Datasets alone, which no actor writes to: the offline launcher '
+                'trains on it (culmen.launchers.offline.run, --launcher offline).'
+            )
         shapes = trace(built.parts, built.spec, built.lanes)
         lanes = num_actors * experiment.num_environments
+        sizes = {
+            name: len(Recorded(dataset, shapes.row_spec, on_lost_rows))
+            for name, dataset in recorded(experience).items()
+        }
         metric_names(
             built.parts.learner,
-            sample_spec(experience, shapes.row_spec, lanes),
+            sample_spec(experience, shapes.row_spec, lanes, sizes),
         )
-        check_tables(experience)
         replays = [
             table
             for table in tables(experience).values()
@@ -123,7 +134,7 @@ def make_program(
             variables_every=variables_every,
             options=options,
             spec=built.spec._replace(model=None),
-            experience=experience,
+            experience=written,
             has_model=built.spec.model is not None,
         )
 

@@ -92,6 +92,7 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
                     restore=None if restored is None else restored.path.name,
                     lost_table=restored is not None and table is None,
                     stop_on_non_finite=program.options.stop_on_non_finite,
+                    on_lost_rows=program.options.on_lost_rows,
                 ),
             ),
             (COUNTER, REPLAY),

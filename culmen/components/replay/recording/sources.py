@@ -94,7 +94,8 @@ def read_source(
     paths = kept_paths(dataset.window, list(row_spec.leaves))
     if isinstance(source, str):
         where, folder = f'Dataset.source {source}', expanded(source)
-        if change is None and with_frames:
+        has_frames = any(leaf.num_frames > 1 for leaf in row_spec.leaves.values())
+        if change is None and (with_frames or not has_frames):
             return where, *read_folder(where, folder, row_spec, paths, on_lost_rows)
         given = recorded_streams(folder, on_lost_rows)
     else:

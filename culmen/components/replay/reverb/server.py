@@ -40,7 +40,7 @@ def check_tables(experience: Experience) -> dict[str, Table]:
             where = table_label(name)
             raise ValueError(
                 f'{where} must be a Replay or a Queue here, got a Dataset: a Dataset is read by '
-                f'a DatasetReader, in one process.'
+                f'a DatasetReader.'
             )
     return found
 

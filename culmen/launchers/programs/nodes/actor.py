@@ -18,6 +18,7 @@ from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experience import Replay
+from culmen.core.experience import live
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.types import LAST
@@ -84,8 +85,10 @@ class ActorNode:
         self._over_since: float | None = None
         self._ask_at = 0.0
         start = learner.get_start()
+        written = live(built.parts.experience)
+        assert written is not None
         self._writer = _Writer(
-            built.parts.experience,
+            written,
             shapes.row_spec,
             built.lanes,
             replay.get_address(),

@@ -17,9 +17,12 @@ import jax
 import numpy as np
 
 from culmen.components.checkpointing import Checkpointer
+from culmen.components.counts import fold_seed
 from culmen.components.dispatch import run_small_networks_inline
+from culmen.components.files import OnLostRows
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
+from culmen.components.replay import DatasetReader
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
 from culmen.core.agent import Parts
@@ -28,11 +31,13 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import effective_lag
+from culmen.core.experience import live
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Lanes
 from culmen.core.types import Params
+from culmen.core.workers import Reader
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
 from culmen.launchers.building import with_model
@@ -71,6 +76,7 @@ class LearnerNode:
         restore: str | None,
         lost_table: bool,
         stop_on_non_finite: bool,
+        on_lost_rows: OnLostRows = 'drop',
         stop: Stop,
         counter: Remote,
         replay: Remote,
@@ -87,6 +93,7 @@ class LearnerNode:
             restore: the name of the checkpoint to resume from.
             lost_table: whether its tables are lost and have to fill as at the beginning.
             stop_on_non_finite: whether a loss that is not finite ends the run.
+            on_lost_rows: what to do with lost rows of a recording.
             stop: ends every wait.
             counter, replay: the other nodes.
         """
@@ -100,16 +107,29 @@ class LearnerNode:
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
         shapes = trace(parts, spec, lanes)
         run_small_networks_inline(shapes.params)
+        written = live(parts.experience)
+        assert written is not None
         self._reader = reverb_replay.ReverbReader(
-            parts.experience,
+            written,
             shapes.row_spec,
             num_lanes,
             replay.get_address(),
             lead=lead,
             stop=stop,
         )
+        # Beside a table of actors, Datasets are due whenever it is.
+        self._datasets = DatasetReader(
+            parts.experience,
+            shapes.row_spec,
+            fold_seed(experiment.seed, 'table'),
+            self._reader,
+            on_lost_rows,
+        )
+        reads: Reader = self._reader
+        if self._datasets.sizes:
+            reads = self._datasets
         self._actor_steps = 0  # of the program, as last reported
-        self._learner = _make_learner(experiment, parts, self._reader, stop_on_non_finite)
+        self._learner = _make_learner(experiment, parts, reads, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
         self._schedule = Schedule.of(experiment)
@@ -121,7 +141,7 @@ class LearnerNode:
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
-        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes)
+        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._datasets.sizes)
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
             self._set_state(state, lost_table)
@@ -337,11 +357,13 @@ class LearnerNode:
                 table=self._reader.get_state(),
                 actors=program.actors,
                 evaluations=self._evaluations.get_state(program.counter['evaluations']),
+                datasets=self._datasets.get_state() or None,
             ),
         )
 
     def _set_state(self, state: RunState, lost_table: bool) -> None:
         self._learner.set_state(state.workers.learner)
+        self._datasets.set_state(state.workers.datasets, self._learner.learner_steps)
         self._actor_steps = state.counts.actor_steps
         self._reader.set_state(state.workers.table, lost_table)
         self._state = self._schedule.resume(state.schedule)
@@ -355,7 +377,7 @@ class LearnerNode:
 def _make_learner(
     experiment: Experiment,
     parts: Parts,
-    reader: reverb_replay.ReverbReader,
+    reader: Reader,
     stop_on_non_finite: bool,
 ) -> Learner:
     updates = experiment.updates_per_call
