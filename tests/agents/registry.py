@@ -149,11 +149,8 @@ TRACED = MappingProxyType({
 })  # fmt: skip
 
 REFUSED = (
-    (continuous_spec(), r'DQN needs a discrete action \(a DiscreteArray\), got BoundedArray'),
-    (
-        discrete_spec()._replace(action={'a': discrete_spec().action}),
-        r"DQN needs a discrete action \(a DiscreteArray\), got \{'a': DiscreteArray",
-    ),
+    (continuous_spec(), r'DQN needs a discrete action \(a DiscreteArray, .* got BoundedArray'),
+    (hybrid_spec(), r"DQN needs .* got \{'aim': BoundedArray.*that take it: a2c, bc, impala, ppo"),
 )
 
 # Agents with memory: sequences with a burn-in.
@@ -265,6 +262,7 @@ AGENTS = [
         traced={**TRACED, 'importance_exponent': (0.4, 1.0), 'epsilon_lane_alpha': (0.0, 7.0),
                 'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}, kind='prioritised'),
     Row('dqn_legal_actions', dqn.DQN(**SMALL, n_step=2), legal_spec()),
+    Row('dqn_branches', dqn.DQN(**SMALL, n_step=2, dueling=True, priority_exponent=0.6), branches_spec()),
     Row('r2d2',
         r2d2.R2D2(**SEQUENCE, core='lstm', dueling=True, rescale=True, previous_action=True,
                   previous_reward=True, priority_exponent=0.9),

@@ -4,7 +4,13 @@ Mnih et al. 2015, algorithm 1. Departures from it:
 1. The error is clipped through a Huber loss, whose derivative is the clipped error.
 2. The optimiser is Adam by default (RMSProp in the paper, `optimizer='rmsprop'`).
 3. Windows reach `n_step` rewards ahead; 1 is the paper's.
+
+An action of several choices has a branch of action values for each: Tavakoli et al. 2018. Departures from it:
+4. Gradients that meet in the torso are not rescaled, which Adam would undo.
+5. Exploration is DQN's: with probability epsilon all choices are random.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +19,7 @@ import optax
 from culmen.agents.dqn.config import DQNConfig
 from culmen.components import losses
 from culmen.components import updates
+from culmen.components.networks import Branches
 from culmen.components.networks import Network
 from culmen.components.policies import mask_illegal
 from culmen.components.replay.stream.importance import importance_weights
@@ -25,16 +32,24 @@ from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.types import Sample
 
+Function = Callable[..., jax.Array]
+
 
 def loss(
-    params: Params, target_params: Params, sample: Sample, network: Network, config: DQNConfig
+    params: Params,
+    target_params: Params,
+    sample: Sample,
+    network: Network,
+    config: DQNConfig,
+    branches: Branches | None = None,
 ) -> tuple[jax.Array, tuple[Metrics, Array]]:
     """The loss of a batch of windows.
 
     Args:
         params, target_params: of the online and of the target network.
         sample: B windows of `n_step` transitions.
-    Returns: (loss [], (metrics, absolute errors float32[B])).
+        branches: of an action of several choices; None: it is one choice.
+    Returns: (loss [], (metrics, absolute errors float32[B], of branches their sums)).
     """
     steps = sample.steps
     if config.reward_clip is not None:
@@ -43,32 +58,47 @@ def loss(
         )
     o_tm1, a_tm1, r_t, discount_t, o_t = fold(steps, config.discount)
 
+    mask: Function = mask_illegal
+    mean: Function = jnp.mean
+    q_learning: Function = losses.q_learning
+    double_q_learning: Function = losses.double_q_learning
+    if branches is not None:  # Values are [B, D, V] and errors [B, D] for D branches.
+        mask, mean, a_tm1 = branches.mask_illegal, branches.mean, branches.to_values(a_tm1)
+        q_learning = losses.branching_q_learning
+        double_q_learning = losses.branching_double_q_learning
+
     q_tm1 = network.apply(params, o_tm1)
-    q_t = mask_illegal(network.apply(target_params, o_t), o_t)
+    q_t = mask(network.apply(target_params, o_t), o_t)
     if config.double:
         # van Hasselt et al. 2016, equation 4: the online network selects, the target network values.
-        q_t_selector = mask_illegal(network.apply(params, o_t), o_t)
-        errors = jax.vmap(losses.double_q_learning)(
-            q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector
-        )
+        q_t_selector = mask(network.apply(params, o_t), o_t)
+        errors = jax.vmap(double_q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector)
     else:
-        errors = jax.vmap(losses.q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t)
+        errors = jax.vmap(q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t)
 
     if config.huber_delta is None:
         element_losses = losses.l2_loss(errors)
     else:
         element_losses = losses.huber_loss(errors, config.huber_delta)
+    absolute_errors = jnp.abs(errors)
+    if (
+        branches is not None
+    ):  # Tavakoli et al. 2018: the mean loss of the branches, the sum of their errors.
+        element_losses = jnp.mean(element_losses, axis=1)
+        absolute_errors = jnp.sum(absolute_errors, axis=1)
     if config.priority_exponent:
         # Schaul et al. 2016, section 3.4.
         element_losses *= importance_weights(
             sample.probability, sample.size, config.importance_exponent
         )
     mean_loss = jnp.mean(element_losses)
-    metrics = {'loss': mean_loss, 'q': jnp.mean(q_tm1), 'absolute_error': jnp.mean(jnp.abs(errors))}
-    return mean_loss, (metrics, jnp.abs(errors))
+    metrics = {'loss': mean_loss, 'q': mean(q_tm1), 'absolute_error': jnp.mean(jnp.abs(errors))}
+    return mean_loss, (metrics, absolute_errors)
 
 
-def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
+def make_learner(
+    network: Network, config: DQNConfig, branches: Branches | None = None
+) -> LearnerCore:
     """Builds the update of DQN."""
     if config.optimizer == 'adam':
         rule = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
@@ -87,7 +117,7 @@ def make_learner(network: Network, config: DQNConfig) -> LearnerCore:
     ) -> tuple[TrainingState, Metrics, Array | None]:
         params, optimizer_state, (_, (metrics, errors)) = updates.gradient_step(
             loss, optimizer, state.params, state.optimizer_state,
-            state.target_params, sample, network, config, has_aux=True,
+            state.target_params, sample, network, config, branches, has_aux=True,
         )  # fmt: skip
         # Every C updates reset the target network.
         target_params = optax.periodic_update(

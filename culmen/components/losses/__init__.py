@@ -16,6 +16,8 @@ from culmen.components.losses.base import batched_index
 from culmen.components.losses.base import lhs_broadcast
 from culmen.components.losses.base import one_hot
 from culmen.components.losses.base import replace_masked
+from culmen.components.losses.branching import branching_double_q_learning
+from culmen.components.losses.branching import branching_q_learning
 from culmen.components.losses.clipping import clip_gradient
 from culmen.components.losses.distributional import categorical_double_q_learning
 from culmen.components.losses.distributional import categorical_l2_project
@@ -210,6 +212,8 @@ __all__ = [
     'assert_rank_and_shape_compatibility',
     'at_least_smallest',
     'batched_index',
+    'branching_double_q_learning',
+    'branching_q_learning',
     'categorical_cross_entropy',
     'categorical_double_q_learning',
     'categorical_entropy',

@@ -11,6 +11,9 @@ from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.bounded_policy import BoundedPolicy
 from culmen.components.networks.bounded_policy import make_bounded_policy
+from culmen.components.networks.branches import Branches
+from culmen.components.networks.branches import make_branches
+from culmen.components.networks.branches import make_branching_network
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.continuous import DeterministicHead
@@ -23,6 +26,7 @@ from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.distributions import Product
 from culmen.components.networks.distributions import leaf_distributions
 from culmen.components.networks.heads import BernoulliHead
+from culmen.components.networks.heads import BranchingHead
 from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import CategoricalsHead
 from culmen.components.networks.heads import DuelingHead
@@ -65,6 +69,8 @@ __all__ = [
     'Bernoulli',
     'BernoulliHead',
     'BoundedPolicy',
+    'Branches',
+    'BranchingHead',
     'Categorical',
     'CategoricalHead',
     'Categoricals',
@@ -104,6 +110,8 @@ __all__ = [
     'make_action_value_network',
     'make_actor_critic_network',
     'make_bounded_policy',
+    'make_branches',
+    'make_branching_network',
     'make_continuous_networks',
     'make_network',
     'make_policy_head',

@@ -59,7 +59,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'bc': _every(is_choice, is_bounded_box),
     'd4pg': _lone(is_bounded_box),
     'ddpg': _lone(is_bounded_box),
-    'dqn': _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray)),
+    'dqn': _every(is_choice),
     'impala': _every(is_choice, is_box),
     'ppo': _every(is_choice, is_box),
     'r2d2': _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray)),

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from dm_env import specs
 
-from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.action_box import leaf_box
 from culmen.components.networks.action_kinds import check_actions
 from culmen.components.networks.base import Network
@@ -20,44 +16,16 @@ from culmen.components.networks.base import make_network
 from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.heads import ValueHead
+from culmen.components.networks.leaf_actions import LeafActions
 from culmen.components.networks.policy_heads import Head
-from culmen.components.networks.policy_heads import choices_to_action
 from culmen.components.networks.policy_heads import make_policy_head
 from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from culmen.components.networks.torsos import make_torso
-from culmen.core.actions import Choices
 from culmen.core.actions import choices
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import without_legal_actions
-from culmen.core.types import Array
 from culmen.core.types import Nest
-
-
-class LeafActions(NamedTuple):
-    """A leaf of an action, between actions [B, *shape] and draws: int32[B], int32[B, N] or float32[B, D]."""
-
-    spec: specs.Array
-    choices: Choices | None
-    box: ActionBox | None  # if it offers no choices
-
-    def to_draw(self, action: Array) -> jax.Array:
-        """The draw that is an action."""
-        if self.box is not None:
-            return self.box.to_canonical(action)
-        action, minimum = jnp.asarray(action), self.choices.minimum  # type: ignore[union-attr]
-        if minimum.any():
-            action = action - minimum[None].astype(np.int32)
-        drawn = action.astype(jnp.int32)
-        return jnp.reshape(drawn, (drawn.shape[0], -1)) if self.spec.shape else drawn
-
-    def to_action(self, drawn: Array) -> jax.Array:
-        """The action that a draw is."""
-        if self.box is not None:
-            return self.box.from_canonical(drawn)
-        if isinstance(self.spec, specs.DiscreteArray):
-            return jnp.asarray(drawn)
-        return choices_to_action(self.spec, self.choices.minimum, drawn)  # type: ignore[union-attr]
 
 
 class BoundedPolicy(NamedTuple):

@@ -43,6 +43,50 @@ class DuelingHead(hk.Module):
         return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
 
 
+class BranchingHead(hk.Module):
+    """Action values of each of D choices, Tavakoli et al. 2018 (1711.08946)."""
+
+    def __init__(
+        self, num_values: Sequence[int], hidden_size: int | None = None, name: str | None = None
+    ) -> None:
+        """Makes the head.
+
+        Args:
+            num_values: of each choice.
+            hidden_size: units of the layer before the state value, which the choices share, and of the layer
+                before the advantages of each; None: one linear layer, without a state value.
+        """
+        super().__init__(name=name)
+        self._num_values = np.asarray(num_values)
+        self._hidden_size = hidden_size
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """float32[B, F] -> float32[B, D, V]: the least float where a choice has fewer than V values."""
+        num_choices, largest = len(self._num_values), int(self._num_values.max())
+        exist = (np.arange(largest) < self._num_values[:, None])[None]
+        if self._hidden_size is None:
+            flat = hk.Linear(num_choices * largest)(features)
+            values = jnp.reshape(flat, (-1, num_choices, largest))
+        else:
+            value = hk.nets.MLP([self._hidden_size, 1], name='value')(features)
+            advantage = self._advantages(features, num_choices, largest, self._hidden_size)
+            mean = jnp.mean(advantage, axis=-1, keepdims=True, where=exist)
+            values = value[:, :, None] + advantage - mean
+        return jnp.where(exist, values, jnp.finfo(values.dtype).min)
+
+    @hk.transparent
+    def _advantages(
+        self, features: jax.Array, num_choices: int, largest: int, size: int
+    ) -> jax.Array:
+        """A hidden layer and a linear one for each choice: float32[B, D, V]."""
+        flat = jax.nn.relu(hk.Linear(num_choices * size, name='hidden')(features))
+        hidden = jnp.reshape(flat, (-1, num_choices, size))
+        init = hk.initializers.TruncatedNormal(size**-0.5)
+        weights = hk.get_parameter('w', (num_choices, size, largest), init=init)
+        bias = hk.get_parameter('b', (1, num_choices, largest), init=jnp.zeros)
+        return jnp.einsum('bdh,dhv->bdv', hidden, weights) + bias
+
+
 class CategoricalHead(hk.Module):
     """One linear layer, small initial weights: features [B, D] -> a distribution over num_actions actions."""
 

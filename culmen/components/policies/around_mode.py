@@ -10,6 +10,8 @@ from culmen.components.networks import BoundedPolicy
 from culmen.components.policies.continuous import exploring
 from culmen.components.policies.continuous import with_gaussian_noise
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
+from culmen.components.policies.lanes import lane_index
+from culmen.components.policies.lanes import lane_keys
 from culmen.components.policies.uniform import uniform_choices
 from culmen.core.actions import allowed_choices
 from culmen.core.specs import EnvironmentSpec
@@ -59,12 +61,12 @@ def around_mode(
 
     def init(key: jax.Array, lanes: Lanes) -> Array:
         del key
-        return jnp.asarray(lanes.index, jnp.int32)
+        return lane_index(lanes)
 
     def select_action(
         params: Params, timestep: TimeStep, lane: Array, context: Context
     ) -> tuple[Nest, Array, Nest]:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context.key, lane)
+        keys = lane_keys(context.key, lane)
         modes = policy.structure.flatten_up_to(apply(params, timestep.observation).mode())
         allowed = allowed_choices(spec.action, timestep.observation)
         drawn = []

@@ -4,6 +4,7 @@ Each lane draws with a key of its own, folded from the call's key and its index,
 on how lanes are batched.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from culmen.components.counts.schedules import Schedule
 from culmen.components.networks import NO_ACTION
+from culmen.components.networks import Branches
 from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies.lanes import lane_index
@@ -73,6 +75,7 @@ def epsilon_greedy(
     action_values: ActionValues,
     epsilon: float | Array | Schedule,
     lane_exponents: LaneExponents | None = None,
+    branches: Branches | None = None,
 ) -> ActorCore:
     """Takes the best legal action, or with probability epsilon a uniformly random legal one. No extras.
 
@@ -81,6 +84,8 @@ def epsilon_greedy(
         epsilon: in [0, 1]: a number, or a schedule over the actors' steps.
         lane_exponents: gives an exponent for each lane, [B]; the lane explores with epsilon ** exponent.
             None: all lanes explore alike.
+        branches: of an action of several choices, whose values are float32[B, D, V]. The best action is the
+            best of each branch, a random one is random in all. None: the action is one choice.
     """
 
     def init(key: jax.Array, lanes: Lanes) -> EpsilonGreedyState:
@@ -91,8 +96,15 @@ def epsilon_greedy(
         params: Params, timestep: TimeStep, state: EpsilonGreedyState, context: Context
     ) -> tuple[Nest, EpsilonGreedyState, Nest]:
         values = action_values(params, timestep.observation)
+        if branches is not None:
+            seen = timestep.observation
+            best = jnp.argmax(branches.mask_illegal(values, seen), axis=-1).astype(jnp.int32)
+            shape, legal = values.shape[1:], branches.allowed(seen)
+            taken = _explore(best, shape, legal, epsilon, state, context)
+            return branches.to_action(taken), state, ()
         best = _best_action(values, timestep)
-        return _explore(best, values.shape[-1], epsilon, timestep, state, context), state, ()
+        allowed = allowed_actions(timestep.observation)
+        return _explore(best, values.shape[1:], allowed, epsilon, state, context), state, ()
 
     return ActorCore(init, select_action)
 
@@ -134,7 +146,8 @@ def recurrent_epsilon_greedy(
         )
         values, after = network.step(params, inputs, core_state)
         best = _best_action(values, timestep)
-        action = _explore(best, values.shape[-1], epsilon, timestep, state.exploration, context)
+        allowed = allowed_actions(timestep.observation)
+        action = _explore(best, values.shape[1:], allowed, epsilon, state.exploration, context)
         kept: Nest = ()
         if extras is not None:
             entered = {'core_state': core_state, 'previous_action': previous_action}
@@ -168,18 +181,26 @@ def _best_action(values: jax.Array, timestep: TimeStep) -> jax.Array:
 
 def _explore(
     best: jax.Array,
-    num_actions: int,
+    shape: tuple[int, ...],
+    allowed: Array | None,
     epsilon: float | Array | Schedule,
-    timestep: TimeStep,
     state: EpsilonGreedyState,
     context: Context,
 ) -> jax.Array:
-    """Takes the best action, or with the lane's probability any legal one."""
+    """Takes the best action, or with the lane's probability any legal one.
+
+    Args:
+        best: int32[B], or int32[B, D].
+        shape: of a lane's action values: [num_actions], or [D, V].
+        allowed: bool[B, *shape]; None: all actions.
+    """
     scheduled = epsilon(context) if callable(epsilon) else jnp.asarray(epsilon, jnp.float32)
     keys = lane_keys(context.key, state.lane)
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (num_actions + 1,), jnp.float32))(keys)
+    num_draws = math.prod(shape) + 1
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (num_draws,), jnp.float32))(keys)
     # The largest of independent uniforms is each legal action with the same probability.
-    allowed = allowed_actions(timestep.observation)
-    chances = draws[:, 1:] if allowed is None else jnp.where(allowed, draws[:, 1:], -1.0)
+    chances = jnp.reshape(draws[:, 1:], (-1, *shape))
+    chances = chances if allowed is None else jnp.where(allowed, chances, -1.0)
     explore = draws[:, 0] < scheduled**state.exponent
+    explore = jnp.reshape(explore, (-1,) + (1,) * (best.ndim - 1))
     return jnp.where(explore, jnp.argmax(chances, axis=-1).astype(jnp.int32), best)

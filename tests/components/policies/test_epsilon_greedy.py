@@ -4,16 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dm_env import specs
 
 from culmen.components import policies
 from culmen.components.networks import NO_ACTION
 from culmen.components.networks import RecurrentNetwork
+from culmen.components.networks import make_branches
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import MID
 from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import TimeStep
+from tests.agents import registry
+from tests.agents import streams
 
 VALUES = jnp.array([1.0, 3.0, 2.0, 3.0])
 
@@ -49,6 +53,37 @@ def test_epsilon_is_the_share_of_random_actions():
     actions = many(policies.epsilon_greedy(action_values, 0.4))
     shares = np.bincount(actions, minlength=4) / len(actions)
     np.testing.assert_allclose(shares, [0.1, 0.7, 0.1, 0.1], atol=0.03)
+
+
+def test_branches_take_the_best_of_each_and_explore_all_together():
+    action = {'move': specs.DiscreteArray(3), 'switches': specs.BoundedArray((1,), np.int8, 0, 1)}
+    masks = {'move': specs.Array((3,), bool)}
+    spec = registry.discrete_spec()
+    spec = spec._replace(
+        action=action, observation={'vector': spec.observation, 'legal_actions': masks}
+    )
+    branches = make_branches('DQN', spec)
+    values = lambda params, seen: jnp.broadcast_to(
+        jnp.array([[[9.0, 1.0, 2.0], [3.0, 4.0, 0.0]]]), (len(seen['vector']), 2, 3)
+    )
+    lanes = 6_000
+    seen = {
+        'vector': np.zeros((lanes, 4), np.float32),
+        'legal_actions': {'move': np.broadcast_to([False, True, True], (lanes, 3))},
+    }
+    timestep = TimeStep(jnp.ones(lanes, jnp.int32), None, None, seen)
+    for epsilon in (0.0, 0.4):
+        core = policies.epsilon_greedy(values, epsilon, branches=branches)
+        state = core.init(jax.random.key(0), Lanes(jnp.arange(lanes), lanes))
+        taken, _, _ = core.select_action(None, timestep, state, streams.context(0))
+        move, switch = np.asarray(taken['move']), np.asarray(taken['switches'])[:, 0]
+        assert set(np.unique(move)) <= {1, 2} and set(np.unique(switch)) <= {0, 1}
+        best = (move == 2) & (switch == 1)
+        # With probability epsilon both are random, each of two values.
+        np.testing.assert_allclose(best.mean(), 1 - epsilon + epsilon / 4, atol=0.02)
+        np.testing.assert_allclose((move == 1).mean(), epsilon / 2, atol=0.02)
+        both_wrong = (move == 1) & (switch == 0)
+        np.testing.assert_allclose(both_wrong.mean(), epsilon / 4, atol=0.02)
 
 
 def test_epsilon_follows_a_schedule_over_actor_steps():
