@@ -4,6 +4,10 @@ A window of `length` transitions is `length + 1` time steps. Within an episode a
 `period` rows, counted from FIRST, and has at least one real transition. Windows that the episode's end
 cuts short are padded (step_type LAST, the observation of LAST repeated, the rest 0, mask False). If
 windows cross episodes, starts are counted along the lane's whole stream, including LAST rows.
+
+With `Window.start`, windows begin where a field of the rows is True: options, goals, the turns of a player.
+One that the next start cuts short is padded in the same way, from the row of that start: its observation and
+step type are repeated, so a value is bootstrapped from there.
 """
 
 from collections.abc import Callable
@@ -35,9 +39,17 @@ class Window:
     # The fields that a batch has, as paths: ('observation', 'action'). Step types and masks it always has.
     # None: all. What is left out of a nest leaves no key in a dict, and () in place of anything else.
     fields: tuple[str, ...] | None = None
+    # The path of a bool: 'extras/begins'. A window begins at a row where it is True, and ends at the next
+    # such row, at LAST, or after `length`. None: by period.
+    start: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, 'Window.')
+        if self.start is not None and (self.period != 1 or self.cross_episodes):
+            raise ValueError(
+                f'Window.start needs period 1 and cross_episodes False, got period {self.period} and '
+                f'cross_episodes {self.cross_episodes}: such windows follow one another in an episode.'
+            )
         if self.fields == ():
             raise ValueError(
                 'Window.fields must name at least one field, got (). None: all of them.'
@@ -128,6 +140,18 @@ class Queue:
 
     def __post_init__(self) -> None:
         check_fields(self, 'Queue.')
+        if self.window.start is None:
+            return
+        if self.max_staleness is not None:
+            raise ValueError(
+                f'Queue.max_staleness must be None where Window.start is given, got {self.max_staleness}: '
+                f'where a window begins is known only after the action.'
+            )
+        if self.batch_size is None:
+            raise ValueError(
+                'Queue.batch_size must be a number where Window.start is given, got None: lanes begin '
+                'windows at different rates.'
+            )
 
 
 @dataclass(frozen=True)

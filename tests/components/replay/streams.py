@@ -156,8 +156,13 @@ class Item(NamedTuple):
     length: int
 
 
-def cut(types: np.ndarray, window: Window) -> list[Item]:
-    """All items of a stream in the order in which they appear, an episode at a time."""
+def cut(types: np.ndarray, window: Window, begins: np.ndarray | None = None) -> list[Item]:
+    """All items of a stream in the order in which they appear, an episode at a time.
+
+    Args: begins: bool[T, B], the values at `Window.start`.
+    """
+    if begins is not None:
+        return _cut_at(types, window.length, begins)
     items = []
     for lane in range(types.shape[1]):
         for rows in _pieces(types[:, lane].tolist(), window.cross_episodes):
@@ -168,6 +173,22 @@ def cut(types: np.ndarray, window: Window) -> list[Item]:
                     items.append(Item(end, OBSERVE, lane, rows[row], window.length))
                 elif over and row < len(rows) - 1:
                     items.append(Item(rows[-1], ACT, lane, rows[row], len(rows) - 1 - row))
+    return sorted(items)
+
+
+def _cut_at(types: np.ndarray, length: int, begins: np.ndarray) -> list[Item]:
+    """The items that begin where a row says so, in the order in which they appear."""
+    items = []
+    for lane in range(types.shape[1]):
+        for rows in _pieces(types[:, lane].tolist(), cross_episodes=False):
+            starts = [tick for tick in rows if begins[tick, lane] and types[tick, lane] != LAST]
+            for start, after in zip(starts, [*starts[1:], rows[-1] + 1]):
+                end = min(after, start + length)
+                if end > rows[-1]:  # no start and no whole length comes before the last row
+                    end = rows[-1]
+                    if types[end, lane] != LAST:
+                        continue
+                items.append(Item(end, ACT, lane, start, end - start))
     return sorted(items)
 
 

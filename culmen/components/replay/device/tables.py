@@ -68,6 +68,11 @@ class DeviceTables:
             where = table_label(name)
             if isinstance(table, Dataset):
                 raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
+            if table.window.start is not None:
+                raise ValueError(
+                    f'{where} has Window.start, which no compiled program can cut yet; the local '
+                    f'launcher can.'
+                )
             leaves = RowLeaves(row_spec, num_lanes, table.window)
             # With several tables, batches may have to wait until another table is due.
             lone = len(specs) == 1

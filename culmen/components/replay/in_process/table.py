@@ -20,7 +20,7 @@ from culmen.components.replay.in_process.rows import Arrays
 from culmen.components.replay.in_process.rows import Rows
 from culmen.components.replay.stream.batch import pad
 from culmen.components.replay.stream.row_spec import RowSpec
-from culmen.components.replay.stream.windows import Cutter
+from culmen.components.replay.stream.starts import make_cutter
 from culmen.components.replay.stream.windows import Items
 from culmen.components.replay.stream.windows import may_be_short
 from culmen.components.replay.stream.windows import meets
@@ -105,6 +105,7 @@ class InProcessTable:
             items = table.cutter.observe(step_type)
             if items is not None:
                 table.insert(items)
+            table.cutter.read_timestep(timestep)
 
     def act(self, action: Nest, extras: Nest, version: int) -> None:
         """Closes the rows; windows that LAST cuts short become items.
@@ -118,6 +119,7 @@ class InProcessTable:
             raise RuntimeError('act was called before observe: a tick is observe, then act.')
         self._rows.close(action, extras, version)
         for table in self._all:
+            table.cutter.read_decision(action, extras)
             items = table.cutter.act()
             if items is not None:
                 table.insert(items)
@@ -261,7 +263,7 @@ class _OneTable:
 
     def __init__(self, name: str, table: Table, rows: Rows, seed: int) -> None:
         num_lanes = rows.num_lanes
-        self.cutter = Cutter(table.window, num_lanes)
+        self.cutter = make_cutter(table.window, num_lanes, rows.row_spec)
         self.items: ItemStore
         self._priority = None
         self._padded_to = 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from culmen.components.files import OnLostRows
 from culmen.components.replay.recording.sources import read_source
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.starts import StartCutter
 from culmen.components.replay.stream.windows import Cutter
 from culmen.components.replay.stream.windows import may_be_short
 from culmen.core.experience import Dataset
@@ -44,27 +45,32 @@ class Recorded:
         for begin, step_type in streams:
             # After a gap, the first stacks need frames that are lost.
             ages = self.rows.ages(begin + np.arange(len(step_type)))
-            for start, length in _cut(dataset, step_type):
+            for start, length in self._cut(begin, step_type):
                 if ages[start] <= start:
                     starts.append(begin + start)
                     lengths.append(length)
         if not starts:
-            raise ValueError(f'{where} has no window of length {dataset.window.length}.')
+            window = dataset.window
+            at = '' if window.start is None else f' that begins where {window.start} is True'
+            raise ValueError(f'{where} has no window of length {window.length}{at}.')
         self.starts = np.array(starts, np.int64)
         self.lengths = np.array(lengths, np.int64) if may_be_short(dataset.window) else None
+
+    def _cut(self, begin: int, step_type: NDArray[Any]) -> Iterator[tuple[int, int]]:
+        """(start, transitions) of the windows of one stream, in the order in which they appear."""
+        window = self.dataset.window
+        cutter = Cutter(window, 1) if window.start is None else StartCutter(window, 1)
+        for row, each in enumerate(step_type.reshape(-1, 1), begin):
+            observed = cutter.observe(each)
+            if isinstance(cutter, StartCutter):
+                cutter.mark(self.rows.record[window.start][row : row + 1])
+            for items in (observed, cutter.act()):
+                if items is not None:
+                    yield from zip(items.start.tolist(), items.length.tolist())
 
     def __len__(self) -> int:
         """The number of windows, N."""
         return len(self.starts)
-
-
-def _cut(dataset: Dataset, step_type: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """(start, transitions) of the windows of one stream, in the order in which they appear."""
-    cutter = Cutter(dataset.window, num_lanes=1)
-    for each in step_type.reshape(-1, 1):
-        for items in (cutter.observe(each), cutter.act()):
-            if items is not None:
-                yield from zip(items.start.tolist(), items.length.tolist())
 
 
 class Draws:

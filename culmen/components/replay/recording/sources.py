@@ -27,6 +27,7 @@ from culmen.components.replay.recording.streams import Lanes
 from culmen.components.replay.recording.streams import check_types
 from culmen.components.replay.recording.streams import recorded_streams
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.components.replay.stream.starts import Starts
 from culmen.components.replay.stream.windows import kept_paths
 from culmen.core.errors import failing_at
 from culmen.core.experience import Dataset
@@ -92,6 +93,10 @@ def read_source(
     """
     source, change = dataset.source, dataset.map
     paths = kept_paths(dataset.window, list(row_spec.leaves))
+    start = dataset.window.start
+    if start is not None:
+        Starts(row_spec, start)  # refuses a path that is none
+        paths += [] if start in paths else [start]
     if isinstance(source, str):
         where, folder = f'Dataset.source {source}', expanded(source)
         has_frames = any(leaf.num_frames > 1 for leaf in row_spec.leaves.values())

@@ -183,8 +183,10 @@ class ItemLayout:
             is_open: whether the newest row has no action yet.
         """
         out = []
+        # The last time step of a whole window has no action in a batch, whether or not it was acted on.
+        without_last = is_open or length + 1 == self._steps
         for name, part in self._slices:
-            begin, end = -(length + 1), -1 if name in self._after and is_open else 0
+            begin, end = -(length + 1), -1 if name in self._after and without_last else 0
             if part == 'start':
                 end = begin + 1
             elif part == 'end':

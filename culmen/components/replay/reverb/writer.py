@@ -18,7 +18,7 @@ from culmen.components.replay.reverb.server import is_ordered
 from culmen.components.replay.reverb.server import table_name
 from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.row_spec import RowSpec
-from culmen.components.replay.stream.windows import Cutter
+from culmen.components.replay.stream.starts import make_cutter
 from culmen.components.replay.stream.windows import Items
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
@@ -27,7 +27,6 @@ from culmen.core.experience import Table
 from culmen.core.experience import Window
 from culmen.core.experience import table_label
 from culmen.core.types import FIRST
-from culmen.core.types import LAST
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
@@ -121,9 +120,10 @@ class ReverbWriter:
         for table in self._tables:
             items = table.cutter.observe(step_type)
             at_once |= self._insert(table, items, is_open=True)
+            table.cutter.read_timestep(timestep)
             table.begin_windows(step_type)
         self.needed_version = max(table.needed_version for table in self._tables)
-        awaits = [table.awaits_updates(step_type) for table in self._tables]
+        awaits = [table.awaits_updates() for table in self._tables]
         self.awaits_updates = any(awaits)
         self._flush_if_due(at_once)
 
@@ -142,6 +142,7 @@ class ReverbWriter:
         self._is_open = False
         at_once = False
         for table in self._tables:
+            table.cutter.read_decision(action, extras)
             at_once |= self._insert(table, table.cutter.act(), is_open=False)
         self._since_flush += 1
         self._flush_if_due(at_once)
@@ -256,7 +257,7 @@ class _Written:
         self._lanes = np.asarray(lanes.index, np.int64)
         self._total = int(lanes.total)
         num_lanes = len(self._lanes)
-        self.cutter = Cutter(table.window, num_lanes)
+        self.cutter = make_cutter(table.window, num_lanes, rows.row_spec)
         assert isinstance(table, Replay | Queue)
         self.layout = ItemLayout(rows, table)
         self._is_lag_bounded = isinstance(table, Replay) and table.max_lag is not None
@@ -341,7 +342,8 @@ class _Written:
         """Counts the windows that begin at the open row, and sets the version needed to act on it."""
         if self._bound is None:
             return
-        since, begins = self._starts(step_type)
+        state, begins = self.cutter.get_state(), self.cutter.may_begin()
+        since = state['tick'] - state['origin']
         # An interruption drops open windows, which then begin again.
         interrupted = (step_type == FIRST) & (since == 0)
         self._begun[interrupted] = self._emitted[interrupted]
@@ -353,21 +355,12 @@ class _Written:
             self.needed_version = max(self.needed_version, needed)
         self._begun[begins] += 1
 
-    def awaits_updates(self, step_type: NDArray[Any]) -> bool:
+    def awaits_updates(self) -> bool:
         """Whether a hand-off is due before the action on the open row, in a Replay with max_lag."""
         if not self._is_lag_bounded:
             return False
         has_new, self.has_new = self.has_new, False
-        return has_new or bool(self._starts(step_type)[1].any())
-
-    def _starts(self, step_type: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(rows since the start of each lane's count, whether a window begins there at the open row)."""
-        state = self.cutter.get_state()
-        since = state['tick'] - state['origin']
-        begins = since % self.window.period == 0
-        if not self.window.cross_episodes:
-            begins &= step_type != LAST
-        return since, begins
+        return has_new or bool(self.cutter.may_begin().any())
 
     def get_state(self) -> dict[str, Any]:
         return {

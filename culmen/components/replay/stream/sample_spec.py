@@ -9,6 +9,7 @@ import numpy as np
 
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.row_spec import is_of_decision
+from culmen.components.replay.stream.starts import Starts
 from culmen.components.replay.stream.windows import kept_paths
 from culmen.components.replay.stream.windows import kept_times
 from culmen.core.experience import Dataset
@@ -60,6 +61,8 @@ def batch_size(table: Table, num_lanes: int, size: int | None = None) -> int:
 
 def _of_table(table: Table, row_spec: RowSpec, batch: int) -> Sample:
     window, paths = table.window, list(row_spec.leaves)
+    if window.start is not None:
+        Starts(row_spec, window.start)  # refuses a path that is none
     ends, first = kept_times(window, paths)
     array: Any = jax.ShapeDtypeStruct
 

@@ -1,8 +1,8 @@
 """Windows over a stream of steps: which pieces become items, and what a learner reads from them.
 
-Every table uses the same `Cutter` to find windows, so all tables give the same items for the same
-stream. `fold` turns a batch of windows into n-step transitions inside a compiled update. Nothing here
-depends on storage, draws or priorities.
+Every table uses the same `Cutter` to find windows (`starts.py` has one for windows that begin where a row
+says so), so all tables give the same items for the same stream. `fold` turns a batch of windows into n-step
+transitions inside a compiled update. Nothing here depends on storage, draws or priorities.
 """
 
 from collections.abc import Iterable
@@ -20,6 +20,7 @@ from culmen.core.types import FIRST
 from culmen.core.types import LAST
 from culmen.core.types import Nest
 from culmen.core.types import Steps
+from culmen.core.types import TimeStep
 
 
 class Items(NamedTuple):
@@ -118,6 +119,17 @@ class Cutter:
         start = self._origin[lane] + (np.repeat(begin, num) + rank) * self._period
         return Items(lane, start, self._tick - start)
 
+    def read_timestep(self, timestep: TimeStep) -> None:
+        """Reads the open row, of which these windows need no more than its step type."""
+
+    def read_decision(self, action: Nest, extras: Nest) -> None:
+        """Reads the decision on the open row, of which these windows need nothing."""
+
+    def may_begin(self) -> NDArray[Any]:
+        """bool[B]: in which lanes a window begins at the open row, or may do so if that isn't known yet."""
+        begins: NDArray[Any] = (self._tick - self._origin) % self._period == 0
+        return begins if self._cross else begins & ~self._ended
+
     @property
     def has_ended(self) -> bool:
         """Whether an episode ends at the newest row, in any lane."""
@@ -144,7 +156,7 @@ class Cutter:
 
 
 def may_be_short(window: Window) -> bool:
-    """Whether an episode's end can cut a window short."""
+    """Whether an episode's end, or the next window's start, can cut a window short."""
     return window.length > 1 and not window.cross_episodes
 
 
