@@ -7,7 +7,9 @@ LAST gives FIRST, so episodes of different lanes may end at different ticks.
 
 import re
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.environments.wrappers import StepLimit
+from culmen.core.metrics import metrics_of
 from culmen.core.ranges import FLOAT32_MAX
 from culmen.core.ranges import NUMBERS
 from culmen.core.ranges import SpecError
@@ -30,6 +33,9 @@ from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 from culmen.environment_loops.boundary import Actions
 from culmen.environment_loops.boundary import Stacker
+from culmen.environment_loops.episode_metrics import EpisodeMetrics
+from culmen.environment_loops.episode_metrics import MissingMetric
+from culmen.environment_loops.episode_metrics import columns_of_lanes
 
 
 class Episode(NamedTuple):
@@ -39,6 +45,9 @@ class Episode(NamedTuple):
     # Undiscounted, summed in float64; for a nest of rewards one number for each of `reward_names`.
     episode_return: float | list[float]
     episode_length: int  # steps: time steps that are not FIRST
+    metrics: Mapping[str, float] = MappingProxyType(
+        {}
+    )  # named numbers of the environment, by column
 
 
 class EnvironmentFailure(RuntimeError):
@@ -72,6 +81,9 @@ class BatchedEnvironment:
         self._timesteps: list[dm_env.TimeStep] = []
         self._step_type: NDArray[Any] | None = None  # of the last time step
         self._frozen = [False] * self.num_lanes
+        metrics = [metrics_of(each) for each in self.environments]
+        self.metric_names = columns_of_lanes(metrics)  # columns of all lanes
+        self._metrics = EpisodeMetrics(metrics) if self.metric_names else None
 
     def reset(self) -> TimeStep:
         """Begins an episode in every lane."""
@@ -118,15 +130,15 @@ class BatchedEnvironment:
         environment = self.environments[lane]
         return isinstance(environment, StepLimit) and environment.cut
 
-    def _guard(
-        self, lane: int, function: Callable[..., dm_env.TimeStep], *args: Any
-    ) -> dm_env.TimeStep:
+    def _guard(self, lane: int, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return function(*args)
         except SpecError as error:
             raise EnvironmentFailure(
                 f'the environment of lane {lane} broke its spec: {error}'
             ) from error
+        except MissingMetric as error:
+            raise EnvironmentFailure(f'the environment of lane {lane}: {error}') from error
         except (Exception, SystemExit) as error:
             raise EnvironmentFailure(
                 f'the environment of lane {lane} raised {type(error).__name__}: {error}'
@@ -195,6 +207,8 @@ class BatchedEnvironment:
             for lane, timestep in enumerate(timesteps):
                 self._validate(lane, timestep)
         self._step_type = step_type
+        if self._metrics is not None:
+            self._measure(self._metrics, step_type, self._get_numbers)
         return TimeStep(step_type, reward, discount, observation)
 
     def _begin(self, lane: int, timestep: dm_env.TimeStep, reward: Nest, discount: Nest) -> bool:
@@ -228,6 +242,36 @@ class BatchedEnvironment:
         kept = [np.asarray(leaf) for leaf in self._discounts.leaves(timestep.discount)]
         return all(bool((leaf >= 0).all() and (leaf <= 1).all()) for leaf in kept)
 
+    def _get_numbers(self, lane: int) -> Mapping[str, Any]:
+        numbers: Mapping[str, Any] = self._guard(
+            lane, getattr(self.environments[lane], 'metrics', dict)
+        )
+        return numbers
+
+    def _measure(
+        self,
+        metrics: EpisodeMetrics,
+        step_type: NDArray[Any],
+        get_numbers: Callable[[int], Mapping[str, Any]],
+    ) -> None:
+        """Adds the named numbers of a time step, and gives them to the episodes that end.
+
+        Raises: EnvironmentFailure that names the lane and a number of which there was none.
+        """
+        ended = {episode.lane: i for i, episode in enumerate(self.episodes)}
+        for lane, kind in enumerate(step_type.tolist()):
+            if self._frozen[lane]:
+                continue
+            if kind == FIRST:
+                metrics.begin(lane)
+                continue
+            numbers = get_numbers(lane)
+            metrics.add(lane, numbers)
+            if lane in ended:
+                of_episode = self._guard(lane, metrics.end, lane, numbers)
+                episode = self.episodes[ended[lane]]
+                self.episodes[ended[lane]] = episode._replace(metrics=of_episode)
+
     def _validate(self, lane: int, timestep: dm_env.TimeStep) -> None:
         try:
             validate_timestep(self.spec, timestep)
@@ -252,12 +296,15 @@ class BatchedEnvironment:
             # A lane at FIRST has a single number, even if the others have several.
             'returns': [np.asarray(each).tolist() for each in self._returns],
             'lengths': np.asarray(self._lengths).tolist(),
+            **({} if self._metrics is None else {'metrics': self._metrics.get_state()}),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores the result of `get_state`."""
         self._returns = list(state['returns'])
         self._lengths = list(state['lengths'])
+        if self._metrics is not None and 'metrics' in state:
+            self._metrics.set_state(state['metrics'])
 
     def close(self) -> None:
         """Closes every environment."""

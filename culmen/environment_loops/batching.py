@@ -112,6 +112,14 @@ class FunctionalBatch(BatchedEnvironment):
             for lane in last.nonzero()[0]
             if not self._frozen[lane]
         ]
+        if self._metrics is not None:
+            measured = self._functions.measure_all(self._lanes.state)
+            by_lane = {name: np.asarray(values) for name, values in measured.items()}
+            self._measure(
+                self._metrics,
+                self._step_type,
+                lambda lane: {name: values[lane] for name, values in by_lane.items()},
+            )
         return timestep
 
     def _holds(self, timestep: TimeStep) -> bool:

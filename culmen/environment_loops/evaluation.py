@@ -8,7 +8,9 @@ finish would favour short episodes.
 import math
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -44,15 +46,23 @@ class EvaluationResult(NamedTuple):
     lengths: NDArray[Any]  # int64[episodes]
     truncated: NDArray[Any]  # bool[episodes]: whether `max_steps` ended it
     reward_names: tuple[str, ...] = ()  # names of the numbers in a nest of rewards
+    # Named numbers of the environments by column: float64[episodes].
+    metrics: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
 class Played:
     """The episodes that an evaluation has played, by lane."""
 
-    def __init__(self, of_lanes: Sequence[int], reward_names: tuple[str, ...] = ()) -> None:
-        """Args: of_lanes: how many episodes each lane plays."""
+    def __init__(
+        self,
+        of_lanes: Sequence[int],
+        reward_names: tuple[str, ...] = (),
+        metric_names: Sequence[str] = (),
+    ) -> None:
+        """Args: of_lanes: how many episodes each lane plays; metric_names: columns of named numbers."""
         self._shares = of_lanes
         self._reward_names = reward_names
+        self._metric_names = metric_names
         self._episodes: list[list[tuple[Episode, bool]]] = [[] for _ in of_lanes]
 
     @property
@@ -82,6 +92,12 @@ class Played:
             np.asarray([episode.episode_length for episode, _ in flat], np.int64),
             np.asarray([truncated for _, truncated in flat], bool),
             self._reward_names,
+            {
+                name: np.asarray(
+                    [episode.metrics.get(name, np.nan) for episode, _ in flat], np.float64
+                )
+                for name in self._metric_names
+            },
         )
 
 
@@ -174,7 +190,7 @@ class Evaluator:
             for lane in range(self._lanes.total)
         ]
         batch = make_batch(environments, self._spec, self._max_steps)
-        played = Played(self._shares, reward_names(self._spec))
+        played = Played(self._shares, reward_names(self._spec), batch.metric_names)
         teller = Teller(self._tell, self._episodes)
         ticks = 0
         try:

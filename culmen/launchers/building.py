@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import numpy as np
 from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.counts import fold_seed
+from culmen.components.loggers import columns_of
 from culmen.components.replay import RowSpec
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -31,6 +33,7 @@ from culmen.core.experience import check_experience
 from culmen.core.experience import effective_lag
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
+from culmen.core.metrics import metrics_of
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_spec
 from culmen.core.specs import check_storable
@@ -42,6 +45,8 @@ from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.core.types import State
 from culmen.environment_loops.batched import EnvironmentFailure
+from culmen.environment_loops.batched import reward_names
+from culmen.environment_loops.episode_metrics import columns_of_lanes
 from culmen.environment_loops.evaluation import Evaluator
 
 MakeEnvironment = Callable[[int], dm_env.Environment]
@@ -57,6 +62,7 @@ class Built(NamedTuple):
     spec: EnvironmentSpec
     parts: Parts
     lag: int  # Experiment.lag, lowered where max_staleness requires it
+    columns: Mapping[str, tuple[str, ...]]  # of the logs, known before tracing (loggers.columns_of)
 
     def close(self) -> None:
         """Closes the environments, if no loop owns them yet."""
@@ -216,7 +222,9 @@ def _evaluated(
     return environment if arguments == named.arguments else NamedEnvironment(named.name, arguments)
 
 
-def _check_evaluation(experiment: Experiment, make: MakeEnvironment, spec: EnvironmentSpec) -> None:
+def _check_evaluation(
+    experiment: Experiment, make: MakeEnvironment, spec: EnvironmentSpec, metrics: Sequence[str]
+) -> None:
     """Refuses evaluation environments that the agent does not fit. Raises: ValueError with the leaf."""
     environment, changes = experiment.environment, experiment.evaluation.environment
     if not changes and (callable(environment) or _evaluated(environment, changes) is environment):
@@ -224,8 +232,14 @@ def _check_evaluation(experiment: Experiment, make: MakeEnvironment, spec: Envir
     evaluated = make(fold_seed(experiment.seed, 'evaluator', 0))
     try:
         of_evaluation = make_environment_spec(evaluated)
+        measured = columns_of_lanes([metrics_of(evaluated)])
     finally:
         evaluated.close()
+    if set(measured) != set(metrics):
+        raise ValueError(
+            f'Evaluation.environment must leave the metrics as they are in training, {list(metrics)}, got '
+            f'{list(measured)} with {dict(changes)}.'
+        )
     for name in ('observation', 'action', 'reward', 'discount'):
         of_training = getattr(spec, name), getattr(of_evaluation, name)
         wanted, got = (leaf_paths(each, name) for each in of_training)
@@ -266,9 +280,11 @@ def build(
             made.append(make_environment(fold_seed(experiment.seed, 'environment', *counts)))
         with _of_environment('reading the specs of the environment'):
             spec = make_environment_spec(made[0])
+            metrics = [metrics_of(each) for each in made]
         check_spec(spec)
+        columns = columns_of(reward_names(spec), columns_of_lanes(metrics))
         if actor == 0:
-            _check_evaluation(experiment, make_evaluation, spec)
+            _check_evaluation(experiment, make_evaluation, spec, columns_of_lanes(metrics))
         parts = build_agent(experiment.agent, spec)
         check_experience(parts.experience, lanes.total, experiment.updates_per_call)
     except BaseException:
@@ -276,7 +292,7 @@ def build(
             environment.close()
         raise
     lag = effective_lag(parts.experience, experiment.lag, experiment.updates_per_call)
-    return Built(make_environment, make_evaluation, made, lanes, spec, parts, lag)
+    return Built(make_environment, make_evaluation, made, lanes, spec, parts, lag, columns)
 
 
 def with_model(experiment: Experiment, spec: EnvironmentSpec) -> EnvironmentSpec:

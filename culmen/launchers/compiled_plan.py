@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from culmen.components.counts import fold_seed
+from culmen.components.environments.alike import are_alike
 from culmen.components.environments.functional import DmEnvironment
-from culmen.components.environments.functional import are_alike
 from culmen.components.environments.functional import lane_keys
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment

@@ -51,6 +51,7 @@ def actor_row(
             f'episode_return/{name}': each
             for name, each in zip(reward_names, returns, strict=False)
         },
+        **episode.metrics,
         **(metrics or {}),
     }
 
@@ -59,7 +60,8 @@ def summarise(result: EvaluationResult) -> dict[str, Any]:
     """The summary of an evaluation, as in the JSON line.
 
     Rewards of a nest are summed over its leaves, and each number also has its own mean and deviation.
-    `truncations` is present if `Evaluation.max_steps` ended episodes.
+    `metrics` has the means of the environment's named numbers, if there are any. `truncations` is present
+    if `Evaluation.max_steps` ended episodes.
     """
     returns = result.returns if result.returns.ndim == 1 else result.returns.sum(axis=1)
     summary: dict[str, Any] = {
@@ -70,6 +72,11 @@ def summarise(result: EvaluationResult) -> dict[str, Any]:
     for i, name in enumerate(result.reward_names):
         summary[f'return_mean/{name}'] = float(np.mean(result.returns[:, i]))
         summary[f'return_std/{name}'] = float(np.std(result.returns[:, i]))
+    if result.metrics:
+        given = {name: each[~np.isnan(each)] for name, each in result.metrics.items()}
+        summary['metrics'] = {
+            name: float(np.mean(each)) for name, each in given.items() if len(each)
+        }
     if result.truncated.any():
         summary['truncations'] = int(result.truncated.sum())
     return summary
@@ -89,7 +96,7 @@ def evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, float]:
     for name in result.reward_names:
         row[f'episode_return/{name}'] = summary[f'return_mean/{name}']
         row[f'episode_return_std/{name}'] = summary[f'return_std/{name}']
-    return row
+    return {**row, **summary.get('metrics', {})}
 
 
 def say_endless(summary: Mapping[str, Any]) -> None:

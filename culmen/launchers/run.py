@@ -18,7 +18,6 @@ import numpy as np
 
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.loggers import Logs
-from culmen.components.loggers import columns_of
 from culmen.components.loggers import make_progress
 from culmen.core.experiment import Experiment
 from culmen.environment_loops.batched import reward_names
@@ -162,7 +161,7 @@ class Run(Generic[EngineT]):
         )
         workdir.begin()
         names = reward_names(self._built.spec)
-        columns = {**columns_of(names), 'learner': rows.learner_columns(engine.metric_names)}
+        columns = {**self._built.columns, 'learner': rows.learner_columns(engine.metric_names)}
         logs = Logs(workdir.logs, columns, options.loggers)
         self._journal = Journal(logs, engine.clock, names)
         stack.callback(logs.close)

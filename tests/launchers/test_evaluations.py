@@ -11,6 +11,7 @@ import pytest
 import culmen
 from culmen.agents import dqn
 from culmen.components.environments import functional
+from culmen.components.environments.alike import are_alike
 from culmen.components.environments.families import jax as jax_family
 from culmen.components.loggers import LineDisplay
 from culmen.core.specs import make_environment_spec
@@ -254,9 +255,9 @@ class TestLanesOfACompiledRun:
     def test_other_objects_that_are_alike_run(self):
         alike = lambda seed: functional.DmEnvironment(catch(2.0), seed)
         plan = compiled.make_plan(experiment(environment=alike, num_environments=2))
-        assert functional.are_alike(plan.environment, catch(2.0))
-        assert not functional.are_alike(plan.environment, catch(3.0))
-        assert not functional.are_alike(plan.environment, jax_family.catch(3, 3))
+        assert are_alike(plan.environment, catch(2.0))
+        assert not are_alike(plan.environment, catch(3.0))
+        assert not are_alike(plan.environment, jax_family.catch(3, 3))
 
     def test_a_run_that_joins_a_plan_is_looked_at_too(self):
         first = experiment(environment=by_seed, seed=0)

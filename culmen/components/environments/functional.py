@@ -10,10 +10,11 @@ loop and with any number of lanes.
 """
 
 import functools
-import re
 import warnings
 import weakref
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from culmen.core import specs as core_specs
 from culmen.core.environments import JaxEnvironment
+from culmen.core.metrics import measured_names
+from culmen.core.metrics import metrics_of
 from culmen.core.ranges import SpecError
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_storable
@@ -81,6 +83,8 @@ class Functional:
         begin: Callable[[jax.Array], tuple[Any, Nest]],
         advance: Callable[[jax.Array, Any, Nest], tuple[Any, Outcome]],
         render: Callable[[Any], np.ndarray[Any, Any]] | None = None,
+        measure: Callable[[Any], Mapping[str, Any]] | None = None,
+        metrics: Sequence[str] | None = None,
     ) -> None:
         """Makes the environment; computes nothing.
 
@@ -89,13 +93,17 @@ class Functional:
             begin: key -> (state, observation).
             advance: (key, state, action) -> (state, Outcome).
             render: state -> uint8[height, width, 3]; None: it can't be drawn.
+            measure: state -> numbers by name, scalars (culmen.core.metrics); None: it has none.
+            metrics: which are logged, as 'success' or 'distance:mean'; None: all, the last of an episode.
         Raises: ValueError that names the leaf of an observation that does not fit the spec, or one of the
             state that can't be saved, a typed PRNG key.
         """
         self._spec = spec
         self._begin, self._advance = begin, advance
         self.render = None if render is None else lambda state: render(state.state)
+        self.measure = (lambda state: {}) if measure is None else lambda state: measure(state.state)
         self._check()
+        self._metrics = tuple(measured_names(self) if metrics is None else metrics)
 
     def _check(self) -> None:
         key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
@@ -111,6 +119,10 @@ class Functional:
     def spec(self) -> EnvironmentSpec:
         """The specs of one environment."""
         return self._spec
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The numbers that are logged."""
+        return self._metrics
 
     def reset(self, key: jax.Array) -> tuple[EpisodeState, TimeStep]:
         """Begins an episode. Returns: (state, FIRST)."""
@@ -252,6 +264,14 @@ class DmEnvironment(dm_env.Environment):
         other.first_key = self.first_key
         return other
 
+    def metric_names(self) -> tuple[str, ...]:
+        """The numbers that are logged."""
+        return tuple(metric.column for metric in metrics_of(self.functions))
+
+    def metrics(self) -> Mapping[str, Any]:
+        """The numbers of the last time step; none before the first."""
+        return {} if self.lane is None else self._compiled.measure(self.lane.state)
+
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode."""
         key = self.first_key if self.lane is None else self.lane.key
@@ -310,56 +330,6 @@ class DmEnvironment(dm_env.Environment):
             self.lane = structure.unflatten([jnp.asarray(leaf) for leaf in state])
 
 
-def are_alike(a: JaxEnvironment, b: JaxEnvironment) -> bool:
-    """Whether two environments are one program: the same operations on the same constants."""
-    if a is b:
-        return True
-    one, other = (_traced(each) for each in (a, b))
-    return one[0] == other[0] and all(
-        x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(one[1], other[1], strict=True)
-    )
-
-
-_TRACED: 'weakref.WeakKeyDictionary[Any, Any]' = weakref.WeakKeyDictionary()
-
-
-def _traced(environment: JaxEnvironment) -> tuple[list[str], list[NDArray[Any]]]:
-    """The operations of an environment's functions, as text, and their constants."""
-    if environment not in _TRACED:
-        _TRACED[environment] = _trace(environment)
-    traced: tuple[list[str], list[NDArray[Any]]] = _TRACED[environment]
-    return traced
-
-
-def _trace(environment: JaxEnvironment) -> tuple[list[str], list[NDArray[Any]]]:
-    key = jax.ShapeDtypeStruct((2,), np.uint32)
-    lane, timestep = jax.eval_shape(functools.partial(begin, environment), key)
-    action = shape_dtypes(environment.spec().action)
-    traced = [
-        jax.make_jaxpr(functools.partial(begin, environment))(key),
-        jax.make_jaxpr(functools.partial(advance, environment))(lane, action),
-    ]
-    constants: list[NDArray[Any]] = []
-    for jaxpr in traced:
-        _collect(jaxpr, constants)
-    texts = [re.sub(r'0x[0-9a-f]+', '', str(jaxpr)) for jaxpr in traced]  # without addresses
-    return [*texts, str(jax.tree_util.tree_structure(timestep)), str(len(constants))], constants
-
-
-def _collect(value: Any, constants: list[NDArray[Any]]) -> None:
-    """The constants in a program and in those inside it."""
-    if isinstance(value, (tuple, list)):
-        for each in value:
-            _collect(each, constants)
-    elif hasattr(getattr(value, 'jaxpr', value), 'eqns'):
-        constants.extend(np.asarray(each) for each in getattr(value, 'consts', ()))
-        for equation in getattr(
-            value, 'jaxpr', value
-        ).eqns:  # in later versions of JAX the program is its own `jaxpr`
-            constants.extend(np.asarray(x.val) for x in equation.invars if hasattr(x, 'val'))
-            _collect(list(equation.params.values()), constants)
-
-
 class Compiled(NamedTuple):
     """The functions of a JaxEnvironment, compiled: for one lane, and for lanes side by side."""
 
@@ -367,6 +337,8 @@ class Compiled(NamedTuple):
     advance: Any
     begin_all: Any
     advance_all: Any
+    measure: Any  # state -> numbers by name
+    measure_all: Any
 
 
 _COMPILED: 'weakref.WeakKeyDictionary[Any, Compiled]' = weakref.WeakKeyDictionary()
@@ -383,8 +355,15 @@ def compiled(environment: JaxEnvironment) -> Compiled:
             check_storable('state', jax.eval_shape(environment.reset, key)[0])
         first = functools.partial(begin, weakref.proxy(environment))
         then = functools.partial(advance, weakref.proxy(environment))
+        proxy = weakref.proxy(environment)
+        measure = lambda state: proxy.measure(state) if hasattr(proxy, 'measure') else {}
         _COMPILED[environment] = Compiled(
-            jax.jit(first), jax.jit(then), jax.jit(jax.vmap(first)), jax.jit(jax.vmap(then))
+            jax.jit(first),
+            jax.jit(then),
+            jax.jit(jax.vmap(first)),
+            jax.jit(jax.vmap(then)),
+            jax.jit(measure),
+            jax.jit(jax.vmap(measure)),
         )
     return _COMPILED[environment]
 

@@ -32,15 +32,28 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def columns_of(reward_names: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-    """COLUMNS by label, with one for each number in a nest of rewards; `episode_return` is their sum."""
+def columns_of(
+    reward_names: Sequence[str] = (), metric_names: Sequence[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """COLUMNS by label, with one for each number in a nest of rewards; `episode_return` is their sum.
+
+    Args: metric_names: further columns of the actors and the evaluator, one for each named number of the
+        environment.
+    Raises: ValueError that names one of them which is a column already.
+    """
     actor = [f'episode_return/{name}' for name in reward_names]
     stds = [f'episode_return_std/{name}' for name in reward_names]
-    return {
+    columns = {
         **COLUMNS,
         'actor': (*COLUMNS['actor'], *actor),
         'evaluator': (*COLUMNS['evaluator'], *actor, *stds),
     }
+    for name in metric_names:
+        if name in columns['actor'] + columns['evaluator']:
+            raise ValueError(f'metrics must not be named as columns of the logs are, got {name!r}.')
+    for label in ('actor', 'evaluator'):
+        columns[label] = (*columns[label], *metric_names)
+    return columns
 
 
 def steps_of(row: Row) -> int:

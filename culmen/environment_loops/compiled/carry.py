@@ -20,6 +20,7 @@ from culmen.core.types import Params
 from culmen.core.types import TimeStep
 from culmen.environment_loops.compiled.episodes import Sums
 from culmen.environment_loops.compiled.episodes import zero_sums
+from culmen.environment_loops.compiled.lanes import LanesState
 from culmen.environment_loops.compiled.plan import Plan
 from culmen.environment_loops.compiled.plan import Settings
 
@@ -35,7 +36,7 @@ class Keys(NamedTuple):
 class Carry(NamedTuple):
     """The state of a run between two ticks; for K runs side by side, leaves [K, ...]."""
 
-    lanes: functional.LaneState  # [B, ...]
+    lanes: LanesState
     timestep: TimeStep  # [B, ...]: observed, not yet acted on
     actor: Any
     training_state: Any
@@ -81,9 +82,7 @@ def fold_seeds(seed: int, lanes: Lanes) -> Seeds:
 def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Array]:
     """Begins one run, inside a trace. Returns: (carry, int32[B]: faults of the first time step)."""
     parts, tables = plan.agent(settings)
-    lanes, timestep = jax.vmap(lambda key: functional.begin(plan.environment, key))(
-        functional.lane_keys(seeds.lanes)
-    )
+    lanes, timestep = plan.groups.begin(functional.lane_keys(seeds.lanes))
     index = Lanes(jnp.asarray(plan.lanes.index), plan.lanes.total)
     zero = Wide(jnp.uint32(0), jnp.uint32(0))
     carry = Carry(
@@ -92,7 +91,7 @@ def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Arra
         actor=parts.actor.init(jax.random.key(seeds.actor_state), index),
         training_state=parts.learner.init(jax.random.key(seeds.training_state)),
         tables=tables.observe(tables.init(), timestep),
-        sums=zero_sums(plan.num_lanes),
+        sums=zero_sums(plan.num_lanes, plan.groups.metrics),
         metrics={name: jnp.float32(0) for name in plan.metric_names},
         non_finite=jnp.int32(0),
         ticks=zero,

@@ -24,6 +24,7 @@ from culmen.core.types import Params
 from culmen.environment_loops.compiled import episodes as compiled_episodes
 from culmen.environment_loops.compiled import playing as compiled_playing
 from culmen.environment_loops.compiled.carry import key_data
+from culmen.environment_loops.compiled.lanes import lane_groups
 from culmen.environment_loops.compiled.plan import Settings
 from culmen.environment_loops.compiled.plan import as_arrays
 from culmen.environment_loops.compiled.playing import Given
@@ -56,7 +57,7 @@ class CompiledEvaluator:
     def __init__(
         self,
         core: ActorCore,
-        environment: JaxEnvironment,
+        environment: JaxEnvironment | Sequence[JaxEnvironment],
         episodes: int,
         rebuild: Callable[[Settings], ActorCore] | None = None,
         max_steps: int | None = None,
@@ -65,18 +66,14 @@ class CompiledEvaluator:
 
         Args:
             core: an agent's evaluator.
+            environment: one, or several, as for `CompiledLoop`.
             episodes: of one evaluation.
             rebuild: builds the core for a run with settings; None: no run has settings.
             max_steps: after which an episode is truncated; None: no limit.
         """
-        plan = PlayPlan(
-            core,
-            environment,
-            tuple(shares(episodes, min(episodes, MAX_LANES))),
-            Faults(environment.spec()),
-            max_steps,
-            rebuild,
-        )
+        of_lanes = tuple(shares(episodes, min(episodes, MAX_LANES)))
+        groups = lane_groups(environment, len(of_lanes))
+        plan = PlayPlan(core, groups, of_lanes, Faults(groups.spec), max_steps, rebuild)
         self._plan = plan
         self._begin = jax.jit(functools.partial(compiled_playing.begin, plan))
         self._compiled: dict[int | None, _Compiled] = {None: _Compiled(plan)}
@@ -113,7 +110,7 @@ class CompiledEvaluator:
         request = EvaluationRequest(
             params, number, actor_steps, learner_steps, self._seed, self._settings
         )
-        played = Played(self._plan.shares)
+        played = self._played()
         for ticks, record in self._calls(None, *self._prepare(request), [played]):
             self._add(played, record, ticks)
         return played.result()
@@ -122,7 +119,7 @@ class CompiledEvaluator:
         """Plays the episodes of many runs side by side. Raises: Interrupted."""
         prepared = [self._prepare(request) for request in requests]
         playing, given = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *prepared)
-        results = [Played(self._plan.shares) for _ in requests]
+        results = [self._played() for _ in requests]
         for ticks, record in self._calls(len(requests), playing, given, results):
             for run, played in enumerate(results):
                 of_run = jax.tree_util.tree_map(lambda leaf, run=run: leaf[:, run], record)
@@ -179,10 +176,16 @@ class CompiledEvaluator:
             done += ticks
             teller.update(sum(played.count for played in results), done)
 
+    def _played(self) -> Played:
+        return Played(self._plan.shares, metric_names=tuple(self._plan.groups.metrics))
+
     def _add(self, played: Played, record: PlayRecord, ticks: int) -> None:
         """Adds the episodes of a call. Raises: EnvironmentFailure, ActionFailure."""
         self._plan.faults.check(record.faults[:ticks])
-        for tick, episode in compiled_episodes.iterate(record.ended, ticks):
+        groups = self._plan.groups
+        for tick, episode in compiled_episodes.iterate(
+            record.ended, ticks, groups.metrics, groups.columns_of_lanes
+        ):
             played.add(episode, bool(record.cut[tick, episode.lane]))
 
 

@@ -51,7 +51,7 @@ class CompiledLoop:
 
     def __init__(
         self,
-        environment: JaxEnvironment,
+        environment: JaxEnvironment | Sequence[JaxEnvironment],
         parts: Parts,
         lanes: Lanes,
         rebuild: Callable[[Settings], Parts] | None = None,
@@ -60,7 +60,8 @@ class CompiledLoop:
         """Makes a plan; computes nothing.
 
         Args:
-            environment: with a scalar reward and a scalar discount.
+            environment: with a scalar reward and a scalar discount; or several of one spec: lane i has
+                environment i modulo their number.
             parts: the agent, built.
             lanes: of its one actor.
             rebuild: builds the agent for a run with settings; None: no run has settings.
@@ -113,7 +114,7 @@ class CompiledLoop:
         """
         limits = as_limits(min(ticks, self.max_ticks()), actor_steps, updates)
         carry, record, used = self._compiled[None](carry, limits)
-        return carry, Report(lambda: (record, used))
+        return carry, Report(lambda: (record, used), self._plan.groups)
 
     def run_all(
         self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
@@ -132,7 +133,7 @@ class CompiledLoop:
         if num_runs not in self._compiled:
             self._compiled[num_runs] = _Compiled(self._of(num_runs))
         carry, record, used = self._compiled[num_runs](carry, of_runs)
-        return carry, report_each(record, used, num_runs)
+        return carry, report_each(record, used, num_runs, self._plan.groups)
 
     def variables(self, carry: Carry) -> Params:
         """A copy of the variables that actors and evaluators read, on one device."""

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import TypeAlias
 
@@ -19,6 +20,8 @@ from culmen.core.environments import JaxEnvironment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import first_timestep
 from culmen.core.types import Lanes
+from culmen.environment_loops.compiled.lanes import LaneGroups
+from culmen.environment_loops.compiled.lanes import lane_groups
 from culmen.environment_loops.compiled.shards import Shards
 from culmen.environment_loops.faults import Faults
 
@@ -32,7 +35,7 @@ Settings: TypeAlias = dict[str, Any]  # swept numbers of an agent's config by na
 class Plan:
     """What is compiled: an agent in an environment, with its tables."""
 
-    environment: JaxEnvironment
+    groups: LaneGroups
     parts: Parts
     lanes: Lanes
     row_spec: RowSpec
@@ -72,14 +75,15 @@ class Plan:
 
 
 def make_plan(
-    environment: JaxEnvironment,
+    environments: JaxEnvironment | Sequence[JaxEnvironment],
     parts: Parts,
     lanes: Lanes,
     rebuild: Callable[[Settings], Parts] | None = None,
     shards: Shards | None = None,
 ) -> Plan:
     """Plans a single run; computes nothing. Args and Raises: as for `CompiledLoop`."""
-    spec = environment.spec()
+    groups = lane_groups(environments, len(lanes.index))
+    spec = groups.spec
     if getattr(spec.reward, 'shape', None) != ():
         raise ValueError(
             f'reward must be one number in a compiled program, got {spec.reward}; the local '
@@ -90,7 +94,7 @@ def make_plan(
     tables = DeviceTables(parts.experience, row_spec, len(lanes.index))
     samples = sample_spec(parts.experience, row_spec, len(lanes.index))
     names = metric_names(parts.learner, samples)
-    return Plan(environment, parts, lanes, row_spec, tables, names, faults, rebuild, shards)
+    return Plan(groups, parts, lanes, row_spec, tables, names, faults, rebuild, shards)
 
 
 def _row_spec(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from culmen.components.environments import functional
 from culmen.components.learners import keep_like
-from culmen.core.environments import JaxEnvironment
 from culmen.core.types import LAST
 from culmen.core.types import ActorCore
 from culmen.core.types import Context
@@ -20,9 +19,11 @@ from culmen.core.types import Params
 from culmen.core.types import TimeStep
 from culmen.environment_loops.compiled.episodes import Ended
 from culmen.environment_loops.compiled.episodes import Sums
-from culmen.environment_loops.compiled.episodes import add_rewards
+from culmen.environment_loops.compiled.episodes import add_step
 from culmen.environment_loops.compiled.episodes import zero_ended
 from culmen.environment_loops.compiled.episodes import zero_sums
+from culmen.environment_loops.compiled.lanes import LaneGroups
+from culmen.environment_loops.compiled.lanes import LanesState
 from culmen.environment_loops.compiled.plan import Settings
 from culmen.environment_loops.compiled.report import write_entry
 from culmen.environment_loops.faults import Faults
@@ -36,7 +37,7 @@ class PlayPlan:
     """What is fixed before an evaluation is compiled."""
 
     core: ActorCore
-    environment: JaxEnvironment
+    groups: LaneGroups
     shares: tuple[int, ...]  # episodes that each lane plays
     faults: Faults
     max_steps: int | None = None  # an episode is truncated there; None: no limit
@@ -60,7 +61,7 @@ class PlayPlan:
 class Playing(NamedTuple):
     """The state of an evaluation between two ticks."""
 
-    lanes: functional.LaneState  # [B, ...]
+    lanes: LanesState
     timestep: TimeStep  # [B, ...]: not yet acted on
     actor: Any
     sums: Sums
@@ -99,15 +100,13 @@ def begin(
     plan: PlayPlan, actor_seed: Any, lane_seeds: Any, settings: Settings
 ) -> tuple[Playing, jax.Array]:
     """Begins one evaluation. Returns: (playing, int32[B]: faults of the first time step)."""
-    lanes, timestep = jax.vmap(lambda key: functional.begin(plan.environment, key))(
-        functional.lane_keys(lane_seeds)
-    )
+    lanes, timestep = plan.groups.begin(functional.lane_keys(lane_seeds))
     index = Lanes(jnp.arange(plan.num_lanes, dtype=jnp.int32), plan.num_lanes)
     playing = Playing(
         lanes=lanes,
         timestep=timestep,
         actor=plan.core_of(settings).init(jax.random.key(actor_seed), index),
-        sums=zero_sums(plan.num_lanes),
+        sums=zero_sums(plan.num_lanes, plan.groups.metrics),
         left=jnp.asarray(plan.shares, jnp.int32),
         ticks=jnp.int32(0),
         cut=jnp.zeros(plan.num_lanes, bool),
@@ -129,7 +128,7 @@ def play_on(plan: PlayPlan, playing: Playing, given: Given) -> Call:
 
     shape = (_MAX_TICKS, *playing.left.shape)
     numbers = jnp.zeros(shape, jnp.int32)
-    record = PlayRecord(zero_ended(shape), jnp.zeros(shape, bool), numbers)
+    record = PlayRecord(zero_ended(shape, plan.groups.metrics), jnp.zeros(shape, bool), numbers)
     return jax.lax.while_loop(goes_on, tick, Call(jnp.int32(0), playing, record))
 
 
@@ -157,7 +156,8 @@ def play_tick(
     lanes, timestep = _step(plan, playing, action, begin_anew)
     # A lane that has played its share is not checked any more.
     faults = jnp.where(playing.left > 0, plan.faults.of(timestep, playing.timestep, action), 0)
-    sums, ended = add_rewards(playing.sums, timestep)
+    numbers = plan.groups.measure(lanes)
+    sums, ended = add_step(playing.sums, timestep, numbers, plan.groups.metrics)
     cut = jnp.zeros_like(playing.cut)
     if plan.max_steps is not None:
         limit = min(plan.max_steps, _MAX_LENGTH)
@@ -172,19 +172,18 @@ def play_tick(
 
 def _step(
     plan: PlayPlan, playing: Playing, action: Any, begin_anew: bool
-) -> tuple[functional.LaneState, TimeStep]:
+) -> tuple[LanesState, TimeStep]:
     """Steps the lanes. With `begin_anew`, lanes that were cut begin a new episode."""
-    stepped: tuple[functional.LaneState, TimeStep] = jax.vmap(
-        lambda lane, action: functional.advance(plan.environment, lane, action)
-    )(playing.lanes, action)
+    groups = plan.groups
+    lanes, timestep = groups.advance(playing.lanes, action)
     if not begin_anew:
-        return stepped
-    begun = jax.vmap(lambda key: functional.begin(plan.environment, key))(playing.lanes.key)
-    stepped = jax.tree_util.tree_map(
+        return lanes, timestep
+    begun, first = groups.begin(groups.keys(playing.lanes))
+    timestep = jax.tree_util.tree_map(
         lambda new, old: jnp.where(
             jnp.reshape(playing.cut, (-1,) + (1,) * (old.ndim - 1)), new, old
         ),
-        begun,
-        stepped,
+        first,
+        timestep,
     )
-    return stepped
+    return groups.select(playing.cut, begun, lanes), timestep

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.compiled import episodes
+from culmen.environment_loops.compiled.lanes import LaneGroups
 from culmen.environment_loops.compiled.plan import Plan
 
 _UNLIMITED = 2**31 - 1
@@ -52,7 +53,7 @@ def empty_record(plan: Plan) -> Record:
     shape = (plan.max_ticks,) if plan.num_runs is None else (plan.max_ticks, plan.num_runs)
     numbers = jnp.zeros(shape, jnp.int32)
     return Record(
-        episodes.zero_ended((*shape, plan.num_lanes)),
+        episodes.zero_ended((*shape, plan.num_lanes), plan.groups.metrics),
         numbers,
         numbers,
         jnp.zeros((*shape, len(plan.metric_names)), jnp.float32),
@@ -70,9 +71,12 @@ def write_entry(record: Any, entry: Any, tick: jax.Array) -> Any:
 class Report:
     """Results of one compiled call for one run; reading any of them waits for the device."""
 
-    def __init__(self, fetch: Callable[[], tuple[Record, Limits]]) -> None:
-        """Args: fetch: called when first read; returns the record and how much of the limits the run used."""
+    def __init__(self, fetch: Callable[[], tuple[Record, Limits]], groups: LaneGroups) -> None:
+        """Args: fetch: called when first read; returns the record and how much of the limits the run used.
+        groups: the lanes.
+        """
         self._fetch = fetch
+        self._groups = groups
 
     @functools.cached_property
     def _fetched(self) -> tuple[Record, Limits]:
@@ -111,10 +115,13 @@ class Report:
 
     def episodes(self) -> Iterator[tuple[int, Episode]]:
         """Yields (tick, episode) of the episodes that ended, in order."""
-        return episodes.iterate(self._fetched[0].ended, self.ticks)
+        groups = self._groups
+        return episodes.iterate(
+            self._fetched[0].ended, self.ticks, groups.metrics, groups.columns_of_lanes
+        )
 
 
-def report_each(record: Record, used: Limits, num_runs: int) -> list[Report]:
+def report_each(record: Record, used: Limits, num_runs: int, groups: LaneGroups) -> list[Report]:
     """The reports of runs side by side; all are fetched from the device together."""
     fetch_all = functools.cache(lambda: jax.device_get((record, used)))
 
@@ -123,4 +130,4 @@ def report_each(record: Record, used: Limits, num_runs: int) -> list[Report]:
         of_run = jax.tree_util.tree_map(lambda leaf: leaf[:, run], record)
         return of_run, Limits(*(count[run] for count in used))
 
-    return [Report(functools.partial(fetch, run)) for run in range(num_runs)]
+    return [Report(functools.partial(fetch, run), groups) for run in range(num_runs)]

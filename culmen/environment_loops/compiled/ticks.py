@@ -23,7 +23,6 @@ import jax.numpy as jnp
 from culmen.components.counts import wide
 from culmen.components.counts.wide import Wide
 from culmen.components.dispatch import in_one_thread
-from culmen.components.environments import functional
 from culmen.components.learners import keep_like
 from culmen.components.replay.device import masking
 from culmen.components.replay.device.masking import Active
@@ -32,7 +31,7 @@ from culmen.core.types import Context
 from culmen.environment_loops.compiled import carry as carries
 from culmen.environment_loops.compiled.carry import Carry
 from culmen.environment_loops.compiled.episodes import Ended
-from culmen.environment_loops.compiled.episodes import add_rewards
+from culmen.environment_loops.compiled.episodes import add_step
 from culmen.environment_loops.compiled.plan import Plan
 from culmen.environment_loops.compiled.report import Limits
 from culmen.environment_loops.compiled.report import Record
@@ -147,11 +146,10 @@ def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
     action, actor, extras = parts.actor.select_action(params, carry.timestep, carry.actor, context)
     actor = keep_like('actor_state', carry.actor, actor)
     rows = tables.act(carry.tables, action, extras, version)
-    lanes, timestep = jax.vmap(
-        lambda lane, action: functional.advance(plan.environment, lane, action)
-    )(carry.lanes, plan.share(action))
+    lanes, timestep = plan.groups.advance(carry.lanes, plan.share(action))
     faults = plan.faults.of(timestep, carry.timestep, action)
-    sums, ended = add_rewards(carry.sums, timestep)
+    numbers = plan.groups.measure(lanes)
+    sums, ended = add_step(carry.sums, timestep, numbers, plan.groups.metrics)
     new_steps = jnp.sum(~timestep.first(), dtype=jnp.int32)
     carry = carry._replace(
         lanes=lanes,

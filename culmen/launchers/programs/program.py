@@ -1,6 +1,7 @@
 """A program as data: an experiment and its distribution over nodes."""
 
 import os
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Program:
     options: RunOptions
     spec: EnvironmentSpec  # without the model, which nodes make again
     experience: Experience  # the tables that actors write to
+    columns: Mapping[str, tuple[str, ...]]  # of the logs, known before tracing
     has_model: bool = False  # whether there is one
 
     @property
@@ -135,6 +137,7 @@ def make_program(
             options=options,
             spec=built.spec._replace(model=None),
             experience=written,
+            columns=built.columns,
             has_model=built.spec.model is not None,
         )
 

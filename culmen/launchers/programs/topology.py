@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-from culmen.environment_loops.batched import reward_names
 from culmen.launchers.programs import nodes
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.program import Program
@@ -61,7 +60,7 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
                     logs=folder / LOGS,
                     sinks=program.options.loggers,
                     until_return=program.options.until_return,
-                    reward_names=reward_names(program.spec),
+                    columns=program.columns,
                     state=_counter_state(restored),
                 ),
             ),

@@ -29,6 +29,6 @@ def test_a_checkpoint_that_is_not_of_a_program_is_refused(tmp_path, name, value)
         workdir.begin()
         workdir.save(40, state, None, None)
         workdir.wait()
-    program = Program(EXPERIMENT, tmp_path, 1, 1, 100.0, 4, RunOptions(), None, None)
+    program = Program(EXPERIMENT, tmp_path, 1, 1, 100.0, 4, RunOptions(), None, None, {})
     with pytest.raises(Refused, match=f'000000000040 does not fit .*: {name} must be a mapping'):
         launching.launch(program, Engine(), progress=False)

@@ -224,6 +224,10 @@ class AtariEnvironment(dm_env.Environment):
         """The console's screen in colour."""
         return np.array(self._ale.getScreenRGB())
 
+    def metrics(self) -> dict[str, int]:
+        """The lives that are left."""
+        return {'lives': self._ale.lives()}
+
     def get_state(self) -> object:
         return {
             'ale': bytes(self._ale.cloneState(include_rng=True).serialize()),

@@ -99,7 +99,13 @@ def _build(identity: str, backend: Backend | None, limit: int) -> functional.Fun
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, functional.foreign(begin), functional.foreign(advance))
+    return functional.Functional(
+        spec,
+        functional.foreign(begin),
+        functional.foreign(advance),
+        measure=lambda state: state.state.metrics,
+        metrics=(),
+    )
 
 
 def _brax(environment: str) -> Any:

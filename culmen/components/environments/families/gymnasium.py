@@ -21,6 +21,7 @@ from culmen.components.environments.families.gymnasium_spaces import mask_reader
 from culmen.components.environments.families.gymnasium_spaces import observation_reader
 from culmen.core import checks
 from culmen.core.checks import Range
+from culmen.core.metrics import is_number
 from culmen.core.ranges import as_float32
 from culmen.core.specs import DISCOUNT
 from culmen.core.specs import REWARD
@@ -139,6 +140,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._replayed = self._in_new_worlds or module.startswith('ale_py')
         self._start: Any = None
         self._actions: list[Any] = []
+        self._info: Any = {}  # of the last time step
 
         self._observation_spec, self._read = observation_reader(
             self._environment.observation_space, 'observation', name
@@ -163,6 +165,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         if self._in_new_worlds:
             self._new_world()
         observation, info = self._environment.reset(seed=self._seed)
+        self._info = info
         self._seed = None
         self._elapsed = 0
         self._reset_next_step = False
@@ -181,6 +184,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         if self._replayed:
             self._actions.append(action)
         observation, reward, terminated, truncated, info = self._step(action)
+        self._info = info
         observation = self._read(observation)
         reward = as_float32('reward', reward)
         self._elapsed += 1
@@ -213,6 +217,10 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     def discount_spec(self) -> Any:
         return DISCOUNT
+
+    def metrics(self) -> dict[str, Any]:
+        """The numbers in `info` of the last time step."""
+        return {name: value for name, value in self._info.items() if is_number(value)}
 
     @property
     def unwrapped(self) -> Any:

@@ -10,6 +10,8 @@ from culmen.components.environments.wrappers.base import ObservationWrapper
 from culmen.components.environments.wrappers.base import Wrapper
 from culmen.components.environments.wrappers.history import FrameStack
 from culmen.components.environments.wrappers.history import ObservationActionReward
+from culmen.components.environments.wrappers.metrics import ChosenMetrics
+from culmen.components.environments.wrappers.metrics import with_metrics
 from culmen.components.environments.wrappers.observations import FlattenObservation
 from culmen.components.environments.wrappers.observations import HideObservation
 from culmen.components.environments.wrappers.precision import SinglePrecision
@@ -26,6 +28,7 @@ from culmen.components.environments.wrappers.wrapping import wrap
 __all__ = [
     'ActionRepeat',
     'CanonicalActions',
+    'ChosenMetrics',
     'ClipReward',
     'DelayedReward',
     'FlattenObservation',
@@ -40,5 +43,6 @@ __all__ = [
     'StepLimit',
     'Wrapper',
     'observing_state',
+    'with_metrics',
     'wrap',
 ]

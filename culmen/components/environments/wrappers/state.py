@@ -4,7 +4,6 @@ It maps a JAX environment to another, so it is compiled as well as stepped by th
 from the state of a time step: `spec.model.step(key, observation['environment_state'], action)`.
 """
 
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from dm_env import specs
 
+from culmen.components.environments.around import around_once
 from culmen.components.environments.functional import DmEnvironment
 from culmen.core.environments import STATE
 from culmen.core.environments import JaxEnvironment
+from culmen.core.metrics import metrics_of
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_storable
 from culmen.core.types import Nest
@@ -49,6 +50,15 @@ class ObserveState:
         self._spec = inner._replace(observation=_join(inner.observation, held))
         draw = getattr(environment, 'render', None)
         self.render = None if draw is None else lambda state: draw(self._as_inside(state))
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The numbers that are logged: those of the environment inside."""
+        return tuple(metric.column for metric in metrics_of(self._environment))
+
+    def measure(self, state: Any) -> Mapping[str, Any]:
+        """The numbers of the environment inside."""
+        measure = getattr(self._environment, 'measure', None)
+        return {} if measure is None else measure(self._as_inside(state))
 
     def spec(self) -> EnvironmentSpec:
         """The specs of one environment."""
@@ -96,10 +106,6 @@ def _join(observation: Any, state: Any) -> dict[str, Any]:
     return {**fields, STATE: state}
 
 
-# One object around each environment, so that its lanes are stepped in one compiled call.
-_AROUND: 'weakref.WeakValueDictionary[int, ObserveState]' = weakref.WeakValueDictionary()
-
-
 def observing_state(environment: dm_env.Environment) -> DmEnvironment:
     """An environment whose observations hold its state.
 
@@ -110,8 +116,4 @@ def observing_state(environment: dm_env.Environment) -> DmEnvironment:
             f'observe_state needs an environment written in JAX (a DmEnvironment, without wrappers), got '
             f'{type(environment).__name__}.'
         )
-    inner = environment.functions
-    around = _AROUND.get(id(inner))
-    if around is None:  # `around` keeps `inner`, so no other object gets its id
-        around = _AROUND[id(inner)] = ObserveState(inner)
-    return environment.around(around)
+    return environment.around(around_once(environment.functions, ObserveState))

@@ -7,6 +7,7 @@ import dm_env
 from culmen.components.environments.wrappers.actions import CanonicalActions
 from culmen.components.environments.wrappers.history import FrameStack
 from culmen.components.environments.wrappers.history import ObservationActionReward
+from culmen.components.environments.wrappers.metrics import with_metrics
 from culmen.components.environments.wrappers.observations import FlattenObservation
 from culmen.components.environments.wrappers.observations import HideObservation
 from culmen.components.environments.wrappers.precision import SinglePrecision
@@ -35,6 +36,7 @@ def wrap(
     single_precision: bool = False,
     frame_stack: Annotated[int, Range(1)] = 1,
     observation_action_reward: bool = False,
+    metrics: str | tuple[str, ...] = (),
 ) -> dm_env.Environment:
     """Wraps an environment, innermost first in the order of the arguments.
 
@@ -54,6 +56,8 @@ def wrap(
         single_precision: float64 observations and actions become float32, int64 int32.
         frame_stack: number of consecutive observations that are stacked.
         observation_action_reward: the observation holds the previous action and reward.
+        metrics: named numbers that are logged by episode, as 'success' or 'distance:mean'; (): those that
+            the environment itself names.
     """
     if observe_state:
         environment = observing_state(environment)
@@ -79,4 +83,6 @@ def wrap(
         environment = FrameStack(environment, frame_stack)
     if observation_action_reward:
         environment = ObservationActionReward(environment)
+    if metrics:
+        environment = with_metrics(environment, metrics)
     return environment

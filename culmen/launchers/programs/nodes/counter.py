@@ -65,7 +65,7 @@ class CounterNode:
         logs: Path,
         sinks: Sequence[Sink] = (),
         until_return: float | None = None,
-        reward_names: Sequence[str] = (),
+        columns: Mapping[str, Sequence[str]] | None = None,
         state: CounterState | None = None,
     ) -> None:
         """Starts to count.
@@ -77,7 +77,7 @@ class CounterNode:
             logs: the folder of the CSV files.
             sinks: receive every row too.
             until_return: the run ends when the mean return of an evaluation reaches this.
-            reward_names: names of the numbers in a nest of rewards.
+            columns: of the logs by label; None: those that all runs have.
             state: the result of `get_state`, to resume from.
         """
         self._stop = stop
@@ -95,7 +95,7 @@ class CounterNode:
         self._timings: dict[str, Any] = {}
         self._evaluation: Mapping[str, Any] | None = None
         self._evaluating: str | None = None
-        self._columns = columns_of(reward_names)
+        self._columns = columns_of() if columns is None else columns
         self._episode_return: float | None = None
         self._begin: float | None = None
         self._end = 0.0
