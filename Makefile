@@ -4,13 +4,15 @@
 JOBS ?= 2
 WORKDIR ?= runs/catch
 PYTHON = .venv/bin/python
+# Each test run is several processes, and many tests start more: modules are compiled once for all.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 help:
 	@echo 'make train   train DQN on bsuite Catch in one process and draw its curve'
 	@echo 'make test    the tests that CI runs; of one agent, all: make test ARGS=--agent=sac'
 	@echo 'make test-all  everything for every agent; goes on where it stopped'
-	@echo 'make quick   the tests that need no training and no Launchpad, in about 3 minutes'
+	@echo 'make quick   the tests that need no training and no Launchpad, in under 2 minutes'
 	@echo 'make lint    style, types and the direction of imports'
 	@echo 'make format  put the code into the house style'
 

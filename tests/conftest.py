@@ -72,6 +72,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = selection.order(config, kept)
 
 
+def pytest_collection_finish() -> None:
+    # The tests and what they import stay: collections after each group need not look through them.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
     # LLVM takes half the time to compile what it hardly optimises; what learns is run for longer.

@@ -14,13 +14,10 @@ AGENTS = HERE / 'agents'
 QUICK_AGENT = 'dqn'
 LONG = ('integration', 'launchers', 'examples', 'test_package.py')  # beside what trains
 LOSSES = HERE / 'components' / 'losses'
-QUICK_LOSSES = (  # those that DQN stands on
-    'test_clipping',
-    'test_exploration',
-    'test_faults',
-    'test_regression',
-    'test_value_learning',
-)
+QUICK_LOSSES = {  # those that DQN stands on: of these files these functions
+    'test_regression': ('l2_loss', 'huber_loss'),
+    'test_value_learning': ('td_learning', 'q_learning', 'double_q_learning'),
+}
 
 
 def row(item: pytest.Item) -> registry.Row | None:
@@ -99,12 +96,14 @@ def order(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _is_quick(item: pytest.Item) -> bool:
-    """Whether the quick tests know what a test is about: its folder, its file, its row of a registry."""
-    folder = item.path.parent
-    if folder.parent == AGENTS and folder.name != QUICK_AGENT:
+    """Whether the quick tests know what a test is about: its agent, its loss, its row of a registry."""
+    if family(item) not in (None, QUICK_AGENT):
         return False
-    if folder == LOSSES and item.path.stem not in QUICK_LOSSES:
-        return False
+    if item.path.parent == LOSSES:
+        known = QUICK_LOSSES.get(item.path.stem, ())
+        of_item = _parameters(item).get('case')
+        if not known or (of_item is not None and of_item.function.__name__ not in known):
+            return False
     return getattr(_parameters(item).get('row'), 'quick', True)
 
 

@@ -18,6 +18,7 @@ def count_lines():
     return module
 
 
+@pytest.mark.slow
 def test_dqn_s_own_files_are_found(count_lines):
     names = {str(path) for path in count_lines.table()['dqn']}
     assert {'culmen/agents/dqn/learning.py', 'culmen/agents/dqn/config.py'} <= names

@@ -49,6 +49,7 @@ def test_an_agent_of_a_queue_trains_inside_one_scan(row):
     check(row, params, np.asarray(reports['reward'])[:, 0].reshape(-1))
 
 
+@pytest.mark.slow
 def test_the_windows_of_the_scan_are_those_of_the_tables():
     """Rows of three-step episodes: step types 0 1 1 2, rewards 0 1 2 3."""
     time = jnp.arange(8) % 4
@@ -85,6 +86,7 @@ def test_dqn_solves_catch_inside_one_scan(seed):
     assert scan.evaluate(parts, environment, params, num_lanes=16, num_ticks=100) == 1.0
 
 
+@pytest.mark.slow
 def test_an_untrained_policy_does_not_solve_catch():
     environment = JaxCatch()
     parts = dqn.DQN(hidden_sizes=(32,)).build(environment.spec())

@@ -46,7 +46,9 @@ def run_two(experiment, workdir, **options):
 LAUNCHERS = {'local': culmen.run, 'compiled': compiled.run, 'many': run_two}
 
 
-@pytest.mark.parametrize('launcher', LAUNCHERS)
+@pytest.mark.parametrize(
+    'launcher', ['local', 'compiled', pytest.param('many', marks=pytest.mark.slow)]
+)
 def test_evaluators_hear_the_counts_and_cut_what_does_not_end(tmp_path, capfd, launcher):
     result = LAUNCHERS[launcher](experiment(), tmp_path, progress=False)
     rows = result.logs['evaluator']
@@ -233,6 +235,7 @@ def test_each_number_of_a_nest_of_rewards_has_its_column(tmp_path):
     assert summary['return_std/white'] == 0.0
 
 
+@pytest.mark.slow
 class TestLanesOfACompiledRun:
     """A function makes the environments of a compiled run: the same for every seed, or none runs."""
 

@@ -58,6 +58,7 @@ def test_an_action_lasts_frame_skip_frames_and_the_last_two_are_pooled():
     assert differs  # otherwise nothing was pooled
 
 
+@pytest.mark.slow
 def test_sticky_actions_stick_as_often_as_they_say():
     # What the emulator was last given is part of the state.
     taken = {}
@@ -112,6 +113,7 @@ def test_episodes_are_truncated_by_frames():
     assert timesteps[10].first()
 
 
+@pytest.mark.slow
 def test_noop_starts_begin_elsewhere():
     starts = {make('pong', noop_starts=30, seed=s).reset().observation.tobytes() for s in range(6)}
     same = {make('pong', seed=seed).reset().observation.tobytes() for seed in range(6)}

@@ -97,12 +97,14 @@ def test_lanes_explore_unequally():
     lanes = Lanes(jnp.arange(3), 3)
     np.testing.assert_allclose(policies.ape_x_exponents(7.0)(lanes), [1.0, 4.5, 8.0])
     core = policies.epsilon_greedy(action_values, 0.9, policies.ape_x_exponents(7.0))
-    lane_share = [
-        np.mean(act(core, [lane], jnp.zeros((1, 1)), key=key, total=2) != 1)
-        for lane in (0, 1)
-        for key in range(300)
-    ]
-    first, last = np.mean(lane_share[:300]), np.mean(lane_share[300:])
+    timestep = TimeStep(jnp.ones(2, jnp.int32), None, None, jnp.zeros((2, 1)))
+    state = core.init(jax.random.key(0), Lanes(jnp.arange(2), 2))
+
+    def of_call(key):
+        context = Context(jax.random.key(key), jnp.int32(0), jnp.int32(0), jnp.int32(0))
+        return core.select_action(VALUES[None], timestep, state, context)[0]
+
+    first, last = np.mean(np.asarray(jax.vmap(of_call)(jnp.arange(300))) != 1, axis=0)
     assert first == pytest.approx(0.9 * 0.75, abs=0.1)
     assert last == pytest.approx(0.9**8 * 0.75, abs=0.1)
 

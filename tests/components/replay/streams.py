@@ -275,4 +275,4 @@ def assert_same_item(actual: dict[str, np.ndarray], expected: dict[str, np.ndarr
     for path, leaf in expected.items():
         assert actual[path].shape == leaf.shape, path
         assert actual[path].dtype == leaf.dtype, path
-        np.testing.assert_array_equal(actual[path], leaf, err_msg=path)
+        assert actual[path].tobytes() == leaf.tobytes(), f'{path}: {actual[path]} is not {leaf}'
