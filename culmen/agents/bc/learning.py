@@ -62,9 +62,9 @@ def make_learner(policy: BoundedPolicy, config: BCConfig) -> LearnerCore:
     ) -> tuple[TrainingState, Metrics, None]:
         examples = (sample.steps.observation, sample.steps.action)
         observation, action = jax.tree_util.tree_map(lambda leaf: leaf[:, 0], examples)
-        params, optimizer_state, (value, metrics) = updates.gradient_step(
-            loss, optimizer, state.params, state.optimizer_state, observation, action, has_aux=True
+        state, (value, metrics) = updates.train(
+            state, loss, optimizer, observation, action, has_aux=True
         )
-        return TrainingState(params, optimizer_state), {'loss': value, **metrics}, None
+        return state, {'loss': value, **metrics}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

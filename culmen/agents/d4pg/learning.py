@@ -103,31 +103,20 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
             )
 
         # Both gradients are those of the parameters before this update.
-        critic_params, critic_optimizer_state, (value, (features, q, errors)) = updates.gradient_step(
-            critic_loss, critic_optimizer, state.critic_params, state.critic_optimizer_state,
+        ensemble = state.critic_params.ensemble
+        state, (value, (features, q, errors)) = updates.train(
+            state, critic_loss, critic_optimizer,
             state.target_critic_params, state.target_policy_params, transitions, weights, atoms,
-            networks, has_aux=True,
+            networks, name='critic', has_aux=True,
         )  # fmt: skip
-        policy_params, policy_optimizer_state, _ = updates.gradient_step(
-            policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
-            state.critic_params.ensemble, features, atoms, networks,
+        state, _ = updates.train(
+            state, policy_loss, policy_optimizer, ensemble, features, atoms, networks,
+            name='policy',
         )  # fmt: skip
-        rule_steps, period = context.rule_steps + 1, config.target_update_period
-        target_policy_params = optax.periodic_update(
-            policy_params, state.target_policy_params, rule_steps, period
-        )
-        target_critic_params = optax.periodic_update(
-            critic_params, state.target_critic_params, rule_steps, period
-        )
-        after = TrainingState(
-            policy_params,
-            critic_params,
-            target_policy_params,
-            target_critic_params,
-            policy_optimizer_state,
-            critic_optimizer_state,
+        state = updates.copy_every(
+            state, context.rule_steps + 1, config.target_update_period, 'policy', 'critic'
         )
         metrics = {'loss': value, 'q': jnp.mean(q), 'absolute_error': jnp.mean(errors)}
-        return after, metrics, errors if config.priority_exponent else None
+        return state, metrics, errors if config.priority_exponent else None
 
     return LearnerCore(init, update, variables=updates.acting_params)

@@ -115,15 +115,12 @@ def make_learner(
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        params, optimizer_state, (_, (metrics, errors)) = updates.gradient_step(
-            loss, optimizer, state.params, state.optimizer_state,
+        state, (_, (metrics, errors)) = updates.train(
+            state, loss, optimizer,
             state.target_params, sample, network, config, branches, has_aux=True,
         )  # fmt: skip
         # Every C updates reset the target network.
-        target_params = optax.periodic_update(
-            params, state.target_params, context.rule_steps + 1, config.target_update_period
-        )
-        priorities = errors if config.priority_exponent else None
-        return TrainingState(params, target_params, optimizer_state), metrics, priorities
+        state = updates.copy_every(state, context.rule_steps + 1, config.target_update_period)
+        return state, metrics, errors if config.priority_exponent else None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

@@ -106,12 +106,12 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        params, optimizer_state, (_, metrics) = updates.gradient_step(
-            loss, optimizer, state.params, state.optimizer_state, sample, network, config,
+        state, (_, metrics) = updates.train(
+            state, loss, optimizer, sample, network, config,
             has_aux=True, learning_rate=learning_rate(context),
         )  # fmt: skip
         # The policy lag: how many updates old the parameters were at the start of each unroll.
         staleness = jnp.mean((context.rule_steps - sample.version).astype(jnp.float32))
-        return TrainingState(params, optimizer_state), {**metrics, 'staleness': staleness}, None
+        return state, {**metrics, 'staleness': staleness}, None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

@@ -22,7 +22,6 @@ from culmen.components import policies
 from culmen.components import updates
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.updates import TrainingState
-from culmen.core.errors import SettingError
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
@@ -54,17 +53,7 @@ def evaluate(
     core_state = policies.entering_state(steps)
     value = network.unroll(params, steps.observation, steps.step_type, core_state).value
     # Equations 11 and 12. A step is cut where the next begins an episode.
-    advantage = jax.vmap(
-        lambda r_t, discount_t, v_tm1, v_t, mask: losses.truncated_generalized_advantage_estimation(
-            r_t, discount_t, config.lambda_, v_tm1=v_tm1, v_t=v_t, mask=mask
-        )
-    )(
-        steps.reward[:, 1:],
-        config.discount * steps.discount[:, 1:],
-        value[:, :-1],
-        value[:, 1:],
-        steps.mask,
-    )
+    advantage = updates.generalised_advantages(steps, value, config.discount, config.lambda_)
     before = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], steps.observation)
     batch = Batch(
         before,
@@ -93,8 +82,7 @@ def loss(
     ratio = jnp.exp(log_ratio)
     advantage, mask = jnp.asarray(batch.advantage), jnp.asarray(batch.mask)
     if config.normalise_advantages:
-        deviation = advantage - mean(advantage)
-        advantage = deviation / (jnp.sqrt(mean(jnp.square(deviation))) + 1e-8)
+        advantage = updates.masked_standardised(advantage, mask)
     # Equation 7.
     policy_loss = losses.clipped_surrogate_pg_loss(
         ratio.ravel(),
@@ -145,34 +133,25 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
     ) -> tuple[TrainingState, Metrics, None]:
         # Algorithm 1: the advantages of the actions taken.
         batch = evaluate(state.params, sample, network, config)
-        batch = jax.tree_util.tree_map(jnp.asarray, batch)
-        num = batch.mask.shape[0]
-        if num % config.num_minibatches:
-            kind = 'steps' if config.core == 'none' else 'windows'
-            raise SettingError(
-                f'num_minibatches must divide the {num} {kind} of a batch, '
-                f'got {config.num_minibatches}.'
-            )
         rate = learning_rate(context)
 
-        def descend(carry: Any, indices: Array) -> tuple[Any, Metrics]:
+        def descend(carry: Any, minibatch: Batch) -> tuple[Any, Metrics]:
             state, stopped = carry
-            minibatch = jax.tree_util.tree_map(lambda leaf: leaf[indices], batch)
-            params, optimizer_state, (_, metrics) = updates.gradient_step(
-                loss, optimizer, state.params, state.optimizer_state, minibatch, network, config,
+            new, (_, metrics) = updates.train(
+                state, loss, optimizer, minibatch, network, config,
                 has_aux=True, learning_rate=rate,
             )  # fmt: skip
-            new = TrainingState(params, optimizer_state)
             if config.target_kl is not None:
                 stopped |= metrics['kl'] > config.target_kl
                 new = jax.tree_util.tree_map(lambda a, b: jnp.where(stopped, a, b), state, new)
             return (new, stopped), {**metrics, 'descents': ~stopped}
 
         # K epochs of minibatches; each epoch has its own order.
-        keys = jax.random.split(context.key, config.num_epochs)
-        orders = jax.vmap(lambda key: jax.random.permutation(key, num))(keys)
-        orders = orders.reshape((config.num_epochs * config.num_minibatches, -1))
-        (state, _), each = jax.lax.scan(descend, (state, jnp.bool_(False)), orders)
+        (state, _), each = updates.epochs_of_minibatches(
+            descend, (state, jnp.bool_(False)), batch, context.key,
+            config.num_epochs, config.num_minibatches,
+            rows='steps' if config.core == 'none' else 'windows',
+        )  # fmt: skip
         return state, summary(each), None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from culmen.agents.r2d2.config import R2D2Config
 from culmen.agents.r2d2.learning import InitialPriority
 from culmen.agents.r2d2.learning import make_learner
-from culmen.agents.r2d2.learning import values_that_acted
 from culmen.components import policies
 from culmen.components.networks import make_recurrent_action_value_network
 from culmen.components.networks import num_discrete_actions
@@ -36,7 +35,9 @@ class R2D2(R2D2Config):
         )
         by_lane = policies.ape_x_exponents(self.epsilon_lane_alpha)
         return Parts(
-            actor=policies.recurrent_epsilon_greedy(network, epsilon, by_lane, values_that_acted),
+            actor=policies.recurrent_epsilon_greedy(
+                network, epsilon, by_lane, policies.values_that_acted
+            ),
             evaluator=policies.recurrent_epsilon_greedy(network, self.evaluation_epsilon),
             learner=make_learner(network, self),
             experience=Replay(

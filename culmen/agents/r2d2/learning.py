@@ -31,7 +31,6 @@ from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
-from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Sample
 from culmen.core.types import Steps
@@ -73,26 +72,6 @@ def learned_steps(steps: Steps, burn_in_length: int) -> jax.Array:
     return mask & (begins_episode | (jnp.arange(mask.shape[1])[None] >= burn_in_length))
 
 
-def n_step_targets(
-    v_t: Array, steps: Steps, discount: Array | float, n_step: int, rescale: bool
-) -> jax.Array:
-    """What the network should predict at each step, equation 1 (h is the identity without `rescale`).
-
-    Args:
-        v_t: float32[B, T] values that the network predicts where each step leads to.
-        steps: B sequences of T transitions.
-    Returns: float32[B, T], without gradient; meaningless where the mask is False.
-    """
-    pair = losses.SIGNED_HYPERBOLIC_PAIR if rescale else losses.IDENTITY_PAIR
-    # Where an episode ends, returns end too: they bootstrap, if at all, from its last observation.
-    goes_on = jnp.pad(steps.mask[:, 1:], ((0, 0), (0, 1))).astype(jnp.float32)
-    returns = functools.partial(
-        losses.transformed_n_step_returns, pair, n=n_step, stop_target_gradients=True
-    )
-    r_t, discount_t = steps.reward[:, 1:], discount * steps.discount[:, 1:]
-    return jax.vmap(returns)(r_t, discount_t, v_t, lambda_t=goes_on)
-
-
 def mixed_priorities(errors: Array, learned: Array, eta: Array | float) -> Array:
     """eta max |error| + (1 - eta) mean |error| over the learned steps: float32[B]; 0 where there are none."""
     absolute = jnp.where(learned, jnp.abs(errors), 0.0)
@@ -120,7 +99,8 @@ def loss(
     # Double Q-learning: the online network selects, the target network values.
     best = jnp.argmax(mask_illegal(q, steps.observation), axis=-1)
     v_t = losses.batched_index(target_q[:, 1:], best[:, 1:])
-    targets = n_step_targets(v_t, steps, config.discount, config.n_step, config.rescale)
+    # Equation 1; h is the identity without `rescale`.
+    targets = updates.n_step_targets(v_t, steps, config.discount, config.n_step, config.rescale)
     errors = targets - losses.batched_index(q[:, :-1], steps.action)
 
     learned = learned_steps(steps, config.burn_in_length)
@@ -134,11 +114,6 @@ def loss(
         'absolute_error': updates.masked_mean(jnp.abs(errors), learned),
     }
     return mean_loss, (metrics, mixed_priorities(errors, learned, config.priority_eta))
-
-
-def values_that_acted(values: jax.Array, best: jax.Array, action: jax.Array) -> dict[str, Nest]:
-    """The values of the best and of the taken action, float32[B]; new sequences get priorities from them."""
-    return {'best_q': losses.batched_index(values, best), 'q': losses.batched_index(values, action)}
 
 
 @dataclass(frozen=True)
@@ -158,10 +133,7 @@ class InitialPriority:
 def _initial_priorities(
     steps: Steps, discount: Array, eta: Array, n_step: int, rescale: bool, burn_in_length: int
 ) -> Array:
-    best_q = jnp.asarray(steps.extras['best_q'])
-    known = jnp.pad(steps.mask[:, 1:], ((0, 0), (0, 1)))
-    v_t = jnp.where(known, jnp.roll(best_q, -1, axis=1), best_q)
-    errors = n_step_targets(v_t, steps, discount, n_step, rescale) - steps.extras['q']
+    errors = updates.errors_that_acted(steps, discount, n_step, rescale)
     return mixed_priorities(errors, learned_steps(steps, burn_in_length), eta)
 
 
@@ -177,14 +149,10 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
-        params, optimizer_state, (_, (metrics, priorities)) = updates.gradient_step(
-            loss, optimizer, state.params, state.optimizer_state,
-            state.target_params, sample, network, config, has_aux=True,
-        )  # fmt: skip
-        target_params = optax.periodic_update(
-            params, state.target_params, context.rule_steps + 1, config.target_update_period
+        state, (_, (metrics, priorities)) = updates.train(
+            state, loss, optimizer, state.target_params, sample, network, config, has_aux=True
         )
-        state = TrainingState(params, target_params, optimizer_state)
+        state = updates.copy_every(state, context.rule_steps + 1, config.target_update_period)
         return state, metrics, priorities if config.priority_exponent else None
 
     return LearnerCore(init, update, variables=lambda state: state.params)

@@ -112,12 +112,11 @@ def update_critics(
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainingState, tuple[Array, tuple[Array, Array]]]:
     """The critics' step. Returns: (the state after it, what `critic_loss` returned)."""
-    params, optimizer_state, outcome = updates.gradient_step(
-        critic_loss, optimizer, state.critic_params, state.critic_optimizer_state,
+    return updates.train(
+        state, critic_loss, optimizer,
         state.target_critic_params, state.policy_params, temperature, transitions, key, networks,
-        has_aux=True,
+        name='critic', has_aux=True,
     )  # fmt: skip
-    return state._replace(critic_params=params, critic_optimizer_state=optimizer_state), outcome
 
 
 def update_policy(
@@ -130,11 +129,10 @@ def update_policy(
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainingState, tuple[Array, Array]]:
     """The policy's step. Returns: (the state after it, what `policy_loss` returned)."""
-    params, optimizer_state, outcome = updates.gradient_step(
-        policy_loss, optimizer, state.policy_params, state.policy_optimizer_state,
-        ensemble, temperature, features, key, networks, has_aux=True,
+    return updates.train(
+        state, policy_loss, optimizer, ensemble, temperature, features, key, networks,
+        name='policy', has_aux=True,
     )  # fmt: skip
-    return state._replace(policy_params=params, policy_optimizer_state=optimizer_state), outcome
 
 
 def update_temperature(
@@ -193,9 +191,7 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
         )
         if config.temperature is None:
             state = update_temperature(state, log_prob, target_entropy, temperature_optimizer)
-        target_critic_params = optax.incremental_update(
-            state.critic_params, state.target_critic_params, config.target_rate
-        )
+        state = updates.follow(state, config.target_rate, 'critic')
         metrics = {
             'loss': critic_value,
             'policy_loss': policy_value,
@@ -203,6 +199,6 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
             'entropy': -jnp.mean(log_prob),
             'temperature': temperature,
         }
-        return state._replace(target_critic_params=target_critic_params), metrics, None
+        return state, metrics, None
 
     return LearnerCore(init, update, variables=updates.acting_params)

@@ -86,30 +86,19 @@ def make_learner(networks: ContinuousNetworks, config: TD3Config) -> LearnerCore
         transitions = updates.canonical_transitions(sample.steps, config.discount, networks.box)
         key, *shift_keys = jax.random.split(key, 3)
         transitions = updates.shift_images(transitions, shift_keys, config.augmentation_pad)
-        critic_params, optimizer_state, (value, (features, q)) = updates.gradient_step(
-            critic_loss, critic_optimizer, state.critic_params, state.critic_optimizer_state,
+        state, (value, (features, q)) = updates.train(
+            state, critic_loss, critic_optimizer,
             state.target_critic_params, state.target_policy_params, transitions, key,
-            networks, config, has_aux=True,
+            networks, config, name='critic', has_aux=True,
         )  # fmt: skip
-        state = state._replace(critic_params=critic_params, critic_optimizer_state=optimizer_state)
         return state, features, {'loss': value, 'q': jnp.mean(q)}
 
     def update_policy_and_targets(state: TrainingState, features: Array) -> TrainingState:
-        policy_params, optimizer_state, _ = updates.gradient_step(
-            policy_loss, policy_optimizer, state.policy_params, state.policy_optimizer_state,
-            state.critic_params.ensemble, features, networks,
+        state, _ = updates.train(
+            state, policy_loss, policy_optimizer,
+            state.critic_params.ensemble, features, networks, name='policy',
         )  # fmt: skip
-        target_policy_params, target_critic_params = optax.incremental_update(
-            (policy_params, state.critic_params),
-            (state.target_policy_params, state.target_critic_params),
-            config.target_rate,
-        )
-        return state._replace(
-            policy_params=policy_params,
-            target_policy_params=target_policy_params,
-            target_critic_params=target_critic_params,
-            policy_optimizer_state=optimizer_state,
-        )
+        return updates.follow(state, config.target_rate, 'policy', 'critic')
 
     def update(
         state: TrainingState, sample: Sample, context: Context

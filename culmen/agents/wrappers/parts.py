@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from culmen.components.replay.stream.windows import moved_under
 from culmen.core.experience import Experience
 from culmen.core.experience import Replay
 from culmen.core.experience import mirror
@@ -51,21 +52,13 @@ def base_extras(steps: Steps) -> Steps:
 
 
 def _around(table: Any, own: str) -> Any:
-    window = table.window
-    moved: dict[str, Any] = {
-        name: tuple(_moved(path) for path in getattr(window, name)) for name in ('ends', 'first')
-    }
+    window = moved_under(table.window, BASE)
     if window.fields is not None:
-        moved['fields'] = (*(_moved(path) for path in window.fields), f'extras/{own}')
-    changed = dataclasses.replace(table, window=dataclasses.replace(window, **moved))
+        window = dataclasses.replace(window, fields=(*window.fields, f'extras/{own}'))
+    changed = dataclasses.replace(table, window=window)
     if isinstance(table, Replay) and table.priority is not None:
         changed = dataclasses.replace(changed, priority=_OfBase(table.priority))
     return changed
-
-
-def _moved(path: str) -> str:
-    nest, slash, rest = path.partition('/')
-    return f'{nest}/{BASE}{slash}{rest}' if nest == 'extras' else path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from culmen.agents.wrappers.parts import map_leaves
 from culmen.agents.wrappers.parts import map_steps
 from culmen.agents.wrappers.parts import mean_deviation
 from culmen.agents.wrappers.parts import update_moments
+from culmen.components import policies
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import POSITIVE
@@ -43,7 +44,6 @@ from culmen.core.types import Samples
 from culmen.core.types import State
 from culmen.core.types import Steps
 from culmen.core.types import TimeStep
-from culmen.core.types import where_first
 
 RETURN = 'return'
 
@@ -103,12 +103,7 @@ class RewardScaled:
         def select_action(
             params: Params, timestep: TimeStep, state: SummingState, context: Context
         ) -> tuple[Nest, SummingState, Nest]:
-            zeros = jax.tree_util.tree_map(jnp.zeros_like, state.sums)
-            sums = jax.tree_util.tree_map(
-                lambda reward, total: jnp.asarray(reward, jnp.float32) + self.discount * total,
-                timestep.reward,
-                where_first(timestep, zeros, state.sums),
-            )
+            sums = policies.episode_return(timestep, state.sums, self.discount)
             action, after, extras = act(params, timestep, state.base, context)
             return action, SummingState(after, sums), {BASE: extras, RETURN: sums}
 

@@ -45,6 +45,7 @@ from culmen.components.networks.policy_heads import draws_are_actions
 from culmen.components.networks.policy_heads import make_policy_head
 from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.policy_heads import to_action
+from culmen.components.networks.recurrent import unroll
 from culmen.components.networks.residual import ResNetTorso
 from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
@@ -122,4 +123,5 @@ __all__ = [
     'random_shift',
     'takers',
     'to_action',
+    'unroll',
 ]

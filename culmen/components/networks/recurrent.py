@@ -1,8 +1,8 @@
 """Recurrent cores: LSTM and GRU, a step at a time for actors, over whole windows for learners.
 
-A core belongs to a Haiku transform; the caller carries its state, a tree of arrays [B, ...], which is zeros
-where an episode begins. Actors store the state that *entered* a step, so a window is unrolled from the state
-of its first step; within the window the state is reset at each FIRST.
+A core belongs to a Haiku transform, though `unroll` runs any function. The caller carries its state, a tree
+of arrays [B, ...], which is zeros where an episode begins. Actors store the state that *entered* a step, so a
+window is unrolled from the state of its first step; within the window the state is reset at each FIRST.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from culmen.core.types import FIRST
 from culmen.core.types import Array
+from culmen.core.types import Nest
 from culmen.core.types import State
 
 Kind = Literal['lstm', 'gru']
@@ -31,17 +32,18 @@ def initial_state(kind: Kind, hidden_size: int, batch_size: int) -> State:
 
 
 def unroll(
-    core: Any, inputs: Array, step_type: Array, state: State, reset_state: State | None = None
-) -> tuple[jax.Array, State]:
-    """Runs a core over windows and resets its state where an episode begins. Inside a transform.
+    core: Any, inputs: Nest, step_type: Array, state: State, reset_state: State | None = None
+) -> tuple[Any, State]:
+    """Runs a core over windows and resets its state where an episode begins.
 
     Args:
-        core: (inputs [B, ...], state) -> (outputs [B, ...], state).
+        core: (inputs [B, ...], state) -> (outputs [B, ...], state), with trees of arrays: a Haiku core inside
+            its transform, or any pure function, there or elsewhere.
         inputs: a tree of [B, T, ...].
         step_type: int32[B, T].
         state: that entered the first step; leaves [B, ...].
         reset_state: of a new episode; None: zeros.
-    Returns: (outputs [B, T, ...], the state after the last step).
+    Returns: (outputs, leaves [B, T, ...], the state after the last step).
     """
     begin = jax.tree_util.tree_map(jnp.zeros_like, state) if reset_state is None else reset_state
 

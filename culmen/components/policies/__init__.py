@@ -20,6 +20,8 @@ from culmen.components.policies.epsilon_greedy import ape_x_exponents
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.epsilon_greedy import greedy
 from culmen.components.policies.epsilon_greedy import recurrent_epsilon_greedy
+from culmen.components.policies.epsilon_greedy import values_that_acted
+from culmen.components.policies.lanes import episode_return
 from culmen.components.policies.lanes import in_each_lane
 from culmen.components.policies.lanes import keyed
 from culmen.components.policies.lanes import lane_index
@@ -39,6 +41,7 @@ __all__ = [
     'deterministic',
     'drawn_actions',
     'entering_state',
+    'episode_return',
     'epsilon_greedy',
     'exploring',
     'greedy',
@@ -53,5 +56,6 @@ __all__ = [
     'sampling',
     'uniform_actions',
     'unroll_window',
+    'values_that_acted',
     'with_gaussian_noise',
 ]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from culmen.components import losses
 from culmen.components.counts.schedules import Schedule
 from culmen.components.networks import NO_ACTION
 from culmen.components.networks import Branches
@@ -76,8 +77,9 @@ def epsilon_greedy(
     epsilon: float | Array | Schedule,
     lane_exponents: LaneExponents | None = None,
     branches: Branches | None = None,
+    extras: ValueExtras | None = None,
 ) -> ActorCore:
-    """Takes the best legal action, or with probability epsilon a uniformly random legal one. No extras.
+    """Takes the best legal action, or with probability epsilon a uniformly random legal one.
 
     Args:
         action_values: (params, observation) -> float32[B, num_actions].
@@ -86,6 +88,7 @@ def epsilon_greedy(
             None: all lanes explore alike.
         branches: of an action of several choices, whose values are float32[B, D, V]. The best action is the
             best of each branch, a random one is random in all. None: the action is one choice.
+        extras: gives what a learner needs of the values at acting time; None: there are no extras.
     """
 
     def init(key: jax.Array, lanes: Lanes) -> EpsilonGreedyState:
@@ -101,10 +104,11 @@ def epsilon_greedy(
             best = jnp.argmax(branches.mask_illegal(values, seen), axis=-1).astype(jnp.int32)
             shape, legal = values.shape[1:], branches.allowed(seen)
             taken = _explore(best, shape, legal, epsilon, state, context)
-            return branches.to_action(taken), state, ()
+            return branches.to_action(taken), state, _kept(extras, values, best, taken)
         best = _best_action(values, timestep)
         allowed = allowed_actions(timestep.observation)
-        return _explore(best, values.shape[1:], allowed, epsilon, state, context), state, ()
+        action = _explore(best, values.shape[1:], allowed, epsilon, state, context)
+        return action, state, _kept(extras, values, best, action)
 
     return ActorCore(init, select_action)
 
@@ -121,8 +125,7 @@ def recurrent_epsilon_greedy(
 
     Args:
         network: of action values.
-        epsilon, lane_exponents: as in `epsilon_greedy`.
-        extras: gives what a learner needs of the values at acting time; None: there are no extras.
+        epsilon, lane_exponents, extras: as in `epsilon_greedy`; None: there are no extras at all.
     """
 
     def new_episode(num_lanes: int) -> tuple[State, jax.Array]:
@@ -157,6 +160,14 @@ def recurrent_epsilon_greedy(
     return ActorCore(init, select_action)
 
 
+def values_that_acted(values: jax.Array, best: jax.Array, action: jax.Array) -> dict[str, Nest]:
+    """Extras, float32[B]: the values of the best and of the taken action.
+
+    `culmen.components.updates.ErrorThatActed` makes priorities of new items from them.
+    """
+    return {'best_q': losses.batched_index(values, best), 'q': losses.batched_index(values, action)}
+
+
 def ape_x_exponents(alpha: float = 7.0) -> LaneExponents:
     """epsilon_i = epsilon ** (1 + alpha * i / (N - 1)), Horgan et al. 2018 (1803.00933), section 4.1."""
 
@@ -173,6 +184,12 @@ def _exploration(lanes: Lanes, lane_exponents: LaneExponents | None) -> EpsilonG
         jnp.ones(index.shape, jnp.float32) if lane_exponents is None else lane_exponents(lanes)
     )
     return EpsilonGreedyState(index, exponent)
+
+
+def _kept(
+    extras: ValueExtras | None, values: jax.Array, best: jax.Array, action: jax.Array
+) -> Nest:
+    return () if extras is None else extras(values, best, action)
 
 
 def _best_action(values: jax.Array, timestep: TimeStep) -> jax.Array:

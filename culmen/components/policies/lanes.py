@@ -14,6 +14,7 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import State
 from culmen.core.types import TimeStep
+from culmen.core.types import where_first
 
 
 def lane_index(lanes: Lanes) -> jax.Array:
@@ -33,6 +34,23 @@ def in_each_lane(state: State, num_lanes: int) -> State:
         return jnp.broadcast_to(jnp.asarray(leaf)[None], (num_lanes, *jnp.shape(leaf)))
 
     return jax.tree_util.tree_map(repeat, state)
+
+
+def episode_return(timestep: TimeStep, before: Nest, discount: float | Array = 1.0) -> Nest:
+    """Sums of the rewards of each lane's episode so far, this time step's included; it begins anew at FIRST.
+
+    Args:
+        timestep: of B lanes.
+        before: what this gave at the time step before, float32[B, ...] of the reward's structure; 0 at first.
+        discount: by which what was earned counts less at each step.
+    Returns: float32[B, ...].
+    """
+    zeros = jax.tree_util.tree_map(jnp.zeros_like, before)
+    return jax.tree_util.tree_map(
+        lambda reward, total: jnp.asarray(reward, jnp.float32) + discount * total,
+        timestep.reward,
+        where_first(timestep, zeros, before),
+    )
 
 
 class KeyedState(NamedTuple):

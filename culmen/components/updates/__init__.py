@@ -10,25 +10,55 @@ from culmen.components.updates.critics import critic_outputs
 from culmen.components.updates.critics import ensemble_td_loss
 from culmen.components.updates.critics import initial_state
 from culmen.components.updates.critics import shift_images
+from culmen.components.updates.epochs import epochs_of_minibatches
 from culmen.components.updates.means import masked_mean
+from culmen.components.updates.means import masked_standardised
 from culmen.components.updates.optimizers import gradient_step
 from culmen.components.updates.optimizers import learning_rate_schedule
 from culmen.components.updates.optimizers import make_optimizer
+from culmen.components.updates.pool import Pool
+from culmen.components.updates.pool import add_to_pool
+from culmen.components.updates.pool import draw_from_pool
+from culmen.components.updates.pool import new_pool
+from culmen.components.updates.priorities import ErrorThatActed
+from culmen.components.updates.priorities import errors_that_acted
+from culmen.components.updates.priorities import n_step_targets
+from culmen.components.updates.returns import generalised_advantages
+from culmen.components.updates.returns import lambda_returns
+from culmen.components.updates.returns import returns_to_go
 from culmen.components.updates.states import TargetTrainingState
 from culmen.components.updates.states import TrainingState
+from culmen.components.updates.training import copy_every
+from culmen.components.updates.training import follow
+from culmen.components.updates.training import train
 
 __all__ = [
+    'ErrorThatActed',
     'PolicyAndCriticState',
+    'Pool',
     'TargetTrainingState',
     'TrainingState',
     'acting_params',
+    'add_to_pool',
     'canonical_transitions',
+    'copy_every',
     'critic_outputs',
+    'draw_from_pool',
     'ensemble_td_loss',
+    'epochs_of_minibatches',
+    'errors_that_acted',
+    'follow',
+    'generalised_advantages',
     'gradient_step',
     'initial_state',
+    'lambda_returns',
     'learning_rate_schedule',
     'make_optimizer',
     'masked_mean',
+    'masked_standardised',
+    'n_step_targets',
+    'new_pool',
+    'returns_to_go',
     'shift_images',
+    'train',
 ]

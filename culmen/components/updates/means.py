@@ -15,3 +15,16 @@ def masked_mean(values: Array, mask: Array) -> jax.Array:
     Returns: float32[].
     """
     return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def masked_standardised(values: Array, mask: Array, epsilon: float = 1e-8) -> jax.Array:
+    """The values less their mean, divided by their standard deviation, of what a mask has.
+
+    Args:
+        values: float32[...].
+        mask: bool[...] of the same shape.
+        epsilon: added to the deviation.
+    Returns: float32[...]; meaningless where the mask is False.
+    """
+    deviation = jnp.asarray(values) - masked_mean(values, mask)
+    return deviation / (jnp.sqrt(masked_mean(jnp.square(deviation), mask)) + epsilon)

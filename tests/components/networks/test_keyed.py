@@ -220,9 +220,3 @@ def test_a_lane_draws_the_same_however_lanes_are_batched():
     np.testing.assert_array_equal(together, apart)
     # With noise of this size an action changes from call to call.
     assert all(len(np.unique(lane)) > 1 for lane in together.T)
-
-
-def test_a_state_in_each_lane():
-    state = policies.in_each_lane({'a': np.arange(3), 'b': jnp.float32(2)}, 4)
-    np.testing.assert_array_equal(state['a'], [[0, 1, 2]] * 4)
-    np.testing.assert_array_equal(state['b'], [2.0] * 4)

@@ -208,6 +208,21 @@ def test_extras_of_values_know_the_best_legal_and_the_taken_action():
     assert core.select_action((), timestep, state, context)[0].tolist() == action.tolist()
 
 
+def test_extras_of_values_without_memory():
+    core = policies.epsilon_greedy(action_values, 0.5, extras=policies.values_that_acted)
+    state = core.init(jax.random.key(0), Lanes(jnp.arange(64), 64))
+    timestep = TimeStep(jnp.ones(64, jnp.int32), None, None, jnp.zeros((64, 1)))
+    context = Context(jax.random.key(3), jnp.int32(0), jnp.int32(0), jnp.int32(0))
+    action, _, extras = core.select_action(VALUES[None], timestep, state, context)
+    np.testing.assert_array_equal(extras['best_q'], np.full(64, 3.0))
+    np.testing.assert_array_equal(extras['q'], VALUES[action])
+    assert set(extras['q'].tolist()) == {1.0, 2.0, 3.0}
+    plain = policies.epsilon_greedy(action_values, 0.5)
+    np.testing.assert_array_equal(
+        plain.select_action(VALUES[None], timestep, state, context)[0], action
+    )
+
+
 def test_with_memory_lanes_explore_as_without():
     lanes = Lanes(jnp.arange(64), 64)
     exponents = policies.ape_x_exponents(3.0)

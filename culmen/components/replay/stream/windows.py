@@ -5,6 +5,7 @@ says so), so all tables give the same items for the same stream. `fold` turns a 
 transitions inside a compiled update. Nothing here depends on storage, draws or priorities.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -207,6 +208,28 @@ def kept_times(window: Window, paths: Sequence[str]) -> tuple[list[str], list[st
     if both:
         raise ValueError(f'Window.ends and Window.first must not share leaves, got {both} in both.')
     return ends, first
+
+
+def moved_under(window: Window, prefix: str, nest: str = 'extras') -> Window:
+    """A window of an agent that holds another one's fields of a nest under a prefix.
+
+    Example:
+        >>> moved_under(Window(first=('extras/core_state', 'observation')), 'base').first
+        ('extras/base/core_state', 'observation')
+    """
+
+    def move(path: str) -> str:
+        first, slash, rest = path.partition('/')
+        return f'{nest}/{prefix}{slash}{rest}' if first == nest else path
+
+    moved: dict[str, Any] = {
+        name: tuple(map(move, getattr(window, name)))
+        for name in ('ends', 'first', 'fields')
+        if getattr(window, name)
+    }
+    if window.start is not None:
+        moved['start'] = move(window.start)
+    return dataclasses.replace(window, **moved)
 
 
 def _expand(where: str, names: Sequence[str], paths: Sequence[str]) -> list[str]:

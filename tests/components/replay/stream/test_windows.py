@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from culmen.components.replay import Cutter
 from culmen.components.replay import fold
 from culmen.components.replay import kept_times
+from culmen.components.replay.stream.windows import moved_under
 from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
@@ -203,3 +204,26 @@ def test_rewards_kept_in_part_are_refused() -> None:
         fold(steps._replace(discount=steps.discount[:, :1]), 0.9)
     with pytest.raises(ValueError, match='observation must have 6 time steps'):
         fold(steps._replace(observation=steps.observation[:, :1]), 0.9)
+
+
+def test_the_paths_of_a_nest_move_under_a_prefix():
+    window = Window(
+        length=3,
+        ends=('observation/a', 'extras/seen'),
+        first=('extras/core_state/hidden',),
+        fields=('observation', 'action', 'extras'),
+        start='extras/option/ended',
+    )
+    base = moved_under(window, 'base')
+    assert base == Window(
+        length=3,
+        ends=('observation/a', 'extras/base/seen'),
+        first=('extras/base/core_state/hidden',),
+        fields=('observation', 'action', 'extras/base'),
+        start='extras/base/option/ended',
+    )
+    of_player = moved_under(
+        Window(ends=('observation',), first=('observations/x',)), 'one', 'observation'
+    )
+    assert of_player == Window(ends=('observation/one',), first=('observations/x',))
+    assert moved_under(Window(), 'base') == Window()
