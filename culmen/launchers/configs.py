@@ -115,7 +115,11 @@ def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
         for field in _fields(Experiment)
         if field.default is not dataclasses.MISSING
     }
-    flat = [dict(_leaves(json.loads(json.dumps({**defaults, **config})))) for config in (old, new)]
+    whole = [
+        {**config, **{k: v for k, v in defaults.items() if k not in config}}
+        for config in (old, new)
+    ]
+    flat = [dict(_leaves(json.loads(json.dumps(config)))) for config in whole]
     missing = object()
     paths = dict.fromkeys([*flat[0], *flat[1]])
     return [
