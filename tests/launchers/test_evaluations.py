@@ -11,8 +11,8 @@ import pytest
 import culmen
 from culmen.agents import dqn
 from culmen.components.environments import functional
+from culmen.components.environments import own
 from culmen.components.environments.alike import are_alike
-from culmen.components.environments.families import jax as jax_family
 from culmen.components.loggers import LineDisplay
 from culmen.core.specs import make_environment_spec
 from culmen.environment_loops import evaluation
@@ -260,7 +260,7 @@ class TestLanesOfACompiledRun:
         plan = compiled.make_plan(experiment(environment=alike, num_environments=2))
         assert are_alike(plan.environment, catch(2.0))
         assert not are_alike(plan.environment, catch(3.0))
-        assert not are_alike(plan.environment, jax_family.catch(3, 3))
+        assert not are_alike(plan.environment, own.catch(rows=3, columns=3))
 
     def test_a_run_that_joins_a_plan_is_looked_at_too(self):
         first = experiment(environment=by_seed, seed=0)
@@ -279,7 +279,7 @@ SCALES = {}
 
 def catch(scale):
     """Catch whose rewards are scaled by a constant of its own."""
-    inner = jax_family.catch(4, 3)
+    inner = own.catch(rows=4, columns=3)
     weights = np.asarray([scale, 1.0], np.float32)
 
     def advance(key, state, action):

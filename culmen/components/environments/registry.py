@@ -112,7 +112,13 @@ _FAMILIES = (
         ('brax',),
         'all',
     ),
-    Family('jax', 'jax/<environment>', ('jax/catch',), (), 'all'),
+    Family(
+        'jax',
+        'jax/<environment>',
+        ('jax/catch', 'jax/four_rooms', 'jax/cartpole_swingup'),
+        (),
+        'all',
+    ),
     Family(
         'function',
         '<module>:<function>',
@@ -252,7 +258,7 @@ def _arguments(family: Family, identity: str) -> tuple[dict[str, Argument], dict
 
 
 def _foreign(family: Family, identity: str) -> tuple[dict[str, Argument], bool]:
-    if family.name in ('gymnasium', 'gymnax'):
+    if family.name in ('gymnasium', 'gymnax', 'jax'):
         options: Callable[[str], tuple[dict[str, Argument], bool]] = _module(family.name).options
         return options(identity)
     if family.name == 'function':

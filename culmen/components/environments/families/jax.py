@@ -1,101 +1,42 @@
 """Culmen's own small environments, written in JAX and needing no other package: `jax/catch`."""
 
-from collections.abc import Callable
-from typing import Annotated
 from typing import Any
-from typing import NamedTuple
 
 import dm_env
-import jax
-import jax.numpy as jnp
-import numpy as np
-from dm_env import specs
 
 from culmen.components.environments import functional
-from culmen.components.environments import rendering
+from culmen.components.environments.arguments import Argument
+from culmen.components.environments.arguments import signature_arguments
+from culmen.components.environments.own import MAKERS
 from culmen.core import checks
-from culmen.core.checks import Range
-from culmen.core.specs import EnvironmentSpec
 
 
 def names() -> list[str]:
     """The environments."""
-    return sorted(_MAKERS)
+    return sorted(MAKERS)
 
 
 def check(identity: str) -> None:
     """Raises ValueError with the nearest names where there is no such environment."""
-    if identity not in _MAKERS:
+    if identity not in MAKERS:
         known = [f'jax/{name}' for name in names()]
         raise ValueError(checks.unknown_name('environment', f'jax/{identity}', known))
+
+
+def options(identity: str) -> tuple[dict[str, Argument], bool]:
+    """The arguments of an environment, and False: it takes no others."""
+    check(identity)
+    return signature_arguments(MAKERS[identity]), False
 
 
 _BUILT: dict[Any, functional.Functional] = {}
 
 
-def make(
-    identity: str,
-    seed: int,
-    *,
-    rows: Annotated[int, Range(2)] = 10,
-    columns: Annotated[int, Range(1)] = 5,
-) -> dm_env.Environment:
-    """Builds an environment.
-
-    Args:
-        rows, columns: of the board; the ball falls a row a step.
-    """
+def make(identity: str, seed: int, **arguments: Any) -> dm_env.Environment:
+    """Builds an environment. Args: arguments: of its maker in culmen/components/environments/own."""
     check(identity)
-    key = (identity, rows, columns)
+    # Environments with equal arguments are one object, so that a compiled loop knows them as one.
+    key = (identity, *sorted(arguments.items()))
     if key not in _BUILT:
-        _BUILT[key] = _MAKERS[identity](rows, columns)
+        _BUILT[key] = MAKERS[identity](**arguments)
     return functional.DmEnvironment(_BUILT[key], seed)
-
-
-class CatchState(NamedTuple):
-    """The positions of ball and paddle."""
-
-    row: jax.Array  # int32[]: of the ball
-    column: jax.Array  # int32[]: of the ball
-    paddle: jax.Array  # int32[]: its column
-
-
-def catch(rows: int = 10, columns: int = 5) -> functional.Functional:
-    """A ball falls; the paddle on the last row moves left, stays or moves right.
-
-    Reward 1 for a ball that is caught at the end and -1 for one that is missed.
-    """
-
-    def board(state: CatchState) -> jax.Array:
-        board = jnp.zeros((rows, columns), jnp.float32)
-        return board.at[state.row, state.column].set(1.0).at[rows - 1, state.paddle].set(1.0)
-
-    def begin(key: jax.Array) -> tuple[CatchState, jax.Array]:
-        column = jax.random.randint(key, (), 0, columns)
-        state = CatchState(jnp.int32(0), column, jnp.int32(columns // 2))
-        return state, board(state)
-
-    def advance(
-        key: jax.Array, state: CatchState, action: jax.Array
-    ) -> tuple[CatchState, functional.Outcome]:
-        del key
-        paddle = jnp.clip(state.paddle + action - 1, 0, columns - 1)
-        state = CatchState(state.row + 1, state.column, paddle)
-        done = state.row == rows - 1
-        reward = jnp.where(done, jnp.where(paddle == state.column, 1.0, -1.0), 0.0)
-        return state, functional.Outcome(board(state), reward, terminated=done)
-
-    def render(state: CatchState) -> np.ndarray[Any, Any]:
-        picture = (np.asarray(board(state))[..., None] * 255).astype(np.uint8)
-        return rendering.enlarge(picture.repeat(3, axis=-1))
-
-    spec = EnvironmentSpec(
-        observation=specs.BoundedArray((rows, columns), np.float32, 0, 1, 'board'),
-        action=specs.DiscreteArray(3, np.int32, 'action'),
-        reward=functional.REWARD,
-        discount=functional.DISCOUNT,
-    )
-    return functional.Functional(spec, begin, advance, render)
-
-
-_MAKERS: dict[str, Callable[[int, int], functional.Functional]] = {'catch': catch}
