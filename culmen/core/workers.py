@@ -7,6 +7,9 @@ from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Samples
@@ -30,6 +33,14 @@ class Draw(NamedTuple):
 
 class Writer(Protocol):
     """The side of a table that an actor writes to: one stream of steps per lane."""
+
+    @property
+    def held(self) -> NDArray[np.bool_] | None:
+        """bool[B], after `act`: lanes at FIRST that wait, whose environments are not stepped; None: none.
+
+        Their next time step is FIRST again, the same one.
+        """
+        ...
 
     def observe(self, timestep: TimeStep) -> None:
         """Opens a row in every lane; windows that end here become items."""

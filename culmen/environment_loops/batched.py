@@ -84,6 +84,7 @@ class BatchedEnvironment:
         metrics = [metrics_of(each) for each in self.environments]
         self.metric_names = columns_of_lanes(metrics)  # columns of all lanes
         self._metrics = EpisodeMetrics(metrics) if self.metric_names else None
+        self._holds_lanes = False
 
     def reset(self) -> TimeStep:
         """Begins an episode in every lane."""
@@ -124,6 +125,27 @@ class BatchedEnvironment:
     def freeze(self, lane: int) -> None:
         """Stops stepping a lane: its last time step is repeated, and no episode ends in it."""
         self._frozen[lane] = True
+
+    def hold(self, held: NDArray[np.bool_] | None, timestep: TimeStep) -> None:
+        """Sets the lanes that the next step leaves where they are; the others are stepped again.
+
+        Args:
+            held: bool[B]; None: no lane.
+            timestep: of all lanes, which those that are held, at FIRST, repeat.
+        """
+        if held is None:
+            if self._holds_lanes:
+                self._frozen = [False] * self.num_lanes
+                self._holds_lanes = False
+            return
+        self._holds_lanes = True
+        self._frozen = held.tolist()
+        if not self._timesteps:  # after a resume
+            observation = timestep.observation
+            self._timesteps = [
+                dm_env.restart(jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], observation))
+                for i in range(self.num_lanes)
+            ]
 
     def was_cut(self, lane: int) -> bool:
         """Whether `max_steps` of `batch` ended the lane's episode at the last step."""

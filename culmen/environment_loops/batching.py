@@ -6,6 +6,7 @@ from typing import Any
 import dm_env
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import compiled
@@ -35,6 +36,7 @@ class FunctionalBatch(BatchedEnvironment):
         self._functions = compiled(environments[0].functions)
         self._max_steps = max_steps
         self._cut = np.zeros(self.num_lanes, bool)
+        self._held: tuple[NDArray[np.bool_], TimeStep] | None = None
 
     @property
     def environments(self) -> list[Any]:
@@ -61,7 +63,7 @@ class FunctionalBatch(BatchedEnvironment):
         return self._take(timestep)
 
     def step(self, action: Nest) -> TimeStep:
-        """Steps every lane, even a frozen one. Args and Raises: as for `BatchedEnvironment`."""
+        """Steps every lane, even a frozen one, but no held one. Args, Raises: as `BatchedEnvironment`."""
         if self._lanes is None:
             if any(environment.lane is None for environment in self._environments):
                 return self.reset()  # new environments, whose states could not be restored
@@ -74,15 +76,16 @@ class FunctionalBatch(BatchedEnvironment):
         stepped = self._functions.advance_all(self._lanes, action)
         if self._cut.any():  # the environments themselves go on with their episodes
             begun = self._functions.begin_all(keys)
-            stepped = jax.tree_util.tree_map(
-                lambda new, old: np.where(
-                    self._cut.reshape((-1,) + (1,) * (np.ndim(old) - 1)), new, old
-                ),
-                begun,
-                stepped,
-            )
+            stepped = _choose(self._cut, begun, stepped)
+        if self._held is not None:
+            held, timestep = self._held
+            stepped = _choose(held, (self._lanes, timestep), stepped)
         self._lanes, timestep = stepped
         return self._take(timestep)
+
+    def hold(self, held: NDArray[np.bool_] | None, timestep: TimeStep) -> None:
+        """As in `BatchedEnvironment`."""
+        self._held = None if held is None else (held, timestep)
 
     def was_cut(self, lane: int) -> bool:
         """Whether `max_steps` of `batch` ended the lane's episode at the last step."""
@@ -134,6 +137,13 @@ class FunctionalBatch(BatchedEnvironment):
             and discount.max() <= 1
             and self._observations.holds(observation)
         )
+
+
+def _choose(lanes: NDArray[np.bool_], chosen: Any, others: Any) -> Any:
+    """Nests [B, ...]: the first of two in some lanes, the second in the others."""
+    return jax.tree_util.tree_map(
+        lambda a, b: np.where(lanes.reshape((-1,) + (1,) * (np.ndim(b) - 1)), a, b), chosen, others
+    )
 
 
 def batch(

@@ -117,6 +117,7 @@ class EnvironmentLoop:
             timings['act'] += acted - start
             for observer in self._observers:
                 observer.observe(timestep, action)
+            environment.hold(actor.held, timestep)
             self._timestep = environment.step(action)
             self._unobserved = True
             timings['environment'] += clock() - acted

@@ -69,13 +69,22 @@ def test_impossible_values_are_refused_by_name(make, words):
 @pytest.mark.parametrize(
     ('queue', 'lanes', 'updates', 'words'),
     [
-        (Queue(Window(4, 4), max_staleness=0), 2, 1, 'cross_episodes=True and period == length'),
+        (Queue(Window(4, 2, True), max_staleness=9), 2, 1, 'needs period == length where'),
+        (Queue(Window(4, 4), 3, max_staleness=0), 2, 1, 'must be the only table that actors write'),
         (
-            Queue(Window(4, 2, True), max_staleness=0),
+            Queue(Window(4, 4), max_staleness=0),
             2,
             1,
-            'cross_episodes=True and period == length',
+            'must be a number where there is more than one',
         ),
+        (Queue(Window(4, 2), max_staleness=0), 1, 1, 'at least 1 where up to 2 windows of a lane'),
+        (
+            Queue(Window(4, 1), 2, max_staleness=1),
+            1,
+            1,
+            'at least 2 where up to 4 windows of a lane',
+        ),
+        (Queue(Window(4, 2), 1, max_staleness=2, max_size=9), 1, 3, 'at most one more than max_st'),
         (
             Queue(Window(4, 4, True), batch_size=3, max_staleness=0),
             2,
@@ -105,7 +114,10 @@ def test_a_queue_that_can_not_be_run_is_refused(queue, lanes, updates, words):
 
 def test_a_queue_that_can_be_run_passes():
     experience.check_experience(Queue(Window(4, 4, True), batch_size=4, max_staleness=0), 2, 1)
-    experience.check_experience(Queue(Window(4), max_staleness=0), 1, 1)
+    experience.check_experience(Queue(Window(4, 4), max_staleness=0), 1, 1)
+    experience.check_experience(Queue(Window(4, 1), 2, max_staleness=2), 5, 1)
+    lone, recorded = Queue(Window(4, 4), 3, max_staleness=0), Dataset(Window(), 'path', 1)
+    experience.check_experience({'queue': lone, 'recorded': recorded}, 2, 1)
 
 
 def test_anything_else_is_refused_as_experience():
@@ -128,6 +140,12 @@ def test_anything_else_is_refused_as_experience():
 def test_a_bound_on_staleness_bounds_the_lag(staleness, lag, updates, effective):
     queue = Queue(Window(4, 4, True), max_staleness=staleness)
     assert experience.effective_lag({'a': queue, 'b': replay()}, lag, updates) == effective
+
+
+@pytest.mark.parametrize(('period', 'effective'), [(4, 2), (2, 1), (1, 0)])
+def test_windows_that_overlap_leave_less_of_the_bound_to_the_lag(period, effective):
+    queue = Queue(Window(4, period), batch_size=1, max_staleness=3)
+    assert experience.effective_lag(queue, 5) == effective
 
 
 @pytest.mark.parametrize(('max_lag', 'effective'), [(None, 3), (0, 0), (2, 2), (9, 3)])

@@ -83,6 +83,8 @@ class Held:
 class Recorder:
     """A table that keeps the stream."""
 
+    held = None
+
     def __init__(self):
         self.events = []
 

@@ -6,6 +6,8 @@ import culmen
 from culmen.launchers import launchpad
 from tests.conftest import is_installed
 from tests.launchers import fitted
+from tests.launchers.on_policy import Uneven
+from tests.launchers.on_policy import Witness
 from tests.launchers.toys import corridor
 
 pytestmark = [
@@ -67,6 +69,23 @@ def test_a_reverb_table_of_one_process_counts_ticks_too(tmp_path):
     row = result.logs['learner'].iloc[-1]
     assert row['learner_steps'] == row['windows'] / 2 == 10
     assert row['most_stale'] == row['repeated'] == 0
+
+
+@pytest.mark.parametrize(
+    ('backend', 'staleness', 'batch_size'),
+    [('threads', 0, 2), ('threads', 2, 1), ('processes', 1, 3)],
+)
+def test_lanes_wait_before_their_episodes(backend, staleness, batch_size, tmp_path):
+    agent = Witness(12, staleness, episodes=True, batch_size=batch_size, seconds=0.01)
+    for steps in (150, 300):
+        result = launch(
+            agent, tmp_path, backend, num_actors=2, num_environments=2, environment=Uneven,
+            max_actor_steps=steps, lag=2,
+        )  # fmt: skip
+    row = result.logs['learner'].iloc[-1]
+    assert row['learner_steps'] >= 10
+    assert row['wrong_version'] == 0
+    assert row['most_stale'] <= staleness
 
 
 def test_each_action_waits_for_the_update_of_the_step_before():

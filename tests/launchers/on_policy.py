@@ -1,15 +1,18 @@
 """A small on-policy agent that learns nothing but who acted: for tests of the order of windows."""
 
+import time
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from culmen.core import ActorCore
 from culmen.core import LearnerCore
 from culmen.core import Parts
 from culmen.core import Queue
 from culmen.core import Window
+from tests import probes
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class Witness:
     length: int = 8
     max_staleness: int | None = 0
     max_size: int = 2
+    episodes: bool = False  # whether windows are whole episodes, of up to `length` steps
+    batch_size: int | None = None
+    period: int | None = None  # None: the length
+    seconds: float = 0.0  # that an update takes
 
     def build(self, spec):
         def select_action(params, timestep, state, context):
@@ -32,7 +39,11 @@ class Witness:
             return action.astype(spec.action.dtype), state, jnp.full(lanes, params)
 
         def update(state, sample, context):
-            stale = context.learner_steps - sample.steps.extras
+            stale = (
+                context.learner_steps - sample.version
+                if self.episodes
+                else (context.learner_steps - sample.steps.extras)
+            )
             state = {
                 'updates': state['updates'] + 1,
                 'most_stale': jnp.maximum(state['most_stale'], jnp.max(stale)),
@@ -41,7 +52,10 @@ class Witness:
                 | jnp.any(sample.version != sample.steps.extras[:, 0]),
             }
             metrics = {name: state[name] for name in ('most_stale', 'least_stale', 'wrong_version')}
-            return state, {'loss': jnp.mean(stale.astype(jnp.float32)), **metrics}, None
+            loss = jnp.mean(stale.astype(jnp.float32))
+            if self.seconds:
+                loss += jax.pure_callback(self._wait, jax.ShapeDtypeStruct((), np.float32), loss)
+            return state, {'loss': loss, **metrics}, None
 
         def init(key):
             zero = jnp.zeros((), jnp.int32)
@@ -53,10 +67,33 @@ class Witness:
             }
 
         actor = ActorCore(lambda key, lanes: jnp.zeros(len(lanes.index)), select_action)
-        window = Window(length=self.length, period=self.length, cross_episodes=True)
+        window = Window(
+            length=self.length,
+            period=self.length if self.period is None else self.period,
+            cross_episodes=not self.episodes,
+        )
         return Parts(
             actor=actor,
             evaluator=actor,
             learner=LearnerCore(init, update, lambda state: state['updates']),
-            experience=Queue(window, max_staleness=self.max_staleness, max_size=self.max_size),
+            experience=Queue(
+                window,
+                self.batch_size,
+                max_staleness=self.max_staleness,
+                max_size=self.max_size,
+            ),
         )
+
+    def _wait(self, _):
+        time.sleep(self.seconds)
+        return np.float32(0)
+
+
+class Uneven(probes.Probe):
+    """Episodes of 1 to 12 steps, at random."""
+
+    def _begin(self):
+        self.length = int(self._generator.integers(1, 13))
+
+    def _reward(self, action):
+        return 1.0

@@ -22,6 +22,8 @@ from tests.launchers.compiled_runs import assert_same
 from tests.launchers.compiled_runs import experiment
 from tests.launchers.compiled_runs import train
 from tests.launchers.compiled_runs import without_time
+from tests.shapes.rows import evolved
+from tests.shapes.rows import fitted
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +75,22 @@ def test_each_run_is_the_run_alone(tmp_path, alone, as_one):
     assert [each.summary['resumed_at'] for each in again] == [
         each.summary['actor_steps'] for each in results
     ]
+
+
+@pytest.mark.parametrize('row', [evolved.ROWS[0], fitted.ROWS[0]], ids=lambda row: row.name)
+def test_a_run_that_waits_changes_nothing_of_its_lanes_and_ticks(row):
+    # One ends while the other goes on, and their lanes wait at FIRST at different ticks.
+    experiments = [
+        dataclasses.replace(row.experiment('compiled', None), seed=seed, max_actor_steps=steps)
+        for seed, steps in ((1, 90), (2, 200))
+    ]
+    for result, one in zip(run_many(experiments, as_one=True), experiments, strict=True):
+        other = compiled.run(one, progress=False)
+        for field in ('actor_steps', 'learner_steps', 'episodes'):
+            assert result.summary[field] == other.summary[field]
+        mine, its = (without_time(each.logs['actor']) for each in (result, other))
+        assert mine.equals(its)
+        assert result.logs['learner'].iloc[-1]['most_stale'] == 0
 
 
 @WAYS

@@ -3,9 +3,16 @@
 import pytest
 
 import culmen
+from tests.components.replay.registry import has_reverb
 from tests.launchers import fitted
+from tests.launchers.on_policy import Uneven
 from tests.launchers.on_policy import Witness
 from tests.launchers.toys import corridor
+
+needs_reverb = [
+    pytest.mark.launchpad,
+    pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
+]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +34,55 @@ def test_no_window_is_older_than_the_bound(staleness, lag, updates):
     assert row['least_stale'] >= 0
     # The bound is met, not undercut: without one the lag alone decides.
     assert row['most_stale'] == {None: lag + 1, 2: 2, 1: updates - 1, 0: 0}[staleness]
+
+
+def whole_episodes(**changes):
+    settings = {'length': 12, 'episodes': True, 'batch_size': 2, 'max_size': 4}
+    return Witness(**{**settings, **changes})
+
+
+@pytest.mark.parametrize('replay', ['in_process', pytest.param('reverb', marks=needs_reverb)])
+@pytest.mark.parametrize(
+    ('agent', 'lanes', 'lag', 'updates', 'reached'),
+    [
+        (whole_episodes(max_staleness=0), 4, 1, 1, 0),
+        (whole_episodes(max_staleness=1, batch_size=5), 4, 1, 2, 1),
+        (whole_episodes(max_staleness=2, batch_size=1), 3, 5, 1, 2),
+        (whole_episodes(max_staleness=2, period=5), 3, 5, 1, 1),  # up to three windows an episode
+        (whole_episodes(max_staleness=6, period=2, batch_size=1), 1, 0, 1, 5),  # which overlap
+    ],
+)
+def test_no_window_within_episodes_is_older_than_the_bound(
+    replay, agent, lanes, lag, updates, reached
+):
+    experiment = culmen.Experiment(
+        agent,
+        Uneven,
+        max_actor_steps=600,
+        num_environments=lanes,
+        evaluation=culmen.Evaluation(episodes=1),
+        lag=lag,
+        updates_per_call=updates,
+    )
+    row = culmen.run(experiment, replay=replay, progress=False).logs['learner'].iloc[-1]
+    assert row['learner_steps'] >= 15
+    assert row['wrong_version'] == 0
+    assert row['least_stale'] >= 0
+    # The bound is met, save where windows of a lane overlap.
+    assert reached == row['most_stale'] <= agent.max_staleness
+
+
+def test_windows_within_episodes_of_several_lanes_may_be_older_without_a_bound():
+    experiment = culmen.Experiment(
+        whole_episodes(max_staleness=None, batch_size=1, max_size=9),
+        Uneven,
+        max_actor_steps=600,
+        num_environments=4,
+        evaluation=culmen.Evaluation(episodes=1),
+        lag=0,
+    )
+    row = culmen.run(experiment, progress=False).logs['learner'].iloc[-1]
+    assert row['most_stale'] > 4
 
 
 @pytest.mark.parametrize(('max_lag', 'stale'), [(0, 0), (1, 2), (None, 4)])

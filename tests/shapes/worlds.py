@@ -11,6 +11,7 @@ from culmen.core.specs import EnvironmentSpec
 
 NUM_SIGNS = 3
 LENGTH = 4  # steps of an episode of signs
+SHORTEST, LONGEST = 2, 6  # of uneven signs
 
 
 def spec(observation: specs.Array, action: specs.Array) -> EnvironmentSpec:
@@ -18,19 +19,20 @@ def spec(observation: specs.Array, action: specs.Array) -> EnvironmentSpec:
     return EnvironmentSpec(observation, action, functional.REWARD, functional.DISCOUNT)
 
 
-def _signs() -> functional.Functional:
+def _signs(shortest: int, longest: int) -> functional.Functional:
     def observe(sign: jax.Array) -> jax.Array:
         return jax.nn.one_hot(sign, NUM_SIGNS)
 
-    def begin(key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    def begin(key: jax.Array) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
         sign = jax.random.randint(key, (), 0, NUM_SIGNS)
-        return (sign, jnp.int32(0)), observe(sign)
+        length = jax.random.randint(jax.random.fold_in(key, 1), (), shortest, longest + 1)
+        return (sign, jnp.int32(0), length), observe(sign)
 
     def advance(key, state, action):
-        (sign, time), (shown, _) = state, begin(key)
+        (sign, time, length), (shown, _) = state, begin(key)
         reward = (action == sign).astype(jnp.float32)
-        after = (shown[0], time + 1)
-        return after, functional.Outcome(observe(shown[0]), reward, terminated=time + 1 == LENGTH)
+        after = (shown[0], time + 1, length)
+        return after, functional.Outcome(observe(shown[0]), reward, terminated=time + 1 == length)
 
     return functional.Functional(
         spec(
@@ -42,7 +44,7 @@ def _signs() -> functional.Functional:
     )
 
 
-_SIGNS = _signs()
+_SIGNS, _UNEVEN_SIGNS = _signs(LENGTH, LENGTH), _signs(SHORTEST, LONGEST)
 
 NUM_CELLS = 6
 
@@ -83,6 +85,11 @@ def signs(seed: int) -> dm_env.Environment:
     The best return is 4, that of random actions 4 / 3.
     """
     return functional.DmEnvironment(_SIGNS, seed)
+
+
+def uneven_signs(seed: int) -> dm_env.Environment:
+    """Signs in episodes of two to six steps, at random: the best return is 4 on average, as of `signs`."""
+    return functional.DmEnvironment(_UNEVEN_SIGNS, seed)
 
 
 def line(seed: int) -> dm_env.Environment:

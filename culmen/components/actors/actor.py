@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
@@ -109,6 +110,11 @@ class Actor:
         if self._writer is not None:
             self._writer.act(action, _fetch(extras), version)
         return action
+
+    @property
+    def held(self) -> NDArray[np.bool_] | None:
+        """bool[B], after an action: lanes at FIRST that wait, whose environments are not stepped."""
+        return None if self._writer is None else self._writer.held
 
     def _follow(self, params: Params | PackedTree) -> None:
         """Selects the first device on which the learner keeps its parameters.

@@ -147,6 +147,10 @@ def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
     actor = keep_like('actor_state', carry.actor, actor)
     rows = tables.act(carry.tables, action, extras, version)
     lanes, timestep = plan.groups.advance(carry.lanes, plan.share(action))
+    held = tables.held(rows.items)
+    if held is not None:
+        lanes = plan.groups.select(held, carry.lanes, lanes)
+        timestep = _choose(held, carry.timestep, timestep)
     faults = plan.faults.of(timestep, carry.timestep, action)
     numbers = plan.groups.measure(lanes)
     sums, ended = add_step(carry.sums, timestep, numbers, plan.groups.metrics)
@@ -232,6 +236,15 @@ def _update(plan: Plan, carry: Carry, learning: Learning) -> Learning:
         jnp.where(bad, wide.saturated(learner_steps), learning.non_finite),
         learner_steps,
         learning.left - 1,
+    )
+
+
+def _choose(lanes: jax.Array, chosen: Any, others: Any) -> Any:
+    """Nests [B, ...]: the first of two in some lanes, the second in the others."""
+    return jax.tree_util.tree_map(
+        lambda a, b: jnp.where(jnp.reshape(lanes, lanes.shape + (1,) * (b.ndim - 1)), a, b),
+        chosen,
+        others,
     )
 
 

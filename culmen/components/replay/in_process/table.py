@@ -19,6 +19,8 @@ from culmen.components.replay.in_process.replay_items import ReplayItems
 from culmen.components.replay.in_process.rows import Arrays
 from culmen.components.replay.in_process.rows import Rows
 from culmen.components.replay.stream.batch import pad
+from culmen.components.replay.stream.gates import Doorkeeper
+from culmen.components.replay.stream.gates import Gates
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.starts import make_cutter
 from culmen.components.replay.stream.windows import Items
@@ -86,6 +88,9 @@ class InProcessTable:
         self._all = list(self._tables.values())
         self._alone = self._all[0] if len(specs) == 1 and '' in specs else None
         self._full_at = 0  # the tick at which to check for room
+        self._gates = Gates(experience, num_lanes)
+        self._door = Doorkeeper(experience, np.arange(num_lanes), num_lanes)
+        self.held: NDArray[np.bool_] | None = None  # as of a Writer
 
     def observe(self, timestep: TimeStep) -> None:
         """Opens a row in every lane; windows that end here become items, by lane and by start.
@@ -101,10 +106,12 @@ class InProcessTable:
             self._make_room()
         rows.open(timestep)
         step_type = np.asarray(timestep.step_type)
+        if self._door.is_needed:
+            self._door.observe(step_type)
         for table in self._all:
             items = table.cutter.observe(step_type)
             if items is not None:
-                table.insert(items)
+                self._insert(table, items)
             table.cutter.read_timestep(timestep)
 
     def act(self, action: Nest, extras: Nest, version: int) -> None:
@@ -122,8 +129,16 @@ class InProcessTable:
             table.cutter.read_decision(action, extras)
             items = table.cutter.act()
             if items is not None:
-                table.insert(items)
+                self._insert(table, items)
             table.items.close_tick(table.cutter.has_ended)
+        if self._door.is_needed:
+            self._door.close()
+            self.held = self._door.ask(self._gates, version)
+
+    def _insert(self, table: '_OneTable', items: Items) -> None:
+        table.insert(items)
+        if self._door.is_needed:
+            self._door.add(table.name, items.lane)
 
     def due(self, updates: int = 1) -> bool:
         """Whether this many further updates are due in every table."""
@@ -198,6 +213,8 @@ class InProcessTable:
             'next_tick': next_tick,
             'tables': {name: table.get_state() for name, table in self._tables.items()},
         }
+        if self._door.is_needed:
+            state['door'], state['gates'] = self._door.get_state(), self._gates.get_state()
         if self._rows.is_open:
             state['open_row'] = self._rows.read(next_tick, next_tick + 1, of_open_row=True)
         return state
@@ -253,9 +270,15 @@ class InProcessTable:
         for name, table in self._tables.items():
             table.set_state(state['tables'][name])
         self._full_at = 0
+        if self._door.is_needed:
+            self._door.set_state(state['door'])
+            self._gates.set_state(state['gates'])
         # No item needs rows before `first`, so their loss does not matter.
         lost = [(begin, end) for begin, end in lost if end > first]
-        return sum(table.drop(lost) for table in self._all) if lost else 0
+        dropped = {name: table.drop(lost) if lost else 0 for name, table in self._tables.items()}
+        for name, num in dropped.items():
+            self._gates.forget(name, num)
+        return sum(dropped.values())
 
 
 class _OneTable:
@@ -263,6 +286,7 @@ class _OneTable:
 
     def __init__(self, name: str, table: Table, rows: Rows, seed: int) -> None:
         num_lanes = rows.num_lanes
+        self.name = name
         self.cutter = make_cutter(table.window, num_lanes, rows.row_spec)
         self.items: ItemStore
         self._priority = None

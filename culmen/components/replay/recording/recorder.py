@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from culmen.components import files
 from culmen.components.files import check_writable
@@ -44,6 +45,12 @@ class Writers:
         """Args: writers: each receives every step."""
         self._writers = writers
 
+    @property
+    def held(self) -> NDArray[np.bool_] | None:
+        """bool[B]: lanes that any of them holds at FIRST; None: none."""
+        held = [writer.held for writer in self._writers]
+        return next((each for each in held if each is not None), None)
+
     def observe(self, timestep: TimeStep) -> None:
         """Tells each."""
         for writer in self._writers:
@@ -61,6 +68,8 @@ class Recorder:
     If an observation stacks frames, each frame is stored once. The last time step of a run, which has no
     action, is a row too, with action and extras 0 and version -1.
     """
+
+    held = None  # it holds no lane
 
     def __init__(
         self,

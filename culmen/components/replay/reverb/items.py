@@ -122,7 +122,7 @@ class QueuedItems(_DrainedItems):
         super().__init__(name, queue, layout, connection)
         self._num_lanes = num_lanes
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
-        self._ordered = is_ordered(queue)
+        self._ordered = is_ordered(queue, num_lanes)
         self._waiting: dict[int, Columns] = {}
         self._next = 0  # the place of the next window to draw
         self._reach = 0  # the first place from `_next` on whose window has not arrived
@@ -153,6 +153,10 @@ class QueuedItems(_DrainedItems):
         self._next += num
         batch = self._layout.assemble(items, np.ones(num, np.float32), size)
         return np.array(places, np.int64), batch
+
+    def arrived(self, info: Any) -> int:
+        """How many windows have arrived ever, where they are drawn in order of arrival."""
+        return self._next + int(info.current_size)
 
     def next_windows(self, info: Any) -> NDArray[Any]:
         if not self._ordered:

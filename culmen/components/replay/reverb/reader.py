@@ -163,6 +163,15 @@ class ReverbReader:
                 numbers = np.maximum(numbers, table.next_windows(counts[table.reverb_name]))
         return numbers
 
+    def arrived(self) -> dict[str, int]:
+        """How many windows of each Queue have arrived ever, by table name, for `Gates`."""
+        counts = self._info()
+        return {
+            name: table.arrived(counts[table.reverb_name])
+            for name, table in self._tables.items()
+            if isinstance(table, QueuedItems)
+        }
+
     def get_state(self) -> dict[str, Any]:
         """What the server does not keep, and its number of items, as arrays and plain values."""
         counts = self._info()

@@ -19,6 +19,7 @@ from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
+from culmen.core.experience import waits_at_first
 
 Lead = float | Literal['none'] | None
 Files = dict[str, dict[str, int]]  # bytes and crc32 by name
@@ -78,9 +79,10 @@ def split_lead(replay: Replay, lead: Lead, where: str = 'experience') -> tuple[f
     return of_reader, max(1.0, (samples - of_reader) // replay.samples_per_insert)
 
 
-def is_ordered(queue: Queue) -> bool:
+def is_ordered(queue: Queue, num_lanes: int) -> bool:
     """Whether batches take windows in order of their number in their lane, not of arrival."""
-    return queue.batch_size is None or queue.max_staleness is not None
+    bounded = queue.max_staleness is not None and not waits_at_first(queue, num_lanes)
+    return queue.batch_size is None or bounded
 
 
 class ReverbServer:
@@ -167,7 +169,7 @@ class ReverbServer:
         if isinstance(table, Replay):
             # Every batch has all items, so the reader keeps them; part of the lead waits here.
             may_wait = split_lead(table, lead)[1]
-        elif isinstance(table, Queue) and not is_ordered(table) and waits:
+        elif isinstance(table, Queue) and not is_ordered(table, num_lanes) and waits:
             assert table.batch_size is not None
             may_wait = float(table.max_size * table.batch_size)
         return reverb.Table(

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from culmen.components.replay.reverb.reader import ReverbReader
 from culmen.components.replay.reverb.server import Files
 from culmen.components.replay.reverb.server import ReverbServer
 from culmen.components.replay.reverb.writer import ReverbWriter
+from culmen.components.replay.stream.gates import Gates
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import Experience
 from culmen.core.types import Lanes
@@ -48,8 +50,14 @@ class ReverbTable:
             self._reader = ReverbReader(
                 *rows, self._num_lanes, address, lead='none', info=self._server.info
             )
+            self._gates = Gates(self._experience, self._num_lanes)
             self._writer = ReverbWriter(
-                *rows, lanes, address, single_writer=True, tell_ended=self._reader.tell_ended
+                *rows,
+                lanes,
+                address,
+                single_writer=True,
+                tell_ended=self._reader.tell_ended,
+                gates=self._gates,
             )
         except BaseException:
             self._server.stop()
@@ -61,6 +69,11 @@ class ReverbTable:
     def port(self) -> int:
         """The port of the server, which listens on every interface."""
         return self._server.port
+
+    @property
+    def held(self) -> NDArray[np.bool_] | None:
+        """bool[B]: lanes at FIRST that wait, whose environments are not stepped; None: none."""
+        return self._writer.held
 
     def observe(self, timestep: TimeStep) -> None:
         """Opens a row in every lane; windows that end here become items.
@@ -116,7 +129,11 @@ class ReverbTable:
 
     def get_state(self) -> dict[str, Any]:
         """What the server does not keep, such as the streams' newest rows, as arrays and plain values."""
-        return {'writer': self._writer.get_state(), 'reader': self._reader.get_state()}
+        return {
+            'writer': self._writer.get_state(),
+            'reader': self._reader.get_state(),
+            'gates': self._gates.get_state(),
+        }
 
     def set_state(self, state: dict[str, Any], folder: str | os.PathLike[str] | None) -> int:
         """Restores the items, priorities and counts of a checkpoint.
@@ -130,6 +147,11 @@ class ReverbTable:
         self.close()
         self._start(None if folder is None else Path(folder))
         lost = self._reader.set_state(state['reader'], lost=folder is None)
+        if 'gates' in state:  # of an earlier version there are none, and no lane waits
+            self._gates.set_state(state['gates'])
+        if folder is None:
+            for name, of_table in state['reader'].items():
+                self._gates.forget(name, int(of_table.get('stored', 0)))
         self._writer.set_state(
             state['writer'], self._reader.next_windows() if folder is None else None
         )

@@ -95,6 +95,7 @@ class ActorNode:
             stop=self._gives_up,
             first_windows=start['first_windows'][built.lanes.index],
             tell_ended=learner.tell_ended,
+            gates=learner,
         )
         bounded = any(
             isinstance(table, Replay) and table.max_lag is not None
@@ -165,12 +166,15 @@ class ActorNode:
             raise Stopped
         self._ticks += 1
         step_type = self._loop.get_state()['timestep'].step_type
-        need = int(np.count_nonzero(step_type != LAST))
+        if self._writer.held is not None:
+            self._variables.look()  # with newer ones a lane that waits may begin
         if self._writer.awaits_updates:
             self._variables.await_updates()
         while True:
             # A lane that waits for parameters holds no claims: the actors it waits for may need them.
-            late = self._variables.are_late()
+            late = self._variables.are_late() or self._all_wait()
+            held = False if self._writer.held is None else self._writer.held
+            need = int(np.count_nonzero((step_type != LAST) & ~np.asarray(held)))
             if not late and need <= self._granted - self._taken.steps:
                 return False
             grant = self._exchange(need, 0 if late else self._claim())
@@ -189,12 +193,18 @@ class ActorNode:
                 self._stop.sleep(_AGAIN_SECONDS)
                 self._waited['for claims'] += time.perf_counter() - begin
 
+    def _all_wait(self) -> bool:
+        """Whether all lanes have to wait at FIRST. Asks for those that have not begun."""
+        self._writer.ask_gates(self._variables.version)
+        held = self._writer.held
+        return held is not None and bool(held.all())
+
     def _await_version(self) -> None:
         """Waits until the parameters are new enough, or until it is time to ask the counter again."""
         until = time.monotonic() + 10 * _AGAIN_SECONDS
         while time.monotonic() < until:
             self._variables.look()
-            if not self._variables.are_late():
+            if not (self._variables.are_late() or self._all_wait()):
                 return
             self._stop.sleep(_VERSION_SECONDS)
 

@@ -6,7 +6,6 @@ asks the actors to pause, goes on with updates until they have paused, and saves
 and variables agree.
 """
 
-import math
 import threading
 import time
 from collections.abc import Mapping
@@ -26,13 +25,8 @@ from culmen.components.replay import DatasetReader
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
 from culmen.core.agent import Parts
-from culmen.core.experience import Dataset
-from culmen.core.experience import Experience
-from culmen.core.experience import Queue
-from culmen.core.experience import Replay
 from culmen.core.experience import effective_lag
 from culmen.core.experience import live
-from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Lanes
@@ -42,11 +36,13 @@ from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
 from culmen.launchers.building import with_model
 from culmen.launchers.initial import read_initial
+from culmen.launchers.programs.nodes.backlog import largest_backlog
 from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.nodes.counter import News
 from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
+from culmen.launchers.programs.nodes.waits import ActorWaits
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Stop
 from culmen.launchers.rows import learner_columns
@@ -61,7 +57,7 @@ _IDLE_SECONDS = (0.0005, 0.005)  # while no update is due: at first, and at most
 _QUIET_SECONDS = 5.0  # for actors to pause, after a stop was requested
 
 
-class LearnerNode:
+class LearnerNode(ActorWaits):
     """Learns, serves variables and saves the run."""
 
     def __init__(
@@ -136,7 +132,7 @@ class LearnerNode:
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates due at its step: (actor steps, updates).
         self._pending: tuple[int, int] | None = None
-        self._behind = _largest_backlog(parts.experience, lead, num_lanes)
+        self._behind = largest_backlog(parts.experience, lead, num_lanes)
         self._evaluations = KeptEvaluations()
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
@@ -150,12 +146,11 @@ class LearnerNode:
             self._learner.begin_with(initial)
         self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
         self._first_windows = self._reader.next_windows()
+        super().__init__(parts.experience, num_lanes, self._reader)
         self._lock = threading.Lock()
         self._published: tuple[int, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
         self._as_arrays: tuple[int, Params] = (-1, None)
-        self._looks = self._settled = 0
-        self._asked = threading.Event()
         self._publish()
 
     # The others.
@@ -173,20 +168,6 @@ class LearnerNode:
             if self._as_arrays[0] != version:
                 self._as_arrays = (version, jax.tree_util.tree_map(np.asarray, params))
             return (*self._as_arrays, self._largest)
-
-    def tell_ended(self, items: Mapping[str, int]) -> None:
-        """An actor tells of a tick in which episodes ended, as `ReverbReader.tell_ended`."""
-        self._reader.tell_ended(items)
-
-    def get_looks(self) -> tuple[int, int]:
-        """For actors that wait for the updates that are due: where a Replay has max_lag.
-
-        Returns: (how many looks at the tables have begun, the number of the last one that found no update to
-            be made). Once the second exceeds the first of an earlier answer, all updates that were due then
-            are made, and their variables can be fetched.
-        """
-        self._asked.set()
-        return self._looks, self._settled
 
     def get_evaluation(self, number: int) -> Any:
         """An evaluation, as from `KeptEvaluations.get`."""
@@ -225,7 +206,7 @@ class LearnerNode:
                 if self._attend(news, now):
                     break
             left = learner.max_updates - learner.learner_steps
-            self._looks += 1
+            self.begin_look()
             due = updates <= left and self._reader.due(updates)
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
@@ -237,7 +218,7 @@ class LearnerNode:
             if left < updates:
                 learner.run_rest(self._actor_steps)  # the budget has less than a whole call left
                 self._publish()
-            self._settled = self._looks
+            self.settle()
             if learner.learner_steps >= learner.max_updates and not told:
                 self._counter.finish()
                 told = True
@@ -246,8 +227,7 @@ class LearnerNode:
                 break
             # Asking all the time would take the core from the nodes that it waits for.
             begin = time.perf_counter()
-            asked = self._asked.wait(idle)
-            self._asked.clear()
+            asked = self.await_question(idle)
             waited += time.perf_counter() - begin
             idle = _IDLE_SECONDS[0] if asked else min(1.5 * idle, _IDLE_SECONDS[1])
         return waited
@@ -389,20 +369,6 @@ def _make_learner(
         lag=effective_lag(parts.experience, experiment.lag, updates, bounded=True),
         stop_on_non_finite=stop_on_non_finite,
         max_updates=experiment.max_learner_steps,
-    )
-
-
-def _largest_backlog(experience: Experience, lead: float, num_lanes: int) -> int:
-    """The most updates that may be due at a step of the actors without being made yet."""
-
-    def of_table(table: Replay | Queue) -> int:
-        if isinstance(table, Queue):
-            return table.max_size
-        # By tick, an actor waits after each tick in which episodes ended.
-        return num_lanes if table.by_tick else math.ceil(lead / table.batch_size)
-
-    return max(
-        of_table(table) for table in tables(experience).values() if not isinstance(table, Dataset)
     )
 
 

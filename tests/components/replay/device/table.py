@@ -30,6 +30,12 @@ class DeviceTable:
     def act(self, action: Any, extras: Any, version: int) -> None:
         self.state = self._act(self.state, action, extras, jnp.int32(version))
 
+    @property
+    def held(self) -> Any:
+        """As of a Writer."""
+        held = self._tables.held(self.state.items)
+        return None if held is None or not held.any() else np.asarray(held)
+
     def due(self, updates: int = 1) -> bool:
         """Of several updates: whether the draws before leave one due."""
         items = self.state.items
