@@ -10,14 +10,18 @@ from tests.agents import registry
 
 HERE = pathlib.Path(__file__).parent
 AGENTS = HERE / 'agents'
-# What the quick tests know of folders that grow with every agent and every loss; all tests know all.
-QUICK_AGENT = 'dqn'
 LONG = ('integration', 'launchers', 'examples', 'test_package.py')  # beside what trains
-LOSSES = HERE / 'components' / 'losses'
-QUICK_LOSSES = {  # those that DQN stands on: of these files these functions
-    'test_regression': ('l2_loss', 'huber_loss'),
-    'test_value_learning': ('td_learning', 'q_learning', 'double_q_learning'),
-}
+# Of folders that grow with every agent and its parts the quick tests know what DQN on Catch stands on.
+QUICK_AGENT = 'dqn'
+QUICK_FILES = {
+    'environments': ('test_adapters', 'test_checking', 'test_functional', 'test_gymnasium',
+                     'test_registry', 'test_saving', 'test_wrappers'),
+    'losses': ('test_regression', 'test_value_learning'),
+    'networks': ('test_networks', 'test_values'),
+    'policies': ('test_epsilon_greedy', 'test_legal'),
+    'updates': ('test_means', 'test_optimizers', 'test_priorities', 'test_training'),
+}  # fmt: skip
+QUICK_LOSSES = ('l2_loss', 'huber_loss', 'td_learning', 'q_learning', 'double_q_learning')
 
 
 def row(item: pytest.Item) -> registry.Row | None:
@@ -96,14 +100,16 @@ def order(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _is_quick(item: pytest.Item) -> bool:
-    """Whether the quick tests know what a test is about: its agent, its loss, its row of a registry."""
+    """Whether the quick tests know what a test is about: its agent, file, loss, and row of a registry."""
     if family(item) not in (None, QUICK_AGENT):
         return False
-    if item.path.parent == LOSSES:
-        known = QUICK_LOSSES.get(item.path.stem, ())
-        of_item = _parameters(item).get('case')
-        if not known or (of_item is not None and of_item.function.__name__ not in known):
-            return False
+    folder = item.path.parent
+    known = QUICK_FILES.get(folder.name) if folder.parent == HERE / 'components' else None
+    if known is not None and item.path.stem not in known:
+        return False
+    of_item = _parameters(item).get('case')
+    if folder.name == 'losses' and of_item and of_item.function.__name__ not in QUICK_LOSSES:
+        return False
     return getattr(_parameters(item).get('row'), 'quick', True)
 
 

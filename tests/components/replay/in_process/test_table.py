@@ -121,6 +121,7 @@ def test_a_restored_table_goes_on_to_the_bit(name: str, between: bool, num_frame
 
 
 LOST = {'a piece': [(84, 86)], 'the newest': [(85, 91)], 'two': [(60, 66), (84, 88)]}
+ONE_LOST = ('a piece', 'the newest')
 
 
 def save(table: InProcessTable, lost: list[tuple[int, int]]) -> tuple[Any, list[Any]]:
@@ -143,7 +144,9 @@ def drawn(experience: Any, draws: list[Any]) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.mark.parametrize('lost', list(LOST))
+@pytest.mark.parametrize(
+    'lost', ['two', *(pytest.param(each, marks=pytest.mark.slow) for each in ONE_LOST)]
+)
 @pytest.mark.parametrize(
     ('name', 'num_frames'),
     [*((name, 1) for name in EXPERIENCES), ('uniform', 4), ('queue of a number', 4)],
