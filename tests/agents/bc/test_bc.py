@@ -17,8 +17,8 @@ from culmen.components.networks import TanhGaussian
 from tests.agents import registry
 from tests.agents import streams
 
-ROW, CONTINUOUS = (
-    next(row for row in registry.AGENTS if row.name == name) for name in ('bc', 'bc_continuous')
+ROW, CONTINUOUS, SWITCHES = (
+    registry.of(name) for name in ('bc', 'bc_continuous', 'bc_multi_binary')
 )
 
 
@@ -178,6 +178,7 @@ def test_noise_is_for_the_actor_of_continuous_actions():
     assert 0.15 < deviations[1] < 0.25
 
 
-def test_it_learns_the_actions_of_its_source():
-    _, metrics = state_after(updates=300, learning_rate=1e-2)
+@pytest.mark.parametrize('row', [ROW, SWITCHES], ids=lambda row: row.name)
+def test_it_learns_the_actions_of_its_source(row):
+    _, metrics = state_after(updates=300, row=row, learning_rate=1e-2)
     assert metrics['accuracy'] == 1.0
