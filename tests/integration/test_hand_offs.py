@@ -72,12 +72,12 @@ def test_a_reverb_table_of_one_process_counts_ticks_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('backend', 'staleness', 'batch_size'),
-    [('threads', 0, 2), ('threads', 2, 1), ('processes', 1, 3)],
+    ('backend', 'staleness', 'batch_size', 'budgets'),
+    [('threads', 0, 2, (150, 300)), ('processes', 1, 3, (200,))],
 )
-def test_lanes_wait_before_their_episodes(backend, staleness, batch_size, tmp_path):
+def test_lanes_wait_before_their_episodes(backend, staleness, batch_size, budgets, tmp_path):
     agent = Witness(12, staleness, episodes=True, batch_size=batch_size, seconds=0.01)
-    for steps in (150, 300):
+    for steps in budgets:
         result = launch(
             agent, tmp_path, backend, num_actors=2, num_environments=2, environment=Uneven,
             max_actor_steps=steps, lag=2,

@@ -60,6 +60,13 @@ def test_a_recording_is_read_before_anything_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_actor_that_would_wait_for_its_own_lanes_is_refused():
+    episodes = Witness(max_staleness=None, episodes=True)
+    launchpad.make_program(experiment(episodes), num_actors=3)
+    with pytest.raises(Refused, match=r'experience must have a batch_size .* got None with 2'):
+        launchpad.make_program(experiment(episodes, num_environments=2))
+
+
 def test_a_backend_that_is_none_is_refused(tmp_path):
     program = launchpad.make_program(experiment(), tmp_path / 'run')
     with pytest.raises(Refused, match="backend must be one of \\['threads', 'processes'\\]"):

@@ -18,9 +18,11 @@ from culmen.components.replay.recording.recorded import Recorded
 from culmen.components.replay.reverb.server import lead_of
 from culmen.core.checks import check_range
 from culmen.core.experience import Experience
+from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import live
 from culmen.core.experience import recorded
+from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
@@ -108,6 +110,7 @@ def make_program(
                 'experience is of Datasets alone, which no actor writes to: the offline launcher '
                 'trains on it (culmen.launchers.offline.run, --launcher offline).'
             )
+        _check_queues(experience, experiment.num_environments)
         shapes = trace(built.parts, built.spec, built.lanes)
         lanes = num_actors * experiment.num_environments
         sizes = {
@@ -140,6 +143,23 @@ def make_program(
             columns=built.columns,
             has_model=built.spec.model is not None,
         )
+
+
+def _check_queues(experience: Experience, num_lanes: int) -> None:
+    """Refuses a Queue for which an actor would wait for its own lanes.
+
+    Args: num_lanes: of an actor.
+    Raises: ValueError that names the table.
+    """
+    for name, table in tables(experience).items():
+        if not isinstance(table, Queue) or table.batch_size is not None:
+            continue
+        if num_lanes > 1 and not table.window.cross_episodes:
+            raise ValueError(
+                f'{table_label(name)} must have a batch_size in a program whose actors have several '
+                f'lanes, got None with {num_lanes}: with one window of every lane, a lane of short '
+                f'episodes would stop its actor, whose other lanes it waits for.'
+            )
 
 
 def _default_lead(table: Replay, num_lanes: int) -> float:
