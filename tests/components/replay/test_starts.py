@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from dm_env import specs
@@ -10,12 +11,16 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from culmen.components.checkpointing import from_paths
+from culmen.components.checkpointing import to_paths
 from culmen.components.dispatch import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import RowSpec
 from culmen.components.replay import fold
 from culmen.components.replay import sample_spec
+from culmen.components.replay.device import masking
+from culmen.components.replay.device import saving
 from culmen.components.replay.stream.starts import StartCutter
 from culmen.core import FIRST
 from culmen.core import LAST
@@ -25,15 +30,15 @@ from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
 from tests.components.replay import streams
+from tests.components.replay.device.table import DeviceTable
 from tests.components.replay.recording.recordings import of_lanes
-from tests.components.replay.registry import NAMES as ALL_NAMES
+from tests.components.replay.registry import NAMES
 from tests.components.replay.registry import TABLES
 from tests.components.replay.stream.test_windows import cut
 from tests.components.replay.test_tables import all_items
 from tests.components.replay.test_tables import feed
 from tests.components.replay.test_tables import replay_all
 
-NAMES = ALL_NAMES[:2]  # a compiled program refuses them so far
 OBSERVED, DECIDED = 'observation/begins', 'extras/begins'
 SPEC = streams.SPEC._replace(
     observation={**streams.SPEC.observation, 'begins': specs.Array((), np.bool_)}
@@ -294,6 +299,59 @@ def test_windows_that_need_lost_rows_are_dropped_and_all_others_stay(num_frames:
     assert dropped == sum(i.tick < 60 for i in items) - sum(i.tick < 60 for i in whole) > 0
 
 
+# On the device.
+
+
+@pytest.mark.slow
+def test_a_priority_function_sees_the_windows_of_a_tick_on_the_device() -> None:
+    def priority(steps: Any) -> Any:
+        return jnp.sum(steps.mask, axis=1) + steps.observation['where'][:, 0, 0] % 3
+
+    window = Window(4, start=DECIDED)
+    stream = make_stream(streams.step_types(streams.EPISODES, 40))
+    replay = Replay(window, 500, 1, 64, 1e4, priority_exponent=1.0, priority=priority)
+    table = DeviceTable(replay, ROW_SPEC, 5, 0)
+    feed(table, stream, 0, 40)
+    weights = {(i.lane, i.start): i.length + i.start % 3 for i in items_of(stream, window)}
+    sample = table.draw().samples
+    expected = [weights[place] / sum(weights.values()) for place, _, _ in streams.rows_of(sample)]
+    np.testing.assert_allclose(sample.probability, expected, rtol=1e-5)
+    assert not table.faults()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', [OBSERVED, DECIDED])
+def test_on_the_device_a_saved_table_goes_on_and_a_waiting_one_keeps_its_bits(path: str) -> None:
+    stream = make_stream(streams.step_types(streams.EPISODES, 60))
+    replay = Replay(Window(4, start=path), 12, 1, 4, 4.0, priority_exponent=0.6)
+    whole, again = (DeviceTable(replay, ROW_SPEC, 5, 0) for _ in range(2))
+    feed(whole, stream, 0, 30)
+    whole.observe(stream.at(30)[0])
+    rows = saving.SavedRows(whole.state, 30)
+    assert rows.live_ticks() == (30, 30)  # all of it is in the state
+    saved = to_paths(saving.open_rows(whole.state))
+    opened = from_paths('tables', jax.eval_shape(saving.open_rows, whole.state), saved)
+    restored = saving.with_rows(again.state, opened, 30, [])
+    again.state = jax.tree_util.tree_map(jnp.asarray, restored)
+    whole.state = masking.activate(whole.state, jnp.bool_(False))
+    whole.act(*stream.at(30)[1:])
+    feed(whole, stream, 31, 35)
+    whole.state = masking.activate(whole.state, None)
+    for table in (whole, again):
+        table.act(*stream.at(30)[1:])
+        feed(table, stream, 31, 60)
+    for one, other in zip(*(jax.tree_util.tree_leaves(each.state) for each in (whole, again))):
+        np.testing.assert_array_equal(one, other)
+    for (lane, start), leaves, _ in streams.rows_of(again.draw().samples):
+        item = next(i for i in items_of(stream, replay.window) if i[2:4] == (lane, start))
+        streams.assert_same_item(leaves, streams.content(stream, item, replay.window)[0])
+    # Each slab is of one item or of one lane, however many windows have come and gone.
+    (items,) = again.state.items.values()
+    assert len(items_of(stream, replay.window)) > 3 * replay.capacity
+    slabs = [items.items.rows // 5, items.open, items.spare]
+    assert sorted(np.concatenate(slabs).tolist()) == list(range(12 + 2 * 5))
+
+
 # Refusals.
 
 
@@ -326,8 +384,3 @@ def test_a_path_that_is_not_of_one_bool_is_refused_with_those_that_are(
             sample_spec(queue, ROW_SPEC, 1)
         else:
             TABLES[name].make(queue, ROW_SPEC, 1, 0)
-
-
-def test_a_compiled_program_refuses_them_so_far() -> None:
-    with pytest.raises(ValueError, match='experience has Window.start'):
-        TABLES['device'].make(Queue(Window(4, start=OBSERVED), 4), ROW_SPEC, 1, 0)

@@ -76,6 +76,10 @@ class DeviceItemStore(Protocol):
         """Adds windows, with raw priorities float[M] or the table's default."""
         ...
 
+    def new_places(self, state: Any, real: jax.Array) -> jax.Array:
+        """int32[M]: where `insert` puts windows that are `real`, bool[M]; the capacity: nowhere."""
+        ...
+
     def close_tick(self, state: Any, has_ended: jax.Array) -> Any:
         """Called when all windows of a tick are inserted. Args: has_ended: whether an episode ended there."""
         ...
@@ -167,11 +171,8 @@ class DeviceReplayItems:
         )
 
     def insert(self, state: ReplayState, new: New, priorities: jax.Array | None) -> ReplayState:
-        real = masking.flags(state.active, new.real)
-        num = jnp.sum(real, dtype=jnp.int32)
-        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
-        kept = real & (rank >= num - self.capacity)
-        slots = jnp.where(kept, (state.next + rank) % self.capacity, self.capacity)
+        num = jnp.sum(masking.flags(state.active, new.real), dtype=jnp.int32)
+        slots = self.new_places(state, new.real)
         used = jnp.maximum(num - state.missing, 0)
         state = state._replace(
             rows=state.rows.at[slots].set(new.rows, mode='drop'),
@@ -186,7 +187,14 @@ class DeviceReplayItems:
             return state
         if priorities is None:
             priorities = jnp.full(new.rows.shape, state.largest)
-        return self._weigh(state, slots, priorities, kept)
+        return self._weigh(state, slots, priorities, slots < self.capacity)
+
+    def new_places(self, state: ReplayState, real: jax.Array) -> jax.Array:
+        real = masking.flags(state.active, real)
+        num = jnp.sum(real, dtype=jnp.int32)
+        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
+        kept = real & (rank >= num - self.capacity)
+        return jnp.where(kept, (state.next + rank) % self.capacity, self.capacity)
 
     def close_tick(self, state: ReplayState, has_ended: jax.Array) -> ReplayState:
         if not self._replay.by_tick:
@@ -317,11 +325,8 @@ class DeviceQueueItems:
 
     def insert(self, state: QueueState, new: New, priorities: jax.Array | None) -> QueueState:
         del priorities
-        real = masking.flags(state.active, new.real)
-        num = jnp.sum(real, dtype=jnp.int32)
-        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
-        places = (state.first + state.size + rank) % self.capacity
-        places = jnp.where(real, places, self.capacity)
+        num = jnp.sum(masking.flags(state.active, new.real), dtype=jnp.int32)
+        places = self.new_places(state, new.real)
         size = state.size + num
         return state._replace(
             rows=state.rows.at[places].set(new.rows, mode='drop'),
@@ -329,6 +334,12 @@ class DeviceQueueItems:
             size=size,
             bad=state.bad | (size > self.capacity),
         )
+
+    def new_places(self, state: QueueState, real: jax.Array) -> jax.Array:
+        real = masking.flags(state.active, real)
+        rank = jnp.cumsum(real, dtype=jnp.int32) - 1
+        places = (state.first + state.size + rank) % self.capacity
+        return jnp.where(real, places, self.capacity)
 
     def take_back(self, state: QueueState, num: jax.Array) -> QueueState:
         """Removes the last `num` items."""

@@ -12,21 +12,21 @@ from culmen.components.replay.device import masking
 from culmen.components.replay.device.cutting import Cut
 from culmen.components.replay.device.cutting import CutState
 from culmen.components.replay.device.gates import Gate
+from culmen.components.replay.device.item_table import ItemTable
+from culmen.components.replay.device.item_table import draws_all
+from culmen.components.replay.device.item_table import make_store
 from culmen.components.replay.device.items import DeviceQueueItems
-from culmen.components.replay.device.items import DeviceReplayItems
 from culmen.components.replay.device.items import New
 from culmen.components.replay.device.rows import Ring
-from culmen.components.replay.device.rows import RingGather
 from culmen.components.replay.device.rows import RingState
+from culmen.components.replay.device.rows import RowGather
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.stream.gates import too_long
-from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.windows import meets
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import waits_at_first
 from culmen.core.experience import windows_at_once
-from culmen.core.types import LAST
 from culmen.core.types import Nest
 from culmen.core.types import Sample
 from culmen.core.types import TimeStep
@@ -42,53 +42,45 @@ class RingItems(NamedTuple):
     gate: Any = ()  # a GateState, where lanes wait at FIRST
 
 
-class RingTable:
+class RingTable(ItemTable):
     """A Replay or a Queue over a ring of rows."""
 
     def __init__(self, where: str, table: Replay | Queue, leaves: RowLeaves) -> None:
         window, num_lanes = table.window, leaves.num_lanes
-        self._where, self._table = where, table
         self._length, self._num_lanes = window.length, num_lanes
         self._cut = Cut(window, num_lanes)
+        lanes_differ = num_lanes > 1 and not window.cross_episodes
+        if isinstance(table, Queue) and table.batch_size is None and lanes_differ:
+            raise ValueError(
+                f'{where} must have a batch_size in a compiled program, got None: with one window '
+                f'of every lane, a lane of short episodes would have no bound. The local '
+                f'launcher has none to keep.'
+            )
         max_new = num_lanes * (1 + self._cut.num_short)
         whole = None if self._cut.may_be_short else window.length
-        self._items: DeviceReplayItems | DeviceQueueItems
-        self._priority = None
-        self._all = False
-        if isinstance(table, Queue):
-            if table.batch_size is None and num_lanes > 1 and not window.cross_episodes:
-                raise ValueError(
-                    f'{where} must have a batch_size in a compiled program, got None: with one window '
-                    f'of every lane, a lane of short episodes would have no bound. The local '
-                    f'launcher has none to keep.'
-                )
-            self._items = DeviceQueueItems(where, table, num_lanes, max_new, whole)
-        else:
-            self._items = DeviceReplayItems(where, table, max_new, whole)
-            self._all = table.draw == 'all'
-            self._priority = table.priority if table.prioritised else None
-        self.complaint = self._items.complaint
+        store = make_store(where, table, num_lanes, max_new, whole)
         self.gate: Gate | None = None
         if isinstance(table, Queue) and waits_at_first(table, num_lanes):
             self.gate = Gate(table, num_lanes)
-            # Its Queue always has room: every update that is due is made.
-            most = window.period * windows_at_once(window)
-            self.complaint = f'{too_long(where, most)}, and one had more.'
-        self.one_update_a_tick = self._items.one_update_a_tick
-        self._takes_priorities = isinstance(table, Replay) and table.prioritised
-        # If a function gives priorities, windows that LAST cuts short become items with the next row: the
-        # function reads the ring, and a read between two writes of a tick would make the compiler copy it.
-        self._inserts_short_late = self._priority is not None and self._cut.num_short > 0
         # How far back an item may begin: every lane inserts one for each `apart` rows, with some delay.
         apart = window.period + (not window.cross_episodes)
-        reach = (-(-self._items.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
+        reach = (-(-store.capacity // num_lanes) + 1) * apart + 2 * window.length + 2
         if self.gate is not None and windows_at_once(window) > 1:
             assert isinstance(table, Queue) and table.batch_size is not None
             # Episodes that bring fewer windows than lanes allow for may have to come one after another.
             longest = window.period * windows_at_once(window) + 1
             reach = max(reach, (table.batch_size + 1) * longest + 2 * window.length + 2)
         self._ring = Ring(leaves, reach)
-        self._gather = RingGather(self._ring, leaves, window, self._cut.may_be_short or self._all)
+        with_lengths = self._cut.may_be_short or draws_all(table)
+        gather = RowGather(self._ring, leaves, window, with_lengths)
+        super().__init__(where, table, store, gather, self._cut.may_be_short)
+        if self.gate is not None:
+            # Its Queue always has room: every update that is due is made.
+            most = window.period * windows_at_once(window)
+            self.complaint = f'{too_long(where, most)}, and one had more.'
+        # If a function gives priorities, windows that LAST cuts short become items with the next row: the
+        # function reads the ring, and a read between two writes of a tick would make the compiler copy it.
+        self._inserts_short_late = self._priority is not None and self._cut.num_short > 0
 
     def init(self) -> tuple[RingState, RingItems]:
         no_lane = jnp.zeros(self._num_lanes, bool)
@@ -159,41 +151,15 @@ class RingTable:
         lane = lane.reshape(-1, *[1] * (back.ndim - 1))
         return (rows.slot - back) % self._ring.num_ticks * self._num_lanes + lane
 
-    def _insert(self, rows: RingState, store: Any, new: New) -> Any:
-        priorities = None
-        if self._priority is not None:
-            lengths = jnp.where(new.real, new.lengths, 0)
-            ones = jnp.ones(len(lengths), jnp.float32)
-            sample = self._gather(rows, new.rows, lengths, ones, store.size)
-            priorities = jnp.asarray(self._priority(sample.steps))
-        return self._items.insert(store, new, priorities)
-
-    def due(self, items: RingItems) -> jax.Array:
-        return self._items.due(items.items)
-
     def draw(
         self, rows: RingState, items: RingItems, key: jax.Array
     ) -> tuple[RingItems, Any, Sample]:
-        store, drawn = self._items.draw(items.items, key)
-        lengths = drawn.lengths if self._cut.may_be_short or self._all else None
-        sample = self._gather(rows, drawn.rows, lengths, drawn.probability, drawn.size)
-        if self._all:
-            sample = _without(sample, drawn.lengths == 0)
+        items, keys, sample = super().draw(rows, items, key)
         gate = items.gate if self.gate is None else self.gate.draw(items.gate)
-        return items._replace(items=store, gate=gate), drawn.keys, sample
-
-    def update_priorities(self, items: RingItems, keys: Any, raw: Any) -> RingItems:
-        if not self._takes_priorities:
-            raise ValueError(none_taken(self._where, self._table))
-        raw = jnp.asarray(raw)
-        if raw.shape != keys[0].shape:
-            raise ValueError(
-                f'priorities of {self._where} must have shape {keys[0].shape}, got {raw.shape}.'
-            )
-        return items._replace(items=self._items.update_priorities(items.items, keys, raw))
+        return items._replace(gate=gate), keys, sample
 
     def fault(self, items: RingItems) -> jax.Array:
-        return self._items.fault(items.items) if self.gate is None else items.gate.bad
+        return super().fault(items) if self.gate is None else items.gate.bad
 
     def drop(
         self, rows: RingState, items: RingItems, ticks: int, lost: Sequence[tuple[int, int]]
@@ -218,18 +184,3 @@ class RingTable:
         if self.gate is not None:
             items = items._replace(gate=self.gate.forget(items.gate, int(gone.sum())))
         return items._replace(items=self._items.drop(items.items, gone), cut=cut), int(gone.sum())
-
-
-def _without(sample: Sample, padding: jax.Array) -> Sample:
-    """Sets a sample's padding, bool[B], to zeros, except for the step type, LAST."""
-
-    def clear(leaf: jax.Array) -> jax.Array:
-        if leaf.ndim == 0:
-            return leaf
-        return jnp.where(
-            padding.reshape(-1, *[1] * (leaf.ndim - 1)), jnp.zeros((), leaf.dtype), leaf
-        )
-
-    cleared: Sample = jax.tree_util.tree_map(clear, sample)
-    step_type = jnp.where(padding[:, None], LAST, cleared.steps.step_type)
-    return cleared._replace(steps=cleared.steps._replace(step_type=step_type))

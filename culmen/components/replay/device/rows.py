@@ -5,8 +5,11 @@ from a batch of records), and large ones have a ring of their own. Stacks of fra
 Nothing here depends on items.
 """
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +77,30 @@ class RowLeaves:
         }
 
 
+class Record:
+    """The small leaves of a row, joined to words: those of the time step, then those of the decision."""
+
+    def __init__(self, leaves: RowLeaves) -> None:
+        """Args: leaves: of a row."""
+        word = np.dtype(np.int32)
+        small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {'step_type': (word, ())}
+        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.timestep if is_small(leaf)}
+        num_timestep = len(small)
+        small |= {'version': (word, ())}
+        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.decision if is_small(leaf)}
+        record, self.fields = record_type(small)
+        self.num_words = record.itemsize // WORD
+        self.of_timestep = list(self.fields)[:num_timestep]
+        self.of_decision = list(self.fields)[num_timestep:]
+
+    def words(
+        self, values: Mapping[str, jax.Array], paths: Sequence[str] | None = None
+    ) -> jax.Array:
+        """int32[B, words] of leaves [B, ...] by path. Args: paths: of adjacent fields; None: all."""
+        paths = list(self.fields) if paths is None else paths
+        return jnp.concatenate([_to_words(values[p], self.fields[p]) for p in paths], axis=1)
+
+
 class RingState(NamedTuple):
     """Rings of rows; the slots are written in a cycle."""
 
@@ -96,21 +123,15 @@ class Ring:
                 f'a table on the device must have fewer than 2^31 rows, got {self.num_rows}: '
                 f'lower capacity, or use the local launcher.'
             )
-        word = np.dtype(np.int32)
-        small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {'step_type': (word, ())}
-        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.timestep if is_small(leaf)}
-        num_timestep = len(small)
-        small |= {'version': (word, ())}
-        small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.decision if is_small(leaf)}
-        record, self.fields = record_type(small)
-        self._num_words = record.itemsize // WORD
-        self._parts = list(self.fields)[:num_timestep], list(self.fields)[num_timestep:]
+        self._record = Record(leaves)
+        self.fields = self._record.fields
+        self.stride = leaves.num_lanes
 
     def init(self) -> RingState:
         """The empty rings; the first tick opens slot 0."""
         shape = (self.num_ticks, self._leaves.num_lanes)
         return RingState(
-            jnp.zeros((*shape, self._num_words), jnp.int32),
+            jnp.zeros((*shape, self._record.num_words), jnp.int32),
             {
                 leaf.path: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
                 for leaf in self._leaves.all.values()
@@ -119,18 +140,23 @@ class Ring:
             jnp.int32(self.num_ticks - 1),
         )
 
+    def lane_of(self, state: RingState, rows: jax.Array) -> jax.Array:
+        """int32[N]: the lanes of rows."""
+        del state
+        return rows % self._leaves.num_lanes
+
     def open(self, state: RingState, timestep: TimeStep) -> RingState:
         """Opens the row of every lane, over the oldest tick."""
         state = state._replace(slot=(state.slot + masking.count(state.active, 1)) % self.num_ticks)
-        return self._write(state, self._leaves.of_timestep(timestep), self._parts[0])
+        return self._write(state, self._leaves.of_timestep(timestep), self._record.of_timestep)
 
     def close(self, state: RingState, action: Nest, extras: Nest, version: Any) -> RingState:
         """Closes the rows."""
         values = self._leaves.of_decision(action, extras, version)
-        return self._write(state, values, self._parts[1])
+        return self._write(state, values, self._record.of_decision)
 
     def _write(self, state: RingState, values: dict[str, jax.Array], small: list[str]) -> RingState:
-        words = jnp.concatenate([_to_words(values[p], self.fields[p]) for p in small], axis=1)[None]
+        words = self._record.words(values, small)[None]
         begin = (state.slot, 0, self.fields[small[0]].begin)
         if state.active is not None:
             old = jax.lax.dynamic_slice(state.words, begin, words.shape)
@@ -146,23 +172,36 @@ class Ring:
         )
 
 
-class RingGather:
-    """Windows of one kind, gathered from a ring."""
+class RowLayout(Protocol):
+    """Where the rows of windows are. The state of rows has `words` and `large`, with two axes in front."""
 
-    def __init__(self, ring: Ring, leaves: RowLeaves, window: Window, with_lengths: bool) -> None:
+    fields: dict[str, Field]  # of the record
+    num_rows: int
+    stride: int  # from a row of a window to the next
+
+    def lane_of(self, state: Any, rows: jax.Array) -> jax.Array:
+        """int32[N]: the lanes of rows."""
+        ...
+
+
+class RowGather:
+    """Windows of one kind, gathered from rows."""
+
+    def __init__(
+        self, layout: RowLayout, leaves: RowLeaves, window: Window, with_lengths: bool
+    ) -> None:
         """Args: with_lengths: whether windows may be short or padding."""
-        self._ring = ring
-        self._num_lanes = leaves.num_lanes
+        self._rows = layout
         self._length = window.length
         self._with_lengths = with_lengths
         self._layout = BatchLayout(
-            leaves.row_spec, ring.fields, window, with_lengths=with_lengths, with_probability=True
+            leaves.row_spec, layout.fields, window, with_lengths=with_lengths, with_probability=True
         )
         self._large = [(plan.path, plan.times) for plan in self._layout.large]
 
     def __call__(
         self,
-        state: RingState,
+        state: Any,
         rows: jax.Array,
         lengths: jax.Array | None,
         probability: jax.Array,
@@ -180,15 +219,15 @@ class RingGather:
         if lengths is None:
             lengths = jnp.full(rows.shape, self._length, jnp.int32)
         # Beyond its end a short window repeats its last row.
-        at = rows[:, None] + jnp.minimum(steps, lengths[:, None]) * self._num_lanes
-        at = jnp.where(at >= self._ring.num_rows, at - self._ring.num_rows, at)
+        at = rows[:, None] + jnp.minimum(steps, lengths[:, None]) * self._rows.stride
+        at = jnp.where(at >= self._rows.num_rows, at - self._rows.num_rows, at)
         take = lambda ring, at: ring.reshape(-1, *ring.shape[2:]).at[at].get(mode='clip')
         arrays = [take(state.words, at), size]
         arrays += [lengths] if self._with_lengths else []
         arrays.append(probability)
         for path, times in self._large:
             arrays.append(take(state.large[path], at if times is None else at[:, times]))
-        sample: Sample = self._layout.unpack(arrays, lane=rows % self._num_lanes)
+        sample: Sample = self._layout.unpack(arrays, lane=self._rows.lane_of(state, rows))
         mask = jnp.broadcast_to(sample.steps.mask, (len(rows), self._length))
         return sample._replace(steps=sample.steps._replace(mask=mask))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from culmen.components.replay.device.gates import admit_all
 from culmen.components.replay.device.ring_table import RingTable
 from culmen.components.replay.device.rows import RowLeaves
+from culmen.components.replay.device.slabs import SlabTable
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
 from culmen.components.replay.stream.row_spec import RowSpec
@@ -46,7 +47,7 @@ class DeviceTables:
             row_spec: of the stream.
             num_lanes: B.
         Raises: ValueError that names the table, for an experience without a static size and for an unknown
-            path in `Window.fields`, `ends` or `first`.
+            path in `Window.fields`, `ends`, `first` or `start`.
         """
         self._experience = experience
         self._tables: dict[str, Any] = {}
@@ -55,15 +56,12 @@ class DeviceTables:
             where = table_label(name)
             if isinstance(table, Dataset):
                 raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
-            if table.window.start is not None:
-                raise ValueError(
-                    f'{where} has Window.start, which no compiled program can cut yet; the local '
-                    f'launcher can.'
-                )
             leaves = RowLeaves(row_spec, num_lanes, table.window)
             # With several tables, batches may have to wait until another table is due.
             lone = len(specs) == 1
-            if isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
+            if table.window.start is not None:
+                self._tables[name] = SlabTable(where, table, leaves)
+            elif isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
                 self._tables[name] = Unrolls(where, table, leaves)
             else:
                 self._tables[name] = RingTable(where, table, leaves)
