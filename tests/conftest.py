@@ -40,6 +40,7 @@ OPTIONAL = {
     'tensorboardX': 'logging',
     'wandb': 'logging',
     'mlflow': 'logging',
+    'mctx': 'search',
 }
 
 

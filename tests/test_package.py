@@ -29,11 +29,13 @@ HEAVY = [
     'cv2',
     'distrax',
     'dm_control',
+    'evosax',
     'gymnasium',
     'gymnax',
     'imageio',
     'launchpad',
     'matplotlib',
+    'mctx',
     'minatar',
     'mlflow',
     'mujoco',
@@ -43,6 +45,7 @@ HEAVY = [
     'tensorboardX',
     'tensorflow',
     'tensorflow_probability',
+    'tinygp',
     'wandb',
 ]
 
@@ -55,6 +58,7 @@ OPTIONAL = {
     'dm_control': ['dm_control.suite', 'mujoco'],
     'jax environments': ['gymnax', 'brax.envs'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
+    'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [
         'hypothesis',
         'importlinter.cli',
