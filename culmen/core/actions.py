@@ -14,6 +14,7 @@ here knows an agent.
 from typing import Any
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from culmen.core.errors import SettingError
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import conform
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import legal_actions
 from culmen.core.types import Array
@@ -64,6 +66,29 @@ def choices(leaf: specs.Array) -> Choices | None:
     else:
         return None
     return Choices(low, high - low + 1) if low.size else None
+
+
+def check_shapes(action_spec: Any, action: Nest, whose: str) -> None:
+    """Refuses the action of a policy that is not of the spec: other leaves, shapes, or floats for choices.
+
+    Args:
+        action: shapes and dtypes of one lane's.
+        whose: names the policy in the error: 'actor'.
+    Raises: SettingError that names the leaf, what the spec says and what was given.
+    """
+    name = f"the {whose}'s action"
+    given = jax.tree_util.tree_structure(action_spec).flatten_up_to(
+        conform(name, action_spec, action)
+    )
+    for (path, leaf), value in zip(leaf_paths(action_spec, name), given, strict=True):
+        wants_integers = leaf.dtype.kind in 'biu'
+        if tuple(value.shape) != tuple(leaf.shape) or (
+            wants_integers and not jnp.issubdtype(value.dtype, jnp.integer) and value.dtype != bool
+        ):
+            raise SettingError(
+                f'{path} must be {leaf.dtype}{list(leaf.shape)} as in its spec, '
+                f'got {value.dtype}{list(value.shape)}.'
+            )
 
 
 def legal_masks(action_spec: Any, observation: Nest) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from culmen.core import ranges
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.specs import conform
 from culmen.core.specs import integer_range
 from culmen.core.specs import leaf_paths
 from culmen.core.types import FIRST
@@ -42,6 +43,8 @@ class Faults:
                 lambda t: (t.step_type < FIRST) | (t.step_type > LAST),
             ),
         ]
+        self._action_spec = spec.action
+        self._structure = jax.tree_util.tree_structure(spec.action)
         self._of_action = [
             (f'{path} must be in [{accepted[0]}, {accepted[1]}]', number, accepted)
             for number, (path, leaf) in enumerate(leaf_paths(spec.action, 'action'))
@@ -59,7 +62,7 @@ class Faults:
         """
         bad = [is_bad(timestep) for _, is_bad in self._of_timestep]
         if acted_on is not None:
-            leaves = jax.tree_util.tree_leaves(action)
+            leaves = self._structure.flatten_up_to(conform('action', self._action_spec, action))
             bad += [
                 _is_out_of(leaves[number], accepted) & ~acted_on.last()
                 for _, number, accepted in self._of_action

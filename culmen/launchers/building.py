@@ -24,6 +24,7 @@ from culmen.components.actors.actor import extras_spec
 from culmen.components.counts import fold_seed
 from culmen.components.loggers import columns_of
 from culmen.components.replay import RowSpec
+from culmen.core.actions import check_shapes
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.environments import model_of
@@ -314,12 +315,16 @@ class Shapes(NamedTuple):
 def trace(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> Shapes:
     """Traces the actor and the learner, so that mistakes are found before anything is computed.
 
-    Raises: ValueError that names a leaf which can't be stored; AgentFailure.
+    Raises: ValueError that names a leaf which can't be stored, or an action that is not of its spec;
+        AgentFailure.
     """
     params = trace_params(parts)
     first = first_timestep(spec, len(lanes.index))
-    extras_spec(parts.evaluator, params, first, lanes)
-    return Shapes(params, RowSpec(spec, *extras_spec(parts.actor, params, first, lanes)))
+    evaluated, _ = extras_spec(parts.evaluator, params, first, lanes)
+    action, extras = extras_spec(parts.actor, params, first, lanes)
+    check_shapes(spec.action, evaluated, 'evaluator')
+    check_shapes(spec.action, action, 'actor')
+    return Shapes(params, RowSpec(spec, action, extras))
 
 
 def trace_params(parts: Parts) -> Params:

@@ -34,6 +34,11 @@ def multi_binary() -> Iterator[Stream]:
     return _streams('multi_binary_spec')
 
 
+def branches() -> Iterator[Stream]:
+    """Of the environment with a choice of three values beside two of two values."""
+    return _streams('branches_spec')
+
+
 def _streams(name: str) -> Iterator[Stream]:
     # The registry names these sources.
     from tests.agents import registry
@@ -52,6 +57,9 @@ def _streams(name: str) -> Iterator[Stream]:
             legal = legal_actions(timestep.observation)
             values = values if legal is None else np.where(legal, values, -np.inf)
             action = np.argmax(values, axis=1).astype(np.int32)
+        elif isinstance(spec.action, tuple):
+            switches = (vector[:, :2] > 0).astype(np.int8)
+            action = np.argmax(vector[:, :3], axis=1).astype(np.int32), switches
         elif spec.action.dtype == np.int8:
             action = (vector[:, : spec.action.shape[0]] > 0).astype(np.int8)
         else:

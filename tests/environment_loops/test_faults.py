@@ -1,6 +1,7 @@
 """What compiled loops and evaluations refuse: the same as the loops of the host, by lane and leaf."""
 
 import dataclasses
+from collections import OrderedDict
 from typing import Any
 
 import jax
@@ -91,6 +92,27 @@ def test_each_fault_is_found_and_named_with_its_lane():
             faults.check(find(timestep(), timestep(), action))
         at_last = timestep(step_type=jnp.full(4, 2))
         assert not find(timestep(), at_last, action).any()
+
+
+def test_parts_of_an_action_match_by_their_keys():
+    """An OrderedDict in another order is the same action, for the check and for the environment."""
+    other = OrderedDict(turn=GOOD['turn'], fire=GOOD['fire'])
+    assert not Faults(SPEC).of(timestep(), timestep(), other).any()
+    whole = EnvironmentSpec(
+        specs.Array((), np.int32), SPEC.action, functional.REWARD, functional.DISCOUNT
+    )
+    environment = functional.Functional(
+        whole,
+        begin=lambda key: (jnp.int32(0), jnp.int32(0)),
+        advance=lambda key, n, action: (
+            n + 1,
+            functional.Outcome(jax.tree_util.tree_leaves(action)[0].astype(jnp.int32), 0.0, False),
+        ),
+    )
+    lane, _ = functional.begin(environment, functional.lane_keys([0])[0])
+    one = jax.tree_util.tree_map(lambda leaf: leaf[1], other)
+    _, told = functional.advance(environment, lane, one)
+    assert told.observation == GOOD['fire'][1] == 1
 
 
 # In whole loops.

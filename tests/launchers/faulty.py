@@ -53,6 +53,8 @@ class Faulty:
     slip: str = 'KeyError'
     typed_key: str = ''  # which nest holds one: 'actor_state', 'extras', 'training_state', 'params'
     metrics: Callable[[Any], Any] | None = None  # of the errors [B]
+    # Whose action is of another spec, and what it is then made by: the right ones -> an action.
+    misfit: tuple[str, Callable[[Any], Any]] | None = None
     recorded: bool = False  # whether it learns from a recording
     source: str | Callable[[], Any] = stream  # of it
 
@@ -76,7 +78,10 @@ class Faulty:
                 batch = timestep.step_type.shape
                 keys = {'inner': jax.random.split(context.key, batch[0])}
                 extras = keys if self.typed_key == 'extras' and place == 'select_action' else ()
-                return jnp.zeros(batch, spec.action.dtype), state, extras
+                action = jnp.zeros(batch, spec.action.dtype)
+                if self.misfit is not None and self.misfit[0] == place:
+                    action = self.misfit[1](action)
+                return action, state, extras
 
             return ActorCore(init, select_action)
 

@@ -72,6 +72,36 @@ def test_a_slip_in_an_agent_fails_with_its_place_and_leaves_nothing(
     assert not (tmp_path / 'run').exists()
 
 
+def as_floats(action):
+    return action.astype(jnp.float32)
+
+
+def of_a_pair(action):
+    return jnp.stack([action, action], axis=1)
+
+
+def in_a_dict(action):
+    return {'move': action}
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+@pytest.mark.parametrize(
+    ('place', 'made', 'said'),
+    [
+        ('select_action', as_floats, r"the actor's action must be int32\[\] .* got float32\[\]"),
+        ('evaluator', of_a_pair, r"the evaluator's action must be int32\[\] .* got int32\[2\]"),
+        ('select_action', in_a_dict, r"the actor's action must have the leaves .*/move"),
+    ],
+)
+def test_an_action_that_is_not_of_its_spec_is_refused_by_name(
+    launcher, place, made, said, tmp_path
+):
+    agent = Faulty(misfit=(place, made))
+    with pytest.raises(Refused, match=said):
+        launcher(experiment(launcher, agent), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.parametrize('slip', faulty.slips())
 @pytest.mark.parametrize('place', ['select_action', 'build'])
 def test_whatever_a_slip_raises_it_is_none_of_the_settings(slip, place):

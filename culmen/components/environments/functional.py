@@ -189,6 +189,7 @@ def advance(
 ) -> tuple[LaneState, TimeStep]:
     """Takes a step in a lane. To be vmapped over lanes and actions [B, ...]."""
     key, of_step = _split(lane.key)
+    action = core_specs.conform('action', environment.spec().action, action)
     state, timestep = environment.step(of_step, lane.state, action)
     return LaneState(key, _strong(state)), _held(environment, timestep)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from culmen.agents import dqn
+from culmen.agents import ppo
 from culmen.agents import wrappers
 from culmen.agents.wrappers import parts as wrapper_parts
 from culmen.core import LAST
@@ -23,6 +24,7 @@ from culmen.core.types import Steps
 from tests.agents import recorded
 from tests.agents import registry
 from tests.agents import streams
+from tests.agents import subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +271,31 @@ def test_actions_are_uniform_and_legal_until_the_steps_are_taken():
             assert abs(counts[0] - 1_500) < 5 * 750**0.5
         else:
             np.testing.assert_array_equal(action, greedy)
+
+
+def test_actions_of_several_parts_pass_through_all_wrappers():
+    """Random ones are legal, and both kinds of experience are learned from."""
+    hybrid = ppo.PPO(**registry.UNROLL, batch_size=4, num_epochs=1, num_minibatches=2)
+    around = wrappers.Normalised(wrappers.WarmedUp(wrappers.RewardScaled(hybrid), steps=10))
+    branches = dataclasses.replace(registry.of('dqn_branches').agent, batch_size=4)
+    shown = wrappers.Demonstrated(wrappers.WarmedUp(branches, steps=20), recorded.branches, 0.5)
+    for agent, spec in ((around, registry.hybrid_spec()), (shown, registry.branches_spec())):
+        row = registry.Row('around', agent, spec)
+        one = subject.Subject(row)
+        state, seen = one.init('actor'), set()
+        for tick, timestep in zip(range(20), streams.random_stream(spec, 4), strict=False):
+            action, state, _ = one.act('actor', one.params, timestep, state, tick, 0)
+            move = np.asarray(jax.tree_util.tree_leaves(action)[-1 if agent is around else 0])
+            seen |= set(move.tolist())
+            if agent is around:
+                legal = timestep.observation['legal_actions']['move']
+                assert (legal[np.arange(4), move] | ~legal.any(axis=1)).all()
+        assert seen == {0, 1, 2}
+        for sample in one.samples(2):
+            after, metrics, _ = one.update(one.state, sample)
+            assert np.isfinite(metrics['loss'])
+        moved = jax.tree_util.tree_map(lambda a, b: (a != b).any(), one.state, after)
+        assert any(map(bool, jax.tree_util.tree_leaves(moved)))
 
 
 def test_of_a_queue_random_actions_are_masked_and_a_batch_of_them_changes_nothing():
