@@ -70,7 +70,7 @@ def _find(kind, numbers, lanes, key, legal, num_simulations, max_depth):
     )  # fmt: skip
 
 
-def find(lanes=range(LANES), rule=GUMBEL, key=0, num_simulations=80, max_depth=None, legal=None):
+def find(lanes=range(LANES), rule=GUMBEL, key=0, num_simulations=150, max_depth=None, legal=None):
     """What lanes find. The numbers of a rule are traced, so a kind of search is compiled once."""
     lanes = jnp.asarray(lanes)
     legal = np.ones((len(lanes), ACTIONS), bool) if legal is None else legal
