@@ -193,5 +193,10 @@ class _Compiled:
     """The jitted functions of a plan; each is compiled at its first call."""
 
     def __init__(self, plan: PlayPlan) -> None:
-        self.play_on = compile_lazily(functools.partial(compiled_playing.play_on, plan))
-        self.play_anew = compile_lazily(functools.partial(compiled_playing.play_anew, plan))
+        # Each call takes over what is played: the actor's state may be large.
+        self.play_on = compile_lazily(
+            functools.partial(compiled_playing.play_on, plan), donate_argnums=0
+        )
+        self.play_anew = compile_lazily(
+            functools.partial(compiled_playing.play_anew, plan), donate_argnums=0
+        )
