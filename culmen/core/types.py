@@ -111,7 +111,7 @@ class Stream(NamedTuple):
     timestep: TimeStep
     action: Nest  # the action of the last row is not read
     extras: Nest
-    version: Array  # int32[T]: updates behind the params that acted
+    version: Array  # int32[T]: updates behind the params that acted, of all rules
 
 
 class Sample(NamedTuple):
@@ -120,7 +120,7 @@ class Sample(NamedTuple):
     steps: Steps
     probability: Array  # float32[B]: of each item, as drawn
     size: Array  # int32[]: items in the table
-    # int32[B]: updates behind the params of the window's first action; -1: recorded
+    # int32[B]: updates (of the rule that draws) behind the params of the window's first action; -1: recorded
     version: Array
     lane: Array  # int32[B]: counted over all actors of the run; -1: recorded
 
@@ -132,16 +132,26 @@ Priorities: TypeAlias = Any
 Metrics: TypeAlias = Mapping[str, Array]
 
 
+Update: TypeAlias = Callable[[State, Samples, Context], tuple[State, Metrics, Priorities]]
+
+# The number of updates that made some params; of several rules, the number of each, in order.
+Version: TypeAlias = int | tuple[int, ...]
+
+
 class LearnerCore(NamedTuple):
     """Samples in, better parameters out.
 
-    `update` returns (training_state, metrics, priorities). `metrics` holds real scalars, including
+    An update returns (training_state, metrics, priorities). `metrics` holds real scalars, including
     `loss`; `priorities` mirrors the experience: float32[B], or None for a uniform table. The training
     state is saved, so it holds PRNG keys as `jax.random.key_data`.
+
+    `update` is one function, or a mapping of rules by name: several of them over one training state, each
+    due when its own tables are. The experience then has the same names, each with a table or a dict of
+    tables (culmen.core.rules).
     """
 
     init: Callable[[jax.Array], State]
-    update: Callable[[State, Samples, Context], tuple[State, Metrics, Priorities]]
+    update: Update | Mapping[str, Update]
     variables: Callable[[State], Params]
 
 

@@ -14,6 +14,7 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import Samples
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 
 
 class PackedTree(Protocol):
@@ -46,13 +47,13 @@ class Writer(Protocol):
         """Opens a row in every lane; windows that end here become items."""
         ...
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows; windows that LAST cuts short become items."""
         ...
 
 
 class Reader(Protocol):
-    """The side of a table that a learner reads from."""
+    """The side of a table that a learner reads from; of several rules, each has a reader of its own."""
 
     def due(self, updates: int = 1) -> bool:
         """Whether this many further updates are due, by the rate formula."""
@@ -67,9 +68,17 @@ class Reader(Protocol):
         ...
 
 
+class Readable(Protocol):
+    """A table that a learner may read from, rule by rule."""
+
+    def reader(self, rule: str) -> Reader:
+        """The side from which a rule's updates read; a lone rule has the name ''."""
+        ...
+
+
 class VariableSource(Protocol):
     """Where an actor reads its parameters."""
 
-    def get_variables(self, have: int | None) -> tuple[int, Params | PackedTree] | None:
+    def get_variables(self, have: Version | None) -> tuple[Version, Params | PackedTree] | None:
         """(version, params), or None if the caller already has that version."""
         ...

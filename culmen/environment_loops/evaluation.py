@@ -25,6 +25,7 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
+from culmen.core.types import Version
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.batching import batch as make_batch
@@ -128,7 +129,7 @@ class Held:
         """Args: learner_steps: updates behind the variables."""
         self._held = learner_steps, params
 
-    def get_variables(self, have: int | None) -> tuple[int, Params] | None:
+    def get_variables(self, have: Version | None) -> tuple[Version, Params] | None:
         return self._held if have is None else None
 
 

@@ -30,17 +30,19 @@ from culmen.core.agent import Parts
 from culmen.core.environments import model_of
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
-from culmen.core.experience import check_experience
-from culmen.core.experience import effective_lag
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
 from culmen.core.metrics import metrics_of
+from culmen.core.rules import arrange
+from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_spec
 from culmen.core.specs import check_storable
 from culmen.core.specs import first_timestep
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import make_environment_spec
+from culmen.core.staleness import check_experience
+from culmen.core.staleness import effective_lag
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
@@ -130,6 +132,13 @@ def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
         parts = agent.build(spec)
     if not isinstance(parts, Parts):
         raise SettingTypeError(f'{name}.build must give Parts, got {parts!r}.')
+    parts = parts._replace(experience=arrange(parts.learner, parts.experience))
+    named = map_rules(
+        parts,
+        lambda rule, each: each._replace(
+            update=_named(each.update, f'{name}.update{f"[{rule!r}]" if rule else ""}')
+        ),
+    )
     return parts._replace(
         actor=_traced(
             parts.actor, init=f'{name}.actor.init', select_action=f'{name}.select_action'
@@ -139,33 +148,28 @@ def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
             init=f'{name}.evaluator.init',
             select_action=f'{name}.evaluator.select_action',
         ),
-        learner=_traced(
-            parts.learner,
-            init=f'{name}.learner.init',
-            update=f'{name}.update',
-            variables=f'{name}.variables',
-        ),
+        learner=_traced(named.learner, init=f'{name}.learner.init', variables=f'{name}.variables'),
     )
 
 
 def _traced(core: Any, **names: str) -> Any:
     """Wraps the functions of a core so that errors while they are traced name the function."""
-
-    def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        @functools.wraps(function, updated=())
-        def call(*args: Any, **options: Any) -> Any:
-            with failing_at(f'while tracing {name}:'):
-                given = function(*args, **options)
-                for path, leaf in leaf_paths(given):
-                    if not isinstance(leaf, _NUMBERS):
-                        raise TypeError(f'what it gives must be of arrays, got {leaf!r} ({path}).')
-                return given
-
-        return call
-
     return core._replace(
-        **{field: named(getattr(core, field), name) for field, name in names.items()}
+        **{field: _named(getattr(core, field), name) for field, name in names.items()}
     )
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(function, updated=())
+    def call(*args: Any, **options: Any) -> Any:
+        with failing_at(f'while tracing {name}:'):
+            given = function(*args, **options)
+            for path, leaf in leaf_paths(given):
+                if not isinstance(leaf, _NUMBERS):
+                    raise TypeError(f'what it gives must be of arrays, got {leaf!r} ({path}).')
+            return given
+
+    return call
 
 
 def evaluation_factory(experiment: Experiment) -> MakeEnvironment:

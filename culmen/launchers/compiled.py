@@ -24,6 +24,9 @@ from culmen.components.counts import wide
 from culmen.components.dispatch import distinct
 from culmen.components.files import OnLostRows
 from culmen.components.learners import NonFiniteLossError
+from culmen.components.learners import first_non_finite
+from culmen.components.learners import named_metrics
+from culmen.components.learners import own_metrics
 from culmen.components.loggers import Sink
 from culmen.components.replay.device import saving
 from culmen.core.experiment import Experiment
@@ -117,16 +120,17 @@ def run(
 class Status(NamedTuple):
     """What the host reads after every call."""
 
-    metrics: dict[str, float]  # of the last update
-    non_finite: int  # the first update whose loss was not finite; 0: none
+    metrics: dict[str, float]  # of the last update of each rule
+    non_finite: Any  # as of `mark_non_finite`
     faults: list[bool]  # as in `DeviceTables.faults`
+    rule_steps: list[int]  # the updates of each of several rules; of a lone one []
 
     @classmethod
     def of(cls, looked: Any) -> 'Status':
         """Converts the result of `CompiledLoop.status`, once it is on the host."""
-        metrics, non_finite, faults = looked
+        metrics, non_finite, faults, rule_steps = looked
         values = {name: float(value) for name, value in metrics.items()}
-        return cls(values, int(non_finite), faults.tolist())
+        return cls(values, non_finite, faults.tolist(), [wide.as_int(each) for each in rule_steps])
 
 
 class CarryHolder(Protocol):
@@ -210,7 +214,19 @@ class CompiledEngine:
     @property
     def metrics(self) -> Mapping[str, float]:
         """The metrics of the last update; empty before the first."""
-        return self.holder.get_status().metrics if self.counts.learner_steps else {}
+        status = self.holder.get_status()
+        return self._named(status.metrics, status.rule_steps, self.counts.learner_steps)
+
+    def _named(
+        self, computed: Mapping[str, float], rule_steps: Sequence[int], learner_steps: int
+    ) -> dict[str, float]:
+        """Computed metrics as a log has them: of the rules that have made an update, and their counts."""
+        rules = self.plan.loop.rules
+        found: dict[str, float] = {}
+        for rule, steps in zip(rules, rule_steps or [learner_steps], strict=True):
+            if steps:
+                found |= named_metrics(rule, own_metrics(rule, computed), steps)
+        return found
 
     def evaluator(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> CompiledEvaluator:
         """Makes the run's evaluator; all runs of a plan share its compiled functions."""
@@ -265,7 +281,9 @@ class CompiledEngine:
             )
 
         def metrics_at(tick: int) -> dict[str, float]:
-            return dict(zip(self.metric_names, report.metrics(tick).tolist(), strict=True))
+            computed = self.plan.loop.computed_metrics
+            values = dict(zip(computed, report.metrics(tick).tolist(), strict=True))
+            return self._named(values, report.rule_steps(tick), counts_at(tick).learner_steps)
 
         for tick, episode in report.episodes():
             journal.episode(counts_at(tick), episode)
@@ -282,12 +300,13 @@ class CompiledEngine:
 
         Raises: NonFiniteLossError that names the first such update, if the run stops for it; ValueError.
         """
-        metrics, update, faults = self.holder.get_status()
+        status = self.holder.get_status()
+        update, of = first_non_finite(self.plan.loop.rules, status.non_finite)
         if update and self._stop_on_non_finite:
             raise NonFiniteLossError(
-                f'the loss of update {update} was not finite (metrics: {metrics}).'
+                f'the loss of update {update}{of} was not finite (metrics: {status.metrics}).'
             )
-        for complaint, fault in zip(self.plan.loop.tables.complaints, faults, strict=True):
+        for complaint, fault in zip(self.plan.loop.tables.complaints, status.faults, strict=True):
             if fault:
                 raise ValueError(complaint)
 

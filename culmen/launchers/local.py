@@ -24,8 +24,8 @@ from culmen.components.files import expanded
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
-from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
+from culmen.components.replay import Readers
 from culmen.components.replay import Recorder
 from culmen.components.replay import RowSpec
 from culmen.components.replay import Writers
@@ -35,8 +35,8 @@ from culmen.components.replay.reverb import ReverbTable
 from culmen.components.replay.reverb import require_reverb
 from culmen.core.experience import Experience
 from culmen.core.experience import live
-from culmen.core.experience import recorded
 from culmen.core.experiment import Experiment
+from culmen.core.rules import mirrored
 from culmen.core.specs import first_timestep
 from culmen.core.types import Params
 from culmen.environment_loops.batched import Episode
@@ -186,17 +186,10 @@ class LocalEngine:
         self._built = built
         self._options = options
         self._table = _make_table(replay, parts.experience, row_spec, num_lanes, seed)
-        self._datasets: DatasetReader | None = None
-        if recorded(parts.experience):
-            self._datasets = DatasetReader(
-                parts.experience,
-                row_spec,
-                fold_seed(seed, 'table'),
-                self._table,
-                options.on_lost_rows,
-            )
-        sizes = {} if self._datasets is None else self._datasets.sizes
-        samples = sample_spec(parts.experience, row_spec, num_lanes, sizes)
+        self._readers = Readers.of(
+            parts.experience, row_spec, fold_seed(seed, 'table'), self._table, options.on_lost_rows
+        )
+        samples = sample_spec(parts.experience, row_spec, num_lanes, self._readers.sizes)
         self.metric_names = metric_names(parts.learner, samples)
         self._recorder: Recorder | None = None
         if record is not None:
@@ -205,7 +198,7 @@ class LocalEngine:
             self._recorder = Recorder(record, row_spec, num_lanes, run)
         self._learner = Learner(
             parts.learner,
-            self._datasets or self._table,
+            mirrored(parts.learner, self._readers),
             seed,
             updates_per_call=experiment.updates_per_call,
             lag=built.lag,
@@ -325,7 +318,7 @@ class LocalEngine:
             actor=self._actor.get_state(),
             table=self._table.get_state(),
             recording=None if self._recorder is None else self._recorder.get_state(),
-            datasets=(self._datasets and self._datasets.get_state()) or None,
+            datasets=self._readers.get_state() or None,
         )
 
     def get_python(self) -> dict[str, Any]:
@@ -357,8 +350,7 @@ class LocalEngine:
             dropped = self._table.set_state(state.table, saved.table)
         else:
             dropped = self._table.set_state(state.table, saved.rows, saved.lost)
-        if self._datasets is not None:
-            self._datasets.set_state(state.datasets, self._learner.learner_steps)
+        self._readers.set_state(state.datasets, self._learner.rule_steps)
         if self._recorder is not None:
             self._recorder.set_state(state.recording, drop=self._options.on_lost_rows == 'drop')
         self._set_python(saved.python)

@@ -19,12 +19,13 @@ from culmen.components.files import OnLostRows
 from culmen.components.learners import Learner
 from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
-from culmen.components.replay import DatasetReader
+from culmen.components.replay import Readers
 from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.core.experience import Experience
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
+from culmen.core.rules import mirrored
 from culmen.core.types import Params
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
@@ -148,17 +149,17 @@ class OfflineEngine:
         parts, seed = built.parts, experiment.seed
         self._experiment = experiment
         self._built = built
-        self._datasets = DatasetReader(
+        self._readers = Readers.of(
             parts.experience,
             row_spec,
             fold_seed(seed, 'table'),
             on_lost_rows=options.on_lost_rows,
         )
-        samples = sample_spec(parts.experience, row_spec, 1, self._datasets.sizes)
+        samples = sample_spec(parts.experience, row_spec, 1, self._readers.sizes)
         self.metric_names = metric_names(parts.learner, samples)
         self._learner = Learner(
             parts.learner,
-            self._datasets,
+            mirrored(parts.learner, self._readers),
             seed,
             updates_per_call=experiment.updates_per_call,
             devices=devices,
@@ -196,7 +197,7 @@ class OfflineEngine:
         if restored is not None:
             workers = restored.state.workers
             self._learner.set_state(workers.learner)
-            self._datasets.set_state(workers.datasets, self._learner.learner_steps)
+            self._readers.set_state(workers.datasets, self._learner.rule_steps)
         return 0
 
     def advance(self, request: Advance, journal: Journal) -> None:
@@ -209,13 +210,14 @@ class OfflineEngine:
             and not request.stop()
         ):
             if learner.learner_steps + updates <= learner.max_updates:
-                learner.step(updates)
+                learner.step_in_turn(updates)
             else:
-                learner.run_rest()
+                self.finish()
 
     def finish(self) -> None:
         """Makes the last updates, too few for a whole call."""
-        self._learner.run_rest()
+        while self._learner.learner_steps < self._learner.max_updates:
+            self._learner.step_in_turn()
 
     def check_finite(self) -> None:
         """Raises: NonFiniteLossError."""
@@ -223,7 +225,7 @@ class OfflineEngine:
 
     def get_state(self) -> WorkerState:
         """The state of the learner and of the Datasets, for a checkpoint."""
-        return WorkerState(self._learner.get_state(), datasets=self._datasets.get_state() or None)
+        return WorkerState(self._learner.get_state(), datasets=self._readers.get_state() or None)
 
     def get_python(self) -> None:
         """Returns None: nothing needs a pickle."""

@@ -16,8 +16,9 @@ NO_EVALUATION: dict[str, Any] = {'episodes': 0, 'return_mean': None, 'return_std
 
 
 def learner_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """The header of learner.csv. Args: names: of the learner's metrics."""
-    return (*COLUMNS['learner'], *(name for name in names if name not in COLUMNS['learner']))
+    """The header of learner.csv. Args: names: of the learner's metrics; of rules, none is a bare 'loss'."""
+    known = [name for name in COLUMNS['learner'] if name != 'loss' or name in names]
+    return (*known, *(name for name in names if name not in known))
 
 
 def learner_row(counts: Counts, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from culmen.components.actors.actor import extras_spec
 from culmen.core import checks
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.experience import check_experience
+from culmen.core.staleness import check_experience
 from tests.agents import registry
 from tests.agents import streams
 from tests.agents import subject

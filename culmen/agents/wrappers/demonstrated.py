@@ -19,8 +19,10 @@ from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
+from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Replay
+from culmen.core.rules import updates
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import Context
 from culmen.core.types import Metrics
@@ -50,6 +52,7 @@ class Demonstrated:
             raise ValueError(
                 f'Demonstrated needs a base with one Replay that is sampled, got {replay!r}.'
             )
+        learn = updates(base.learner)[LONE]
         size = replay.batch_size
         demonstrations = round(self.ratio * size)
         own = size - demonstrations
@@ -63,7 +66,7 @@ class Demonstrated:
             state: State, samples: dict[str, Sample], context: Context
         ) -> tuple[State, Metrics, Any]:
             batch = _joined(samples[REPLAY], samples[DEMONSTRATIONS])
-            state, metrics, priorities = base.learner.update(state, batch, context)
+            state, metrics, priorities = learn(state, batch, context)
             if priorities is None:
                 return state, metrics, None
             return state, metrics, {REPLAY: priorities[:own], DEMONSTRATIONS: None}

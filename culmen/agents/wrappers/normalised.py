@@ -2,7 +2,8 @@
 
 Mean and variance of each observed number are part of the training state, and reach actors and evaluators with
 the parameters. A sample is normalised with the statistics from before its update; the base updates first,
-then the statistics. So an on-policy learner sees the numbers that the actor saw.
+then the statistics. So an on-policy learner sees the numbers that the actor saw. Where the base has several
+rules, the updates of each add to the statistics, so a rule sees numbers that moved with those of the others.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import check_fields
+from culmen.core.rules import Rule
+from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import leaf_paths
 from culmen.core.specs import legal_actions
@@ -128,36 +131,40 @@ class Normalised:
             shapes = [tuple(leaf.shape) for leaf in floats.of(spec.observation)]
             return NormalisedState(base.learner.init(key), initial_moments(shapes))
 
-        def update(
-            state: NormalisedState, samples: Samples, context: Context
-        ) -> tuple[NormalisedState, Metrics, Any]:
-            normalised = map_steps(
-                lambda steps: steps._replace(
-                    observation=normalise(steps.observation, state.moments)
-                ),
-                base.experience,
-                samples,
-            )
-            trained, metrics, priorities = base.learner.update(state.base, normalised, context)
-            moments = state.moments
-            for steps in all_steps(base.experience, samples):
-                values: list[Array | None] = [
-                    None if leaf is None else jnp.asarray(leaf, jnp.float32)
-                    for leaf in floats.of(steps.observation)
-                ]
-                real: list[Array | None] = [
-                    None if leaf is None else is_real(steps, leaf.shape[1]) for leaf in values
-                ]
-                moments = update_moments(moments, values, real)
-            metrics = {**metrics, 'observation_deviation': mean_deviation(moments)}
-            return NormalisedState(trained, moments), metrics, priorities
+        def around_rule(name: str, rule: Rule) -> Rule:
+            def update(
+                state: NormalisedState, samples: Samples, context: Context
+            ) -> tuple[NormalisedState, Metrics, Any]:
+                normalised = map_steps(
+                    lambda steps: steps._replace(
+                        observation=normalise(steps.observation, state.moments)
+                    ),
+                    rule.experience,
+                    samples,
+                )
+                trained, metrics, priorities = rule.update(state.base, normalised, context)
+                moments = state.moments
+                for steps in all_steps(rule.experience, samples):
+                    values: list[Array | None] = [
+                        None if leaf is None else jnp.asarray(leaf, jnp.float32)
+                        for leaf in floats.of(steps.observation)
+                    ]
+                    real: list[Array | None] = [
+                        None if leaf is None else is_real(steps, leaf.shape[1]) for leaf in values
+                    ]
+                    moments = update_moments(moments, values, real)
+                metrics = {**metrics, 'observation_deviation': mean_deviation(moments)}
+                return NormalisedState(trained, moments), metrics, priorities
+
+            return rule._replace(update=update)
 
         def variables(state: NormalisedState) -> NormalisedState:
             return NormalisedState(base.learner.variables(state.base), state.moments)
 
+        learner = map_rules(base, around_rule).learner
         return Parts(
             around(base.actor),
             around(base.evaluator),
-            LearnerCore(init, update, variables),
+            LearnerCore(init, learner.update, variables),
             base.experience,
         )

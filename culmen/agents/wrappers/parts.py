@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from culmen.components.replay.stream.windows import moved_under
 from culmen.core.experience import Experience
 from culmen.core.experience import Replay
+from culmen.core.experience import RuleExperience
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
@@ -40,10 +41,11 @@ def all_steps(experience: Experience, samples: Samples) -> list[Steps]:
     return [sample.steps for sample in unmirror(experience, samples).values()]
 
 
-def around_extras(experience: Experience, own: str) -> Experience:
-    """The experience of an agent whose extras are {'base': those of the base, own: ...}."""
+def around_extras(experience: RuleExperience, own: str) -> RuleExperience:
+    """The experience of a rule of an agent whose extras are {'base': those of the base, own: ...}."""
     around = {name: _around(table, own) for name, table in tables(experience).items()}
-    return mirror(experience, around)
+    moved: RuleExperience = mirror(experience, around)
+    return moved
 
 
 def base_extras(steps: Steps) -> Steps:

@@ -31,6 +31,8 @@ from culmen.core.agent import Parts
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
+from culmen.core.rules import Rule
+from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import leaf_paths
 from culmen.core.types import ActorCore
@@ -111,32 +113,36 @@ class RewardScaled:
             moments = initial_moments([tuple(leaf.shape) for leaf in rewards])
             return RewardScaledState(base.learner.init(key), moments)
 
-        def update(
-            state: RewardScaledState, samples: Samples, context: Context
-        ) -> tuple[RewardScaledState, Metrics, Any]:
-            scaled = map_steps(
-                lambda steps: base_extras(steps)._replace(
-                    reward=scale(steps.reward, state.moments)
-                ),
-                base.experience,
-                samples,
-            )
-            trained, metrics, priorities = base.learner.update(state.base, scaled, context)
-            moments = state.moments
-            for steps in all_steps(base.experience, samples):
-                sums = _sums_after(steps, paths, self.discount)
-                moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
-            metrics = {**metrics, 'return_deviation': mean_deviation(moments)}
-            return RewardScaledState(trained, moments), metrics, priorities
+        def around_rule(name: str, rule: Rule) -> Rule:
+            def update(
+                state: RewardScaledState, samples: Samples, context: Context
+            ) -> tuple[RewardScaledState, Metrics, Any]:
+                scaled = map_steps(
+                    lambda steps: base_extras(steps)._replace(
+                        reward=scale(steps.reward, state.moments)
+                    ),
+                    rule.experience,
+                    samples,
+                )
+                trained, metrics, priorities = rule.update(state.base, scaled, context)
+                moments = state.moments
+                for steps in all_steps(rule.experience, samples):
+                    sums = _sums_after(steps, paths, self.discount)
+                    moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
+                metrics = {**metrics, 'return_deviation': mean_deviation(moments)}
+                return RewardScaledState(trained, moments), metrics, priorities
+
+            return Rule(update, around_extras(rule.experience, RETURN))
 
         def variables(state: RewardScaledState) -> RewardScaledState:
             return RewardScaledState(base.learner.variables(state.base), state.moments)
 
+        changed = map_rules(base, around_rule)
         return Parts(
             ActorCore(init_actor, select_action),
             ActorCore(base.evaluator.init, around(base.evaluator)),
-            LearnerCore(init, update, variables),
-            around_extras(base.experience, RETURN),
+            LearnerCore(init, changed.learner.update, variables),
+            changed.experience,
         )
 
 

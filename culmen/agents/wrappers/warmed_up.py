@@ -2,7 +2,8 @@
 
 Until all actors together have taken `steps` steps, actions are uniformly random: legal discrete actions, or
 points of a box. A base with a Replay learns from them as from any others. A Queue is for the policy's own
-actions: there the random ones are masked, so that no update uses them.
+actions: there the random ones are masked, so that no update uses them. A base with a Queue in any of its
+rules has them masked in all.
 """
 
 from dataclasses import dataclass
@@ -26,15 +27,16 @@ from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
-from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import tables
+from culmen.core.rules import Rule
+from culmen.core.rules import by_rule
+from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import Lanes
-from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Params
@@ -66,7 +68,12 @@ class WarmedUp:
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
         base = self.base.build(spec)
-        queued = any(isinstance(table, Queue) for table in tables(base.experience).values())
+        queued = any(
+            isinstance(table, Queue)
+            for of_rule in by_rule(base.learner, base.experience).values()
+            for table in tables(of_rule).values()
+        )
+        changed = map_rules(base, _own_actions_alone) if queued else base
 
         def init(key: jax.Array, lanes: Lanes) -> WarmedUpState:
             return WarmedUpState(base.actor.init(key, lanes), lane_index(lanes))
@@ -91,27 +98,27 @@ class WarmedUp:
         return Parts(
             ActorCore(init, select_action),
             base.evaluator,
-            _own_actions_alone(base.learner, base.experience) if queued else base.learner,
-            around_extras(base.experience, RANDOM) if queued else base.experience,
+            changed.learner,
+            changed.experience,
         )
 
 
-def _own_actions_alone(learner: LearnerCore, experience: Experience) -> LearnerCore:
-    """A learner that masks transitions of random actions."""
+def _own_actions_alone(name: str, rule: Rule) -> Rule:
+    """A rule that masks transitions of random actions."""
 
     def update(state: State, samples: Samples, context: Context) -> tuple[State, Metrics, Any]:
         def mask(steps: Steps) -> Steps:
             real = jnp.asarray(steps.mask) & ~jnp.asarray(steps.extras[RANDOM])
             return base_extras(steps)._replace(mask=real)
 
-        masked = map_steps(mask, experience, samples)
-        trained, metrics, priorities = learner.update(state, masked, context)
+        masked = map_steps(mask, rule.experience, samples)
+        trained, metrics, priorities = rule.update(state, masked, context)
         # A batch of random actions only changes nothing: otherwise momentum would move parameters, and means
         # would be NaN.
         any_left = jnp.any(
-            jnp.stack([jnp.any(steps.mask) for steps in all_steps(experience, masked)])
+            jnp.stack([jnp.any(steps.mask) for steps in all_steps(rule.experience, masked)])
         )
         none = {name: jnp.zeros_like(value) for name, value in metrics.items()}
         return select(any_left, trained, state), select(any_left, metrics, none), priorities
 
-    return learner._replace(update=update)
+    return Rule(update, around_extras(rule.experience, RANDOM))

@@ -15,12 +15,14 @@ from culmen.components.dispatch import compile_lazily
 from culmen.components.dispatch import distinct
 from culmen.components.dispatch import unpack_context
 from culmen.components.dispatch import unpacked
+from culmen.core.rules import total
 from culmen.core.specs import check_storable
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 from culmen.core.workers import PackedTree
 from culmen.core.workers import VariableSource
 from culmen.core.workers import Writer
@@ -55,7 +57,8 @@ class Actor:
         """
         self._writer = writer
         self._device = device
-        self._version: int | None = None
+        self._version: Version | None = None
+        self._learner_steps = 0  # behind the parameters, of all rules
         self._params: Params | PackedTree = None
         lane_index = np.asarray(lanes.index, np.int32)
         self.num_lanes = len(lane_index)
@@ -78,6 +81,7 @@ class Actor:
         self._variables = variables
         self._contexts = contexts
         self._version = None
+        self._learner_steps = 0
         self._calls = 0
         self._state = self._place(self._init(jax.random.key(fold_seed(init_seed, 'init', 1))))
 
@@ -97,11 +101,12 @@ class Actor:
         news = self._variables.get_variables(self._version)
         if news is not None:
             self._version, params = news
+            self._learner_steps = total(self._version)
             if self._params is None and self._device is None:
                 self._follow(params)
             self._params = self._place(params)
         version = self._version or 0
-        packed = self._contexts.pack(self._calls, actor_steps, version)
+        packed = self._contexts.pack(self._calls, actor_steps, self._learner_steps)
         action, self._state, extras = self._select_action(
             self._params, timestep, self._state, packed
         )

@@ -1,37 +1,110 @@
 """Checks of an update: its metrics fit a log, and its state keeps shapes and dtypes."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from culmen.core.experience import within
+from culmen.core.rules import by_rule
+from culmen.core.rules import updates
 from culmen.core.specs import is_real
 from culmen.core.specs import leaf_paths
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
+from culmen.core.types import Update
+
+RULE_STEPS = 'rule_steps'  # beside the metrics of a rule: its updates so far
 
 
 def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
     """The names of an update's metrics, from one trace of it; 'loss' comes first.
 
+    Those of a rule begin with its name: 'ppo/loss'. Before them is 'ppo/rule_steps', its updates so far.
+
     Args:
         core: of an agent.
-        sample_spec: shapes and dtypes of the samples.
+        sample_spec: shapes and dtypes of the samples; mirrors `core.update`.
     Raises: ValueError that names a metric that is not a scalar, or a leaf of the training state that
-        the update changes in structure, shape or dtype.
+        an update changes in structure, shape or dtype.
     """
+    samples = by_rule(core, sample_spec)
+    return tuple(
+        within(rule, name)
+        for rule, update in updates(core).items()
+        for name in _names(core, rule, update, samples[rule])
+    )
 
-    def update(samples: Any) -> Any:
+
+def _names(core: LearnerCore, rule: str, update: Update, sample_spec: Any) -> list[str]:
+    def once(samples: Any) -> Any:
         state = core.init(jax.random.key(0))
         context = Context(jax.random.key(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
-        return state, *core.update(state, samples, context)
+        return state, *update(state, samples, context)
 
-    old, new, metrics, _ = jax.eval_shape(update, sample_spec)
+    old, new, metrics, _ = jax.eval_shape(once, sample_spec)
     check_metrics(metrics)
     check_like('training_state', old, new)
-    return ('loss', *sorted(set(metrics) - {'loss'}))
+    names = ['loss', *sorted(set(metrics) - {'loss'})]
+    if not rule:
+        return names
+    if RULE_STEPS in names:
+        raise ValueError(
+            f"an update's metrics must not hold {RULE_STEPS!r}, the number of updates of its rule, got "
+            f'{names}.'
+        )
+    return [RULE_STEPS, *names]
+
+
+def named_metrics(rule: str, metrics: Mapping[str, float], rule_steps: int) -> dict[str, float]:
+    """The metrics of a rule's last update, named as by `metric_names`; none before its first.
+
+    Args: rule: '' for a lone one, whose metrics keep their names.
+    """
+    if not rule:
+        return dict(metrics)
+    if not rule_steps:
+        return {}
+    named = {within(rule, name): value for name, value in metrics.items()}
+    return {within(rule, RULE_STEPS): rule_steps, **named}
+
+
+def own_metrics(rule: str, named: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a rule's last update, from those of all rules: the inverse of `named_metrics`."""
+    if not rule:
+        return dict(named)
+    begin = f'{rule}/'
+    own = {name[len(begin) :]: value for name, value in named.items() if name.startswith(begin)}
+    return {name: value for name, value in own.items() if name != RULE_STEPS}
+
+
+def mark_non_finite(first: Any, loss: Any, step: Any, place: int) -> jax.Array:
+    """Notes an update whose loss is not finite, unless one of its rule is noted already.
+
+    Args:
+        first: int32[], the first such update, 0 for none; of several rules int32[rules].
+        loss: of this update.
+        step: int32[], its number among the updates of all rules, from 1.
+        place: of its rule.
+    Returns: `first` with it.
+    """
+    before = first[place] if first.ndim else first
+    bad = (before == 0) & ~jnp.all(jnp.isfinite(loss))
+    after = jnp.where(bad, step, before)
+    return first.at[place].set(after) if first.ndim else after
+
+
+def first_non_finite(rules: Sequence[str], first: Any) -> tuple[int, str]:
+    """The first update whose loss was not finite, and its rule in words; (0, '') if there is none.
+
+    Args: first: as of `mark_non_finite`, on the host.
+    """
+    noted = [(int(step), rule) for rule, step in zip(rules, np.atleast_1d(first)) if step]
+    step, rule = min(noted, default=(0, ''))
+    return step, f' (of rule {rule!r})' if rule else ''
 
 
 def check_metrics(metrics: Any) -> None:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 
 from culmen.components.dispatch import DirectCall
 from culmen.components.dispatch import Packed
@@ -22,18 +21,21 @@ from culmen.components.dispatch import unpack_context
 from culmen.components.dispatch import unpacked
 from culmen.components.learners.checks import check_metrics
 from culmen.components.learners.checks import keep_like
+from culmen.components.learners.checks import mark_non_finite
 from culmen.components.learners.placement import Placement
 from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Priorities
 from culmen.core.types import Samples
+from culmen.core.types import Update
 
 
 class Carry(NamedTuple):
     """What passes from call to call."""
 
     training_state: Packed
-    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+    # int32[]: the first update whose loss was not finite, 0 for none; of several rules int32[rules].
+    non_finite: jax.Array
 
 
 # (carry, variables, metrics of the last update, priorities [updates, ...])
@@ -41,25 +43,26 @@ Results: TypeAlias = tuple[Carry, Packed, Packed | Metrics, Priorities]
 
 
 class CompiledUpdate:
-    """The compiled functions of a LearnerCore, with one call for each number of updates."""
+    """The compiled functions of one rule of a LearnerCore, with one call for each number of updates."""
 
-    def __init__(self, core: LearnerCore, placement: Placement, lag: int) -> None:
+    def __init__(
+        self, core: LearnerCore, update: Update, place: int, placement: Placement, lag: int
+    ) -> None:
         """Compiles nothing yet.
 
         Args:
             core: of an agent.
+            update: of the rule.
+            place: of the rule among those of the agent.
             placement: of its arrays.
             lag: calls between a call and the use of its results; with 0 a single thread gains nothing.
         """
         self._core = core
+        self._update_one = update
+        self._place = place
         self._placement = placement
         self._lag = lag
         self._calls: dict[int, DirectCall | ThreadedCall] = {}  # by number of updates
-
-    def init(self, key: jax.Array) -> tuple[Packed, Packed]:
-        """The initial training state and variables; called inside `jit`."""
-        state = self._core.init(key)
-        return pack_state(state), pack(self._core.variables(state))
 
     def begin(
         self,
@@ -110,11 +113,11 @@ class CompiledUpdate:
             sample, packed = inputs
             context = unpack_context(packed)
             old = carry.training_state.unpack()
-            state, metrics, priorities = self._core.update(old, unpacked(sample), context)
+            state, metrics, priorities = self._update_one(old, unpacked(sample), context)
             check_metrics(metrics)
             packed_state = pack_state(keep_like('training_state', old, state))
-            bad = (carry.non_finite == 0) & ~jnp.all(jnp.isfinite(metrics['loss']))
-            non_finite = jnp.where(bad, context.learner_steps + 1, carry.non_finite)
+            step = context.learner_steps + 1
+            non_finite = mark_non_finite(carry.non_finite, metrics['loss'], step, self._place)
             return Carry(packed_state, non_finite), (metrics, priorities)
 
         if updates == 1:
@@ -138,6 +141,12 @@ class CompiledUpdate:
             updates: len(call.halves) if isinstance(call, ThreadedCall) else 0
             for updates, call in self._calls.items()
         }
+
+
+def init_state(core: LearnerCore, key: jax.Array) -> tuple[Packed, Packed]:
+    """The initial training state and variables; called inside `jit`."""
+    state = core.init(key)
+    return pack_state(state), pack(core.variables(state))
 
 
 def pack_state(training_state: Any) -> Packed:

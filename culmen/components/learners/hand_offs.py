@@ -6,6 +6,7 @@ independent of when they are ready.
 
 import collections
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
@@ -13,7 +14,10 @@ import jax
 import numpy as np
 
 from culmen.components.dispatch import Packed
+from culmen.core.experience import LONE
+from culmen.core.rules import as_version
 from culmen.core.types import Priorities
+from culmen.core.types import Version
 from culmen.core.workers import Reader
 
 
@@ -23,18 +27,19 @@ class InFlight(NamedTuple):
     call: int
     keys: Any  # of the drawn items, one for each update of the call
     priorities: Priorities  # [updates, B] on the device, or None if no table has any
-    version: int
+    version: Version
     variables: Packed
+    rule: str = LONE
 
 
 class HandOffs:
     """The results that have not been handed on yet, the oldest first."""
 
-    def __init__(self, table: Reader, variables: Packed) -> None:
-        """Args: table: receives priorities. variables: the first ones that actors read."""
-        self._table = table
+    def __init__(self, readers: Mapping[str, Reader], version: Version, variables: Packed) -> None:
+        """Args: readers: receive the priorities of each rule. variables: the first ones that actors read."""
+        self._readers = readers
         self._in_flight: collections.deque[InFlight] = collections.deque()
-        self.held = (0, variables)  # version and variables that a training actor may read
+        self.held = (version, variables)  # version and variables that a training actor may read
 
     def add(self, flight: InFlight) -> None:
         """Adds the results of a call."""
@@ -48,7 +53,7 @@ class HandOffs:
                 fetched = jax.tree_util.tree_map(np.asarray, flight.priorities)
                 for i, keys in enumerate(flight.keys):
                     of_update = jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], fetched)
-                    self._table.update_priorities(keys, of_update)
+                    self._readers[flight.rule].update_priorities(keys, of_update)
             self.held = (flight.version, flight.variables)
 
     def get_state(self, save: Callable[[Packed], Any]) -> dict[str, Any]:
@@ -63,6 +68,7 @@ class HandOffs:
                     'priorities': jax.tree_util.tree_map(np.array, flight.priorities),
                     'version': flight.version,
                     'variables': save(flight.variables),
+                    'rule': flight.rule,
                 }
                 for flight in self._in_flight
             ],
@@ -70,8 +76,14 @@ class HandOffs:
 
     def set_state(self, state: dict[str, Any], restore: Callable[[Any], Packed]) -> None:
         """Restores the result of `get_state`. Args: restore: the inverse of `save`."""
-        self.held = (int(state['held_version']), restore(state['held']))
+        self.held = (as_version(state['held_version']), restore(state['held']))
         self._in_flight = collections.deque(
-            InFlight(**{**flight, 'variables': restore(flight['variables'])})
+            InFlight(
+                **{
+                    **flight,
+                    'version': as_version(flight['version']),
+                    'variables': restore(flight['variables']),
+                }
+            )
             for flight in state['in_flight']
         )

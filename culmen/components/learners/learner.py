@@ -5,6 +5,7 @@ actors `lag` calls later (hand_offs.py). The learner does not wait for the devic
 """
 
 import collections
+import functools
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -27,17 +28,26 @@ from culmen.components.dispatch import distinct
 from culmen.components.dispatch import is_fast
 from culmen.components.dispatch import pack
 from culmen.components.dispatch import unpacked
+from culmen.components.learners.checks import first_non_finite
 from culmen.components.learners.checks import metric_names
+from culmen.components.learners.checks import named_metrics
+from culmen.components.learners.checks import own_metrics
 from culmen.components.learners.compiled_update import Carry
 from culmen.components.learners.compiled_update import CompiledUpdate
 from culmen.components.learners.compiled_update import Results
+from culmen.components.learners.compiled_update import init_state
 from culmen.components.learners.compiled_update import pack_state
 from culmen.components.learners.hand_offs import HandOffs
 from culmen.components.learners.hand_offs import InFlight
 from culmen.components.learners.placement import Placement
+from culmen.components.learners.rule_worker import RuleWorker
+from culmen.core.experience import LONE
+from culmen.core.rules import by_rule
+from culmen.core.rules import updates as updates_of
 from culmen.core.types import LearnerCore
 from culmen.core.types import Params
 from culmen.core.types import Samples
+from culmen.core.types import Version
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
 
@@ -58,18 +68,19 @@ class _Begun(NamedTuple):
     """A call that has begun, before its results are taken."""
 
     call: int
+    rule: str
     keys: Any
-    version: int
+    version: Version
     wait: Callable[[], Results]
 
 
 class Learner:
-    """Runs a LearnerCore on batches from a table."""
+    """Runs a LearnerCore on batches from a table; of several rules, each has a reader of its own."""
 
     def __init__(
         self,
         core: LearnerCore,
-        table: Reader,
+        table: Reader | Mapping[str, Reader],
         seed: int,
         *,
         updates_per_call: int = 1,
@@ -82,7 +93,7 @@ class Learner:
 
         Args:
             core: what to run.
-            table: gives the batches.
+            table: gives the batches; mirrors `core.update`: a reader, or one for each rule.
             seed: of the experiment.
             updates_per_call: batches drawn together and scanned in one compiled call.
             lag: calls between a draw and the hand-off of its results.
@@ -91,69 +102,113 @@ class Learner:
             max_updates: the budget of learner steps.
         """
         self._core = core
-        self._table = table
         self._contexts = Contexts(seed, 'learner')
         self._updates_per_call = updates_per_call
         self._lag = lag
         self._stop_on_non_finite = stop_on_non_finite
         self._placement = Placement(devices)
-        self._update = CompiledUpdate(core, self._placement, lag)
+        self._readers: dict[str, Reader] = by_rule(core, table)
+        self._rules = {
+            name: RuleWorker(
+                self._readers[name], CompiledUpdate(core, update, place, self._placement, lag)
+            )
+            for place, (name, update) in enumerate(updates_of(core).items())
+        }
+        self._names = list(self._rules)
         key = jax.random.key(fold_seed(seed, 'init', 0))
-        training_state, variables = jax.jit(self._update.init)(key)
+        training_state, variables = jax.jit(functools.partial(init_state, core))(key)
         replicate = self._placement.replicate
-        self._last_carry = replicate(Carry(distinct(training_state), jnp.zeros((), jnp.int32)))
+        self._last_carry = replicate(Carry(distinct(training_state), self._none_noted()))
         self._newest: Packed = replicate(distinct(variables))
-        self._hand_offs = HandOffs(table, self._newest)
+        self._hand_offs = HandOffs(self._readers, self._version, self._newest)
         self._begun: collections.deque[_Begun] = collections.deque()
         self._calls = 0
         self._updates = 0
-        self._metrics: Any = {}
+        self._turn = 0  # the place of the rule that was called last
         self._unpack = jax.jit(lambda packed: packed.unpack())
         self.max_updates = math.inf if max_updates is None else max_updates
 
     # The loop's side.
 
     def run_due(self, actor_steps: int = 0) -> None:
-        """Makes every call whose updates are all due. Args: actor_steps: so far; 0 without actors."""
+        """Makes every call whose updates are all due, rule by rule in the order of declaration.
+
+        Args: actor_steps: so far; 0 without actors.
+        """
         updates = self._updates_per_call
-        while self._table.due(updates) and self._updates + updates <= self.max_updates:
-            self.step(updates, actor_steps)
+        for name, rule in self._rules.items():
+            while rule.table.due(updates) and self._updates + updates <= self.max_updates:
+                self.step(updates, actor_steps, name)
         # The budget may leave less than a whole call.
         if self.max_updates - self._updates < updates:
             self.run_rest(actor_steps)
 
     def run_rest(self, actor_steps: int = 0) -> None:
         """Makes the updates that are due one by one, at the end of a run. Args: as for `run_due`."""
-        while self._table.due(1) and self._updates < self.max_updates:
-            self.step(1, actor_steps)
+        for name, rule in self._rules.items():
+            while rule.table.due(1) and self._updates < self.max_updates:
+                self.step(1, actor_steps, name)
 
-    def step(self, updates: int = 1, actor_steps: int = 0) -> None:
+    def next_due(self, updates: int) -> str | None:
+        """The rule that is next where no tick says so: that of the last call, then the others in turn.
+
+        Args: updates: of a call, which must all be due.
+        Returns: its name, '' for a lone one; None if none is due.
+        """
+        for i in range(len(self._names)):
+            name = self._names[(self._turn + i) % len(self._names)]
+            if self._rules[name].table.due(updates):
+                return name
+        return None
+
+    def step_in_turn(self, updates: int = 1) -> None:
+        """Makes one call of the rule whose turn it is, where all are due at any time: one call each."""
+        self.step(updates, rule=self._names[self._calls % len(self._names)])
+
+    def step(self, updates: int = 1, actor_steps: int = 0, rule: str = LONE) -> None:
         """Makes one call.
 
         Args:
             updates: number of updates, which must be due.
             actor_steps: as for `run_due`.
+            rule: whose updates they are; '' for a lone one.
         """
+        own = self._rules[rule]
         self._settle(self._calls - self._lag - 1)
-        draws = [self._table.draw() for _ in range(updates)]
-        samples, contexts = self._inputs(draws, actor_steps)
-        wait = self._update.begin(
-            updates, self._carry_of_last(), self._last_carry, samples, contexts
-        )
+        draws = [own.table.draw() for _ in range(updates)]
+        samples, contexts = self._inputs(draws, actor_steps, own)
+        wait = own.update.begin(updates, self._carry_of_last(), self._last_carry, samples, contexts)
         self._updates += updates
+        own.steps += updates
+        self._turn = self._names.index(rule)
         keys = [draw.keys for draw in draws]
-        self._begun.append(_Begun(self._calls, keys, self._updates, wait))
+        self._begun.append(_Begun(self._calls, rule, keys, self._version, wait))
         self._calls += 1
         if self._calls % CHECK_PERIOD == 0:
             self.check_finite()
 
+    @property
+    def _version(self) -> Version:
+        """What names the parameters of the last update."""
+        steps = tuple(rule.steps for rule in self._rules.values())
+        return steps if len(steps) > 1 else steps[0]
+
+    def _none_noted(self) -> jax.Array:
+        return jnp.zeros((len(self._rules),) if len(self._rules) > 1 else (), jnp.int32)
+
     def _inputs(
-        self, draws: Sequence[Draw], actor_steps: int
+        self, draws: Sequence[Draw], actor_steps: int, rule: RuleWorker
     ) -> tuple[Samples | Packed, PackedContext]:
         """Samples and contexts of a call; several updates have an axis in front."""
         updates = len(draws)
+        several = len(self._rules) > 1
         contexts = [
-            self._contexts.pack(self._updates + i, actor_steps, self._updates + i)
+            self._contexts.pack(
+                self._updates + i,
+                actor_steps,
+                self._updates + i,
+                rule.steps + i if several else None,
+            )
             for i in range(updates)
         ]
         drawn = [draw.samples if is_fast() else unpacked(draw.samples) for draw in draws]
@@ -176,9 +231,9 @@ class Learner:
     def _join(self, last_call: float = math.inf) -> None:
         """Takes the results of calls up to this one. Waits for calls in threads."""
         while self._begun and self._begun[0].call <= last_call:
-            call, keys, version, wait = self._begun[0]
-            self._last_carry, self._newest, self._metrics, priorities = wait()
-            self._hand_offs.add(InFlight(call, keys, priorities, version, self._newest))
+            call, rule, keys, version, wait = self._begun[0]
+            self._last_carry, self._newest, self._rules[rule].metrics, priorities = wait()
+            self._hand_offs.add(InFlight(call, keys, priorities, version, self._newest, rule))
             self._begun.popleft()
 
     def _settle(self, last_call: int) -> None:
@@ -188,7 +243,7 @@ class Learner:
 
     # The actors' side.
 
-    def get_variables(self, have: int | None) -> tuple[int, Packed] | None:
+    def get_variables(self, have: Version | None) -> tuple[Version, Packed] | None:
         """(version, packed variables) for a training actor, or None if it has this version."""
         if self._lag == 0:
             self._settle(self._calls)
@@ -221,29 +276,41 @@ class Learner:
 
     @property
     def learner_steps(self) -> int:
-        """The number of updates so far."""
+        """The number of updates so far, of all rules."""
         return self._updates
 
     @property
+    def rule_steps(self) -> dict[str, int]:
+        """The number of updates so far of each rule; a lone one has the name ''."""
+        return {name: rule.steps for name, rule in self._rules.items()}
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """The last update's metrics, fetched from the device; empty before the first."""
+        """Each rule's last metrics, fetched from the device and named as by `metric_names`.
+
+        A rule has none before its first update.
+        """
         self._join()
-        fetched = unpacked(jax.tree_util.tree_map(np.asarray, self._metrics))
-        return {name: float(value) for name, value in fetched.items()}
+        found: dict[str, float] = {}
+        for name, rule in self._rules.items():
+            found |= named_metrics(name, rule.fetch_metrics(), rule.steps)
+        return found
 
     @property
     def num_compilations(self) -> int:
-        """How often the update was compiled."""
-        return self._update.num_compilations
+        """How often updates were compiled."""
+        return sum(rule.update.num_compilations for rule in self._rules.values())
 
     @property
     def threads(self) -> dict[int, int]:
-        """How many threads of its own a call has, by its number of updates.
+        """How many threads of its own a call has, by its number of updates; of rules, the most of any.
 
         0 for a short call, which runs in the caller's thread. If the process may use only one core, the
         programs of a long call run in turn.
         """
-        return self._update.threads
+        of_rules = [rule.update.threads for rule in self._rules.values()]
+        numbers = set().union(*of_rules)
+        return {number: max(each.get(number, 0) for each in of_rules) for number in sorted(numbers)}
 
     def check_finite(self) -> None:
         """Checks for a loss that was not finite.
@@ -251,10 +318,10 @@ class Learner:
         Raises: NonFiniteLossError that names the first such update, if `stop_on_non_finite`.
         """
         self._join()
-        update = int(np.asarray(self._last_carry.non_finite))
+        update, of = first_non_finite(self._names, np.asarray(self._last_carry.non_finite))
         if update and self._stop_on_non_finite:
             raise NonFiniteLossError(
-                f'the loss of update {update} was not finite (metrics: {self.metrics}).'
+                f'the loss of update {update}{of} was not finite (metrics: {self.metrics}).'
             )
 
     # Checkpoints.
@@ -265,6 +332,7 @@ class Learner:
         return {
             'training_state': _save(self._last_carry.training_state),
             'updates': self._updates,
+            'rule_steps': self.rule_steps,
             'calls': self._calls,
             'newest': _save(self._newest),
             'metrics': self.metrics,
@@ -284,20 +352,26 @@ class Learner:
         packed = distinct(pack_state(state))
         variables = jax.jit(lambda packed: pack(self._core.variables(packed.unpack())))(packed)
         replicate = self._placement.replicate
-        self._last_carry = replicate(Carry(packed, jnp.zeros((), jnp.int32)))
+        self._last_carry = replicate(Carry(packed, self._none_noted()))
         self._newest = replicate(distinct(variables))
-        self._hand_offs = HandOffs(self._table, self._newest)
+        self._hand_offs = HandOffs(self._readers, self._version, self._newest)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores the result of `get_state`.
 
-        Raises: ValueError that names a leaf of the training state that does not fit.
+        Raises: ValueError that names a leaf of the training state that does not fit, or the rules.
         """
         self._join()
+        # A checkpoint of an earlier version has one rule, without a name.
+        steps = state.get('rule_steps', {LONE: state['updates']})
+        if list(steps) != self._names:
+            raise ValueError(
+                f"checkpoint field 'rule_steps' must have {self._names}, got {list(steps)}."
+            )
         template = jax.eval_shape(Packed.unpack, self._last_carry.training_state)
         training_state = from_paths('training_state', template, state['training_state'])
         packed = distinct(pack_state(training_state))
-        self._last_carry = self._placement.replicate(Carry(packed, jnp.zeros((), jnp.int32)))
+        self._last_carry = self._placement.replicate(Carry(packed, self._none_noted()))
         variables_template = jax.eval_shape(Packed.unpack, self._newest)
 
         def restore(arrays: dict[str, NDArray[Any]]) -> Packed:
@@ -307,7 +381,9 @@ class Learner:
 
         self._updates = int(state['updates'])
         self._calls = int(state['calls'])
-        self._metrics = state['metrics']
+        for name, rule in self._rules.items():
+            rule.steps = int(steps[name])
+            rule.metrics = own_metrics(name, state['metrics'])
         self._hand_offs.set_state(state, restore)
         self._newest = restore(state['newest'])
 

@@ -14,6 +14,7 @@ samples.
 from culmen.components.replay.in_process import InProcessTable
 from culmen.components.replay.in_process import TableState
 from culmen.components.replay.recording import DatasetReader
+from culmen.components.replay.recording import Readers
 from culmen.components.replay.recording import Recorder
 from culmen.components.replay.recording import Writers
 from culmen.components.replay.recording import check_recording
@@ -34,6 +35,7 @@ __all__ = [
     'InProcessTable',
     'Items',
     'Rate',
+    'Readers',
     'Recorder',
     'RowSpec',
     'TableState',

@@ -15,6 +15,7 @@ from culmen.components.counts import fold_seed
 from culmen.components.counts.wide import Wide
 from culmen.components.environments import functional
 from culmen.components.replay.device.tables import TablesState
+from culmen.core.experience import version_shape
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
@@ -42,13 +43,14 @@ class Carry(NamedTuple):
     training_state: Any
     tables: TablesState
     sums: Sums
-    metrics: dict[str, jax.Array]  # float32[]: of the last update
-    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+    metrics: dict[str, jax.Array]  # float32[]: of the last update of each rule
+    non_finite: jax.Array  # as of `mark_non_finite`
     ticks: Wide  # calls of the actor
     actor_steps: Wide
     learner_steps: Wide
     keys: Keys
     settings: Settings
+    rule_steps: tuple[Wide, ...] = ()  # of each of several rules, in order; () for a lone one
 
     def without_tables(self) -> 'Carry':
         """The carry without the tables, which are most of its memory."""
@@ -92,13 +94,14 @@ def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Arra
         training_state=parts.learner.init(jax.random.key(seeds.training_state)),
         tables=tables.observe(tables.init(), timestep),
         sums=zero_sums(plan.num_lanes, plan.groups.metrics),
-        metrics={name: jnp.float32(0) for name in plan.metric_names},
-        non_finite=jnp.int32(0),
+        metrics={name: jnp.float32(0) for name in plan.computed_metrics},
+        non_finite=jnp.zeros(version_shape(plan.parts.experience), jnp.int32),
         ticks=zero,
         actor_steps=zero,
         learner_steps=zero,
         keys=Keys(key_data(seeds.actor), key_data(seeds.learner), key_data(seeds.table)),
         settings=settings,
+        rule_steps=(zero,) * sum(version_shape(plan.parts.experience)),
     )
     return carry, plan.faults.of(timestep)
 

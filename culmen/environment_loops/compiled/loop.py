@@ -11,10 +11,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from culmen.components.counts.wide import Wide
 from culmen.components.dispatch import compile_lazily
 from culmen.components.dispatch import distinct
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
+from culmen.core.rules import updates
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import carry as carries
@@ -37,9 +39,10 @@ from culmen.environment_loops.compiled.ticks import run_ticks
 class Status(NamedTuple):
     """What the host reads after every call; still on the device."""
 
-    metrics: dict[str, jax.Array]  # float32[]: of the last update
-    non_finite: jax.Array  # int32[]: the first update whose loss was not finite, 0 for none
+    metrics: dict[str, jax.Array]  # float32[]: of the last update of each rule
+    non_finite: jax.Array  # as of `mark_non_finite`
     faults: jax.Array  # bool[tables], as in `DeviceTables.faults`
+    rule_steps: tuple[Wide, ...]  # as in `Carry`
 
 
 class CompiledLoop:
@@ -80,6 +83,8 @@ class CompiledLoop:
         self.tables = self._plan.tables
         self.faults = self._plan.faults
         self.metric_names = self._plan.metric_names
+        self.computed_metrics = self._plan.computed_metrics
+        self.rules = tuple(updates(parts.learner))
 
     def _of(self, num_runs: int | None) -> Plan:
         return dataclasses.replace(self._plan, num_runs=num_runs)
@@ -144,7 +149,8 @@ class CompiledLoop:
 
     def status(self, carry: Carry) -> Status:
         """What the host reads after every call."""
-        return Status(carry.metrics, carry.non_finite, self.tables.faults(carry.tables.items))
+        faults = self.tables.faults(carry.tables.items)
+        return Status(carry.metrics, carry.non_finite, faults, carry.rule_steps)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Traces the loop with settings. Raises: what tracing raises if they can't be traced."""

@@ -11,12 +11,15 @@ import jax
 import numpy as np
 
 from culmen.components.actors.actor import extras_spec
+from culmen.components.learners import RULE_STEPS
 from culmen.components.learners import metric_names
 from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
+from culmen.core.experience import within
+from culmen.core.rules import updates
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import first_timestep
 from culmen.core.types import Lanes
@@ -45,6 +48,12 @@ class Plan:
     rebuild: Callable[[Settings], Parts] | None = None  # None: a run has no settings
     shards: Shards | None = None  # None: one device
     num_runs: int | None = None  # K runs side by side, leaves [K, ...]; None: a single run
+
+    @property
+    def computed_metrics(self) -> tuple[str, ...]:
+        """The metrics that updates give, without the counts of rules."""
+        counts = [within(rule, RULE_STEPS) for rule in updates(self.parts.learner) if rule]
+        return tuple(name for name in self.metric_names if name not in counts)
 
     @property
     def num_lanes(self) -> int:

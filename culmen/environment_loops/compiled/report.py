@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.counts import wide
+from culmen.components.counts.wide import Wide
+from culmen.core.experience import version_shape
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.compiled import episodes
 from culmen.environment_loops.compiled.lanes import LaneGroups
@@ -44,8 +47,9 @@ class Record(NamedTuple):
     ended: episodes.Ended
     actor_steps: jax.Array  # int32[]: since the call began
     updates: jax.Array  # int32[]: since the call began
-    metrics: jax.Array  # float32[metrics]: of the last update, by name
+    metrics: jax.Array  # float32[metrics]: of the last update of each rule, by name
     faults: jax.Array  # int32[B]: of each lane, as in `Faults`
+    rule_steps: tuple[Wide, ...] = ()  # as in `Carry`
 
 
 def empty_record(plan: Plan) -> Record:
@@ -56,8 +60,10 @@ def empty_record(plan: Plan) -> Record:
         episodes.zero_ended((*shape, plan.num_lanes), plan.groups.metrics),
         numbers,
         numbers,
-        jnp.zeros((*shape, len(plan.metric_names)), jnp.float32),
+        jnp.zeros((*shape, len(plan.computed_metrics)), jnp.float32),
         jnp.zeros((*shape, plan.num_lanes), jnp.int32),
+        (Wide(jnp.zeros(shape, jnp.uint32), jnp.zeros(shape, jnp.uint32)),)
+        * sum(version_shape(plan.parts.experience)),
     )
 
 
@@ -108,6 +114,11 @@ class Report:
     def metrics(self, tick: int) -> NDArray[Any]:
         """float32[metrics]: of the last update up to a tick."""
         return np.asarray(self._fetched[0].metrics)[tick]
+
+    def rule_steps(self, tick: int) -> list[int]:
+        """The updates so far of each of several rules, up to a tick; of a lone one []."""
+        low_high = [(each.low[tick], each.high[tick]) for each in self._fetched[0].rule_steps]
+        return [wide.as_int(Wide(low, high)) for low, high in low_high]
 
     def faults(self) -> NDArray[Any]:
         """int32[ticks, B], as in `Faults`."""

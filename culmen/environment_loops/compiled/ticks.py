@@ -24,9 +24,12 @@ from culmen.components.counts import wide
 from culmen.components.counts.wide import Wide
 from culmen.components.dispatch import in_one_thread
 from culmen.components.learners import keep_like
+from culmen.components.learners import mark_non_finite
 from culmen.components.replay.device import masking
 from culmen.components.replay.device.masking import Active
 from culmen.components.replay.device.tables import TablesState
+from culmen.core.experience import within
+from culmen.core.rules import updates
 from culmen.core.types import Context
 from culmen.environment_loops.compiled import carry as carries
 from culmen.environment_loops.compiled.carry import Carry
@@ -64,6 +67,7 @@ class Learning(NamedTuple):
     metrics: dict[str, jax.Array]
     non_finite: jax.Array
     learner_steps: Wide
+    rule_steps: tuple[Wide, ...]  # as in `Carry`
     left: jax.Array  # int32[]: updates left in the budget
 
 
@@ -114,8 +118,9 @@ def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> t
         played.ended,
         played.actor_steps,
         updates_left - learning.left,
-        jnp.stack([learning.metrics[name] for name in plan.metric_names], axis=-1),
+        jnp.stack([learning.metrics[name] for name in plan.computed_metrics], axis=-1),
         played.faults,
+        learning.rule_steps,
     )
     return carry._replace(
         training_state=learning.training_state,
@@ -123,6 +128,7 @@ def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> t
         metrics=learning.metrics,
         non_finite=learning.non_finite,
         learner_steps=learning.learner_steps,
+        rule_steps=learning.rule_steps,
     ), entry
 
 
@@ -138,9 +144,12 @@ def play(plan: Plan, carry: Carry, active: Active) -> tuple[Carry, Played]:
 
 def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
     parts, tables = plan.agent(carry.settings)
-    version = wide.saturated(carry.learner_steps)
+    steps = wide.saturated(carry.learner_steps)
+    version = steps
+    if carry.rule_steps:
+        version = jnp.stack([wide.saturated(each) for each in carry.rule_steps])
     context = Context(
-        _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), version, version
+        _key(carry.keys.actor, carry.ticks), wide.saturated(carry.actor_steps), steps, steps
     )
     params = parts.learner.variables(carry.training_state)
     action, actor, extras = parts.actor.select_action(params, carry.timestep, carry.actor, context)
@@ -168,10 +177,25 @@ def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
 
 
 def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
-    """Makes the updates that are due, in all runs."""
+    """Makes the updates that are due, in all runs, rule by rule in the order of declaration."""
+    learning = Learning(
+        carry.training_state,
+        carry.tables.items,
+        carry.metrics,
+        carry.non_finite,
+        carry.learner_steps,
+        carry.rule_steps,
+        updates_left,
+    )
+    for rule in updates(plan.parts.learner):
+        learning = _learn(plan, carry, learning, rule)
+    return learning
 
+
+def _learn(plan: Plan, carry: Carry, before: Learning, rule: str) -> Learning:
     def is_due(learning: Learning) -> jax.Array:
-        due: jax.Array = plan.over_runs(plan.tables.due)(learning.items)
+        of_rule = functools.partial(plan.tables.due, rule=rule)
+        due: jax.Array = plan.over_runs(of_rule)(learning.items)
         return due & (learning.left > 0)
 
     def update_due(learning: Learning) -> Learning:
@@ -179,62 +203,62 @@ def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
         # batch out of the loop, to every tick.
         rows, left = jax.lax.optimization_barrier((carry.tables.rows, learning.left))
         active = None if plan.num_runs is None else is_due(learning)
-        updated: Learning = plan.over_runs(functools.partial(update, plan))(
+        updated: Learning = plan.over_runs(functools.partial(update, plan, rule))(
             carry._replace(training_state=(), tables=TablesState(rows, {})),
             learning._replace(left=left),
             active,
         )
         return updated
 
-    before = Learning(
-        carry.training_state,
-        carry.tables.items,
-        carry.metrics,
-        carry.non_finite,
-        carry.learner_steps,
-        updates_left,
-    )
-    if plan.num_runs is None and plan.tables.one_update_a_tick:
+    if plan.num_runs is None and plan.tables.one_update_a_tick(rule):
         # A loop of one iteration makes a small update 10% slower (benchmarks/compiled.py).
         once: Learning = jax.lax.cond(is_due(before), update_due, lambda same: same, before)
         return once
     return jax.lax.while_loop(lambda learning: jnp.any(is_due(learning)), update_due, before)
 
 
-def update(plan: Plan, carry: Carry, learning: Learning, active: Active) -> Learning:
-    """Makes one update in one run. If the run is inactive, nothing changes."""
+def update(plan: Plan, rule: str, carry: Carry, learning: Learning, active: Active) -> Learning:
+    """Makes one update of a rule in one run. If the run is inactive, nothing changes."""
     items = masking.activate(learning.items, active)
-    after = _update(plan, carry, learning._replace(items=items))
+    after = _update(plan, rule, carry, learning._replace(items=items))
     selected: Learning = masking.select(
         active, after._replace(items={}), learning._replace(items={})
     )
     return selected._replace(items=masking.activate(after.items, None))
 
 
-def _update(plan: Plan, carry: Carry, learning: Learning) -> Learning:
+def _update(plan: Plan, rule: str, carry: Carry, learning: Learning) -> Learning:
     parts, tables = plan.agent(carry.settings)
+    own = updates(parts.learner)
+    place = list(own).index(rule)
     of_draw = _key(carry.keys.table, learning.learner_steps)
-    items, keys, samples = tables.draw(carry.tables.rows, learning.items, of_draw)
-    steps = wide.saturated(learning.learner_steps)
+    items, keys, samples = tables.draw(carry.tables.rows, learning.items, of_draw, rule)
+    steps = rule_steps = wide.saturated(learning.learner_steps)
+    if learning.rule_steps:
+        rule_steps = wide.saturated(learning.rule_steps[place])
     context = Context(
         _key(carry.keys.learner, learning.learner_steps),
         wide.saturated(carry.actor_steps),
         steps,
-        steps,
+        rule_steps,
     )
-    training_state, metrics, priorities = parts.learner.update(
+    training_state, metrics, priorities = own[rule](
         learning.training_state, plan.share(samples), context
     )
     training_state = keep_like('training_state', learning.training_state, training_state)
-    kept = {name: jnp.asarray(metrics[name], jnp.float32) for name in plan.metric_names}
-    bad = (learning.non_finite == 0) & ~jnp.all(jnp.isfinite(kept['loss']))
+    kept = {
+        within(rule, name): jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()
+    }
     learner_steps = wide.add(learning.learner_steps, 1)
     return Learning(
         training_state,
-        tables.update_priorities(items, keys, priorities),
-        kept,
-        jnp.where(bad, wide.saturated(learner_steps), learning.non_finite),
+        tables.update_priorities(items, keys, priorities, rule),
+        {name: kept.get(name, old) for name, old in learning.metrics.items()},
+        mark_non_finite(
+            learning.non_finite, kept[within(rule, 'loss')], wide.saturated(learner_steps), place
+        ),
         learner_steps,
+        tuple(wide.add(each, i == place) for i, each in enumerate(learning.rule_steps)),
         learning.left - 1,
     )
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from culmen.components.replay.device import masking
 from culmen.components.replay.device.masking import Active
 from culmen.core.experience import Queue
-from culmen.core.experience import windows_at_once
+from culmen.core.staleness import windows_at_once
 
 
 class GateState(NamedTuple):

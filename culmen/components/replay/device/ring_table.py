@@ -25,8 +25,8 @@ from culmen.components.replay.stream.gates import too_long
 from culmen.components.replay.stream.windows import meets
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
-from culmen.core.experience import waits_at_first
-from culmen.core.experience import windows_at_once
+from culmen.core.staleness import waits_at_first
+from culmen.core.staleness import windows_at_once
 from culmen.core.types import Nest
 from culmen.core.types import Sample
 from culmen.core.types import TimeStep

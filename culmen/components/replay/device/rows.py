@@ -34,13 +34,27 @@ from culmen.core.types import TimeStep
 class RowLeaves:
     """The leaves of a row of all lanes that a table stores; checks what is written to them."""
 
-    def __init__(self, row_spec: RowSpec, num_lanes: int, window: Window) -> None:
-        """Args: row_spec: of the stream. num_lanes: B. window: its `fields` are stored.
+    def __init__(
+        self,
+        row_spec: RowSpec,
+        num_lanes: int,
+        window: Window,
+        version_shape: tuple[int, ...] = (),
+        rule: int = 0,
+    ) -> None:
+        """Plans what is stored.
 
+        Args:
+            row_spec: of the stream.
+            num_lanes: B.
+            window: its `fields` are stored.
+            version_shape: of a version, as of `culmen.core.experience.version_shape`.
+            rule: the place of the rule that draws, whose updates a sample's version counts.
         Raises: ValueError that names an unknown path in `Window.fields`.
         """
         stored = set(kept_paths(window, list(row_spec.leaves)))
         self.num_lanes = num_lanes
+        self.version_shape, self.rule = version_shape, rule
         self.row_spec = row_spec
         self._timestep_half = row_spec.timestep
         self._decision_half = row_spec.decision
@@ -64,7 +78,7 @@ class RowLeaves:
         """[B, ...] by path, with version. Raises: ValueError that names a leaf that does not fit."""
         self._decision_half.check((action, extras), self.num_lanes)
         return {
-            'version': jnp.full(self.num_lanes, version, jnp.int32),
+            'version': jnp.full((self.num_lanes, *self.version_shape), version, jnp.int32),
             **self._stored(self._decision_half, (action, extras)),
         }
 
@@ -86,7 +100,7 @@ class Record:
         small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {'step_type': (word, ())}
         small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.timestep if is_small(leaf)}
         num_timestep = len(small)
-        small |= {'version': (word, ())}
+        small |= {'version': (word, leaves.version_shape)}
         small |= {leaf.path: (leaf.dtype, leaf.shape) for leaf in leaves.decision if is_small(leaf)}
         record, self.fields = record_type(small)
         self.num_words = record.itemsize // WORD
@@ -195,7 +209,12 @@ class RowGather:
         self._length = window.length
         self._with_lengths = with_lengths
         self._layout = BatchLayout(
-            leaves.row_spec, layout.fields, window, with_lengths=with_lengths, with_probability=True
+            leaves.row_spec,
+            layout.fields,
+            window,
+            with_lengths=with_lengths,
+            with_probability=True,
+            rule=leaves.rule,
         )
         self._large = [(plan.path, plan.times) for plan in self._layout.large]
 

@@ -18,13 +18,17 @@ from culmen.components.replay.device.slabs import SlabTable
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import mirror
+from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
+from culmen.core.experience import version_shape
+from culmen.core.experience import within
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
 
@@ -43,28 +47,34 @@ class DeviceTables:
         """Makes the plan; allocates nothing.
 
         Args:
-            experience: a Replay, a Queue, or a dict of them over one stream.
+            experience: a Replay, a Queue, or a dict of them over one stream; with rules, that of each.
             row_spec: of the stream.
             num_lanes: B.
         Raises: ValueError that names the table, for an experience without a static size and for an unknown
             path in `Window.fields`, `ends`, `first` or `start`.
         """
-        self._experience = experience
+        self._rules = rules_of(experience)
         self._tables: dict[str, Any] = {}
-        specs = tables(experience)
-        for name, table in specs.items():
-            where = table_label(name)
-            if isinstance(table, Dataset):
-                raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
-            leaves = RowLeaves(row_spec, num_lanes, table.window)
-            # With several tables, batches may have to wait until another table is due.
-            lone = len(specs) == 1
-            if table.window.start is not None:
-                self._tables[name] = SlabTable(where, table, leaves)
-            elif isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
-                self._tables[name] = Unrolls(where, table, leaves)
-            else:
-                self._tables[name] = RingTable(where, table, leaves)
+        self._of_rules: dict[str, dict[str, Any]] = {}  # by rule, then by a table's name in it
+        for place, (rule, of_rule) in enumerate(self._rules.items()):
+            specs = tables(of_rule)
+            own: dict[str, Any] = {}
+            self._of_rules[rule] = own
+            for name, table in specs.items():
+                where = table_label(within(rule, name))
+                if isinstance(table, Dataset):
+                    raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
+                versions = version_shape(experience)
+                leaves = RowLeaves(row_spec, num_lanes, table.window, versions, place)
+                # With several tables, batches may have to wait until another table is due.
+                lone = len(specs) == 1
+                if table.window.start is not None:
+                    own[name] = SlabTable(where, table, leaves)
+                elif isinstance(table, Queue) and lone and Unrolls.fit(table, num_lanes):
+                    own[name] = Unrolls(where, table, leaves)
+                else:
+                    own[name] = RingTable(where, table, leaves)
+            self._tables |= {within(rule, name): table for name, table in own.items()}
         # Tables for which lanes wait at FIRST.
         self._gated = [
             name
@@ -95,7 +105,7 @@ class DeviceTables:
 
         Args:
             action, extras: of B lanes, leaves [B, ...].
-            version: int32[], updates that made the parameters that acted.
+            version: int32[], updates that made the parameters that acted; of several rules int32[rules].
         Raises: ValueError that names a leaf that does not fit, while it is traced.
         """
         acted = self._each(
@@ -140,46 +150,51 @@ class DeviceTables:
             for name, state in rows.items()
         }
 
-    def due(self, items: dict[str, Any]) -> jax.Array:
-        """bool[]: whether an update is due in every table."""
-        return jnp.stack([table.due(items[name]) for name, table in self._tables.items()]).all()
+    def due(self, items: dict[str, Any], rule: str = LONE) -> jax.Array:
+        """bool[]: whether an update of a rule is due in every table of it."""
+        own = self._of_rules[rule]
+        return jnp.stack(
+            [table.due(items[within(rule, name)]) for name, table in own.items()]
+        ).all()
 
-    @property
-    def one_update_a_tick(self) -> bool:
-        """Whether a tick makes at most one update due, if every due update is made."""
+    def one_update_a_tick(self, rule: str = LONE) -> bool:
+        """Whether a tick makes at most one update of a rule due, if every due update is made."""
         # In a table that waits for another one, due updates accumulate.
-        first, *others = self._tables.values()
+        first, *others = self._of_rules[rule].values()
         return not others and bool(first.one_update_a_tick)
 
     def draw(
-        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array
+        self, rows: dict[str, Any], items: dict[str, Any], key: jax.Array, rule: str = LONE
     ) -> tuple[dict[str, Any], Any, Any]:
-        """Draws a batch for one update, which must be due, from every table.
+        """Draws a batch for one update of a rule, which must be due, from every table of it.
 
-        Returns: (items, keys, samples); keys and samples mirror the experience.
+        Returns: (items, keys, samples); keys and samples mirror the rule's experience.
         """
-        after, keys, samples = {}, {}, {}
-        for i, (name, table) in enumerate(self._tables.items()):
-            of_table = jax.random.fold_in(key, i) if len(self._tables) > 1 else key
-            drawn = table.draw(rows[name], items[name], of_table)
-            after[name], keys[name], samples[name] = drawn
-        return after, mirror(self._experience, keys), mirror(self._experience, samples)
+        after, keys, samples = dict(items), {}, {}
+        own = self._of_rules[rule]
+        for i, (name, table) in enumerate(own.items()):
+            of_table = jax.random.fold_in(key, i) if len(own) > 1 else key
+            full = within(rule, name)
+            drawn = table.draw(rows[full], items[full], of_table)
+            after[full], keys[name], samples[name] = drawn
+        experience = self._rules[rule]
+        return after, mirror(experience, keys), mirror(experience, samples)
 
     def update_priorities(
-        self, items: dict[str, Any], keys: Any, priorities: Any
+        self, items: dict[str, Any], keys: Any, priorities: Any, rule: str = LONE
     ) -> dict[str, Any]:
-        """Sets raw priorities float[B] of drawn items, or None. Skips items that are gone.
+        """Sets raw priorities float[B] of items that a rule has drawn, or None. Skips items that are gone.
 
         Raises: ValueError during tracing that names the table, for priorities of a table without any.
         """
         if priorities is None:
             return items
-        drawn = unmirror(self._experience, keys)
+        drawn = unmirror(self._rules[rule], keys)
         after = dict(items)
-        for name, raw in unmirror(self._experience, priorities).items():
+        for name, raw in unmirror(self._rules[rule], priorities).items():
             if raw is not None:
-                table = self._tables[name]
-                after[name] = table.update_priorities(items[name], drawn[name], raw)
+                full, table = within(rule, name), self._of_rules[rule][name]
+                after[full] = table.update_priorities(items[full], drawn[name], raw)
         return after
 
     def faults(self, items: dict[str, Any]) -> jax.Array:

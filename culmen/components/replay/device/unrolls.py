@@ -68,7 +68,9 @@ class Unrolls:
                 leaf.path: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
                 for leaf in self._leaves.all.values()
             }
-            return {name: jnp.zeros(shape, jnp.int32) for name in ('step_type', 'version')} | arrays
+            step_type = jnp.zeros(shape, jnp.int32)
+            version = jnp.zeros((*shape, *self._leaves.version_shape), jnp.int32)
+            return {'step_type': step_type, 'version': version} | arrays
 
         newest = zeros(self._num_lanes)
         timestep = {'step_type', *(leaf.path for leaf in self._leaves.timestep)}
@@ -112,11 +114,12 @@ class Unrolls:
         step_type = self._batch(rows, 'step_type', self._length + 1)
         mask = step_type[:, :-1] != LAST
         num = self._rounds * self._num_lanes
+        version = self._batch(rows, 'version', 1)[:, 0]
         sample = Sample(
             Steps(step_type, reward, discount, observation, action, extras, mask),
             jnp.ones(num, jnp.float32),
             jnp.int32(num),
-            self._batch(rows, 'version', 1)[:, 0],
+            version[:, self._leaves.rule] if self._leaves.version_shape else version,
             jnp.tile(jnp.arange(self._num_lanes, dtype=jnp.int32), self._rounds),
         )
         closed = masking.select(items.active, jnp.int32(0), items.closed)

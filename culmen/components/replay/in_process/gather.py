@@ -26,6 +26,7 @@ class Gather:
         with_lengths: bool,
         with_probability: bool,
         recorded: bool = False,
+        rule: int = 0,
     ) -> None:
         """Plans where each leaf is read.
 
@@ -35,6 +36,7 @@ class Gather:
             with_lengths: whether windows may be short or padding.
             with_probability: whether draws have probabilities; otherwise each is 1 / size.
             recorded: whether the rows are of a recording, which has no lanes of this run.
+            rule: the place of the rule whose updates a sample's version counts.
         """
         self._rows = rows
         self._length = window.length
@@ -49,6 +51,7 @@ class Gather:
             window,
             with_lengths=with_lengths,
             with_probability=with_probability,
+            rule=rule,
         )
         self._large = [
             (plan.path, plan.times, rows.leaves[plan.path].num_frames)

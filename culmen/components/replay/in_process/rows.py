@@ -21,6 +21,7 @@ from culmen.components.replay.stream.stacks import StackCheck
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -38,6 +39,7 @@ class Rows:
         num_lanes: int,
         num_ticks: int,
         paths: Collection[str] | None = None,
+        version_shape: tuple[int, ...] = (),
     ) -> None:
         """Allocates the rings. The system provides their memory as rows are written.
 
@@ -46,6 +48,7 @@ class Rows:
             num_lanes: B.
             num_ticks: how many the rings hold at first.
             paths: of the leaves that are stored; None: all.
+            version_shape: of a version, as of `culmen.core.experience.version_shape`.
         """
         self.num_lanes = num_lanes
         self.num_ticks = num_ticks
@@ -60,7 +63,7 @@ class Rows:
         word = np.dtype(np.int32)
         fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             'step_type': (word, ()),
-            'version': (word, ()),
+            'version': (word, version_shape),
         }
         if self.max_frames > 1:
             # Rows since FIRST, at most as many as a stack reaches back.
@@ -145,7 +148,7 @@ class Rows:
                 view[slot] = value[..., -leaf.frame_shape[-1] :]
                 self._check_stack(leaf, self.next_tick, first, value)
 
-    def close(self, action: Nest, extras: Nest, version: int) -> None:
+    def close(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows.
 
         Raises: ValueError that names the leaf that does not fit its spec.

@@ -27,18 +27,24 @@ from culmen.components.replay.stream.windows import Items
 from culmen.components.replay.stream.windows import may_be_short
 from culmen.components.replay.stream.windows import meets
 from culmen.components.replay.stream.windows import stored_paths
+from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import mirror
+from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
+from culmen.core.experience import version_shape
+from culmen.core.experience import within
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 from culmen.core.workers import Draw
+from culmen.core.workers import Reader
 
 # What a checkpoint holds besides rows: nested dicts of arrays and JSON values.
 TableState = dict[str, Any]
@@ -63,13 +69,12 @@ class InProcessTable:
         """Allocates the rows. The system provides their memory as they are written.
 
         Args:
-            experience: a Replay, a Queue, or a dict of them over one stream.
+            experience: a Replay, a Queue, or a dict of them over one stream; with rules, that of each.
             row_spec: of the stream.
             num_lanes: B.
             seed: of the draws; each table of a dict has its own random numbers.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`.
         """
-        self._experience = experience
         specs = tables(experience)
         for name, table in specs.items():
             if isinstance(table, Dataset):
@@ -81,12 +86,17 @@ class InProcessTable:
         num_ticks = max(_first_ticks(table, num_lanes) for table in specs.values())
         windows = [table.window for table in specs.values()]
         paths = stored_paths(windows, list(row_spec.leaves))
-        self._rows = Rows(row_spec, num_lanes, num_ticks, paths)
-        self._tables = {
-            name: _OneTable(name, table, self._rows, seed) for name, table in specs.items()
-        }
+        self._rows = Rows(row_spec, num_lanes, num_ticks, paths, version_shape(experience))
+        self._tables: dict[str, _OneTable] = {}
+        self._readers: dict[str, _RuleReader] = {}
+        for place, (rule, of_rule) in enumerate(rules_of(experience).items()):
+            own = {
+                name: _OneTable(within(rule, name), table, self._rows, seed, place)
+                for name, table in tables(of_rule).items()
+            }
+            self._tables |= {within(rule, name): table for name, table in own.items()}
+            self._readers[rule] = _RuleReader(of_rule, own)
         self._all = list(self._tables.values())
-        self._alone = self._all[0] if len(specs) == 1 and '' in specs else None
         self._full_at = 0  # the tick at which to check for room
         self._gates = Gates(experience, num_lanes)
         self._door = Doorkeeper(experience, np.arange(num_lanes), num_lanes)
@@ -114,12 +124,12 @@ class InProcessTable:
                 self._insert(table, items)
             table.cutter.read_timestep(timestep)
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows; windows that LAST cuts short become items.
 
         Args:
             action, extras: of B lanes, leaves [B, ...].
-            version: updates that made the parameters that acted.
+            version: updates that made the parameters that acted; of several rules, of each.
         Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due.
         """
         if not self._rows.is_open:
@@ -140,24 +150,23 @@ class InProcessTable:
         if self._door.is_needed:
             self._door.add(table.name, items.lane)
 
+    def reader(self, rule: str) -> Reader:
+        """The side from which a rule's updates read: the tables of that rule. A lone rule has the name ''."""
+        return self._readers[rule]
+
     def due(self, updates: int = 1) -> bool:
-        """Whether this many further updates are due in every table."""
-        return all(table.items.due(updates) for table in self._all)
+        """Whether this many further updates of a lone rule are due in every table."""
+        return self.reader(LONE).due(updates)
 
     def draw(self) -> Draw:
-        """Draws a batch for one update from every table.
+        """Draws a batch for one update of a lone rule from every table.
 
         Returns: the items' numbers int64[B], and a Packed Sample; dicts of them for a dict of tables.
         """
-        if self._alone is not None:
-            return Draw(*self._alone.draw())
-        drawn = {name: table.draw() for name, table in self._tables.items()}
-        keys = {name: numbers for name, (numbers, _) in drawn.items()}
-        samples = {name: sample for name, (_, sample) in drawn.items()}
-        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+        return self.reader(LONE).draw()
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Sets raw priorities of drawn items. Skips items that have been removed.
+        """Sets raw priorities of items that a lone rule has drawn. Skips items that have been removed.
 
         Args:
             keys: of a draw.
@@ -165,14 +174,7 @@ class InProcessTable:
         Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
             priorities out of range.
         """
-        if priorities is None:
-            return
-        numbers = unmirror(self._experience, keys)
-        for name, of_table in unmirror(self._experience, priorities).items():
-            if name not in self._tables:
-                known = list(self._tables)
-                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
-            self._tables[name].items.update_priorities(numbers[name], of_table)
+        self.reader(LONE).update_priorities(keys, priorities)
 
     def _first_live(self) -> int:
         """The oldest tick that an item, an open window or a stack of frames may still need."""
@@ -281,10 +283,41 @@ class InProcessTable:
         return sum(dropped.values())
 
 
+class _RuleReader:
+    """The tables of one rule, as its updates read them."""
+
+    def __init__(self, experience: Experience, own: dict[str, '_OneTable']) -> None:
+        self._experience = experience
+        self._tables = own
+        self._all = list(own.values())
+        self._alone = own.get(LONE)
+
+    def due(self, updates: int = 1) -> bool:
+        return all(table.items.due(updates) for table in self._all)
+
+    def draw(self) -> Draw:
+        if self._alone is not None:
+            return Draw(*self._alone.draw())
+        drawn = {name: table.draw() for name, table in self._tables.items()}
+        keys = {name: numbers for name, (numbers, _) in drawn.items()}
+        samples = {name: sample for name, (_, sample) in drawn.items()}
+        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        if priorities is None:
+            return
+        numbers = unmirror(self._experience, keys)
+        for name, of_table in unmirror(self._experience, priorities).items():
+            if name not in self._tables:
+                known = list(self._tables)
+                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
+            self._tables[name].items.update_priorities(numbers[name], of_table)
+
+
 class _OneTable:
     """The parts that belong to one table of an experience."""
 
-    def __init__(self, name: str, table: Table, rows: Rows, seed: int) -> None:
+    def __init__(self, name: str, table: Table, rows: Rows, seed: int, rule: int) -> None:
         num_lanes = rows.num_lanes
         self.name = name
         self.cutter = make_cutter(table.window, num_lanes, rows.row_spec)
@@ -304,6 +337,7 @@ class _OneTable:
             table.window,
             with_lengths=may_be_short(table.window) or self._padded_to > 0,
             with_probability=not uniform,
+            rule=rule,
         )
         self._rows = rows
         self._length = table.window.length

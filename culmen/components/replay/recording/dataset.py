@@ -22,39 +22,46 @@ from culmen.components.replay.recording.recorded import Recorded
 from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
+from culmen.core.experience import RuleExperience
 from culmen.core.experience import mirror
 from culmen.core.experience import recorded
+from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
 from culmen.core.experience import unmirror
+from culmen.core.experience import within
 from culmen.core.workers import Draw
+from culmen.core.workers import Readable
 from culmen.core.workers import Reader
 
 
 class DatasetReader:
-    """Draws from the Datasets of an experience, together with the table that actors write to.
+    """Draws from the Datasets of a rule's experience, together with its tables that actors write to.
 
     With a dict of tables, each gives a batch at every draw. Datasets are always due.
     """
 
     def __init__(
         self,
-        experience: Experience,
+        experience: RuleExperience,
         row_spec: RowSpec,
         seed: int,
         table: Reader | None = None,
         on_lost_rows: OnLostRows = 'drop',
+        rule: str = LONE,
     ) -> None:
         """Reads all sources into memory.
 
         Args:
-            experience: of an agent.
+            experience: of a rule.
             row_spec: of the experiment's stream. A source may have more extras.
             seed: of the draws; each Dataset of a dict has its own random numbers.
             table: of `live(experience)`, if that is not None.
             on_lost_rows: whether a recording with damaged files of rows is read without them, with a
                 warning ('drop'), or refused.
+            rule: whose experience it is; '' for a lone one.
         Raises: DamagedError that names a file; ValueError that names a source and what is wrong: it is
             missing, a leaf differs or has a value that no loop accepts (NaN, a discount out of [0, 1], an
             action out of range), or it has no window.
@@ -62,7 +69,7 @@ class DatasetReader:
         self._experience = experience
         self._table = table
         self._datasets = {
-            name: _OneDataset(name, dataset, row_spec, seed, on_lost_rows)
+            name: _OneDataset(within(rule, name), dataset, row_spec, seed, on_lost_rows)
             for name, dataset in recorded(experience).items()
         }
         self._draws = 0
@@ -111,7 +118,7 @@ class DatasetReader:
         return {name: len(each.windows) for name, each in self._datasets.items()}
 
     def seek(self, draws: int) -> None:
-        """Continues after this many draws, which is the number of the learner's updates."""
+        """Continues after this many draws, which is the number of the rule's updates."""
         self._draws = draws
 
     def get_state(self) -> dict[str, Any]:
@@ -128,6 +135,65 @@ class DatasetReader:
         self.seek(draws)
         for name, each in self._datasets.items():
             each.set_state((state or {}).get(name, {}))
+
+
+class Readers(dict[str, Reader]):
+    """What each rule of an agent reads from, by the rule's name: its tables and its Datasets."""
+
+    @classmethod
+    def of(
+        cls,
+        experience: Experience,
+        row_spec: RowSpec,
+        seed: int,
+        table: Readable | None = None,
+        on_lost_rows: OnLostRows = 'drop',
+    ) -> 'Readers':
+        """Reads all Datasets into memory.
+
+        Args:
+            experience: an agent's.
+            table: that its actors write to, if it has any.
+            row_spec, seed, on_lost_rows: as for `DatasetReader`.
+        Raises: as `DatasetReader`.
+        """
+        readers = cls()
+        for rule, of_rule in rules_of(experience).items():
+            written = None if table is None else table.reader(rule)
+            if written is None or recorded(of_rule):
+                written = DatasetReader(of_rule, row_spec, seed, written, on_lost_rows, rule)
+            readers[rule] = written
+        return readers
+
+    def _recorded(self) -> dict[str, DatasetReader]:
+        return {rule: each for rule, each in self.items() if isinstance(each, DatasetReader)}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many windows each Dataset has, by name of the table."""
+        return {
+            within(rule, name): size
+            for rule, reader in self._recorded().items()
+            for name, size in reader.sizes.items()
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """The priorities of those Datasets that have any, by name of the table."""
+        return {
+            within(rule, name): state
+            for rule, reader in self._recorded().items()
+            for name, state in reader.get_state().items()
+        }
+
+    def set_state(self, state: Mapping[str, Any] | None, updates: Mapping[str, int]) -> None:
+        """Continues from a checkpoint.
+
+        Args: state: the result of `get_state`; None: nothing was saved. updates: so far, by rule.
+        Raises: ValueError that names the table, if a Dataset has another number of windows.
+        """
+        for rule, reader in self._recorded().items():
+            own = {name: (state or {}).get(within(rule, name), {}) for name in reader.sizes}
+            reader.set_state(own, updates[rule])
 
 
 class _OneDataset:

@@ -33,8 +33,10 @@ from culmen.components.replay.recording.files import write_shard
 from culmen.components.replay.recording.files import write_spec
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.checks import check_range
+from culmen.core.rules import total
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 from culmen.core.workers import Writer
 
 
@@ -56,7 +58,7 @@ class Writers:
         for writer in self._writers:
             writer.observe(timestep)
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Tells each."""
         for writer in self._writers:
             writer.act(action, extras, version)
@@ -110,9 +112,9 @@ class Recorder:
         """Opens a row in every lane. Raises: ValueError that names a leaf that does not fit."""
         self._rows.open(timestep)
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows. Raises: as `observe`; OSError that names a file."""
-        self._rows.close(action, extras, version)
+        self._rows.close(action, extras, total(version))
         if self._rows.next_tick - self._written == self._rows.num_ticks:
             self.flush()
 

@@ -30,9 +30,11 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import tables
+from culmen.core.experience import version_shape
 from culmen.core.types import FIRST
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 
 _SHARED_BYTES = 256  # Leaves up to this size share a column.
 _STEP_TYPE_BITS = 2  # of an int32; the bits above them hold 1 + the lane, or 0 if it is not known
@@ -43,13 +45,15 @@ Columns = dict[str, NDArray[Any]]  # by name, uint8[B, bytes]: one tick of all l
 class _Part:
     """The leaves of one half of a tick, and their columns."""
 
-    def __init__(self, half: Half, extra: str, stored: Collection[str]) -> None:
-        """Args: extra: name of an int32 that is added to the column of small leaves. stored: paths."""
+    def __init__(
+        self, half: Half, extra: str, stored: Collection[str], shape: tuple[int, ...] = ()
+    ) -> None:
+        """Args: extra, shape: of an int32 that is added to the column of small leaves. stored: paths."""
         self.check, self.tree = half.check, half.tree
         self._places = [i for i, leaf in enumerate(half.leaves) if leaf.path in stored]
         self.leaves = [half.leaves[i] for i in self._places]
         self.record = np.dtype(
-            [(extra, np.int32)]
+            [(extra, np.int32, shape)]
             + [(leaf.path, leaf.dtype, leaf.shape) for leaf in self.leaves if _shares_column(leaf)],
             align=True,
         )
@@ -90,8 +94,9 @@ class RowLayout:
         stored = stored_paths(windows, list(row_spec.leaves))
         self._num_lanes = len(lanes)
         self._lane_bits = (np.asarray(lanes, np.int32) + 1) << _STEP_TYPE_BITS
+        self.version_shape = version_shape(experience)
         self.before = _Part(row_spec.timestep, 'step_type', stored)
-        self.after = _Part(row_spec.decision, 'version', stored)
+        self.after = _Part(row_spec.decision, 'version', stored, self.version_shape)
         self.row_spec = row_spec
         self._stacks = [
             (i, leaf) for i, leaf in enumerate(self.before.leaves) if leaf.num_frames > 1
@@ -117,7 +122,7 @@ class RowLayout:
         self._tick += 1
         return columns
 
-    def close(self, action: Nest, extras: Nest, version: int) -> Columns:
+    def close(self, action: Nest, extras: Nest, version: Version) -> Columns:
         """The columns that are known when a row is closed.
 
         Raises: ValueError that names the leaf that does not fit its spec.
@@ -138,8 +143,8 @@ class _Slice(NamedTuple):
 class ItemLayout:
     """The columns of an item for windows of one kind, and how items become a batch."""
 
-    def __init__(self, rows: RowLayout, table: Replay | Queue) -> None:
-        """Args: rows: of the stream. table: its window's `fields`, `ends` and `first` are checked."""
+    def __init__(self, rows: RowLayout, table: Replay | Queue, rule: int = 0) -> None:
+        """Args: rows: of the stream. table: its window's paths are checked. rule: the place of its rule."""
         self._rows = rows
         self._steps = table.window.length + 1
         all_drawn = isinstance(table, Replay) and table.draw == 'all'
@@ -148,7 +153,7 @@ class ItemLayout:
         word = np.dtype(np.int32)
         small: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             'step_type': (word, ()),
-            'version': (word, ()),
+            'version': (word, rows.version_shape),
         }
         small |= {path: (leaf.dtype, leaf.shape) for path, leaf in leaves.items() if is_small(leaf)}
         self._record, fields = record_type(small)
@@ -158,6 +163,7 @@ class ItemLayout:
             table.window,
             with_lengths=self._with_lengths,
             with_probability=True,
+            rule=rule,
         )
         self._columns: dict[str, int] = {}  # by leaf with columns of its own: the first one's index
         self._slices = [_Slice('before', 'all'), _Slice('after', 'all')]

@@ -16,12 +16,17 @@ from culmen.components.replay.reverb.layout import RowLayout
 from culmen.components.replay.reverb.server import Lead
 from culmen.components.replay.reverb.server import check_tables
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.experience import LONE
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import mirror
+from culmen.core.experience import rules_of
+from culmen.core.experience import tables
 from culmen.core.experience import unmirror
+from culmen.core.experience import within
 from culmen.core.workers import Draw
+from culmen.core.workers import Reader
 
 
 class ReverbReader:
@@ -51,51 +56,40 @@ class ReverbReader:
         Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`;
             ConnectionError if no server listens at the address.
         """
-        self._experience = experience
-        specs = check_tables(experience)
+        check_tables(experience)
         rows = RowLayout(experience, row_spec, np.zeros(1, np.int32))
         self._connection = Connection(address, stop)
         self._info = info or self._connection.info
         self._num_lanes = num_lanes
-        self._tables: dict[str, QueuedItems | AllItems | SampledItems] = {}
-        for name, table in specs.items():
-            assert isinstance(table, Replay | Queue)
-            layout = ItemLayout(rows, table)
-            common = (layout, self._connection)
-            if isinstance(table, Queue):
-                self._tables[name] = QueuedItems(name, table, *common, num_lanes)
-                continue
-            if table.draw == 'all':
-                self._tables[name] = AllItems(name, table, *common, lead)
-            else:
-                self._tables[name] = SampledItems(name, table, *common)
-        self._counts = self._info()
-        for read in self._tables.values():
-            read.begin(self._counts[read.reverb_name])
+        self._tables: dict[str, _Read] = {}
+        self._readers: dict[str, _RuleReader] = {}
+        counts = self._info()
+        for place, (rule, of_rule) in enumerate(rules_of(experience).items()):
+            own: dict[str, _Read] = {}
+            for name, table in tables(of_rule).items():
+                assert isinstance(table, Replay | Queue)
+                common = (ItemLayout(rows, table, place), self._connection)
+                full = within(rule, name)
+                if isinstance(table, Queue):
+                    own[name] = QueuedItems(full, table, *common, num_lanes)
+                elif table.draw == 'all':
+                    own[name] = AllItems(full, table, *common, lead)
+                else:
+                    own[name] = SampledItems(full, table, *common)
+                own[name].begin(counts[own[name].reverb_name])
+                self._tables[full] = own[name]
+            self._readers[rule] = _RuleReader(of_rule, own, self._connection, self._info)
+
+    def reader(self, rule: str) -> Reader:
+        """The side from which a rule's updates read: the tables of that rule. A lone rule has the name ''."""
+        return self._readers[rule]
 
     def due(self, updates: int = 1) -> bool:
-        """Whether this many further updates are due in every table.
+        """Whether this many further updates of a lone rule are due in every table.
 
         Raises: ConnectionError if the server is gone, unless `stop()` came first.
         """
-        try:
-            self._look(updates)
-            return self._due(updates)
-        except ConnectionError:
-            if self._connection.stopped:
-                return False
-            raise
-
-    def _due(self, updates: int) -> bool:
-        counts = self._counts
-        return all(table.due(updates, counts[table.reverb_name]) for table in self._tables.values())
-
-    def _look(self, updates: int) -> None:
-        """Asks the server for its counts, unless the known counts already make this many updates due."""
-        # Counts of inserts only grow, so a due update stays due; other tables lose the items they draw.
-        replays = all(isinstance(table, SampledItems) for table in self._tables.values())
-        if not (replays and self._due(updates)):
-            self._counts = self._info()
+        return self.reader(LONE).due(updates)
 
     def tell_ended(self, items: Mapping[str, int]) -> None:
         """Counts a tick of an actor in which episodes ended, in tables with `by_tick`.
@@ -110,22 +104,15 @@ class ReverbReader:
             table.tell_ended(num)
 
     def draw(self) -> Draw:
-        """Draws a batch for one update from every table.
+        """Draws a batch for one update of a lone rule from every table.
 
         Returns: the items' keys [B], and a Packed Sample; dicts of them for a dict of tables.
         Raises: RuntimeError if none is due; ConnectionError if the server is gone.
         """
-        self._look(1)
-        drawn = {
-            name: table.draw(self._counts[table.reverb_name])
-            for name, table in self._tables.items()
-        }
-        keys = {name: keys for name, (keys, _) in drawn.items()}
-        samples = {name: sample for name, (_, sample) in drawn.items()}
-        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+        return self.reader(LONE).draw()
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Sets raw priorities of drawn items. Skips items that have been removed.
+        """Sets raw priorities of items that a lone rule has drawn. Skips items that have been removed.
 
         Args:
             keys: of a draw.
@@ -133,15 +120,7 @@ class ReverbReader:
         Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
             priorities out of range; ConnectionError if the server is gone.
         """
-        if priorities is None:
-            return
-        of_tables = unmirror(self._experience, keys)
-        for name, of_table in unmirror(self._experience, priorities).items():
-            if name not in self._tables:
-                known = list(self._tables)
-                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
-            if of_table is not None:
-                self._tables[name].update_priorities(of_tables[name], of_table)
+        self.reader(LONE).update_priorities(keys, priorities)
 
     @property
     def largest_priorities(self) -> dict[str, float]:
@@ -196,3 +175,64 @@ class ReverbReader:
     def close(self) -> None:
         """Closes the connection."""
         self._connection.end()
+
+
+_Read = QueuedItems | AllItems | SampledItems
+
+
+class _RuleReader:
+    """The tables of one rule, as its updates read them."""
+
+    def __init__(
+        self,
+        experience: Experience,
+        own: dict[str, _Read],
+        connection: Connection,
+        info: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._experience = experience
+        self._tables = own
+        self._connection = connection
+        self._info = info
+        self._counts = info()
+
+    def due(self, updates: int = 1) -> bool:
+        try:
+            self._look(updates)
+            return self._due(updates)
+        except ConnectionError:
+            if self._connection.stopped:
+                return False
+            raise
+
+    def _due(self, updates: int) -> bool:
+        counts = self._counts
+        return all(table.due(updates, counts[table.reverb_name]) for table in self._tables.values())
+
+    def _look(self, updates: int) -> None:
+        """Asks the server for its counts, unless the known counts already make this many updates due."""
+        # Counts of inserts only grow, so a due update stays due; other tables lose the items they draw.
+        replays = all(isinstance(table, SampledItems) for table in self._tables.values())
+        if not (replays and self._due(updates)):
+            self._counts = self._info()
+
+    def draw(self) -> Draw:
+        self._look(1)
+        drawn = {
+            name: table.draw(self._counts[table.reverb_name])
+            for name, table in self._tables.items()
+        }
+        keys = {name: keys for name, (keys, _) in drawn.items()}
+        samples = {name: sample for name, (_, sample) in drawn.items()}
+        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        if priorities is None:
+            return
+        of_tables = unmirror(self._experience, keys)
+        for name, of_table in unmirror(self._experience, priorities).items():
+            if name not in self._tables:
+                known = list(self._tables)
+                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
+            if of_table is not None:
+                self._tables[name].update_priorities(of_tables[name], of_table)

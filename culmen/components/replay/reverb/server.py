@@ -19,7 +19,7 @@ from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
-from culmen.core.experience import waits_at_first
+from culmen.core.staleness import waits_at_first
 
 Lead = float | Literal['none'] | None
 Files = dict[str, dict[str, int]]  # bytes and crc32 by name

@@ -14,11 +14,14 @@ from culmen.components.replay.reverb.server import ReverbServer
 from culmen.components.replay.reverb.writer import ReverbWriter
 from culmen.components.replay.stream.gates import Gates
 from culmen.components.replay.stream.row_spec import RowSpec
+from culmen.core.experience import LONE
 from culmen.core.experience import Experience
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 from culmen.core.workers import Draw
+from culmen.core.workers import Reader
 
 
 class ReverbTable:
@@ -84,30 +87,43 @@ class ReverbTable:
         """
         self._writer.observe(timestep)
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows; windows that LAST cuts short become items.
 
         Args:
             action, extras: of B lanes, leaves [B, ...].
-            version: updates that made the parameters that acted.
+            version: updates that made the parameters that acted; of several rules, of each.
         Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due.
         """
         self._writer.act(action, extras, version)
 
+    def reader(self, rule: str) -> Reader:
+        """The side from which a rule's updates read: the tables of that rule. A lone rule has the name ''."""
+        return _Rule(self, rule)
+
+    def of_rule(self, rule: str) -> Reader:
+        """The reader of a rule in the present server, which `set_state` replaces."""
+        return self._reader.reader(rule)
+
+    def tell_largest(self) -> None:
+        """Tells the writer the largest priorities so far."""
+        if self._prioritised:
+            self._writer.set_largest_priorities(self._reader.largest_priorities)
+
     def due(self, updates: int = 1) -> bool:
-        """Whether this many further updates are due in every table."""
-        return self._reader.due(updates)
+        """Whether this many further updates of a lone rule are due in every table."""
+        return self.of_rule(LONE).due(updates)
 
     def draw(self) -> Draw:
-        """Draws a batch for one update from every table.
+        """Draws a batch for one update of a lone rule from every table.
 
         Returns: the items' keys [B], and a Packed Sample; dicts of them for a dict of tables.
         Raises: RuntimeError if none is due.
         """
-        return self._reader.draw()
+        return self.of_rule(LONE).draw()
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        """Sets raw priorities of drawn items. Skips items that have been removed.
+        """Sets raw priorities of items that a lone rule has drawn. Skips items that have been removed.
 
         Args:
             keys: of a draw.
@@ -115,9 +131,7 @@ class ReverbTable:
         Raises: ValueError that names the table, for priorities of a uniform table or a Queue, and for
             priorities out of range.
         """
-        self._reader.update_priorities(keys, priorities)
-        if self._prioritised:
-            self._writer.set_largest_priorities(self._reader.largest_priorities)
+        self.reader(LONE).update_priorities(keys, priorities)
 
     def checkpoint(self, folder: str | os.PathLike[str]) -> Files:
         """Writes items, priorities and the limiters' counts to a new folder, completely or not at all.
@@ -160,6 +174,23 @@ class ReverbTable:
     def close(self) -> None:
         """Stops the server. A second call does nothing."""
         self._close()
+
+
+class _Rule:
+    """The tables of one rule, as its updates read them, whichever server has them."""
+
+    def __init__(self, table: ReverbTable, rule: str) -> None:
+        self._table, self._rule = table, rule
+
+    def due(self, updates: int = 1) -> bool:
+        return self._table.of_rule(self._rule).due(updates)
+
+    def draw(self) -> Draw:
+        return self._table.of_rule(self._rule).draw()
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        self._table.of_rule(self._rule).update_priorities(keys, priorities)
+        self._table.tell_largest()
 
 
 def _close(writer: ReverbWriter, reader: ReverbReader, server: ReverbServer) -> None:

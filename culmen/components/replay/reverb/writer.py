@@ -18,9 +18,11 @@ from culmen.components.replay.stream.gates import Gatekeeper
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.windows import Items
 from culmen.core.experience import Experience
+from culmen.core.rules import largest_version
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import TimeStep
+from culmen.core.types import Version
 
 
 class ReverbWriter:
@@ -67,6 +69,7 @@ class ReverbWriter:
         self._lanes = np.asarray(lanes.index, np.int64)
         num_lanes = len(self._lanes)
         self._rows = RowLayout(experience, row_spec, self._lanes)
+        self._experience = experience
         self._tables = [
             Written(name, table, self._rows, lanes, first_windows, single_writer)
             for name, table in check_tables(experience).items()
@@ -85,7 +88,7 @@ class ReverbWriter:
         self._is_open = False
         self._pending: set[int] = set()  # lanes with items that may not be stored yet
         self._since_flush = 0
-        self.needed_version = 0  # required of the parameters that act next
+        self.needed_version: Version = self._needed()  # required of the parameters that act next
         # Whether the action on the open row has to come after all updates that are due now: a window of a
         # Replay with max_lag begins here, or has become an item since the last action.
         self.awaits_updates = False
@@ -122,17 +125,17 @@ class ReverbWriter:
             at_once |= self._insert(table, items, is_open=True)
             table.cutter.read_timestep(timestep)
             table.begin_windows(step_type)
-        self.needed_version = max(table.needed_version for table in self._tables)
+        self.needed_version = self._needed()
         awaits = [table.awaits_updates() for table in self._tables]
         self.awaits_updates = any(awaits)
         self._flush_if_due(at_once)
 
-    def act(self, action: Nest, extras: Nest, version: int) -> None:
+    def act(self, action: Nest, extras: Nest, version: Version) -> None:
         """Closes the rows; windows that LAST cuts short become items.
 
         Args:
             action, extras: of B lanes, leaves [B, ...].
-            version: updates that made the parameters that acted.
+            version: updates that made the parameters that acted; of several rules, of each.
         Raises: ValueError that names a leaf that does not fit; RuntimeError if `observe` is due;
             ConnectionError if the server is gone.
         """
@@ -154,7 +157,7 @@ class ReverbWriter:
             assert self._tell_ended is not None, 'the updates of a tick need a reader that is told'
             self._tell_ended({table.name: table.take_untold() for table in self._by_tick})
 
-    def ask_gates(self, version: int) -> None:
+    def ask_gates(self, version: Version) -> None:
         """Asks which lanes at FIRST begin their episodes, and sets `held`, where lanes have to wait.
 
         Args: version: of the params that act next, at least.
@@ -192,6 +195,10 @@ class ReverbWriter:
     def _flush_if_due(self, at_once: bool) -> None:
         if self._pending and (at_once or self._since_flush >= self._flush_period):
             self.flush()
+
+    def _needed(self) -> Version:
+        needed = {table.name: table.needed_version for table in self._tables}
+        return largest_version(self._experience, needed)
 
     def flush(self) -> bool:
         """Waits until all items are stored. Returns: False if `stop()` came first.
@@ -253,4 +260,4 @@ class ReverbWriter:
             table.set_state(state['tables'][table.name], next_windows)
         if self._door.is_needed:
             self._door.set_state(state['door'])
-        self.needed_version = max(table.needed_version for table in self._tables)
+        self.needed_version = self._needed()

@@ -19,8 +19,8 @@ from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Table
 from culmen.core.experience import Window
-from culmen.core.experience import late_by_overlap
 from culmen.core.experience import table_label
+from culmen.core.staleness import late_by_overlap
 from culmen.core.types import FIRST
 from culmen.core.types import Lanes
 

@@ -136,6 +136,7 @@ class BatchLayout:
         *,
         with_lengths: bool,
         with_probability: bool,
+        rule: int = 0,
     ) -> None:
         """Plans how the leaves are read.
 
@@ -145,6 +146,7 @@ class BatchLayout:
             window: the kind of window; its `fields`, `ends` and `first` are checked.
             with_lengths: whether windows may be short or padding.
             with_probability: whether draws have probabilities; otherwise each is 1 / size.
+            rule: the place, in the versions of rows, of the rule that draws.
         Raises: ValueError that names an unknown path in `Window.fields`, `ends` or `first`, or a leaf that is
             in both.
         """
@@ -152,7 +154,8 @@ class BatchLayout:
         self._plans = plan_leaves(list(row_spec.leaves), fields, window)
         self.large = [plan for plan in self._plans if plan.field is None]
         self.step_type = fields['step_type']
-        self._version = fields['version']
+        versions = fields['version']  # int32[], or of each rule
+        self._version = Field(versions.begin + rule, versions.dtype, ())
         self._length = window.length
         self._cross = window.cross_episodes
         self._with_lengths = with_lengths

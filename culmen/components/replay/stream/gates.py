@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
+from culmen.core.experience import places_of_rules
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
-from culmen.core.experience import waits_at_first
-from culmen.core.experience import windows_at_once
+from culmen.core.rules import as_version
+from culmen.core.rules import steps_of
+from culmen.core.staleness import waits_at_first
+from culmen.core.staleness import windows_at_once
 from culmen.core.types import FIRST
 from culmen.core.types import LAST
+from culmen.core.types import Version
 
 # An episode that has ended: its lane, and how many windows it brought, by table.
 Ended = tuple[int, dict[str, int]]
@@ -36,7 +40,7 @@ Ended = tuple[int, dict[str, int]]
 class Gatekeeper(Protocol):
     """What a `Doorkeeper` asks: `Gates`, or a client of them."""
 
-    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: int) -> list[int]:
+    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: Version) -> list[int]:
         """Tells of episodes that have ended, whose windows are stored, and asks for lanes at FIRST.
 
         Args:
@@ -71,18 +75,22 @@ class Gates:
             arrived: windows ever, by table; None: none.
         """
         self._queues = gated(experience, num_lanes)
+        self._rules = places_of_rules(experience)
         # By table: windows that have arrived, and those that open episodes may still bring.
         self._windows = {name: (arrived or {}).get(name, 0) for name in self._queues}
-        self._open: dict[int, int] = {}  # version of the params that began the lane's episode
+        self._open: dict[int, Version] = {}  # version of the params that began the lane's episode
         self._waiting: dict[int, None] = {}  # lanes at FIRST, the longest first
 
-    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: int) -> list[int]:
+    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: Version) -> list[int]:
         """As `Gatekeeper.admit`. Lanes are admitted in the order in which they came to FIRST."""
         for lane, brought in ended:
             self._end(lane, brought)
         for lane in lanes:
             self._waiting.setdefault(lane)
-        oldest = min([version, *self._open.values()])
+        began = [version, *self._open.values()]
+        oldest = {
+            name: min(steps_of(each, self._rules[name]) for each in began) for name in self._queues
+        }
         places = {lane: place for place, lane in enumerate(self._waiting)}
         admitted = [lane for lane in lanes if self._fits(places[lane], oldest)]
         for lane in admitted:
@@ -92,12 +100,15 @@ class Gates:
                 self._windows[name] += windows_at_once(queue.window)
         return admitted
 
-    def _fits(self, place: int, oldest: int) -> bool:
-        """Whether the lane at this place of those that wait may begin, after those before it."""
+    def _fits(self, place: int, oldest: Mapping[str, int]) -> bool:
+        """Whether the lane at this place of those that wait may begin, after those before it.
+
+        Args: oldest: updates of a table's rule behind the oldest params that began an open episode, by table.
+        """
         for name, queue in self._queues.items():
             assert queue.batch_size is not None and queue.max_staleness is not None
             windows = self._windows[name] + (place + 1) * windows_at_once(queue.window)
-            if windows > (oldest + queue.max_staleness + 1) * queue.batch_size:
+            if windows > (oldest[name] + queue.max_staleness + 1) * queue.batch_size:
                 return False
         return True
 
@@ -122,7 +133,7 @@ class Gates:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores the result of `get_state`."""
         self._windows = {name: int(state['windows'][name]) for name in self._queues}
-        self._open = {int(lane): int(version) for lane, version in state['open']}
+        self._open = {int(lane): as_version(version) for lane, version in state['open']}
         self._waiting = dict.fromkeys(map(int, state['waiting']))
 
 
@@ -174,7 +185,7 @@ class Doorkeeper:
         self._ended.append((self._index[lane], brought))
         self._open[lane] = False
 
-    def ask(self, gates: Gatekeeper, version: int) -> NDArray[Any] | None:
+    def ask(self, gates: Gatekeeper, version: Version) -> NDArray[Any] | None:
         """Asks for the lanes at FIRST.
 
         Args:

@@ -21,8 +21,11 @@ from culmen.core.experience import Replay
 from culmen.core.experience import live
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
+from culmen.core.rules import is_older
+from culmen.core.rules import total
 from culmen.core.types import LAST
 from culmen.core.types import Params
+from culmen.core.types import Version
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.batching import batch as make_batch
@@ -258,7 +261,7 @@ class ActorNode:
         return self._over_since is not None and now - self._over_since >= _GIVE_UP_SECONDS
 
     def _on_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
-        counts = Counts(self._loop.actor_steps, max(self._variables.version, 0))
+        counts = Counts(self._loop.actor_steps, max(total(self._variables.version), 0))
         self._rows.append(actor_row(counts, episode, self._rate, self._reward_names, metrics))
 
 
@@ -300,7 +303,7 @@ class _Variables:
         self._every = every
         self._ticks = 0
         self._params: Params = None
-        self.version = -1
+        self.version: Version = -1
         self._awaited: int | None = (
             None  # a look of the learner at its tables has to come after this one
         )
@@ -317,7 +320,7 @@ class _Variables:
                 return True
             self._awaited = None
             self.look()
-        return self.version < self._writer.needed_version
+        return is_older(self.version, self._writer.needed_version)
 
     def look(self) -> None:
         """Asks the learner for newer parameters."""
@@ -326,7 +329,7 @@ class _Variables:
             self.version, self._params, largest = news
             self._writer.set_largest_priorities(largest)
 
-    def get_variables(self, have: int | None) -> tuple[int, Params] | None:
+    def get_variables(self, have: Version | None) -> tuple[Version, Params] | None:
         if self._ticks % self._every == 0:
             self.look()
         self._ticks += 1

@@ -6,6 +6,7 @@ from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
+from culmen.core.experience import rules_of
 from culmen.core.experience import tables
 
 
@@ -18,6 +19,7 @@ def largest_backlog(experience: Experience, lead: float, num_lanes: int) -> int:
         # By tick, an actor waits after each tick in which episodes ended.
         return num_lanes if table.by_tick else math.ceil(lead / table.batch_size)
 
-    return max(
-        of_table(table) for table in tables(experience).values() if not isinstance(table, Dataset)
+    return sum(
+        max(of_table(table) for table in tables(of_rule).values() if not isinstance(table, Dataset))
+        for of_rule in rules_of(experience).values()
     )

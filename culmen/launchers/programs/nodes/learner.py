@@ -21,17 +21,18 @@ from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.files import OnLostRows
 from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
-from culmen.components.replay import DatasetReader
+from culmen.components.replay import Readers
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
 from culmen.core.agent import Parts
-from culmen.core.experience import effective_lag
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
+from culmen.core.rules import mirrored
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.staleness import effective_lag
 from culmen.core.types import Lanes
 from culmen.core.types import Params
-from culmen.core.workers import Reader
+from culmen.core.types import Version
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
 from culmen.launchers.building import with_model
@@ -114,18 +115,12 @@ class LearnerNode(ActorWaits):
             stop=stop,
         )
         # Beside a table of actors, Datasets are due whenever it is.
-        self._datasets = DatasetReader(
-            parts.experience,
-            shapes.row_spec,
-            fold_seed(experiment.seed, 'table'),
-            self._reader,
-            on_lost_rows,
+        seed = fold_seed(experiment.seed, 'table')
+        self._readers = Readers.of(
+            parts.experience, shapes.row_spec, seed, self._reader, on_lost_rows
         )
-        reads: Reader = self._reader
-        if self._datasets.sizes:
-            reads = self._datasets
         self._actor_steps = 0  # of the program, as last reported
-        self._learner = _make_learner(experiment, parts, reads, stop_on_non_finite)
+        self._learner = _make_learner(experiment, parts, self._readers, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
         self._schedule = Schedule.of(experiment)
@@ -137,7 +132,7 @@ class LearnerNode(ActorWaits):
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
-        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._datasets.sizes)
+        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._readers.sizes)
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
             self._set_state(state, lost_table)
@@ -148,9 +143,9 @@ class LearnerNode(ActorWaits):
         self._first_windows = self._reader.next_windows()
         super().__init__(parts.experience, num_lanes, self._reader)
         self._lock = threading.Lock()
-        self._published: tuple[int, Params] = (-1, None)
+        self._published: tuple[Version, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
-        self._as_arrays: tuple[int, Params] = (-1, None)
+        self._as_arrays: tuple[Version, Params] = (-1, None)
         self._publish()
 
     # The others.
@@ -159,7 +154,7 @@ class LearnerNode(ActorWaits):
         """What actors and the evaluator need at the start."""
         return {'first_windows': self._first_windows, 'evaluations': self._evaluations.first}
 
-    def get_variables(self, have: int) -> tuple[int, Params, Mapping[str, float]] | None:
+    def get_variables(self, have: Version) -> tuple[Version, Params, Mapping[str, float]] | None:
         """(version, NumPy parameters, largest priorities), or None if the caller has that version."""
         version, params = self._published
         if version == have:
@@ -207,11 +202,12 @@ class LearnerNode(ActorWaits):
                     break
             left = learner.max_updates - learner.learner_steps
             self.begin_look()
-            due = updates <= left and self._reader.due(updates)
+            rule = learner.next_due(updates) if updates <= left else None
+            due = rule is not None
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
-            if due:
-                learner.step(updates, self._actor_steps)
+            if rule is not None:
+                learner.step(updates, self._actor_steps, rule)
                 self._publish()
                 idle = _IDLE_SECONDS[0]
                 continue
@@ -337,13 +333,13 @@ class LearnerNode(ActorWaits):
                 table=self._reader.get_state(),
                 actors=program.actors,
                 evaluations=self._evaluations.get_state(program.counter['evaluations']),
-                datasets=self._datasets.get_state() or None,
+                datasets=self._readers.get_state() or None,
             ),
         )
 
     def _set_state(self, state: RunState, lost_table: bool) -> None:
         self._learner.set_state(state.workers.learner)
-        self._datasets.set_state(state.workers.datasets, self._learner.learner_steps)
+        self._readers.set_state(state.workers.datasets, self._learner.rule_steps)
         self._actor_steps = state.counts.actor_steps
         self._reader.set_state(state.workers.table, lost_table)
         self._state = self._schedule.resume(state.schedule)
@@ -357,13 +353,13 @@ class LearnerNode(ActorWaits):
 def _make_learner(
     experiment: Experiment,
     parts: Parts,
-    reader: Reader,
+    readers: Readers,
     stop_on_non_finite: bool,
 ) -> Learner:
     updates = experiment.updates_per_call
     return Learner(
         parts.learner,
-        reader,
+        mirrored(parts.learner, readers),
         experiment.seed,
         updates_per_call=updates,
         lag=effective_lag(parts.experience, experiment.lag, updates, bounded=True),

@@ -8,6 +8,7 @@ from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.stream.gates import Ended
 from culmen.components.replay.stream.gates import Gates
 from culmen.core.experience import Experience
+from culmen.core.types import Version
 
 
 class ActorWaits:
@@ -31,7 +32,7 @@ class ActorWaits:
         """An actor tells of a tick in which episodes ended, as `ReverbReader.tell_ended`."""
         self._told(items)
 
-    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: int) -> list[int]:
+    def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: Version) -> list[int]:
         """An actor asks which lanes may begin an episode, as `Gates.admit`."""
         with self._of_gates:
             return self._gates.admit(ended, lanes, version)

@@ -1,0 +1,26 @@
+"""One rule of a learner: where its batches come from, its compiled update, and how far it is."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from culmen.components.dispatch import unpacked
+from culmen.components.learners.compiled_update import CompiledUpdate
+from culmen.core.workers import Reader
+
+
+class RuleWorker:
+    """What a learner keeps of each rule of its core."""
+
+    def __init__(self, table: Reader, update: CompiledUpdate) -> None:
+        """Args: table: gives the batches. update: makes calls of them."""
+        self.table = table
+        self.update = update
+        self.steps = 0  # updates so far
+        self.metrics: Any = {}  # of the last update, on the device
+
+    def fetch_metrics(self) -> dict[str, float]:
+        """The metrics of the last update, fetched from the device."""
+        fetched = unpacked(jax.tree_util.tree_map(np.asarray, self.metrics))
+        return {name: float(value) for name, value in fetched.items()}
