@@ -83,7 +83,6 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=1500,
     )
 
 

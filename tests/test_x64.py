@@ -14,7 +14,6 @@ def test_every_agent_keeps_its_dtypes_where_jax_has_64_bits():
         cwd=pathlib.Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=600,
     )
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.endswith(' 0 failed\n')

@@ -61,7 +61,6 @@ def run(row: registry.Row, launch) -> None:
 
 ROWS = {row.name: row for row in registry.AGENTS}
 RUN = (
-    ('dqn', culmen.run),
     ('r2d2', culmen.run),
     ('sac', culmen.run),
     ('ppo_all_options', compiled.run),

@@ -42,7 +42,6 @@ def test_it_runs_as_a_script(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     assert 'return_mean 1,' in run.stdout

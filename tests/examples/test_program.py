@@ -26,7 +26,6 @@ def test_it_learns_as_threads_and_leaves_nothing(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     assert 'launcher: threads' in run.stdout

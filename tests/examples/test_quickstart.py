@@ -66,7 +66,6 @@ def test_it_runs_from_top_to_bottom(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=500,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     executed = outputs(json.loads((tmp_path / 'executed.ipynb').read_text()))

@@ -70,16 +70,9 @@ class Command:
             text=True,
         )
 
-    def finish(self, timeout=300):
+    def finish(self):
         """(exit code, standard output, standard error), once it has ended by itself."""
-        try:
-            out, err = self.process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            left = self.left()
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
-            out, err = self.process.communicate()
-            pytest.fail(f'still running: {left}\n{out}\n{err[-5000:]}')
+        out, err = self.process.communicate()
         return self.process.returncode, out, err
 
     def ports(self):
@@ -289,8 +282,7 @@ def test_a_launcher_that_is_killed_leaves_nobody(tmp_path, temporary):
             tmp_path / f'early-{nodes}', *DQN, '--steps', 100_000, '--launcher', 'processes',
             temporary=temporary,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while len(command.left()) < 1 + nodes and time.monotonic() < deadline:
+        while len(command.left()) < 1 + nodes and command.process.poll() is None:
             time.sleep(0.005)
         command.process.kill()
         check_ended(command)
@@ -306,10 +298,8 @@ def test_a_launcher_that_is_killed_leaves_nobody(tmp_path, temporary):
 
 def check_ended(command):
     command.process.communicate()
-    deadline = time.monotonic() + 60
-    while command.left() and time.monotonic() < deadline:
+    while command.left():
         time.sleep(0.1)
-    assert command.left() == {}
 
 
 @ENGINES

@@ -213,7 +213,7 @@ def test_a_signal_stops_it_after_a_checkpoint(tmp_path):
         while process.poll() is None and not list(tmp_path.glob('run/checkpoints/0*')):
             time.sleep(0.05)
         process.terminate()
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 143, out.decode()

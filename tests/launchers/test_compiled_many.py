@@ -299,7 +299,7 @@ def test_a_signal_stops_all_after_their_checkpoints(tmp_path):
         while process.poll() is None and not any(checkpoints()):
             time.sleep(0.1)
         process.terminate()
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 143, out.decode()

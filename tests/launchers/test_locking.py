@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -67,9 +66,7 @@ def test_the_second_is_refused_with_the_name_of_the_first(tmp_path):
     finally:
         end(process)
     # The kernel frees the lock of the dead: nobody waits.
-    begin = time.monotonic()
-    with take(tmp_path / 'a' / 'b', watch_seconds=60):
-        assert time.monotonic() - begin < 5
+    with take(tmp_path / 'a' / 'b', watch_seconds=3_600):
         assert json.loads((tmp_path / 'a' / 'b' / LOCK).read_text())['pid'] == os.getpid()
 
 

@@ -136,7 +136,7 @@ LONG_AGENTS = {'sac': (sac.SAC, 2), 'd4pg': (d4pg.D4PG, 2), 'td3': (td3.TD3, 1)}
 
 @needs_two_cores
 @pytest.mark.slow
-@pytest.mark.parametrize('name', LONG_AGENTS)
+@pytest.mark.parametrize('name', ['sac', 'd4pg', pytest.param('td3', marks=pytest.mark.deep)])
 def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, on_one_core):
     make, number = LONG_AGENTS[name]
     parts = make(**LONG).build(SPEC)

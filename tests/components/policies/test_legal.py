@@ -8,7 +8,7 @@ from culmen.components.policies import mask_illegal
 from culmen.components.policies import uniform_actions
 from culmen.core.specs import allowed_actions
 from tests.agents import registry
-from tests.agents import streams
+from tests.agents import subject
 
 ROWS = ('dqn_legal_actions', 'r2d2_all_options', 'ppo_all_options', 'bc_legal_actions')
 LEAST = np.finfo(np.float32).min
@@ -39,7 +39,8 @@ def test_where_nothing_is_legal_a_random_action_is_any():
     'row', [row for row in registry.AGENTS if row.name in ROWS], ids=lambda row: row.name
 )
 def test_an_agent_learns_from_steps_without_a_legal_action(row):
-    (sample,) = streams.samples(row, 1)
+    agent = subject.of(row)
+    (sample,) = agent.samples(1)
 
     def forbid(steps):
         legal = np.zeros_like(np.asarray(steps.observation['legal_actions']))
@@ -49,7 +50,5 @@ def test_an_agent_learns_from_steps_without_a_legal_action(row):
         )
 
     given = sample._replace(steps=forbid(sample.steps))
-    learner = row.agent.build(row.spec).learner
-    state = jax.jit(learner.init)(jax.random.key(0))
-    _, metrics, _ = jax.jit(learner.update)(state, given, streams.context(0))
+    _, metrics, _ = agent.update(agent.state, given)
     assert all(np.isfinite(value) and abs(value) < 1e6 for value in metrics.values()), metrics

@@ -30,7 +30,7 @@ from culmen.launchers.programs.remote import Stopped
 
 class Node:
     def __init__(self):
-        self.calls = 0
+        self.calls = self.waited = 0
         self.gate = threading.Event()
 
     def add(self, a, b):
@@ -39,7 +39,8 @@ class Node:
 
     def wait(self):
         self.calls += 1
-        self.gate.wait(20)
+        self.gate.wait()
+        self.waited += 1
         return 'waited'
 
     def fail(self):
@@ -72,16 +73,28 @@ def scratch():
 
 
 @pytest.fixture(params=['socket', 'port'])
-def served(request, scratch):
-    if request.param == 'socket':
-        address = str(scratch.path / 'adder')
-    else:  # what hosts that call each other would use
-        with socket.create_server(('localhost', 0)) as free:
-            address = free.getsockname()
-    made = Served(address, greeting_seconds=0.5)
-    yield made
-    made.node.gate.set()
-    made.service.close()
+def serve(request, scratch):
+    """Serves a node of its own at each call."""
+    made = []
+
+    def start(**options):
+        if request.param == 'socket':
+            address = str(scratch.path / f'adder{len(made)}')
+        else:  # what hosts that call each other would use
+            with socket.create_server(('localhost', 0)) as free:
+                address = free.getsockname()
+        made.append(Served(address, **options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.node.gate.set()
+        each.service.close()
+
+
+@pytest.fixture
+def served(serve):
+    return serve()
 
 
 def test_arrays_of_any_size_go_there_and_back(served):
@@ -115,11 +128,11 @@ def test_many_call_at_once_and_none_waits_for_another(served):
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(20)
+        caller.join()
     assert sorted(found) == sorted(i + j for i in range(12) for j in range(20))
     assert slow.is_alive()
     served.node.gate.set()
-    slow.join(20)
+    slow.join()
     assert served.node.calls == 241
 
 
@@ -127,10 +140,9 @@ def test_a_call_is_made_once_and_ends_with_the_stop_while_the_other_goes_on(serv
     stop = Stop()
     remote = served.remote(stop)
     threading.Timer(0.3, stop.set).start()
-    begin = time.monotonic()
     with pytest.raises(Stopped):
         remote.wait()
-    assert time.monotonic() - begin < 2
+    assert served.node.waited == 0
     served.node.gate.set()
     # What comes late is nobody's answer.
     assert served.remote().add(1, 2) == 3
@@ -151,22 +163,20 @@ def test_a_node_that_comes_late_is_waited_for_and_one_that_has_gone_is_told(scra
     assert not line.listens()
     for _ in range(2):  # over the connection that was, and over none
         with pytest.raises(ConnectionError, match='its connection was lost'):
-            line.start('add', pickle.dumps((1, 2))).result(5)
+            line.start('add', pickle.dumps((1, 2))).result(60)
     assert node.calls == 1
 
 
 def test_to_begin_a_call_never_waits_and_nor_does_asking(scratch):
-    # Nobody accepts: a process that was stopped, or one that has too much to do.
+    # Nobody ever accepts: a process that was stopped, or one that has too much to do.
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(scratch.path / 'deaf'))
         deaf.listen(2)
         line = Line(str(scratch.path / 'deaf'), Key())
-        begin = time.monotonic()
         pending = [line.start('get', bytes(1_000_000)) for _ in range(5)]
         asking = Asking('get', line, 0.01)
         assert [asking.poll() for _ in range(3)] == [None] * 3
         assert not any(each.done() for each in pending)
-        assert time.monotonic() - begin < 2
 
 
 class Trace:
@@ -184,12 +194,12 @@ def test_a_stranger_is_turned_away_before_anything_of_his_is_opened(served, tmp_
     for attempt in (bomb, b'add\0' + bomb, b'#CHALLENGE#' + bomb, b''):
         stranger = connections.Client(served.address)
         try:
-            assert stranger.poll(5), 'he is not asked for the key'
+            assert stranger.poll(60), 'he is not asked for the key'
             stranger.recv_bytes(256)
             stranger.send_bytes(attempt)
             stranger.send_bytes(b'add\0' + bomb)
             while True:
-                assert stranger.poll(5), 'he is still listened to'
+                assert stranger.poll(60), 'he is still listened to'
                 answer = stranger.recv_bytes(256)
                 assert answer == b'#FAILURE#'
         except (EOFError, OSError):
@@ -199,31 +209,35 @@ def test_a_stranger_is_turned_away_before_anything_of_his_is_opened(served, tmp_
     with pytest.raises((AuthenticationError, EOFError, OSError)):
         connections.Client(served.address, authkey=hashlib.sha256(b'guess').digest())
     with pytest.raises(ConnectionError, match='its connection was lost'):
-        Line(served.address, Key()).start('add', bomb).result(5)
+        Line(served.address, Key()).start('add', bomb).result(60)
     assert list(tmp_path.iterdir()) == []
     assert served.remote().add(1, 2) == 3
     assert served.node.calls == 1
 
 
-def test_a_silent_stranger_and_one_that_drips_are_hung_up_on_and_keep_nobody_waiting(served):
-    family = socket.AF_UNIX if isinstance(served.address, str) else socket.AF_INET
-    strangers = [socket.socket(family) for _ in range(20)]
-    for stranger in strangers:
-        stranger.settimeout(5)
-        stranger.connect(served.address)
-    begin = time.monotonic()
-    assert served.remote().add(1, 2) == 3
-    assert time.monotonic() - begin < 2
+def test_a_silent_stranger_and_one_that_drips_are_hung_up_on_and_keep_nobody_waiting(serve):
+    patient, strict = serve(greeting_seconds=3_600), serve(greeting_seconds=0.5)
+
+    def strangers(served, number):
+        family = socket.AF_UNIX if isinstance(served.address, str) else socket.AF_INET
+        made = [socket.socket(family) for _ in range(number)]
+        for each in made:
+            each.connect(served.address)
+        return made
+
+    silent = strangers(patient, 20)
+    assert patient.remote().add(1, 2) == 3  # though none of them has gone
+    dripping, *others = strangers(strict, 10)
+    dripping.sendall((256).to_bytes(4, 'big'))
     with pytest.raises(OSError):  # long before a message of this length is whole
-        for _ in range(100):
-            strangers[0].sendall(b'\0')
+        for _ in range(255):
+            dripping.sendall(b'\0')
             time.sleep(0.03)
-    for stranger in strangers[1:]:
+    for stranger in others:
         while stranger.recv(100):
             pass
-    for stranger in strangers:
+    for stranger in (*silent, dripping, *others):
         stranger.close()
-    assert time.monotonic() - begin < 5
 
 
 def test_a_caller_that_is_killed_leaves_the_node_to_the_others(served):
@@ -232,13 +246,12 @@ def test_a_caller_that_is_killed_leaves_the_node_to_the_others(served):
         'from culmen.launchers.programs.connections import Key, Line\n'
         'address = sys.argv[1] if len(sys.argv) == 3 else (sys.argv[1], int(sys.argv[3]))\n'
         'line = Line(address, Key(bytes.fromhex(sys.argv[2])))\n'
-        'line.start("wait", b"\\x80\\x04).").result(20)\n'
+        'line.start("wait", b"\\x80\\x04).").result(600)\n'
     )
     host, *port = [served.address] if isinstance(served.address, str) else map(str, served.address)
     command = [sys.executable, '-c', code, host, served.key.value.hex(), *port]
     caller = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while not served.node.calls and time.monotonic() < deadline:
+    while not served.node.calls and caller.poll() is None:
         time.sleep(0.02)
     caller.send_signal(signal.SIGKILL)
     caller.wait()

@@ -168,7 +168,7 @@ def test_asking_never_waits():
     answers = []
     polls = threading.Thread(target=lambda: answers.extend(asking.poll() for _ in range(3)))
     polls.start()
-    polls.join(30)
+    polls.join()
     assert (answers, engine.asked) == ([None] * 3, 1)
     engine.opened.set()
     while asking.poll() is None:
@@ -203,7 +203,7 @@ def test_in_a_process_sigterm_stops_and_sigint_does_not():
     # Python handles those that wait in the order of their numbers, and SIGINT's is the smaller.
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait() == 0
 
 
 def test_a_process_whose_launcher_is_gone_ends():
@@ -233,7 +233,7 @@ def test_a_process_that_is_late_to_ask_for_its_launcher_ends_too():
         env={**os.environ, LAUNCHER: str(os.getppid())},
         stdout=subprocess.DEVNULL,
     )
-    assert process.wait(20) == 1
+    assert process.wait() == 1
 
 
 def test_what_cannot_be_pickled_is_told_to_who_asked_for_it():

@@ -68,14 +68,14 @@ def test_ending_asks_and_then_kills_with_all_that_was_started(tmp_path):
     code = (
         'import signal, subprocess, sys, time\n'
         'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
-        'p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])\n'
+        'p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])\n'
         'print(p.pid, flush=True)\ntime.sleep(60)\n'
     )
     deaf, polite = process(tmp_path, code, 'deaf'), process(tmp_path, 'import time; time.sleep(60)')
     while not (tmp_path / 'deaf.log').read_text().endswith('\n'):
         time.sleep(0.02)
     grandchild = int((tmp_path / 'deaf.log').read_text())
-    assert end([deaf, polite], seconds=0.5) == ['deaf']
+    assert end([deaf, polite], seconds=2) == ['deaf']
     assert not deaf.is_running()
     assert not polite.is_running()
     while is_running(grandchild):
@@ -97,7 +97,7 @@ def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
         raise ValueError('the lamp is broken')
 
     def wait():
-        if stop.wait(10):
+        if stop.wait(600):
             raise Stopped
 
     bad, good = ThreadNode('actor-0', fail, stop), ThreadNode('learner', wait, stop)
@@ -106,7 +106,7 @@ def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
     assert (failure.name, failure.reason) == ('actor-0', 'ValueError: the lamp is broken')
     assert isinstance(failure.error, ValueError)
     assert 'in fail' in capfd.readouterr().err
-    assert end([good, bad], 5) == []
+    assert end([good, bad], 60) == []
     assert find_failure([good]) is None
 
 
@@ -116,7 +116,7 @@ import os, sys, time
 from pathlib import Path
 from culmen.launchers.programs.supervisor import ProcessNode
 folder, delay = Path(sys.argv[1]), float(sys.argv[2])
-code = 'open(sys.argv[1], "w").close(); import time; time.sleep(60)'
+code = 'open(sys.argv[1], "w").close(); import time; time.sleep(3600)'
 command = [sys.executable, '-c', f'import sys; {code}']
 for i in range(2):
     node = ProcessNode('node', [*command, str(folder / f'{i}')], os.environ, folder / f'{i}.log')
@@ -131,16 +131,11 @@ os.kill(os.getpid(), 9)
 @pytest.mark.parametrize('delay', [0, 0.01, 0.03, 0.1, -1])
 def test_a_launcher_that_is_killed_at_once_leaves_no_node(tmp_path, delay):
     command = [sys.executable, '-c', LAUNCH, str(tmp_path), str(delay)]
-    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    assert subprocess.run(command).returncode == -signal.SIGKILL
     pids = [int(path.read_text()) for path in tmp_path.glob('*.pid')]
     assert len(pids) == 2
-    deadline = time.monotonic() + 5
-    while any(map(is_running, pids)) and time.monotonic() < deadline:
+    while any(map(is_running, pids)):
         time.sleep(0.02)
-    left = [pid for pid in pids if is_running(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left
     if delay < 0:
         assert {path.name for path in tmp_path.glob('[01]')} == {'0', '1'}
 
