@@ -219,8 +219,8 @@ def test_a_slip_goes_another_way():
 
 def test_the_u_is_left_in_as_many_steps_as_its_width_needs():
     environment = own.u_maze()
-    # Right until the wall is passed, then up, then back: x has to move by 3 less the goal's radius, y by 1 beyond
-    # the wall's end, with 0.2 a step.
+    # Right until the wall is passed, then up, then back: x has to move by 3 less the goal's radius, y by 1
+    # beyond the wall's end, with 0.2 a step.
     bound = int(np.ceil((1.5 + 1.0 + 1.5 - mazes.RADIUS - 0.2) / 0.2))
 
     def policy(timestep, memory):

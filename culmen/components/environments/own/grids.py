@@ -1,8 +1,8 @@
 """Rooms on one board: four rooms, a key and a door, two rooms with a tile of noise.
 
-All share one specification, so that one agent can be trained in all of them (`TASKS`): a board of 13 x 13 tiles
-with walls around it, seen from above in six planes, and four moves. The reward is 1 at the goal, which ends the
-episode, and 0 elsewhere; a move into a wall stays. An episode is truncated after `max_steps`.
+All share one specification, so that one agent can be trained in all of them (`TASKS`): a board of 13 x 13
+tiles with walls around it, seen from above in six planes, and four moves. The reward is 1 at the goal, which
+ends the episode, and 0 elsewhere; a move into a wall stays. An episode is truncated after `max_steps`.
 """
 
 from collections.abc import Callable
@@ -195,9 +195,10 @@ def _two_halves() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool
 
 
 def key_door(*, max_steps: Annotated[int, Range(1)] = 200) -> functional.Functional:
-    """A key lies in the left room, where the agent begins; it opens the door to the right room, where the goal is.
+    """A key lies in the left room, where the agent begins; it opens the door to the right room with the goal.
 
-    Places are drawn each episode. The plane of keys shows a carried key at the agent, who passes the door with it.
+    Places are drawn each episode. The plane of keys shows a carried key at the agent, who passes the door
+    with it.
 
     Args:
         max_steps: steps after which an episode is truncated.
@@ -220,8 +221,8 @@ def two_rooms(
 ) -> functional.Functional:
     """Two rooms with a gap between them, and a tile of noise in the left one (a "noisy TV").
 
-    An episode begins in the left room, the goal is in the far corner of the right one. The tile of noise shows a
-    number drawn anew each step, which no model can predict (Burda et al. 2018, 1808.04355, section 5).
+    An episode begins in the left room, the goal is in the far corner of the right one. The tile of noise shows
+    a number drawn anew each step, which no model can predict (Burda et al. 2018, 1808.04355, section 5).
 
     Args:
         noise: whether the tile shows noise; False: it shows nothing.
