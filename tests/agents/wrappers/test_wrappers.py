@@ -273,6 +273,7 @@ def test_actions_are_uniform_and_legal_until_the_steps_are_taken():
             np.testing.assert_array_equal(action, greedy)
 
 
+@pytest.mark.slow
 def test_actions_of_several_parts_pass_through_all_wrappers():
     """Random ones are legal, and both kinds of experience are learned from."""
     hybrid = ppo.PPO(**registry.UNROLL, batch_size=4, num_epochs=1, num_minibatches=2)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from dm_env import specs
 
+import culmen
+from culmen.agents import ppo
 from culmen.components import environments
 
 gymnasium = pytest.importorskip('gymnasium')
@@ -238,6 +240,42 @@ def test_legal_actions_of_several_spaces():
     wrong = {'action_mask': {'switches': np.array([0, 1], np.int8)}}
     with pytest.raises(ValueError, match=r"info\['action_mask'\] must mask legal_actions/switches"):
         adapt(UNIT, SEVERAL, info=wrong, legal_actions=True).reset()
+
+
+@pytest.mark.slow
+def test_an_agent_takes_actions_of_several_spaces():
+    """In whole runs: the fake asserts that its space contains each action, and the masks hold."""
+    space = spaces.Dict(
+        aim=spaces.Box(-2, 2, (1, 2), np.float32),
+        move=spaces.Discrete(3, start=5),
+        pair=spaces.Tuple([spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)]),
+    )
+    mask = {
+        'move': np.array([1, 0, 1], np.int8),
+        'pair': ((np.array([0, 1], np.int8), np.array([1, 1, 0], np.int8)), None),
+    }
+    made = []
+
+    def make(seed):
+        ends = [(False, step % 5 == 4) for step in range(100)]
+        made.append(adapt(UNIT, space, ends, {'action_mask': mask}, legal_actions=True))
+        return made[-1]
+
+    agent = ppo.PPO(
+        hidden_sizes=(8,), unroll_length=5, batch_size=2, num_epochs=1, num_minibatches=2
+    )
+    evaluation = culmen.Evaluation(episodes=2)
+    experiment = culmen.Experiment(
+        agent, make, max_actor_steps=40, num_environments=2, evaluation=evaluation
+    )
+    assert culmen.run(experiment, progress=False).summary['learner_steps'] > 0
+    taken = [action for environment in made for action in environment.unwrapped.actions]
+    assert len(taken) > 40
+    assert {int(action['move']) for action in taken} == {5, 7}
+    pairs = np.stack([action['pair'][0] for action in taken])
+    assert set(pairs[:, 0]) == {1}
+    assert set(pairs[:, 1]) == {0, 1}
+    assert {tuple(action['pair'][1]) for action in taken} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_what_can_not_be_copied_is_not_restorable():

@@ -9,6 +9,8 @@ import pytest
 
 from culmen.components import networks
 
+pytestmark = pytest.mark.slow
+
 KEYS = jax.random.split(jax.random.key(0), 20_000)
 GAP = np.finfo(np.float32).min
 

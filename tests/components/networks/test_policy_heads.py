@@ -10,6 +10,8 @@ from dm_env import specs
 from culmen.components import networks
 from tests.agents import registry
 
+pytestmark = pytest.mark.slow
+
 SWITCHES = specs.BoundedArray((2,), np.int8, 0, 1, 'switches')
 RAGGED = specs.BoundedArray((2,), np.int32, [1, 0], [3, 1], 'ragged')
 BOARD = specs.BoundedArray((2, 2), np.int64, 5, 7, 'board')

@@ -11,6 +11,8 @@ from culmen.components import policies
 from tests.agents import registry
 from tests.agents import streams
 
+pytestmark = pytest.mark.slow
+
 LANES = 2_000
 RAGGED = specs.BoundedArray((2,), np.int32, [1, 5], [3, 6], 'ragged')
 BOX = specs.BoundedArray((2,), np.float32, [0, 10], [2, 30], 'box')
