@@ -14,16 +14,21 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
+# That each environment is saved in mid-episode and goes on is asked in tests/components/environments.
+DEEP = pytest.mark.deep
 FAMILIES = [
     pytest.param('bsuite/catch/0', {}, 'bsuite', id='bsuite'),
-    pytest.param('bsuite/cartpole/0', {}, 'bsuite', id='bsuite-cartpole'),
+    pytest.param('bsuite/cartpole/0', {}, 'bsuite', id='bsuite-cartpole', marks=DEEP),
     pytest.param('gymnasium/CartPole-v1', {}, 'gymnasium', id='gymnasium'),
-    pytest.param('minatar/breakout', {}, 'minatar', id='minatar'),
+    pytest.param('minatar/breakout', {}, 'minatar', id='minatar', marks=DEEP),
     pytest.param(
         culmen.environment('atari/pong', step_limit=50), {'steps': 240}, 'ale_py', id='atari'
     ),
-    pytest.param('tests.integration.runs:balance', {'steps': 300}, 'dm_control', id='dm_control'),
-]
+    pytest.param(
+        *('tests.integration.runs:balance', {'steps': 300}, 'dm_control'),
+        id='dm_control', marks=DEEP,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(('environment', 'changes', 'package'), FAMILIES)

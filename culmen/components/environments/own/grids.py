@@ -221,8 +221,9 @@ def two_rooms(
 ) -> functional.Functional:
     """Two rooms with a gap between them, and a tile of noise in the left one (a "noisy TV").
 
-    An episode begins in the left room, the goal is in the far corner of the right one. The tile of noise shows
-    a number drawn anew each step, which no model can predict (Burda et al. 2018, 1808.04355, section 5).
+    An episode begins in the left room, the goal is in the far corner of the right one. The tile of noise
+    shows a number drawn anew each step, which no model can predict (Burda et al. 2018, 1808.04355,
+    section 5).
 
     Args:
         noise: whether the tile shows noise; False: it shows nothing.
