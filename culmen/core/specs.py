@@ -318,11 +318,16 @@ def legal_actions(observation: Nest) -> Any:
     """The field `legal_actions` of an observation or of its spec; None without one.
 
     bool[..., num_actions] where the action is one choice; a nest of masks where it has several leaves
-    (`culmen.core.actions`).
+    (`culmen.core.actions`). Where players have observations of their own, a dict of their fields by player.
     """
-    if isinstance(observation, Mapping):
-        return observation.get('legal_actions')
-    return getattr(observation, 'legal_actions', None)
+    if not isinstance(observation, Mapping):
+        return getattr(observation, 'legal_actions', None)
+    if 'legal_actions' in observation:
+        return observation['legal_actions']
+    of_players = {
+        name: legal_actions(each) for name, each in observation.items() if isinstance(each, Mapping)
+    }
+    return {name: mask for name, mask in of_players.items() if mask is not None} or None
 
 
 def allowed_actions(observation: Nest) -> Array | None:
@@ -339,5 +344,7 @@ def without_legal_actions(observation: Nest) -> Nest:
     if legal_actions(observation) is None:
         return observation
     fields = dict(observation) if isinstance(observation, Mapping) else dict(observation._asdict())
+    if 'legal_actions' not in fields:
+        return {name: without_legal_actions(each) for name, each in fields.items()}
     del fields['legal_actions']
     return next(iter(fields.values())) if len(fields) == 1 else fields

@@ -18,6 +18,8 @@ from culmen.components.environments.random_actions import random_action
 from culmen.core import checks
 from culmen.core import ranges
 from culmen.core import specs as core_specs
+from culmen.core.actions import check_legal_actions
+from culmen.core.players import check_players
 
 # How many past observations are held, to see whether they change.
 _HELD = 8
@@ -47,12 +49,12 @@ def check_environment(
 ) -> Report:
     """Steps an environment with random actions and says what is wrong with it.
 
-    Checked: the specs; the order of FIRST, MID, LAST; None for reward and discount at FIRST;
-    structure, shape, dtype, bounds and NaN of observations, rewards and discounts, and that JAX
-    holds them (finite in float32, within int32); observations
-    that change after they were returned; FIRST after LAST, on a fresh environment and after
-    `reset`. Where a callable or a name is given, also: that one seed gives the same bits twice, and
-    that a saved state goes on as the environment it was taken from.
+    Checked: the specs, and the fields of players and legal actions; the order of FIRST, MID, LAST; None for
+    reward and discount at FIRST; structure, shape, dtype, bounds and NaN of observations, rewards and
+    discounts, and that JAX holds them (finite in float32, within int32); observations that change after they
+    were returned; FIRST after LAST, on a fresh environment and after `reset`. Where a callable or a name is
+    given, also: that one seed gives the same bits twice, and that a saved state goes on as the environment it
+    was taken from.
 
     Args:
         environment: an environment, a callable seed -> environment, or a name.
@@ -73,6 +75,8 @@ def check_environment(
     problems = _Problems()
     trace = _Trace()
     _check_specs(subject, problems)
+    if not problems:
+        _check_fields(subject, problems)
     if not problems:
         _check_steps(subject, num_steps, seed, problems, trace)
     restorable = deterministic = None
@@ -161,6 +165,16 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
                 )
 
 
+def _check_fields(environment: dm_env.Environment, problems: _Problems) -> None:
+    """The fields of players and of legal actions."""
+    spec = core_specs.make_environment_spec(environment)
+    for check in (check_players, check_legal_actions):
+        try:
+            check(spec)
+        except ValueError as error:
+            problems.add('fields', str(error))
+
+
 def _check_steps(
     environment: dm_env.Environment, num_steps: int, seed: int, problems: _Problems, trace: _Trace
 ) -> None:
@@ -207,7 +221,7 @@ def _check_steps(
         previous, observation = timestep.step_type, timestep.observation
         trace.steps += previous != dm_env.StepType.FIRST
         if previous == dm_env.StepType.LAST:
-            ended = timestep.discount is not None and not np.any(timestep.discount)
+            ended = not any(np.any(leaf) for leaf in tree.flatten(timestep.discount))
             trace.terminations += ended
             trace.truncations += not ended
 

@@ -46,9 +46,10 @@ class Outcome(NamedTuple):
     """The result of a step within an episode."""
 
     observation: Nest  # leaves as the spec says
-    reward: Any  # float32[]
-    terminated: Any  # bool[]: the task is over, and the discount 0
+    reward: Nest  # float32[], or a nest of them as the spec says
+    terminated: Any  # bool[]: the task is over, and every discount 0
     truncated: Any = False  # bool[]: only the episode is over, and the discount stays 1
+    discount: Nest = None  # float32[]s as the spec says, where there is no termination; None: 1
 
 
 class EpisodeState(NamedTuple):
@@ -89,7 +90,7 @@ class Functional:
         """Makes the environment; computes nothing.
 
         Args:
-            spec: of one environment; a scalar reward and a scalar discount.
+            spec: of one environment.
             begin: key -> (state, observation).
             advance: (key, state, action) -> (state, Outcome).
             render: state -> uint8[height, width, 3]; None: it can't be drawn.
@@ -129,8 +130,8 @@ class Functional:
         state, observation = self._begin(key)
         timestep = TimeStep(
             jnp.int32(FIRST),
-            jnp.float32(0),
-            jnp.float32(1),
+            self._numbers(self._spec.reward, 0.0),
+            self._numbers(self._spec.discount, 1.0),
             _like(self._spec.observation, _as_in_spec(self._spec, observation)),
         )
         return EpisodeState(_like(self._state, state), jnp.bool_(False)), timestep
@@ -142,12 +143,13 @@ class Functional:
         after, outcome = self._advance(key, state.state, action)
         terminated = jnp.asarray(outcome.terminated, bool)
         last = terminated | jnp.asarray(outcome.truncated, bool)
+        kept = self._numbers(self._spec.discount, outcome.discount, 1.0)
         going_on = (
             EpisodeState(after, last),
             TimeStep(
                 jnp.where(last, LAST, MID).astype(jnp.int32),
-                jnp.asarray(outcome.reward, jnp.float32),
-                jnp.where(terminated, 0.0, 1.0).astype(jnp.float32),
+                self._numbers(self._spec.reward, outcome.reward),
+                jax.tree_util.tree_map(lambda leaf: jnp.where(terminated, 0.0, leaf), kept),
                 _as_in_spec(self._spec, outcome.observation),
             ),
         )
@@ -155,6 +157,16 @@ class Functional:
         return jax.tree_util.tree_map(
             lambda new, old: jnp.where(state.last, new, old), self.reset(key), going_on
         )
+
+    @staticmethod
+    def _numbers(spec: Any, values: Nest, otherwise: float = 0.0) -> Nest:
+        """Rewards or discounts as in a spec, float32[]. Args: values: a nest, or one number for all."""
+        leaves, structure = jax.tree_util.tree_flatten(spec)
+        if values is None or not isinstance(values, Mapping):
+            one = otherwise if values is None else values
+            return structure.unflatten([jnp.asarray(one, jnp.float32)] * len(leaves))
+        given = structure.flatten_up_to(values)
+        return structure.unflatten([jnp.asarray(leaf, jnp.float32) for leaf in given])
 
 
 def foreign(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -378,4 +390,7 @@ def _to_dm_env(timestep: TimeStep) -> dm_env.TimeStep:
     step_type, reward, discount, observation = jax.tree_util.tree_map(np.asarray, timestep)
     if int(step_type) == FIRST:
         return dm_env.restart(observation)
-    return dm_env.TimeStep(dm_env.StepType(int(step_type)), reward[()], discount[()], observation)
+    reward, discount = (
+        jax.tree_util.tree_map(lambda leaf: leaf[()], each) for each in (reward, discount)
+    )
+    return dm_env.TimeStep(dm_env.StepType(int(step_type)), reward, discount, observation)

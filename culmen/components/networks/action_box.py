@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import is_bounded_box
 from culmen.components.networks.action_kinds import refusal
 from culmen.core.specs import EnvironmentSpec
@@ -78,9 +79,10 @@ def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
     """The box of an environment's action.
 
     Args: agent: its name, for errors.
-    Raises: ValueError that names the agent where the action is no array of floats within finite bounds, or
-        float32 can't hold these or tell them apart.
+    Raises: ValueError that names the agent where the action is no array of floats within finite bounds,
+        float32 can't hold these or tell them apart, or there is not one reward.
     """
+    check_reward(agent, spec)
     return leaf_box(agent, spec.action, spec.action)
 
 

@@ -88,6 +88,15 @@ def refusal(agent: str, wanted: str, action_spec: Any) -> ValueError:
     )
 
 
+def check_reward(agent: str, spec: EnvironmentSpec) -> None:
+    """Checks the reward of an agent that seeks one: players, for example, have one each.
+
+    Raises: ValueError that names the agent and the reward.
+    """
+    if getattr(spec.reward, 'shape', None) != ():
+        raise ValueError(f'{agent} needs one reward, float32[], got {spec.reward!r}.')
+
+
 def check_actions(agent: str, spec: EnvironmentSpec) -> None:
     """Checks the actions of an agent that takes choices and boxes, and nests of them.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from culmen.components.networks import recurrent
 from culmen.components.networks.action_kinds import check_actions
+from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import warn_of_huge_bounds
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.heads import GaussianHead
@@ -74,9 +75,10 @@ def make_actor_critic_network(
         core: the memory between torso and heads.
         core_size: units of the core.
         initial_log_scale: of the policy's standard deviation, in units of the action's box.
-    Raises: ValueError that names the agent, for other actions, and for a 'resnet' without images.
+    Raises: ValueError that names the agent, for other actions and rewards, and for a 'resnet' without images.
     """
     check_actions(agent, spec)
+    check_reward(agent, spec)
     warn_of_huge_bounds(agent, spec.action)
     observation_spec = without_legal_actions(spec.observation)
     if torso == 'resnet' and len(getattr(observation_spec, 'shape', ())) != 3:

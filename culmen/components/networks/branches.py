@@ -9,6 +9,7 @@ import numpy as np
 from dm_env import specs
 from numpy.typing import NDArray
 
+from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import is_choice
 from culmen.components.networks.action_kinds import refusal
 from culmen.components.networks.base import Network
@@ -80,8 +81,8 @@ class Branches(NamedTuple):
 def make_branches(agent: str, spec: EnvironmentSpec) -> Branches | None:
     """The branches of an environment's action; None where it is a lone choice, a DiscreteArray.
 
-    Raises: ValueError that names the agent where a leaf of the action offers no choices; or the mask of legal
-        actions that does not fit.
+    Raises: ValueError that names the agent where a leaf of the action offers no choices, or where there is
+        not one reward; or the mask of legal actions that does not fit.
     """
     leaves = jax.tree_util.tree_leaves(spec.action)
     if not leaves or not all(is_choice(leaf) for leaf in leaves):
@@ -90,6 +91,7 @@ def make_branches(agent: str, spec: EnvironmentSpec) -> Branches | None:
             'of them)'
         )
         raise refusal(agent, wanted, spec.action)
+    check_reward(agent, spec)
     check_legal_actions(spec)
     if isinstance(spec.action, specs.DiscreteArray):
         return None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dm_env import specs
 
 from culmen.components.networks import recurrent
+from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import refusal
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
@@ -53,11 +54,12 @@ class RecurrentNetwork(NamedTuple):
 def num_discrete_actions(agent: str, spec: EnvironmentSpec) -> int:
     """The number of actions of a discrete environment.
 
-    Raises: ValueError that names the agent where the action is anything else; or the mask of legal actions,
-        where it does not fit.
+    Raises: ValueError that names the agent where the action is anything else, or where there is not one
+        reward; or the mask of legal actions, where it does not fit.
     """
     if not isinstance(spec.action, specs.DiscreteArray):
         raise refusal(agent, 'a discrete action (a DiscreteArray)', spec.action)
+    check_reward(agent, spec)
     check_legal_actions(spec)
     return int(spec.action.num_values)
 
