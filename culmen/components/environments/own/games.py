@@ -170,8 +170,8 @@ class NimState(NamedTuple):
 def nim(*, heaps: Annotated[tuple[int, ...], Range(1)] = (3, 4, 5)) -> functional.Functional:
     """Players take turns to take any number from one heap; who takes the last wins (Bouton 1901).
 
-    Action a takes a % m + 1 from heap a // m, where m is the largest heap. Observed is the number in each heap
-    as a one-hot, float32[heaps, m + 1]. An illegal move loses the game.
+    Action a takes a % m + 1 from heap a // m, where m is the largest heap. Observed is the number in each
+    heap as a one-hot, float32[heaps, m + 1]. An illegal move loses the game.
 
     Args:
         heaps: how many each has at first.
