@@ -41,6 +41,7 @@ OPTIONAL = {
     'wandb': 'logging',
     'mlflow': 'logging',
     'mctx': 'search',
+    'evosax': 'populations',
 }
 
 
