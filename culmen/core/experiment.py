@@ -7,6 +7,7 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Annotated
 from typing import Any
+from typing import TypeAlias
 
 import dm_env
 
@@ -35,6 +36,10 @@ class NamedEnvironment:
 
     def __reduce__(self) -> Any:
         return NamedEnvironment, (self.name, dict(self.arguments))
+
+
+# One environment of an experiment.
+AnyEnvironment: TypeAlias = str | NamedEnvironment | EnvironmentFactory
 
 
 def environment(name: str, **arguments: Any) -> NamedEnvironment:
@@ -85,11 +90,12 @@ class Checkpoint:
 class Experiment:
     """An agent in an environment, for a budget.
 
-    `environment` is a name, `culmen.environment(name, ...)`, or a callable seed -> dm_env.Environment.
+    `environment` is a name, `culmen.environment(name, ...)`, or a callable seed -> dm_env.Environment; or a
+    tuple of these, with the same specs: lane i (over all actors) has environment i modulo their number.
     """
 
     agent: Agent
-    environment: str | NamedEnvironment | EnvironmentFactory
+    environment: AnyEnvironment | tuple[AnyEnvironment, ...]
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     max_actor_steps: Annotated[int | None, Range(1)] = None  # one budget is needed
     max_learner_steps: Annotated[int | None, Range(1)] = None
@@ -110,7 +116,14 @@ class Experiment:
                 f'Experiment.agent must be an agent (an instance with build), got {self.agent!r}.'
             )
         check_fields(self, 'Experiment.')
+        if self.environment == ():
+            raise ValueError('Experiment.environment must hold one environment at least, got ().')
         if self.max_actor_steps is None and self.max_learner_steps is None:
             raise ValueError(
                 'Experiment needs max_actor_steps or max_learner_steps, got None for both.'
             )
+
+    @property
+    def environments(self) -> tuple[AnyEnvironment, ...]:
+        """The environments: one, or all those of the tuple."""
+        return self.environment if isinstance(self.environment, tuple) else (self.environment,)

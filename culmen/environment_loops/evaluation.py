@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
+from typing import TypeAlias
 
 import dm_env
 import numpy as np
@@ -30,14 +31,28 @@ from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.batching import batch as make_batch
 
+MakeEnvironment: TypeAlias = Callable[[int], dm_env.Environment]
+
 MAX_LANES = 16
 LONG_SECONDS = 5.0  # of an evaluation, before it reports its progress
 _TELL_SECONDS = 1.0
 
 
-def shares(episodes: int, num_lanes: int) -> list[int]:
-    """How many of the episodes each lane plays."""
-    return [episodes // num_lanes + (lane < episodes % num_lanes) for lane in range(num_lanes)]
+def shares(episodes: int, num_environments: int = 1) -> list[int]:
+    """How many of the episodes each lane of an evaluation plays.
+
+    Lane i has environment i modulo their number. All have as many lanes, and as many episodes but for one.
+    """
+    by_environment = _share(episodes, num_environments)
+    most = max(MAX_LANES // num_environments, 1)
+    # An environment without an episode (Evaluation.episodes is never that small) has no lane.
+    lanes = max(min(most, by_environment[-1]), 1)
+    by_lane = [_share(each, lanes) for each in by_environment]
+    return [of_environment[lane] for lane in range(lanes) for of_environment in by_lane]
+
+
+def _share(episodes: int, parts: int) -> list[int]:
+    return [episodes // parts + (part < episodes % parts) for part in range(parts)]
 
 
 class EvaluationResult(NamedTuple):
@@ -49,6 +64,8 @@ class EvaluationResult(NamedTuple):
     reward_names: tuple[str, ...] = ()  # names of the numbers in a nest of rewards
     # Named numbers of the environments by column: float64[episodes].
     metrics: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    # The number of each episode's environment: int64[episodes]; None: there is only one.
+    environments: NDArray[Any] | None = None
 
 
 class Played:
@@ -59,8 +76,10 @@ class Played:
         of_lanes: Sequence[int],
         reward_names: tuple[str, ...] = (),
         metric_names: Sequence[str] = (),
+        num_environments: int = 1,
     ) -> None:
         """Args: of_lanes: how many episodes each lane plays; metric_names: columns of named numbers."""
+        self._num_environments = num_environments
         self._shares = of_lanes
         self._reward_names = reward_names
         self._metric_names = metric_names
@@ -99,6 +118,11 @@ class Played:
                 )
                 for name in self._metric_names
             },
+            None
+            if self._num_environments == 1
+            else np.asarray(
+                [episode.lane % self._num_environments for episode, _ in flat], np.int64
+            ),
         )
 
 
@@ -139,7 +163,7 @@ class Evaluator:
     def __init__(
         self,
         core: ActorCore,
-        make_environment: Callable[[int], dm_env.Environment],
+        make_environment: MakeEnvironment | Sequence[MakeEnvironment],
         spec: EnvironmentSpec,
         seed: int,
         episodes: int,
@@ -152,7 +176,8 @@ class Evaluator:
 
         Args:
             core: an agent's evaluator.
-            make_environment: seed -> environment.
+            make_environment: seed -> environment; of several of the same spec, lane i has the one i modulo
+                their number.
             spec: of the environments.
             seed: of the experiment.
             episodes: of one evaluation.
@@ -160,16 +185,16 @@ class Evaluator:
             max_steps: after which an episode is truncated; None: no limit.
             tell: called with the progress of an evaluation that takes long.
         """
-        self._make_environment = make_environment
+        self._makes = (make_environment,) if callable(make_environment) else tuple(make_environment)
         self._spec = spec
         self._seed = seed
         self._episodes = episodes
         self._stop = stop
         self._max_steps = max_steps
         self._tell = tell
-        num_lanes = min(episodes, MAX_LANES)
+        self._shares = shares(episodes, len(self._makes))
+        num_lanes = len(self._shares)
         self._lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
-        self._shares = shares(episodes, num_lanes)
         self._core = core
         self._actor: Actor | None = None
 
@@ -187,11 +212,13 @@ class Evaluator:
         """
         actor = self._begin(Held(params, learner_steps), number)
         environments = [
-            self._make_environment(fold_seed(self._seed, 'evaluator', lane, number))
+            self._makes[lane % len(self._makes)](fold_seed(self._seed, 'evaluator', lane, number))
             for lane in range(self._lanes.total)
         ]
         batch = make_batch(environments, self._spec, self._max_steps)
-        played = Played(self._shares, reward_names(self._spec), batch.metric_names)
+        played = Played(
+            self._shares, reward_names(self._spec), batch.metric_names, len(self._makes)
+        )
         teller = Teller(self._tell, self._episodes)
         ticks = 0
         try:

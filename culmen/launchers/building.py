@@ -7,11 +7,9 @@ unchanged.
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -19,7 +17,6 @@ import dm_env
 import jax
 import numpy as np
 
-from culmen.components import environments
 from culmen.components.actors.actor import extras_spec
 from culmen.components.counts import fold_seed
 from culmen.components.loggers import columns_of
@@ -31,35 +28,35 @@ from culmen.core.environments import model_of
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
 from culmen.core.experiment import Experiment
-from culmen.core.experiment import NamedEnvironment
-from culmen.core.metrics import metrics_of
 from culmen.core.rules import arrange
 from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import check_spec
 from culmen.core.specs import check_storable
 from culmen.core.specs import first_timestep
 from culmen.core.specs import leaf_paths
-from culmen.core.specs import make_environment_spec
 from culmen.core.staleness import check_experience
 from culmen.core.staleness import effective_lag
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
 from culmen.core.types import Params
 from culmen.core.types import State
-from culmen.environment_loops.batched import EnvironmentFailure
 from culmen.environment_loops.batched import reward_names
-from culmen.environment_loops.episode_metrics import columns_of_lanes
 from culmen.environment_loops.evaluation import Evaluator
-
-MakeEnvironment = Callable[[int], dm_env.Environment]
+from culmen.launchers.factories import REFUSALS
+from culmen.launchers.factories import MakeEnvironment
+from culmen.launchers.factories import check_evaluations
+from culmen.launchers.factories import environment_factories
+from culmen.launchers.factories import evaluation_factories
+from culmen.launchers.factories import read_environment
+from culmen.launchers.factories import read_environments
 
 
 class Built(NamedTuple):
     """An experiment, checked and built."""
 
-    make_environment: MakeEnvironment
-    make_evaluation: MakeEnvironment  # for evaluations
+    # Lane i has environment i modulo their number.
+    make_environments: tuple[MakeEnvironment, ...]
+    make_evaluations: tuple[MakeEnvironment, ...]  # for evaluations
     environments: list[dm_env.Environment]  # the lanes of one actor
     lanes: Lanes
     spec: EnvironmentSpec
@@ -84,42 +81,6 @@ class Built(NamedTuple):
 
 # The types of leaves that an agent's functions may return.
 _NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float)
-# The errors by which an environment's constructor or `Agent.build` refuses its settings.
-_REFUSALS = (ValueError, ImportError, OSError)
-
-
-def environment_factory(environment: str | NamedEnvironment | MakeEnvironment) -> MakeEnvironment:
-    """The callable seed -> environment of an experiment's environment.
-
-    Raises: ValueError that names an unknown name or argument, before anything is built. The callable
-        itself raises EnvironmentFailure if the environment's own code fails.
-    """
-    if callable(environment):
-        make, name = environment, getattr(environment, '__qualname__', repr(environment))
-    else:
-        named = NamedEnvironment(environment) if isinstance(environment, str) else environment
-        environments.check(named.name, named.arguments)
-        make, name = functools.partial(environments.make, named.name, **named.arguments), named.name
-
-    def make_environment(seed: int) -> dm_env.Environment:
-        with _of_environment(f'making {name}'):
-            made = make(seed)
-        if not isinstance(made, dm_env.Environment):
-            raise SettingTypeError(f'{name} must make a dm_env.Environment, got {made!r}.')
-        return made
-
-    return make_environment
-
-
-@contextlib.contextmanager
-def _of_environment(doing: str) -> Iterator[None]:
-    """Turns what an environment's code raises, `SystemExit` too, into an error that says what failed."""
-    try:
-        yield
-    except (EnvironmentFailure, *_REFUSALS):
-        raise
-    except (Exception, SystemExit) as error:
-        raise EnvironmentFailure(f'{doing} raised {type(error).__name__}: {error}') from error
 
 
 def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
@@ -128,7 +89,7 @@ def build_agent(agent: Agent, spec: EnvironmentSpec) -> Parts:
     Raises: what `build` raises to refuse (a ValueError, a missing package or file); AgentFailure.
     """
     name = type(agent).__name__
-    with failing_at(f'while building {name}:', *_REFUSALS):
+    with failing_at(f'while building {name}:', *REFUSALS):
         parts = agent.build(spec)
     if not isinstance(parts, Parts):
         raise SettingTypeError(f'{name}.build must give Parts, got {parts!r}.')
@@ -172,26 +133,6 @@ def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call
 
 
-def evaluation_factory(experiment: Experiment) -> MakeEnvironment:
-    """The callable seed -> environment of an experiment's evaluations.
-
-    Raises: ValueError that names an unknown argument in `Evaluation.environment`, before anything is built.
-    """
-    environment, changes = experiment.environment, experiment.evaluation.environment
-    if not callable(environment):
-        return environment_factory(_evaluated(environment, changes))
-    if not changes:
-        return environment_factory(environment)
-    try:
-        inspect.signature(environment).bind(0, **changes)
-    except TypeError as error:
-        raise ValueError(
-            f'Evaluation.environment must hold arguments of {environment!r}, got {dict(changes)}: '
-            f'{error}.'
-        ) from error
-    return environment_factory(functools.partial(environment, **changes))
-
-
 def make_evaluator(
     experiment: Experiment,
     core: ActorCore,
@@ -209,7 +150,7 @@ def make_evaluator(
     """
     return Evaluator(
         core,
-        evaluation_factory(experiment),
+        evaluation_factories(experiment),
         spec,
         experiment.seed,
         experiment.evaluation.episodes,
@@ -217,49 +158,6 @@ def make_evaluator(
         max_steps=experiment.evaluation.max_steps,
         tell=tell,
     )
-
-
-def _evaluated(
-    environment: str | NamedEnvironment, changes: Mapping[str, Any]
-) -> str | NamedEnvironment:
-    named = NamedEnvironment(environment) if isinstance(environment, str) else environment
-    arguments = environments.evaluation_arguments(named.arguments, changes)
-    return environment if arguments == named.arguments else NamedEnvironment(named.name, arguments)
-
-
-def _check_evaluation(
-    experiment: Experiment, make: MakeEnvironment, spec: EnvironmentSpec, metrics: Sequence[str]
-) -> None:
-    """Refuses evaluation environments that the agent does not fit. Raises: ValueError with the leaf."""
-    environment, changes = experiment.environment, experiment.evaluation.environment
-    if not changes and (callable(environment) or _evaluated(environment, changes) is environment):
-        return
-    evaluated = make(fold_seed(experiment.seed, 'evaluator', 0))
-    try:
-        of_evaluation = make_environment_spec(evaluated)
-        measured = columns_of_lanes([metrics_of(evaluated)])
-    finally:
-        evaluated.close()
-    if set(measured) != set(metrics):
-        raise ValueError(
-            f'Evaluation.environment must leave the metrics as they are in training, {list(metrics)}, got '
-            f'{list(measured)} with {dict(changes)}.'
-        )
-    for name in ('observation', 'action', 'reward', 'discount'):
-        of_training = getattr(spec, name), getattr(of_evaluation, name)
-        wanted, got = (leaf_paths(each, name) for each in of_training)
-        # Observations may have other bounds than in training, actions may not.
-        known = [(path, leaf if name == 'action' else _shape(leaf)) for path, leaf in wanted]
-        given = [(path, leaf if name == 'action' else _shape(leaf)) for path, leaf in got]
-        if known != given:
-            raise ValueError(
-                f'Evaluation.environment must leave the {name} as it is in training, {of_training[0]}, '
-                f'got {of_training[1]} with {dict(changes)}.'
-            )
-
-
-def _shape(leaf: Any) -> tuple[Any, ...]:
-    return tuple(leaf.shape), leaf.dtype, getattr(leaf, 'num_values', None)
 
 
 def build(
@@ -273,23 +171,27 @@ def build(
         resumed_at: above 0, the environments get other seeds, for runs that resume with new environments.
     Raises: ValueError that names what is wrong; AgentFailure, EnvironmentFailure.
     """
-    make_environment = environment_factory(experiment.environment)
-    make_evaluation = evaluation_factory(experiment)
+    make_environments = environment_factories(experiment)
+    make_evaluations = evaluation_factories(experiment)
     num_lanes = experiment.num_environments
     index = np.arange(actor * num_lanes, (actor + 1) * num_lanes, dtype=np.int32)
     lanes = Lanes(index, num_actors * num_lanes)
     made: list[dm_env.Environment] = []
     try:
         for lane in index:
+            make = make_environments[lane % len(make_environments)]
             counts = (int(lane), resumed_at) if resumed_at else (int(lane),)
-            made.append(make_environment(fold_seed(experiment.seed, 'environment', *counts)))
-        with _of_environment('reading the specs of the environment'):
-            spec = make_environment_spec(made[0])
-            metrics = [metrics_of(each) for each in made]
-        check_spec(spec)
-        columns = columns_of(reward_names(spec), columns_of_lanes(metrics))
-        if actor == 0:
-            _check_evaluation(experiment, make_evaluation, spec, columns_of_lanes(metrics))
+            made.append(make(fold_seed(experiment.seed, 'environment', *counts)))
+        if actor == 0:  # others have what the first has checked
+            reads = read_environments(experiment, make_environments, made)
+            check_evaluations(experiment, make_evaluations, reads)
+        else:
+            reads = [read_environment(made[0])]
+        several = len(make_environments) > 1
+        # No one environment is the model of lanes that differ.
+        spec = reads[0].spec._replace(model=None) if several else reads[0].spec
+        metrics = dict.fromkeys(name for read in reads for name in read.metrics)
+        columns = columns_of(reward_names(spec), tuple(metrics), has_environments=several)
         parts = build_agent(experiment.agent, spec)
         check_experience(parts.experience, lanes.total, experiment.updates_per_call)
     except BaseException:
@@ -297,14 +199,13 @@ def build(
             environment.close()
         raise
     lag = effective_lag(parts.experience, experiment.lag, experiment.updates_per_call)
-    return Built(make_environment, make_evaluation, made, lanes, spec, parts, lag, columns)
+    return Built(make_environments, make_evaluations, made, lanes, spec, parts, lag, columns)
 
 
 def with_model(experiment: Experiment, spec: EnvironmentSpec) -> EnvironmentSpec:
     """A spec with the model of an experiment's environment, which no pickle carries to another process."""
-    environment = environment_factory(experiment.environment)(
-        fold_seed(experiment.seed, 'environment', 0)
-    )
+    make, *_ = environment_factories(experiment)
+    environment = make(fold_seed(experiment.seed, 'environment', 0))
     environment.close()
     return spec._replace(model=model_of(environment))
 

@@ -110,7 +110,7 @@ def run(
                 check_shares(experiment, devices)
                 plan = make_plan(experiment, devices=devices)
             else:
-                check_environments(experiment, plan.built, plan.environment, plan.evaluation)
+                check_environments(experiment, plan.built, plan.environments, plan.evaluations)
             engine = CompiledEngine(
                 plan, experiment, options.stop_on_non_finite, resumed=home.has_checkpoint
             )

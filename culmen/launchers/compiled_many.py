@@ -305,7 +305,7 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
         for other, group in groups:
             if shape == other:
                 built = group.plan.built
-                check_environments(each, built, group.plan.environment, group.plan.evaluation)
+                check_environments(each, built, group.plan.environments, group.plan.evaluations)
                 group.runs.append(i)
                 break
         else:

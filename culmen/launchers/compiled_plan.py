@@ -18,16 +18,18 @@ from culmen.core.environments import JaxEnvironment
 from culmen.core.errors import AgentFailure
 from culmen.core.experience import recorded
 from culmen.core.experience import table_label
+from culmen.core.experiment import AnyEnvironment
 from culmen.core.experiment import Experiment
 from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Settings
-from culmen.environment_loops.evaluation import MAX_LANES
+from culmen.environment_loops.evaluation import shares
 from culmen.launchers import configs
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
+from culmen.launchers.factories import check_lanes
 from culmen.launchers.results import refusing
 
 
@@ -37,8 +39,8 @@ class CompiledPlan(NamedTuple):
     built: Built
     loop: CompiledLoop
     evaluator: CompiledEvaluator
-    environment: JaxEnvironment
-    evaluation: JaxEnvironment  # for evaluations
+    environments: tuple[JaxEnvironment, ...]  # lane i has environment i modulo their number
+    evaluations: tuple[JaxEnvironment, ...]  # for evaluations
     swept: tuple[str, ...] = ()  # traced fields of the agent: 'learning_rate', 'base.discount'
 
     def settings_of(self, experiment: Experiment) -> dict[str, Any]:
@@ -71,13 +73,19 @@ def make_plan(
                     f'{name} must be {" or ".join(map(str, accepted))} in a compiled program, where '
                     f'every update is handed on at once, got {getattr(experiment, name)}.'
                 )
+        check_lanes(experiment)
         built = build(experiment)
         built.close()
-        environment = _as_jax(built.environments[0], experiment)
-        evaluated = built.make_evaluation(fold_seed(experiment.seed, 'evaluator', 0, 0))
-        evaluated.close()
-        evaluation = _as_jax(evaluated, experiment)
-        check_environments(experiment, built, environment, evaluation)
+        several = experiment.environments
+        of_training = [
+            _as_jax(built.environments[i], each, several) for i, each in enumerate(several)
+        ]
+        of_evaluation = []
+        for i, (each, make) in enumerate(zip(several, built.make_evaluations, strict=True)):
+            evaluated = make(fold_seed(experiment.seed, 'evaluator', i, 0))
+            evaluated.close()
+            of_evaluation.append(_as_jax(evaluated, each, several))
+        check_environments(experiment, built, of_training, of_evaluation)
         for name in recorded(built.parts.experience):
             raise ValueError(
                 f'{table_label(name)} is a Dataset, which the host reads and no program can; use the local '
@@ -88,71 +96,78 @@ def make_plan(
             return build_agent(with_fields(experiment.agent, settings), built.spec)
 
         trace(built.parts, built.spec, built.lanes)
-        loop = CompiledLoop(environment, built.parts, built.lanes, rebuild, devices)
+        loop = CompiledLoop(of_training, built.parts, built.lanes, rebuild, devices)
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
-            evaluation,
+            of_evaluation,
             experiment.evaluation.episodes,
             lambda settings: rebuild(settings).evaluator,
             experiment.evaluation.max_steps,
         )
-        compiled = CompiledPlan(built, loop, evaluator, environment, evaluation, tuple(swept))
+        compiled = CompiledPlan(
+            built, loop, evaluator, tuple(of_training), tuple(of_evaluation), tuple(swept)
+        )
         for name in swept:
             check_traceable(compiled, experiment, name)
         return compiled
 
 
-def _as_jax(environment: Any, experiment: Experiment) -> JaxEnvironment:
-    """The JaxEnvironment of an environment. Raises: ValueError if it is not written in JAX."""
+def _as_jax(
+    environment: Any, named: AnyEnvironment, several: Sequence[AnyEnvironment]
+) -> JaxEnvironment:
+    """The JaxEnvironment of an environment. Raises: ValueError that names one which is not written in JAX."""
     if isinstance(environment, DmEnvironment):
         return environment.functions
+    one = '' if len(several) == 1 else f', one of {len(several)}'
     raise ValueError(
         f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
         f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
-        f'{_name(experiment)}; use the local launcher, which takes any.'
+        f'{_name(named)}{one}; use the local launcher, which takes any.'
     )
 
 
 def check_environments(
-    experiment: Experiment, built: Built, environment: JaxEnvironment, evaluation: JaxEnvironment
+    experiment: Experiment,
+    built: Built,
+    of_training: Sequence[JaxEnvironment],
+    of_evaluation: Sequence[JaxEnvironment],
 ) -> None:
-    """Refuses a function that makes different environments for different seeds, since all lanes share one.
+    """Refuses a function that makes different environments for different seeds, since its lanes share one.
 
     Args:
         experiment: what is run.
-        built: from this experiment, or from another with the same environment.
-        environment, evaluation: the compiled environments for training and for evaluations.
+        built: from this experiment, or from another with the same environments.
+        of_training, of_evaluation: the compiled environments.
     Raises: ValueError that names the lane.
     """
-    named = experiment.environment
-    name = named if isinstance(named, str) else getattr(named, 'name', '')
-    if not callable(named) and ':' not in name:
-        return  # families make the same environment for all seeds
-    seed = experiment.seed
-    of_evaluation = range(min(experiment.evaluation.episodes, MAX_LANES))
-    seeds = {
-        f'lane {lane}': (fold_seed(seed, 'environment', int(lane)), built.make_environment)
+    seed, several = experiment.seed, experiment.environments
+    num_evaluated = len(shares(experiment.evaluation.episodes, len(several)))
+    lanes = [
+        (f'lane {lane}', lane, ('environment', int(lane)), built.make_environments, of_training)
         for lane in built.lanes.index
-    } | {
-        f'lane {lane} of evaluations': (
-            fold_seed(seed, 'evaluator', lane, 0),
-            built.make_evaluation,
-        )
-        for lane in of_evaluation
-    }
-    for where, (of_lane, make) in seeds.items():
-        made = make(of_lane)
+    ] + [
+        (f'lane {lane} of evaluations', lane, ('evaluator', lane, 0), built.make_evaluations, of_evaluation)
+        for lane in range(num_evaluated)
+    ]  # fmt: skip
+    for where, lane, folded, makes, wanted in lanes:
+        number = lane % len(several)
+        named = several[number]
+        name = named if isinstance(named, str) else getattr(named, 'name', '')
+        if not callable(named) and ':' not in name:
+            continue  # families make the same environment for all seeds
+        of_lane = fold_seed(seed, *folded)
+        made = makes[number](of_lane)
         made.close()
-        wanted = environment if make is built.make_environment else evaluation
-        if not isinstance(made, DmEnvironment) or not are_alike(made.functions, wanted):
+        if not isinstance(made, DmEnvironment) or not are_alike(made.functions, wanted[number]):
             raise ValueError(
                 f'environment must be the same JAX environment for every seed to be compiled, got '
-                f'another one for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+                f'another one for {where} (seed {of_lane}) of {_name(named)}; give a tuple of '
+                f'environments for lanes that differ, or use the local launcher.'
             )
         if not np.array_equal(made.first_key, lane_keys([of_lane])[0]):
             raise ValueError(
                 f'environment must make a DmEnvironment of the seed that it is given to be compiled, got '
-                f'another seed for {where} (seed {of_lane}) of {_name(experiment)}; use the local launcher.'
+                f'another seed for {where} (seed {of_lane}) of {_name(named)}; use the local launcher.'
             )
 
 
@@ -165,9 +180,11 @@ def as_devices(device: jax.Device | Sequence[jax.Device] | None) -> list[jax.Dev
 
 def check_shares(experiment: Experiment, devices: Sequence[jax.Device]) -> None:
     """Refuses environments that devices can't share. Raises: ValueError."""
-    if experiment.num_environments % max(len(devices), 1):
+    several = len(experiment.environments)
+    if len(devices) > 1 and experiment.num_environments % (len(devices) * several):
+        each = '' if several == 1 else f' for each of the {several} environments'
         raise ValueError(
-            f'num_environments must be a multiple of the {len(devices)} devices, '
+            f'num_environments must be a multiple of the {len(devices)} devices{each}, '
             f'got {experiment.num_environments}.'
         )
 
@@ -206,7 +223,7 @@ def with_fields(agent: Any, values: Mapping[str, Any]) -> Any:
     return agent
 
 
-def _name(experiment: Experiment) -> str:
-    config = configs.to_json(experiment, launcher='compiled', replay='device')['environment']
+def _name(environment: AnyEnvironment) -> str:
+    config = configs.environment_data(environment)
     arguments = ', '.join(f'{key}={value!r}' for key, value in config.items() if key != 'name')
     return f'{config["name"]!r}{f" with {arguments}" if arguments else ""}'

@@ -1,7 +1,7 @@
 """Experiments as data: the config.json of a workdir, and the configs that the command line makes.
 
     {'agent': {'name': 'dqn', 'learning_rate': 0.001, ...},
-     'environment': {'name': 'atari/pong', 'frame_stack': 4},
+     'environment': {'name': 'atari/pong', 'frame_stack': 4},  (a list of such for several)
      'seed': 1, 'max_actor_steps': 20000, 'evaluation': {'every': 5000, 'episodes': 20, ...}, ...,
      'launcher': 'local', 'replay': 'in_process'}
 
@@ -60,7 +60,7 @@ def to_json(
             for name, value in fields.items()
             if name != 'environment'
         },
-        'environment': _environment_data(experiment.environment),
+        'environment': _environments_data(experiment.environment),
         'launcher': launcher,
         'replay': replay,
         **({} if num_actors is None else {'num_actors': num_actors}),
@@ -98,7 +98,7 @@ def from_json(
     if agent is None:
         agent = _make_agent(_mapping('agent', config.get('agent')), 'agent', vouched)
     if environment is None:
-        environment = _make_environment(_mapping('environment', config.get('environment')), vouched)
+        environment = _make_environments(config.get('environment'), vouched)
     if 'evaluation' in values:
         values['evaluation'] = _read_evaluation(values['evaluation'], environment)
     return Experiment(agent=agent, environment=environment, **values)
@@ -250,6 +250,13 @@ def _takes_agents(annotation: Any) -> bool:
     return any(option is Any or hasattr(option, 'build') for option in options)
 
 
+def _make_environments(config: Any, trust: Trust) -> Any:
+    """One environment, or a tuple of those of a list."""
+    if isinstance(config, list | tuple):
+        return tuple(_make_environment(_mapping('environment', each), trust) for each in config)
+    return _make_environment(_mapping('environment', config), trust)
+
+
 def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnvironment:
     _refuse_marked('environment', config)
     if not isinstance(config.get('name'), str):
@@ -266,17 +273,26 @@ def _make_environment(config: Mapping[str, Any], trust: Trust) -> str | NamedEnv
 
 def _read_evaluation(evaluation: Evaluation, environment: Any) -> Evaluation:
     """Converts an evaluation's environment arguments to the types that the environment declares."""
-    if not evaluation.environment or not isinstance(environment, (str, NamedEnvironment)):
-        return evaluation
-    name = environment if isinstance(environment, str) else environment.name
-    try:
-        arguments = environments.check(name, evaluation.environment)
-    except ValueError as error:
-        raise ValueError(f'evaluation.environment: {error}') from error
-    return dataclasses.replace(evaluation, environment=arguments)
+    for each in environment if isinstance(environment, tuple) else (environment,):
+        if not evaluation.environment or not isinstance(each, str | NamedEnvironment):
+            continue
+        name = each if isinstance(each, str) else each.name
+        try:
+            arguments = environments.check(name, evaluation.environment)
+        except ValueError as error:
+            raise ValueError(f'evaluation.environment: {error}') from error
+        evaluation = dataclasses.replace(evaluation, environment=arguments)
+    return evaluation
 
 
-def _environment_data(environment: Any) -> dict[str, Any]:
+def _environments_data(environment: Any) -> Any:
+    if isinstance(environment, tuple):
+        return [environment_data(each) for each in environment]
+    return environment_data(environment)
+
+
+def environment_data(environment: Any) -> dict[str, Any]:
+    """One environment as plain data."""
     if isinstance(environment, str):
         return {'name': environment}
     if isinstance(environment, NamedEnvironment):

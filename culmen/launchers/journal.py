@@ -16,8 +16,13 @@ from culmen.launchers.schedule import RowState
 class Journal:
     """Receives the events of a run and writes their rows to its logs."""
 
-    def __init__(self, logs: Logs, clock: Clock, reward_names: Sequence[str]) -> None:
-        """Args: reward_names: names of the numbers in a nest of rewards."""
+    def __init__(
+        self, logs: Logs, clock: Clock, reward_names: Sequence[str], labels: Sequence[str] = ()
+    ) -> None:
+        """Args: reward_names: names of the numbers in a nest of rewards; labels: of the environments, where
+        there are several.
+        """
+        self._labels = labels
         self.logs = logs
         self.episodes = 0
         self.evaluations = 0
@@ -31,7 +36,9 @@ class Journal:
         self, counts: Counts, episode: Episode, metrics: Mapping[str, float] | None = None
     ) -> None:
         """Writes the row of an episode of training. Args: counts: at its end; metrics: of observers."""
-        row = rows.actor_row(counts, episode, self.rate, self._reward_names, metrics)
+        labels = self._labels
+        label = labels[episode.lane % len(labels)] if labels else None
+        row = rows.actor_row(counts, episode, self.rate, self._reward_names, metrics, label)
         self.episodes += 1
         self.episode_return = row['episode_return']
         self.logs.write('actor', row)
@@ -46,6 +53,7 @@ class Journal:
         self.rows = self.rows.after(getattr(counts, self._clock), counts.learner_steps)
 
     def evaluation(self, counts: Counts, result: EvaluationResult) -> None:
-        """Writes the row of an evaluation."""
+        """Writes the rows of an evaluation."""
         self.evaluations += 1
-        self.logs.write('evaluator', rows.evaluator_row(counts, result))
+        for row in rows.evaluator_rows(counts, result, self._labels):
+            self.logs.write('evaluator', row)

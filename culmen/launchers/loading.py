@@ -16,14 +16,13 @@ from culmen.components.files import reading
 from culmen.components.loggers import make_progress
 from culmen.core.agent import Agent
 from culmen.core.checks import check_range
+from culmen.core.experiment import AnyEnvironment
 from culmen.core.experiment import Experiment
-from culmen.core.experiment import NamedEnvironment
 from culmen.core.types import Params
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
 from culmen.launchers.building import Built
-from culmen.launchers.building import MakeEnvironment
 from culmen.launchers.building import build
 from culmen.launchers.policies import MakePolicy
 from culmen.launchers.policies import Policy
@@ -72,17 +71,19 @@ class Loaded:
         Args:
             episodes: how many.
             seed: of environments and keys; None: the run's seed.
-            make_environment: seed -> environment; None: as in the run's evaluations.
+            make_environment: seed -> environment, or several, as the run has them; None: those of its
+                evaluations.
             max_steps: after which an episode is truncated; None: as in the run's evaluations.
             progress: whether to show progress if it takes long; None: depends on what standard error is.
         """
-        check_range('episodes', episodes, 1)
+        makes = make_environment or self._built.make_evaluations
+        check_range('episodes', episodes, 1 if callable(makes) else len(makes))
         check_range('max_steps', max_steps, 1)
         max_steps = self.experiment.evaluation.max_steps if max_steps is None else max_steps
         shown = make_progress(progress, None)
         evaluator = Evaluator(
             self._built.parts.evaluator,
-            make_environment or self._built.make_evaluation,
+            makes,
             self._built.spec,
             self.experiment.seed if seed is None else seed,
             episodes,
@@ -98,7 +99,7 @@ class Loaded:
 def load(
     workdir: str | os.PathLike[str],
     agent: Agent | None = None,
-    environment: str | NamedEnvironment | MakeEnvironment | None = None,
+    environment: AnyEnvironment | tuple[AnyEnvironment, ...] | None = None,
     *,
     trust: bool = False,
 ) -> Loaded:

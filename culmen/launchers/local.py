@@ -50,12 +50,14 @@ from culmen.launchers.building import build
 from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace
 from culmen.launchers.engines import Advance
+from culmen.launchers.factories import check_lanes
 from culmen.launchers.initial import read_initial
 from culmen.launchers.journal import Journal
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
 from culmen.launchers.options import check_choice
 from culmen.launchers.results import Result
+from culmen.launchers.results import environment_name
 from culmen.launchers.results import refusing
 from culmen.launchers.run import Run
 from culmen.launchers.run import drive
@@ -119,6 +121,7 @@ def run(
         return stored_result(home, experiment)
     with home:
         with refusing():
+            check_lanes(experiment)
             built = build(experiment)
             with built.closed_on_error():
                 shapes = trace(built.parts, built.spec, built.lanes)
@@ -372,7 +375,7 @@ def recorded_run(workdir: Workdir, record: Path) -> dict[str, Any]:
     config, folder = workdir.config, workdir.folder
     return {
         'agent': config['agent']['name'],
-        'environment': config['environment']['name'],
+        'environment': environment_name(config['environment']),
         'seed': config['seed'],
         'workdir': None if folder is None else os.path.relpath(folder, record),
     }

@@ -18,6 +18,7 @@ from culmen.components.files import expanded
 from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.components.loggers import LogFiles
+from culmen.launchers.results import environment_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +80,7 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
     """
     from matplotlib.figure import Figure
 
+    curves = [each for curve in curves for each in _by_environment(curve)]
     evaluations = [_series(curve, evaluation_series) for curve in curves]
     acted = any(len(run.get('actor', ())) for curve in curves for run in curve.runs)
     evaluated = not acted or all(len(steps) > 1 for runs in evaluations for steps, _ in runs)
@@ -101,6 +103,31 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
         figure.savefig(expanded(path))
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     return figure
+
+
+def _by_environment(curve: Curve) -> list[Curve]:
+    """A curve for each environment, where its runs have several."""
+    with reading(f'{curve.folder or curve.agent}: a log'):
+        frames = [
+            {label: run[label] for label in ('actor', 'evaluator') if label in run}
+            for run in curve.runs
+        ]
+        labels: dict[str, None] = {}
+        for run in frames:
+            for frame in run.values():
+                labels |= dict.fromkeys(frame['environment'] if 'environment' in frame else ())
+    if not labels:
+        return [curve]
+    return [
+        curve._replace(
+            environment=label,
+            runs=[
+                {name: frame[frame['environment'] == label] for name, frame in run.items()}
+                for run in frames
+            ],
+        )
+        for label in labels
+    ]
 
 
 def _series(curve: Curve, of_run: Callable[[Logs], Series]) -> list[Series]:
@@ -206,7 +233,7 @@ def _names(folder: Path) -> tuple[str, str]:
     path = folder / 'config.json'
     with reading(path):
         config = read_json(path)
-        return str(config['agent']['name']), str(config['environment']['name'])
+        return str(config['agent']['name']), environment_name(config['environment'])
 
 
 def _png(figure: 'Figure') -> bytes:

@@ -129,10 +129,20 @@ class Result:
         return 'Result\n  ' + '\n  '.join(lines)
 
 
+def environment_name(environment: Any) -> str:
+    """The name of a config's environment; of several their names, with commas."""
+    several = environment if isinstance(environment, list) else [environment]
+    return ','.join(str(each['name']) for each in several)
+
+
 def describe(value: Any) -> str:
     """A value of a summary as readable text."""
     if isinstance(value, Mapping):
-        return ', '.join(f'{key} {describe(each)}' for key, each in value.items())
+        texts = {key: describe(each) for key, each in value.items()}
+        return ', '.join(
+            f'{key} ({text})' if isinstance(value[key], Mapping) else f'{key} {text}'
+            for key, text in texts.items()
+        )
     if isinstance(value, float):
         return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
     if isinstance(value, int) and not isinstance(value, bool):

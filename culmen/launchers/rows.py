@@ -32,7 +32,8 @@ def actor_row(
     steps_per_second: float,
     reward_names: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
-) -> dict[str, float]:
+    environment: str | None = None,
+) -> dict[str, Any]:
     """A row of actor.csv, for an episode of training.
 
     Args:
@@ -41,6 +42,7 @@ def actor_row(
         steps_per_second: recent speed.
         reward_names: names of the numbers in a nest of rewards.
         metrics: of observers.
+        environment: its label, where a run has several.
     """
     returns = np.atleast_1d(episode.episode_return).tolist()
     return {
@@ -52,17 +54,20 @@ def actor_row(
             f'episode_return/{name}': each
             for name, each in zip(reward_names, returns, strict=False)
         },
+        **({} if environment is None else {'environment': environment}),
         **episode.metrics,
         **(metrics or {}),
     }
 
 
-def summarise(result: EvaluationResult) -> dict[str, Any]:
+def summarise(result: EvaluationResult, labels: Sequence[str] = ()) -> dict[str, Any]:
     """The summary of an evaluation, as in the JSON line.
 
     Rewards of a nest are summed over its leaves, and each number also has its own mean and deviation.
     `metrics` has the means of the environment's named numbers, if there are any. `truncations` is present
-    if `Evaluation.max_steps` ended episodes.
+    if `Evaluation.max_steps` ended episodes. Of several environments `environments` has the same of each.
+
+    Args: labels: of the environments, where there are several.
     """
     returns = result.returns if result.returns.ndim == 1 else result.returns.sum(axis=1)
     summary: dict[str, Any] = {
@@ -80,11 +85,48 @@ def summarise(result: EvaluationResult) -> dict[str, Any]:
         }
     if result.truncated.any():
         summary['truncations'] = int(result.truncated.sum())
+    if labels:
+        summary['environments'] = {
+            label: summarise(each) for label, each in by_environment(result, labels).items()
+        }
     return summary
 
 
-def evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, float]:
-    """A row of evaluator.csv, for an evaluation. Args: counts: of the variables that it used."""
+def by_environment(result: EvaluationResult, labels: Sequence[str]) -> dict[str, EvaluationResult]:
+    """The episodes of each environment, by its label."""
+    assert result.environments is not None
+    of_episodes = [labels[number] for number in result.environments]
+    parts = {}
+    for label in dict.fromkeys(labels):
+        mine = np.asarray([of_episode == label for of_episode in of_episodes])
+        parts[label] = result._replace(
+            returns=result.returns[mine],
+            lengths=result.lengths[mine],
+            truncated=result.truncated[mine],
+            metrics={name: each[mine] for name, each in result.metrics.items()},
+            environments=None,
+        )
+    return parts
+
+
+def evaluator_rows(
+    counts: Counts, result: EvaluationResult, labels: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The rows of evaluator.csv for an evaluation, one for each environment.
+
+    Args:
+        counts: of the variables that it used.
+        labels: of the environments, where there are several.
+    """
+    if not labels:
+        return [_evaluator_row(counts, result)]
+    return [
+        {**_evaluator_row(counts, each), 'environment': label}
+        for label, each in by_environment(result, labels).items()
+    ]
+
+
+def _evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, Any]:
     summary = summarise(result)
     row = {
         **counts._asdict(),

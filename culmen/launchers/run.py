@@ -28,6 +28,7 @@ from culmen.launchers.building import Built
 from culmen.launchers.engines import Advance
 from culmen.launchers.engines import Engine
 from culmen.launchers.engines import Evaluate
+from culmen.launchers.factories import labels_of
 from culmen.launchers.journal import Journal
 from culmen.launchers.options import Interruption
 from culmen.launchers.options import RunOptions
@@ -81,6 +82,7 @@ class Run(Generic[EngineT]):
         self._rate_from = (0.0, 0)
         self._evaluation_seconds = 0.0
         self._said_cut = False
+        self._labels = labels_of(experiment)
         self._journal: Journal | None = None
 
     @property
@@ -163,7 +165,7 @@ class Run(Generic[EngineT]):
         names = reward_names(self._built.spec)
         columns = {**self._built.columns, 'learner': rows.learner_columns(engine.metric_names)}
         logs = Logs(workdir.logs, columns, options.loggers)
-        self._journal = Journal(logs, engine.clock, names)
+        self._journal = Journal(logs, engine.clock, names, self._labels)
         stack.callback(logs.close)
         if restored is None:
             engine.start(None)
@@ -246,7 +248,7 @@ class Run(Generic[EngineT]):
             self._evaluation_seconds += now - begin
             self._rate_from = (now, self._steps)
         assert result is not None
-        self.last_evaluation = rows.summarise(result)
+        self.last_evaluation = rows.summarise(result, self._labels)
         self.journal.evaluation(counts, result)
         if not self._said_cut:
             self._said_cut = rows.say_cut(result, self._experiment.evaluation.max_steps)

@@ -34,6 +34,7 @@ from culmen.launchers.locking import Locks
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.results import SUMMARY_FIELDS
+from culmen.launchers.results import environment_name
 from culmen.launchers.schedule import Clock
 from culmen.launchers.schedule import Counts
 from culmen.launchers.schedule import RowState
@@ -311,7 +312,7 @@ def make_summary(
     """The SUMMARY_FIELDS of a run, in the order in which they are printed."""
     values = (
         config['agent']['name'],
-        config['environment']['name'],
+        environment_name(config['environment']),
         config['launcher'],
         config['seed'],
         *counts,

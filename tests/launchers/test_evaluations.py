@@ -21,6 +21,7 @@ from culmen.launchers import command_line
 from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers import configs
+from culmen.launchers import factories
 from culmen.launchers.programs.nodes.evaluator import EvaluatorNode
 from culmen.launchers.programs.remote import Stop
 from culmen.launchers.results import Refused
@@ -100,8 +101,8 @@ class Counter:
     def __init__(self):
         self.rows, self.told = [], []
 
-    def evaluated(self, row, summary):
-        self.rows.append((row, summary))
+    def evaluated(self, rows, summary):
+        self.rows.extend((row, summary) for row in rows)
 
     def evaluating(self, text):
         self.told.append(text)
@@ -147,12 +148,15 @@ def test_evaluations_play_whole_games():
         game.reset()
         return next(i for i, action in enumerate(actions) if game.step(action).last())
 
-    whole = length(building.environment_factory('atari/breakout'))
-    assert length(building.environment_factory(training)) < whole
-    assert length(building.evaluation_factory(asked(training))) == whole
+    whole = length(factories.environment_factory('atari/breakout'))
+    assert length(factories.environment_factory(training)) < whole
+    assert length(factories.evaluation_factories(asked(training))[0]) == whole
     # Whoever asks for it has the other.
     one_life = culmen.Evaluation(environment={'terminal_on_life_loss': True})
-    assert length(building.evaluation_factory(asked('atari/breakout', evaluation=one_life))) < whole
+    assert (
+        length(factories.evaluation_factories(asked('atari/breakout', evaluation=one_life))[0])
+        < whole
+    )
 
 
 def corridor(**changes):
@@ -176,8 +180,8 @@ def test_evaluations_have_arguments_of_their_own(tmp_path, capsys):
         5 * best
     )
     # A function that is no name, too.
-    factory = lambda seed, prize=1.0: building.environment_factory(corridor().environment)(seed)
-    assert building.evaluation_factory(corridor(environment=factory, evaluation=prized))(1)
+    factory = lambda seed, prize=1.0: factories.environment_factory(corridor().environment)(seed)
+    assert factories.evaluation_factories(corridor(environment=factory, evaluation=prized))[0](1)
 
 
 def test_they_are_options_and_old_configs_still_load(tmp_path, capsys):
@@ -258,9 +262,9 @@ class TestLanesOfACompiledRun:
     def test_other_objects_that_are_alike_run(self):
         alike = lambda seed: functional.DmEnvironment(catch(2.0), seed)
         plan = compiled.make_plan(experiment(environment=alike, num_environments=2))
-        assert are_alike(plan.environment, catch(2.0))
-        assert not are_alike(plan.environment, catch(3.0))
-        assert not are_alike(plan.environment, own.catch(rows=3, columns=3))
+        assert are_alike(plan.environments[0], catch(2.0))
+        assert not are_alike(plan.environments[0], catch(3.0))
+        assert not are_alike(plan.environments[0], own.catch(rows=3, columns=3))
 
     def test_a_run_that_joins_a_plan_is_looked_at_too(self):
         first = experiment(environment=by_seed, seed=0)

@@ -129,6 +129,6 @@ def test_it_knows_nothing_before_it_has_learned(shape, tmp_path):
     learner = built.parts.learner
     variables = learner.variables(learner.init(jax.random.key(1)))
     evaluator = Evaluator(
-        built.parts.evaluator, built.make_evaluation, built.spec, seed=1, episodes=20
+        built.parts.evaluator, built.make_evaluations, built.spec, seed=1, episodes=20
     )
     assert evaluator.evaluate(variables, 0).returns.mean() < shape.learns

@@ -62,7 +62,7 @@ def _line() -> functional.Functional:
         cell = jnp.clip(cell + jnp.where(action == 1, 1, -1), 0, NUM_CELLS - 1)
         there = cell == NUM_CELLS - 1
         outcome = functional.Outcome(
-            observe(cell), there.astype(jnp.float32), terminated=there, truncated=time + 1 == 8
+            observe(cell), there.astype(jnp.float32), terminated=there, truncated=time + 1 == 20
         )
         return (cell, time + 1, drawn), outcome
 
@@ -95,7 +95,38 @@ def uneven_signs(seed: int) -> dm_env.Environment:
 def line(seed: int) -> dm_env.Environment:
     """Six cells in a row, begun at the left end; the right end earns 1 and ends the episode.
 
-    Its state holds a key, which it does not need. Four steps lead there, of eight that there are. The best
+    Its state holds a key, which it does not need. Four or five steps lead there, of twenty that there are. The best
     return is 1, that of going left 0.
     """
     return functional.DmEnvironment(_LINE, seed)
+
+
+def _paying(right: int) -> functional.Functional:
+    def begin(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.int32(0), jnp.ones(1)
+
+    def advance(key, earned, action):
+        earned = (action == right).astype(jnp.int32)
+        return earned, functional.Outcome(jnp.ones(1), earned, terminated=True)
+
+    return functional.Functional(
+        spec(
+            specs.Array((1,), np.float32, 'observation'), specs.DiscreteArray(2, np.int32, 'action')
+        ),
+        begin,
+        advance,
+        measure=lambda earned: {'right': earned == 1},
+    )
+
+
+_PAYING = tuple(map(_paying, (0, 1)))
+
+
+def pays_zero(seed: int) -> dm_env.Environment:
+    """One step, in which action 0 earns 1; the observation says nothing. Its number is `right`."""
+    return functional.DmEnvironment(_PAYING[0], seed)
+
+
+def pays_one(seed: int) -> dm_env.Environment:
+    """The same with action 1. No policy that takes both for one earns more than 0.5 on average."""
+    return functional.DmEnvironment(_PAYING[1], seed)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-Row = Mapping[str, float]
+Row = Mapping[str, float | str]  # the column `environment` is text, all others are numbers
 
 # The columns known before tracing, which adds a learner's metrics to its own. Names with 'time' or
 # 'second' mark columns of time; all other columns are the same when a run is repeated.
@@ -33,12 +33,17 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def columns_of(
-    reward_names: Sequence[str] = (), metric_names: Sequence[str] = ()
+    reward_names: Sequence[str] = (),
+    metric_names: Sequence[str] = (),
+    *,
+    has_environments: bool = False,
 ) -> dict[str, tuple[str, ...]]:
     """COLUMNS by label, with one for each number in a nest of rewards; `episode_return` is their sum.
 
-    Args: metric_names: further columns of the actors and the evaluator, one for each named number of the
-        environment.
+    Args:
+        metric_names: further columns of the actors and the evaluator, one for each named number of the
+            environment.
+        has_environments: whether they have a column `environment`, since there are several.
     Raises: ValueError that names one of them which is a column already.
     """
     actor = [f'episode_return/{name}' for name in reward_names]
@@ -49,10 +54,11 @@ def columns_of(
         'evaluator': (*COLUMNS['evaluator'], *actor, *stds),
     }
     for name in metric_names:
-        if name in columns['actor'] + columns['evaluator']:
+        if name in (*columns['actor'], *columns['evaluator'], 'environment'):
             raise ValueError(f'metrics must not be named as columns of the logs are, got {name!r}.')
     for label in ('actor', 'evaluator'):
-        columns[label] = (*columns[label], *metric_names)
+        named = ('environment',) if has_environments else ()
+        columns[label] = (*columns[label], *named, *metric_names)
     return columns
 
 

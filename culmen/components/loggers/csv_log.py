@@ -236,6 +236,8 @@ def _cell(value: Any) -> str:
         return ''
     if type(value) is float or type(value) is int:
         return repr(value)
+    if isinstance(value, str):  # the name of an environment
+        return value
     value = value.item() if hasattr(value, 'item') else value  # NumPy's and JAX's scalars
     return repr(int(value)) if isinstance(value, int) else repr(float(value))
 

@@ -12,7 +12,8 @@ from culmen.components.loggers.base import steps_of
 
 class TensorBoardLog:
     """Writes every column of every row as a scalar `<label>/<column>` at the row's actor steps or, in a run
-    without actors, at its learner steps.
+    without actors, at its learner steps. Where a run has several environments, it is
+    `<label>/<environment>/<column>`.
 
     Nothing is written before the first row. When a run resumes, TensorBoard is told to drop scalars from
     after the checkpoint.
@@ -42,10 +43,12 @@ class TensorBoardLog:
 
         if self._file is None:
             self._file = self._open()
+        named = row.get('environment')
+        prefix = label if named is None else f'{label}/{named}'
         values = [
-            Summary.Value(tag=f'{label}/{name}', simple_value=float(value))
+            Summary.Value(tag=f'{prefix}/{name}', simple_value=float(value))
             for name, value in row.items()
-            if name != 'actor_steps' and value is not None
+            if name not in ('actor_steps', 'environment') and value is not None
         ]
         now = time.time()
         step = steps_of(row)

@@ -31,7 +31,6 @@ from culmen.environment_loops.compiled.playing import Given
 from culmen.environment_loops.compiled.playing import Playing
 from culmen.environment_loops.compiled.playing import PlayPlan
 from culmen.environment_loops.compiled.playing import PlayRecord
-from culmen.environment_loops.evaluation import MAX_LANES
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Interrupted
 from culmen.environment_loops.evaluation import Played
@@ -71,8 +70,9 @@ class CompiledEvaluator:
             rebuild: builds the core for a run with settings; None: no run has settings.
             max_steps: after which an episode is truncated; None: no limit.
         """
-        of_lanes = tuple(shares(episodes, min(episodes, MAX_LANES)))
-        groups = lane_groups(environment, len(of_lanes))
+        several = environment if isinstance(environment, Sequence) else (environment,)
+        of_lanes = tuple(shares(episodes, len(several)))
+        groups = lane_groups(several, len(of_lanes))
         plan = PlayPlan(core, groups, of_lanes, Faults(groups.spec), max_steps, rebuild)
         self._plan = plan
         self._begin = jax.jit(functools.partial(compiled_playing.begin, plan))
@@ -177,7 +177,10 @@ class CompiledEvaluator:
             teller.update(sum(played.count for played in results), done)
 
     def _played(self) -> Played:
-        return Played(self._plan.shares, metric_names=tuple(self._plan.groups.metrics))
+        groups = self._plan.groups
+        return Played(
+            self._plan.shares, (), tuple(groups.metrics), num_environments=len(groups.environments)
+        )
 
     def _add(self, played: Played, record: PlayRecord, ticks: int) -> None:
         """Adds the episodes of a call. Raises: EnvironmentFailure, ActionFailure."""

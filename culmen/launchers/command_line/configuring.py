@@ -21,10 +21,13 @@ def read_config(file: Path | None) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise Refused(f'{file} must hold a mapping of fields, got {config!r:.40}.')
     for kind in ('agent', 'environment'):
-        if isinstance(config.get(kind), str):
-            config[kind] = {'name': config[kind]}
-        if not isinstance(config.setdefault(kind, {}), dict):
+        several = config.setdefault(kind, {})
+        if kind == 'agent' or not isinstance(several, list):
+            several = [several]
+        read = [{'name': each} if isinstance(each, str) else each for each in several]
+        if not read or not all(isinstance(each, dict) for each in read):
             raise Refused(f'{file}: {kind} must be a name or a mapping, got {config[kind]!r}.')
+        config[kind] = read if isinstance(config[kind], list) else read[0]
     return config
 
 
@@ -44,7 +47,8 @@ def typed_names(
     options: Mapping[str, Any], fields: Sequence[tuple[str, str, str]], sweep: Sequence[str]
 ) -> set[str]:
     """The names that were typed, which may therefore be imported even if a file holds them too."""
-    names = {options['agent'], options['environment'], *(text for _, _, text in fields)} - {None}
+    typed = (options['environment'] or '').split(',')
+    names = {options['agent'], *typed, *(text for _, _, text in fields)} - {None}
     return names.union(*(split_values(text.partition('=')[2]) for text in sweep))
 
 
@@ -64,8 +68,9 @@ def apply_options(
 
         agent.update(configs.preset(agent['name'], preset, **vouched))
     environment = options.pop('environment')
-    if environment is not None and config.get('environment', {}).get('name') != environment:
-        config['environment'] = {'name': environment}
+    if environment is not None and environment_names(config) != environment.split(','):
+        read = [{'name': name} for name in environment.split(',')]
+        config['environment'] = read if len(read) > 1 else read[0]
     for option, value in options.items():
         if value is not None:
             put(config, _PATHS.get(option, option), value)
@@ -102,9 +107,20 @@ def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
     config.setdefault('num_actors', 1)
 
 
+def environment_names(config: Mapping[str, Any]) -> list[str | None]:
+    """The names of a config's environments; None for one that has none."""
+    environment = config.get('environment', {})
+    several = environment if isinstance(environment, list) else [environment]
+    return [each.get('name') for each in several]
+
+
 def put(config: dict[str, Any], path: str, value: Any) -> None:
-    """Sets the value at a path such as 'evaluation.every'."""
+    """Sets the value at a path such as 'evaluation.every'; a field of the environment in all of several."""
     *parents, last = path.split('.')
+    if parents and isinstance(config.get(parents[0]), list):
+        for each in config[parents[0]]:
+            put(each, '.'.join([*parents[1:], last]), value)
+        return
     for parent in parents:
         if not isinstance(config.get(parent), dict):
             config[parent] = {'name': config[parent]} if config.get(parent) else {}
@@ -118,7 +134,7 @@ def check_complete(config: Mapping[str, Any]) -> None:
         from culmen.agents import AGENTS
 
         raise Refused(f'AGENT is needed, one of {", ".join(sorted(AGENTS))}, or module:Class.')
-    if 'name' not in config.get('environment', {}):
+    if None in environment_names(config):
         raise Refused('--environment is needed: see culmen list environments.')
     if config.get('max_actor_steps') is None and config.get('max_learner_steps') is None:
         raise Refused('--steps or --learner-steps is needed.')

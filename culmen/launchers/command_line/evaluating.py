@@ -49,10 +49,11 @@ def evaluate(
         result = loaded.evaluate(episodes, make_environment=make_environment, max_steps=max_steps)
         seconds = time.monotonic() - begin
 
+        from culmen.launchers.factories import labels_of
         from culmen.launchers.rows import summarise
 
         summary['steps_per_second'] = float(result.lengths.sum()) / seconds
-        summary['evaluation'] = summarise(result)
+        summary['evaluation'] = summarise(result, labels_of(loaded.experiment))
     if as_json:
         print_json(summary)
     else:
@@ -73,12 +74,12 @@ def _load(folder: Path, trust: bool) -> tuple[Any, dict[str, Any]]:
     return loaded, dict(loaded.summary)
 
 
-def _filmed(experiment: Any, video: Path) -> Callable[[int], Any]:
-    """Makes a factory of the experiment's environments; the first one films its first episode."""
+def _filmed(experiment: Any, video: Path) -> list[Callable[[int], Any]]:
+    """Makes the factories of the experiment's environments; the first films its first episode."""
     from culmen.components import environments
-    from culmen.launchers.building import evaluation_factory
+    from culmen.launchers.factories import evaluation_factories
 
-    make = evaluation_factory(experiment)
+    make, *others = evaluation_factories(experiment)
     environments.VideoRecorder(_drawn(make(0)), str(video)).close()
     made = []
 
@@ -89,7 +90,7 @@ def _filmed(experiment: Any, video: Path) -> Callable[[int], Any]:
             return environment
         return environments.VideoRecorder(environment, str(video))
 
-    return make_filmed
+    return [make_filmed, *others]
 
 
 def _drawn(environment: Any) -> Any:

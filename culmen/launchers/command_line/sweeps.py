@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from typing import TypeAlias
 
+from culmen.launchers.command_line.configuring import environment_names
 from culmen.launchers.command_line.configuring import put
 from culmen.launchers.command_line.configuring import read_config
 from culmen.launchers.command_line.parameters import split_values
@@ -68,6 +69,7 @@ def _as_read(
     for field, text in zip(fields, texts, strict=True):
         value: Any = read
         for name in field.split('.'):
+            value = value[0] if isinstance(value, list) else value  # all environments have the same
             value = value.get(name) if isinstance(value, dict) else None
         yield text if isinstance(value, dict) else _as_text(value)
 
@@ -92,7 +94,7 @@ def run_folders(
     if workdir is not None and not many:
         return {runs[0]: workdir}
     if workdir is None:
-        names = [config[kind]['name'] for kind in ('agent', 'environment')]
+        names = [config['agent']['name'], ','.join(map(str, environment_names(config)))]
         workdir = Path('runs', *[re.sub(r'[^\w.]+', '-', name) for name in names])
     if (workdir / 'config.json').exists():
         raise Refused(

@@ -35,7 +35,11 @@ from culmen.launchers.results import refusing
     cls=FieldsCommand, short_help='Train an agent, or go on with a run.', epilog=EXIT_CODES
 )
 @click.argument('agent', required=False)
-@click.option('--environment', metavar='NAME', help='A name (culmen list environments).')
+@click.option(
+    '--environment',
+    metavar='NAME[,NAME...]',
+    help='A name (culmen list environments), or several: lane i has the one i modulo their number.',
+)
 @click.option('--steps', type=Count(), help='Environment steps of the whole run.')
 @click.option('--learner-steps', type=Count(), help='Updates of the whole run.')
 @click.option('--seed', type=Count(0), help='Of all that is drawn.  [default: 0]')

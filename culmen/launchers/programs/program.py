@@ -28,6 +28,7 @@ from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
+from culmen.launchers.factories import check_lanes
 from culmen.launchers.options import RunOptions
 from culmen.launchers.programs.nodes.actor import MAX_CLAIM
 from culmen.launchers.results import refusing
@@ -101,6 +102,7 @@ def make_program(
         check_range('num_actors', num_actors, 1)
         check_range('actors_per_process', actors_per_process, 1)
         check_range('variables_every', variables_every, 1)
+        check_lanes(experiment, num_actors)
         built = build(experiment, 0, num_actors)
         built.close()
         experience = built.parts.experience

@@ -25,7 +25,7 @@ class Search:
 
     depth: int = 2
     discount: float = 0.9
-    learning_rate: float = 2.0
+    learning_rate: float = 0.3
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         model = spec.model
@@ -81,6 +81,7 @@ ROWS = [
         Search(),
         culmen.environment('tests.shapes.worlds:line', observe_state=True),
         learns=0.9,
+        steps=600,
         refused={'offline': 'experience must be of Datasets alone offline'},
     ),
     Shape(

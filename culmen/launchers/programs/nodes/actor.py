@@ -32,6 +32,7 @@ from culmen.environment_loops.batching import batch as make_batch
 from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
+from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import Grant
@@ -118,6 +119,8 @@ class ActorNode:
             self._actor.set_state(dict(state))
         self._taken = _Taken(resumed_at)
         self._reward_names = reward_names(built.spec)
+        self._labels = labels_of(experiment)
+        self._lane_index = built.lanes.index.tolist()
         self._environment = make_batch(built.environments, built.spec)
         self._loop = EnvironmentLoop(
             self._environment,
@@ -262,7 +265,12 @@ class ActorNode:
 
     def _on_episode(self, episode: Episode, metrics: Mapping[str, float]) -> None:
         counts = Counts(self._loop.actor_steps, max(total(self._variables.version), 0))
-        self._rows.append(actor_row(counts, episode, self._rate, self._reward_names, metrics))
+        label = None
+        if self._labels:
+            label = self._labels[self._lane_index[episode.lane] % len(self._labels)]
+        self._rows.append(
+            actor_row(counts, episode, self._rate, self._reward_names, metrics, label)
+        )
 
 
 class _Taken(StepCounter):

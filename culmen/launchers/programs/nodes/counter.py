@@ -263,15 +263,16 @@ class CounterNode:
         """The evaluator reports the progress of a long evaluation."""
         self._evaluating = text
 
-    def evaluated(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    def evaluated(self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
         """The evaluator reports an evaluation.
 
         Args:
-            row: for the evaluator's log.
+            rows: for the evaluator's log, one for each environment.
             summary: as in a Result.
         """
         with self._lock:
-            self._write('evaluator', row)
+            for row in rows:
+                self._write('evaluator', row)
             self._counter.increment(evaluations=1)
             self._evaluation, self._evaluating = dict(summary), None
             if self._until_return is not None and summary['return_mean'] >= self._until_return:

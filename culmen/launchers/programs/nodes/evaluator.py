@@ -10,10 +10,11 @@ from culmen.launchers.building import build_agent
 from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace_params
 from culmen.launchers.building import with_model
+from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Stop
 from culmen.launchers.programs.remote import Stopped
-from culmen.launchers.rows import evaluator_row
+from culmen.launchers.rows import evaluator_rows
 from culmen.launchers.rows import say_cut
 from culmen.launchers.rows import summarise
 from culmen.launchers.schedule import Counts
@@ -46,6 +47,7 @@ class EvaluatorNode:
         self._evaluator = make_evaluator(
             experiment, parts.evaluator, spec, stop, counter.evaluating
         )
+        self._labels = labels_of(experiment)
         self._max_steps = experiment.evaluation.max_steps
 
     def run(self) -> None:
@@ -66,8 +68,8 @@ class EvaluatorNode:
                 result = self._evaluator.evaluate(params, actor_steps, actor_steps, learner_steps)
             except Interrupted:
                 raise Stopped from None
-            row = evaluator_row(Counts(actor_steps, learner_steps), result)
-            self._counter.evaluated(row, summarise(result))
+            rows = evaluator_rows(Counts(actor_steps, learner_steps), result, self._labels)
+            self._counter.evaluated(rows, summarise(result, self._labels))
             said_cut = said_cut or say_cut(result, self._max_steps)
             number += 1
         self._counter.report(

@@ -100,8 +100,8 @@ def test_rows_go_to_the_log_of_their_actor_and_are_cut_on_resume(tmp_path):
     saved = node.get_state()
     node.exchange(0, 9, 1, [row], 1, 1)
     node.evaluated(
-        {'actor_steps': 18, 'learner_steps': 2, 'episode_return': 1.0, 'episode_length': 9.0,
-         'episode_return_std': 0.0, 'episodes': 2},
+        [{'actor_steps': 18, 'learner_steps': 2, 'episode_return': 1.0, 'episode_length': 9.0,
+          'episode_return_std': 0.0, 'episodes': 2}],
         {'episodes': 2, 'return_mean': np.float64(1.0), 'return_std': 0.0},
     )  # fmt: skip
     node.complete(FINISHED)
@@ -123,7 +123,7 @@ def test_a_return_that_was_asked_for_ends_the_run(tmp_path):
     node = counter(tmp_path, until_return=0.5)
     node.open_logs(['actor_steps', 'learner_steps', 'loss'])
     row = dict.fromkeys(('actor_steps', 'learner_steps', 'episode_return'), 0)
-    node.evaluated(row, {'return_mean': 0.4})
+    node.evaluated([row], {'return_mean': 0.4})
     assert node.get_phase() == RUN
-    node.evaluated(row, {'return_mean': 0.5})
+    node.evaluated([row], {'return_mean': 0.5})
     assert node.get_phase() == OVER
