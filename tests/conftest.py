@@ -63,7 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(costs.Costs(), 'culmen-costs')
+    if config.getoption('costs'):
+        config.pluginmanager.register(costs.Costs(), 'culmen-costs')
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,6 +1,6 @@
 """What the tests cost: seconds and memory of each, by suite and by agent, and what the seconds are.
 
-A plugin of pytest that conftest.py registers in every run; `--costs FILE` writes what it measured.
+A plugin of pytest that conftest.py registers for `--costs FILE`, where it writes what it measured.
 
     python -m tests.costs --show FILE     the tables of such a file
     python -m tests.costs --agent sac     runs what `make test` runs of one agent, in one process, and

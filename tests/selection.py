@@ -10,7 +10,7 @@ from tests.agents import registry
 
 HERE = pathlib.Path(__file__).parent
 AGENTS = HERE / 'agents'
-LONG = ('integration', 'launchers', 'examples', 'test_package.py')  # beside what trains
+LONG = ('integration', 'launchers', 'examples', 'shapes', 'test_package.py')  # beside what trains
 # Of folders that grow with every agent and its parts the quick tests know what DQN on Catch stands on.
 QUICK_AGENT = 'dqn'
 QUICK_FILES = {
