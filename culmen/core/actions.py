@@ -29,6 +29,7 @@ from culmen.core.types import Array
 from culmen.core.types import Nest
 
 MAX_VALUES = 2**16  # of one choice: agents have a number for each
+_INT32 = np.iinfo(np.int32)
 
 
 class Choices(NamedTuple):
@@ -51,18 +52,21 @@ class Choices(NamedTuple):
 def choices(leaf: specs.Array) -> Choices | None:
     """The choices of a leaf of an action's spec.
 
-    Returns: None for floats, for integers without bounds or with more than `MAX_VALUES` values, and for
-    arrays without entries.
+    Returns: None for floats, for integers without bounds, beyond int32 or with more than `MAX_VALUES` values,
+    and for arrays without entries.
     """
     if isinstance(leaf, specs.DiscreteArray):
         return Choices(np.zeros((), np.int64), np.asarray(leaf.num_values, np.int64))
     if leaf.dtype == bool:
         low, high = np.zeros(leaf.shape, np.int64), np.ones(leaf.shape, np.int64)
     elif isinstance(leaf, specs.BoundedArray) and leaf.dtype.kind in 'iu':
-        bounds = np.asarray(leaf.minimum), np.asarray(leaf.maximum)
-        if np.any(np.subtract(*(bound.astype(np.float64) for bound in bounds[::-1])) >= MAX_VALUES):
+        least, most = (
+            np.broadcast_to(np.asarray(bound, np.float64), leaf.shape)
+            for bound in (leaf.minimum, leaf.maximum)
+        )
+        if np.any((least < _INT32.min) | (most > _INT32.max) | (most - least >= MAX_VALUES)):
             return None
-        low, high = (np.broadcast_to(bound, leaf.shape).astype(np.int64) for bound in bounds)
+        low, high = least.astype(np.int64), most.astype(np.int64)
     else:
         return None
     return Choices(low, high - low + 1) if low.size else None

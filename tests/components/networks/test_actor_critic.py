@@ -92,7 +92,9 @@ def test_a_core_is_unrolled_like_single_steps_and_starts_anew_at_first(kind):
 
 @pytest.mark.parametrize('core', ['none', 'lstm', 'gru'])
 @pytest.mark.parametrize(
-    'spec', [registry.legal_spec(), registry.continuous_spec()], ids=['a', 'b']
+    'spec',
+    [registry.legal_spec(), registry.continuous_spec(), registry.hybrid_spec()],
+    ids=['a', 'b', 'c'],
 )
 def test_a_network_says_of_a_window_what_it_said_step_by_step(core, spec):
     network = networks.make_actor_critic_network('', spec, (8,), core=core, core_size=5)
