@@ -20,6 +20,7 @@ from culmen.core import LAST
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
+from culmen.core.experience import ByRule
 from culmen.core.specs import leaf_paths
 from culmen.core.types import TimeStep
 from tests.components.replay import streams
@@ -605,6 +606,63 @@ def test_an_update_is_due_when_it_is_due_in_every_table(table_row: Row) -> None:
     alone = play(make(table_row, slow, 1), stream)
     assert [tick for tick, _ in draws] == [tick for tick, _ in alone]
     assert len(draws) > 3
+
+
+# Rules.
+
+
+def test_each_rule_draws_from_its_own_tables_at_its_own_rate(table_row: Row) -> None:
+    fast, queue = Replay(Window(), 100, 3, 4, 8.0), Queue(Window(4, 4, True), max_size=100)
+    slow = {'queue': queue, 'kept': Replay(Window(length=2), 100, 5, 2, 1.0)}
+    stream = streams.make_stream(streams.step_types([[20], [7, 20]], 25))
+    table = make(table_row, ByRule({'fast': fast, 'slow': slow}), 2)
+    drawn: dict[str, list[Any]] = {'fast': [], 'slow': []}
+    for tick in range(stream.num_ticks):
+        timestep, action, extras, _ = stream.at(tick)
+        table.observe(timestep)
+        for rule, of_rule in drawn.items():
+            while table.reader(rule).due():
+                draw = table.reader(rule).draw()
+                of_rule.append((tick, unpacked(draw.samples)))
+        table.act(action, extras, (tick, 100 + tick))
+    for rule, experience in (('fast', fast), ('slow', slow)):
+        alone = play(make(table_row, experience, 2), stream)
+        assert [tick for tick, _ in drawn[rule]] == [tick for tick, _ in alone]
+        assert len(alone) > 4
+    begun = lambda sample: np.asarray(sample.steps.observation['where'])[:, 0, 0]
+    for _, sample in drawn['fast']:
+        np.testing.assert_array_equal(sample.version, begun(sample))
+    for _, samples in drawn['slow']:
+        assert set(samples) == {'queue', 'kept'}
+        for sample in samples.values():
+            np.testing.assert_array_equal(sample.version, 100 + begun(sample))
+
+
+def test_a_rule_writes_priorities_to_its_own_table(table_row: Row) -> None:
+    replay = Replay(Window(), 50, 1, 8, 1000.0, priority_exponent=1.0)
+    stream = streams.make_stream(streams.step_types([[30]], 14))
+    table = make(table_row, ByRule({'one': replay, 'other': replay}), 1)
+    for tick in range(stream.num_ticks):
+        timestep, action, extras, _ = stream.at(tick)
+        table.observe(timestep)
+        table.act(action, extras, (0, 0))
+    one, other = table.reader('one'), table.reader('other')
+    for _ in range(40):
+        draw = one.draw()
+        starts = np.asarray(unpacked(draw.samples).steps.observation['where'])[:, 0, 0]
+        one.update_priorities(draw.keys, np.where(starts < 3, 1.0, 0.0).astype(np.float32))
+    seen = {
+        rule: {
+            int(start)
+            for _ in range(20)
+            for start in np.asarray(unpacked(reader.draw().samples).steps.observation['where'])[
+                :, 0, 0
+            ]
+        }
+        for rule, reader in (('one', one), ('other', other))
+    }
+    assert seen['one'] <= {0, 1, 2}
+    assert len(seen['other']) > 8
 
 
 # Stacks of frames.

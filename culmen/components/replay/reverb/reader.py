@@ -129,18 +129,18 @@ class ReverbReader:
             name: table.raw.largest for name, table in self._tables.items() if table.raw is not None
         }
 
-    def next_windows(self) -> NDArray[Any]:
-        """int64[lanes of the program]: for each lane, the number of its first window that is not stored.
+    def next_windows(self) -> dict[str, NDArray[Any]]:
+        """For each Queue, by table name: the number of each lane's first window that is not stored.
 
-        The writers of a restored program count from these numbers. Fetches what waits in the server; zeros if
-        no Queue uses these numbers.
+        The writers of a restored program count from these numbers. Fetches what waits in the server.
+        Returns: int64[lanes of the program]; zeros where a Queue does not use such numbers.
         """
         counts = self._info()
-        numbers = np.zeros(self._num_lanes, np.int64)
-        for table in self._tables.values():
-            if isinstance(table, QueuedItems):
-                numbers = np.maximum(numbers, table.next_windows(counts[table.reverb_name]))
-        return numbers
+        return {
+            name: table.next_windows(counts[table.reverb_name])
+            for name, table in self._tables.items()
+            if isinstance(table, QueuedItems)
+        }
 
     def arrived(self) -> dict[str, int]:
         """How many windows of each Queue have arrived ever, by table name, for `Gates`."""

@@ -41,7 +41,7 @@ class ReverbWriter:
         *,
         stop: Callable[[], bool] | None = None,
         flush_period: int = 16,
-        first_windows: NDArray[Any] | None = None,
+        first_windows: Mapping[str, NDArray[Any]] | None = None,
         single_writer: bool = False,
         tell_ended: Callable[[dict[str, int]], None] | None = None,
         gates: Gatekeeper | None = None,
@@ -56,8 +56,8 @@ class ReverbWriter:
             stop: ends every wait when it returns True.
             flush_period: ticks between flushes; windows of a Queue, and all windows of a single writer,
                 are flushed at once.
-            first_windows: int[B], the first window number of each lane, from a reader's `next_windows`;
-                None: 0.
+            first_windows: int[B] by table name, the first window number of each lane, from a reader's
+                `next_windows`; None: 0.
             single_writer: True in one process: items keep the order of the stream instead of the order
                 of arrival, and the writer's state is part of checkpoints.
             tell_ended: of the reader; called after a tick in which episodes ended, once its items are stored.
@@ -71,7 +71,7 @@ class ReverbWriter:
         self._rows = RowLayout(experience, row_spec, self._lanes)
         self._experience = experience
         self._tables = [
-            Written(name, table, self._rows, lanes, first_windows, single_writer)
+            Written(name, table, self._rows, lanes, (first_windows or {}).get(name), single_writer)
             for name, table in check_tables(experience).items()
         ]
         self._connection = Connection(address, stop)
@@ -243,7 +243,9 @@ class ReverbWriter:
             **({'door': self._door.get_state()} if self._door.is_needed else {}),
         }
 
-    def set_state(self, state: dict[str, Any], next_windows: NDArray[Any] | None = None) -> None:
+    def set_state(
+        self, state: dict[str, Any], next_windows: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
         """Restores the result of `get_state`, in a writer that has not written anything.
 
         Args: next_windows: of a reader, if the server's tables are lost: window numbers continue from these.
@@ -257,7 +259,8 @@ class ReverbWriter:
                 after = {name: row[name] for name in row if name not in before}
                 self._append(after, is_open=False)
         for table in self._tables:
-            table.set_state(state['tables'][table.name], next_windows)
+            of_table = (next_windows or {}).get(table.name)
+            table.set_state(state['tables'][table.name], of_table)
         if self._door.is_needed:
             self._door.set_state(state['door'])
         self.needed_version = self._needed()

@@ -97,7 +97,10 @@ class ActorNode:
             built.lanes,
             replay.get_address(),
             stop=self._gives_up,
-            first_windows=start['first_windows'][built.lanes.index],
+            first_windows={
+                name: of_lanes[built.lanes.index]
+                for name, of_lanes in start['first_windows'].items()
+            },
             tell_ended=learner.tell_ended,
             gates=learner,
         )

@@ -37,7 +37,10 @@ class Program:
             ReverbWriter(
                 experience, streams.ROW_SPEC, Lanes(np.array(index, np.int32), self.total),
                 self.server.address, stop=stop,
-                first_windows=None if first is None else first[index], **settings,
+                first_windows=None if first is None else {
+                    name: of_lanes[index] for name, of_lanes in first.items()
+                },
+                **settings,
             )
             for index in actors
         ]  # fmt: skip

@@ -171,7 +171,7 @@ def test_a_restored_program_goes_on_from_the_windows_that_are_stored(
     for _ in range(14):
         program.tick(1)
     program.reader.draw()
-    assert program.reader.next_windows().tolist() == [2, 3]
+    assert program.reader.next_windows()[''].tolist() == [2, 3]
     program.tick(0)
     program.tick(0)
     program.tick(0)
@@ -181,7 +181,7 @@ def test_a_restored_program_goes_on_from_the_windows_that_are_stored(
     restored = make_program(queue, [[0], [1]], restore=tmp_path / 'saved', first_windows=None)
     restored.reader.set_state(state)
     first = restored.reader.next_windows()
-    assert first.tolist() == [3, 3]
+    assert first[''].tolist() == [3, 3]
     assert restored.reader.due(2)
     again = make_program(queue, [[0], [1]], restore=tmp_path / 'saved', first_windows=first)
     again.reader.set_state(state)
