@@ -8,6 +8,7 @@ from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import Window
+from culmen.core.experience import places_of_rules
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
 
@@ -61,7 +62,7 @@ def check_experience(experience: Experience, num_lanes: int, updates_per_call: i
                 f'cross_episodes=True, got {window} with {num_lanes} lanes.'
             )
         if waits_at_first(table, num_lanes):
-            _check_waits(where, table, num_lanes, experience)
+            _check_waits(name, table, num_lanes, experience)
         late = late_by_overlap(table)
         if table.max_staleness < late:
             raise ValueError(
@@ -91,24 +92,31 @@ def late_by_overlap(queue: Queue) -> int:
     return -(-(windows_at_once(queue.window) - 1) // (queue.batch_size or 1))
 
 
-def _check_waits(where: str, queue: Queue, num_lanes: int, experience: Experience) -> None:
-    """Refuses a Queue whose lanes would wait at FIRST for ever. Raises: ValueError."""
-    what = f'{where}, a Queue of windows within episodes with max_staleness,'
+def _check_waits(name: str, queue: Queue, num_lanes: int, experience: Experience) -> None:
+    """Refuses a Queue whose lanes would wait at FIRST for ever, and tables that its lanes would cut.
+
+    Raises: ValueError.
+    """
+    what = f'{table_label(name)}, a Queue of windows within episodes with max_staleness,'
     if queue.batch_size is None:
         raise ValueError(
             f'batch_size of {what} must be a number where there is more than one lane, got None with '
             f'{num_lanes} lanes.'
         )
-    others = [
-        name
-        for name, table in tables(experience).items()
-        if table is not queue and not isinstance(table, Dataset)
-    ]
-    if others:
-        raise ValueError(
-            f'{what} must be the only table that actors write to, where there is more than one lane: its '
-            f'lanes wait for updates, which would wait for {table_label(others[0])}.'
-        )
+    rules = places_of_rules(experience)
+    for other, table in tables(experience).items():
+        if other == name or isinstance(table, Dataset):
+            continue
+        if rules[other] == rules[name]:
+            raise ValueError(
+                f'{what} must be the only table of its rule that actors write to, where there is more than '
+                f'one lane: its lanes wait for updates, which would wait for {table_label(other)}.'
+            )
+        if table.window.cross_episodes:
+            raise ValueError(
+                f'{table_label(other)} must have cross_episodes=False beside {what} where there is more '
+                f'than one lane: a lane that waits at FIRST would cut its windows.'
+            )
 
 
 def effective_lag(

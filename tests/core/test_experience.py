@@ -3,6 +3,7 @@
 import pytest
 
 from culmen.core import experience
+from culmen.core.experience import ByRule
 from culmen.core.experience import Dataset
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -72,7 +73,7 @@ def test_impossible_values_are_refused_by_name(make, words):
     ('queue', 'lanes', 'updates', 'words'),
     [
         (Queue(Window(4, 2, True), max_staleness=9), 2, 1, 'needs period == length where'),
-        (Queue(Window(4, 4), 3, max_staleness=0), 2, 1, 'must be the only table that actors write'),
+        (Queue(Window(4, 4), 3, max_staleness=0), 2, 1, 'must be the only table of its rule that'),
         (
             Queue(Window(4, 4), max_staleness=0),
             2,
@@ -120,6 +121,15 @@ def test_a_queue_that_can_be_run_passes():
     check_experience(Queue(Window(4, 1), 2, max_staleness=2), 5, 1)
     lone, recorded = Queue(Window(4, 4), 3, max_staleness=0), Dataset(Window(), 'path', 1)
     check_experience({'queue': lone, 'recorded': recorded}, 2, 1)
+
+
+def test_lanes_that_wait_stop_no_other_rule():
+    lone = Queue(Window(4, 4), 3, max_staleness=0)
+    check_experience(ByRule({'a': lone, 'b': replay(), 'c': {'x': replay(), 'y': replay()}}), 2)
+    crossing = replay(window=Window(4, cross_episodes=True))
+    words = r"experience\['b'\] must have cross_episodes=False beside experience\['a'\], a Queue"
+    with pytest.raises(ValueError, match=words):
+        check_experience(ByRule({'a': lone, 'b': crossing}), 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import culmen
 from culmen.launchers import launchpad
 from tests.conftest import is_installed
 from tests.launchers import fitted
+from tests.launchers.on_policy import Besides
 from tests.launchers.on_policy import Uneven
 from tests.launchers.on_policy import Witness
 from tests.launchers.toys import corridor
@@ -41,6 +42,17 @@ def test_lanes_of_several_actors_begin_with_updates_of_their_own_episodes():
     row = result.logs['learner'].iloc[-1]
     assert row['learner_steps'] == row['windows'] >= 10
     assert row['repeated'] == 0
+
+
+def test_lanes_wait_by_the_updates_of_their_rule():
+    agent = Besides(12, 1, episodes=True, batch_size=2, seconds=0.005)
+    result = launch(
+        agent, num_actors=2, num_environments=2, environment=Uneven, max_actor_steps=200
+    )
+    row = result.logs['learner'].iloc[-1]
+    assert row['own/wrong_version'] == 0
+    assert 0 <= row['own/most_stale'] <= 1
+    assert result.summary['learner_steps'] >= 200
 
 
 def test_lanes_that_end_in_one_tick_make_one_update_and_a_resumed_program_goes_on(tmp_path):

@@ -11,6 +11,7 @@ from culmen.core import ActorCore
 from culmen.core import LearnerCore
 from culmen.core import Parts
 from culmen.core import Queue
+from culmen.core import Replay
 from culmen.core import Window
 from tests import probes
 
@@ -39,11 +40,8 @@ class Witness:
             return action.astype(spec.action.dtype), state, jnp.full(lanes, params)
 
         def update(state, sample, context):
-            stale = (
-                context.learner_steps - sample.version
-                if self.episodes
-                else (context.learner_steps - sample.steps.extras)
-            )
+            acted = sample.version if self.episodes else sample.steps.extras
+            stale = context.rule_steps - acted
             state = {
                 'updates': state['updates'] + 1,
                 'most_stale': jnp.maximum(state['most_stale'], jnp.max(stale)),
@@ -87,6 +85,23 @@ class Witness:
     def _wait(self, _):
         time.sleep(self.seconds)
         return np.float32(0)
+
+
+@dataclass(frozen=True)
+class Besides(Witness):
+    """A Witness as one rule beside another, which is due at each step and learns nothing."""
+
+    def build(self, spec):
+        parts = super().build(spec)
+
+        def idle(state, sample, context):
+            return state, {'loss': jnp.zeros(())}, None
+
+        steps = Replay(Window(), 100, min_size=0, batch_size=1, samples_per_insert=1.0)
+        return parts._replace(
+            learner=parts.learner._replace(update={'idle': idle, 'own': parts.learner.update}),
+            experience={'idle': steps, 'own': parts.experience},
+        )
 
 
 class Uneven(probes.Probe):

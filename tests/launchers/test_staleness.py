@@ -3,11 +3,14 @@
 import pytest
 
 import culmen
+from culmen.launchers import compiled
 from tests.components.replay.registry import has_reverb
 from tests.launchers import fitted
+from tests.launchers.on_policy import Besides
 from tests.launchers.on_policy import Uneven
 from tests.launchers.on_policy import Witness
 from tests.launchers.toys import corridor
+from tests.shapes import worlds
 
 needs_reverb = [
     pytest.mark.launchpad,
@@ -70,6 +73,25 @@ def test_no_window_within_episodes_is_older_than_the_bound(
     assert row['least_stale'] >= 0
     # The bound is met, save where windows of a lane overlap.
     assert reached == row['most_stale'] <= agent.max_staleness
+
+
+@pytest.mark.parametrize('launcher', ['local', 'compiled'])
+def test_staleness_within_episodes_is_counted_in_updates_of_the_rule(launcher):
+    agent = Besides(worlds.LONGEST, 1, episodes=True, batch_size=2)
+    experiment = culmen.Experiment(
+        agent,
+        worlds.uneven_signs,
+        max_actor_steps=300,
+        num_environments=4,
+        evaluation=culmen.Evaluation(episodes=1),
+    )
+    run = culmen.run if launcher == 'local' else compiled.run
+    result = run(experiment, progress=False)
+    row = result.logs['learner'].iloc[-1]
+    assert row['own/most_stale'] == 1
+    assert row['own/least_stale'] >= 0
+    assert row['own/wrong_version'] == 0
+    assert result.summary['learner_steps'] >= 300 + 20
 
 
 def test_windows_within_episodes_of_several_lanes_may_be_older_without_a_bound():
