@@ -55,6 +55,42 @@ def test_the_lanes_are_those_of_environments_stepped_one_by_one():
     assert episodes == 16
 
 
+def test_environmentsthat_are_held_at_first_stay_there_and_others_go_on():
+    spec = make_environment_spec(lanes(1)[0])
+    makes = (lambda: batch(lanes(4), spec), lambda: BatchedEnvironment(lanes(4), spec))
+    both = [make() for make in makes]
+    timesteps = [environment.reset() for environment in both]
+    rng = np.random.default_rng(0)
+    waited = 0
+    for tick in range(80):
+        for x, y in zip(*timesteps, strict=True):
+            np.testing.assert_array_equal(x, y)
+        first = timesteps[0].first()
+        held = first & (rng.random(4) < 0.6) if tick % 3 else None
+        if held is not None and held.any() and tick > 40:
+            # Saved, and restored in fresh ones, which have stepped no lane yet.
+            for i, make in enumerate(makes):
+                saved = [each.get_state() for each in both[i].environments]
+                sums, both[i] = both[i].get_state(), make()
+                for each, state in zip(both[i].environments, saved, strict=True):
+                    each.set_state(state)
+                both[i].set_state(sums)
+        action = rng.integers(0, 3, 4).astype(np.int32)
+        for environment, timestep in zip(both, timesteps, strict=True):
+            environment.hold(held, timestep)
+        after = [environment.step(action) for environment in both]
+        if held is not None and held.any():
+            waited += int(held.sum())
+            for old, new in zip(timesteps[0], after[0], strict=True):
+                np.testing.assert_array_equal(np.asarray(old)[held], np.asarray(new)[held])
+        moved = first & ~held if held is not None else first
+        assert (after[0].step_type[moved] != 0).all()
+        assert both[0].new_steps == both[1].new_steps
+        assert both[0].episodes == both[1].episodes
+        timesteps = after
+    assert waited > 10
+
+
 def test_a_frozen_lane_ends_no_more_episodes():
     spec = make_environment_spec(lanes(1)[0])
     environment = batch(lanes(3), spec)

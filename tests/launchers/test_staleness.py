@@ -75,6 +75,28 @@ def test_no_window_within_episodes_is_older_than_the_bound(
     assert reached == row['most_stale'] <= agent.max_staleness
 
 
+@pytest.mark.parametrize('steps', [101, 102, 103, 104])
+def test_a_run_that_stops_while_lanes_wait_goes_on_with_the_same_bits(tmp_path, steps):
+    def run(folder, max_actor_steps):
+        experiment = culmen.Experiment(
+            whole_episodes(max_staleness=0),
+            Uneven,
+            max_actor_steps=max_actor_steps,
+            num_environments=4,
+            evaluation=culmen.Evaluation(episodes=1),
+        )
+        return culmen.run(experiment, tmp_path / folder, progress=False)
+
+    run('broken', steps)
+    resumed, unbroken = run('broken', 180), run('unbroken', 180)
+    assert resumed.summary['resumed_at'] >= steps
+    for result in (resumed, unbroken):
+        assert result.logs['learner'].iloc[-1]['most_stale'] == 0
+    columns = ['actor_steps', 'learner_steps', 'episode_length']
+    assert resumed.logs['actor'][columns].equals(unbroken.logs['actor'][columns])
+    assert resumed.params == unbroken.params
+
+
 @pytest.mark.parametrize('launcher', ['local', 'compiled'])
 def test_staleness_within_episodes_is_counted_in_updates_of_the_rule(launcher):
     agent = Besides(worlds.LONGEST, 1, episodes=True, batch_size=2)
