@@ -296,6 +296,7 @@ def runnable(page):
 
 @pytest.mark.parametrize('page', [
     pytest.param('README.md', marks=pytest.mark.learning), 'docs/environments.md',
+    pytest.param('docs/rules.md', marks=pytest.mark.learning),
 ])  # fmt: skip
 def test_runnable_blocks_print_what_is_shown(page, tmp_path, monkeypatch, capsys):
     pytest.importorskip('bsuite')
