@@ -1,5 +1,8 @@
 """Named numbers of environments as columns of actor.csv and evaluator.csv, in every loop."""
 
+import os
+import signal
+
 import dm_env
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,7 @@ from culmen.launchers import compiled
 from culmen.launchers.results import Refused
 from tests import probes
 from tests.integration import runs
+from tests.launchers import compiled_runs
 from tests.launchers import echo
 
 NAMES = ('depth', 'even:mean')
@@ -115,6 +119,20 @@ def test_a_run_resumes_in_mid_episode_with_the_same_numbers(environment, tmp_pat
     check(resumed)
 
 
+@pytest.mark.slow
+def test_a_compiled_run_resumes_with_the_same_numbers(tmp_path):
+    asked = experiment(
+        num_environments=3, max_actor_steps=60, checkpoint=culmen.Checkpoint(every=7)
+    )
+    unbroken = compiled.run(asked, progress=False)
+    stop = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    loggers = [compiled_runs.StopsAt(20, stop)]
+    assert compiled.run(asked, tmp_path, progress=False, loggers=loggers).interrupted
+    resumed = compiled.run(asked, tmp_path, progress=False)
+    assert 0 < resumed.summary['resumed_at'] < 60
+    compiled_runs.assert_same(unbroken, resumed)
+
+
 def last_episode(environment, steps=40):
     """The first episode of one lane."""
     lanes = batch([environment], make_environment_spec(environment))
@@ -157,6 +175,8 @@ def test_lives_of_atari():
 def test_what_is_not_there_is_refused_by_name():
     with pytest.raises(ValueError, match='the environment has no numbers'):
         environments.wrap(probes.ActionProbe(0), 0, metrics='success')
+    with pytest.raises(ValueError, match='jax/catch: metrics must be left out: .* has no numbers'):
+        environments.make('jax/catch', 0, metrics='success')
     with pytest.raises(ValueError, match="unknown number 'dept'; the nearest valid ones: depth"):
         environments.wrap(deep(0), 0, metrics='dept')
     with pytest.raises(ValueError, match=r"must end in ':last' or ':mean' .* 'depth:max'"):

@@ -95,8 +95,8 @@ def uneven_signs(seed: int) -> dm_env.Environment:
 def line(seed: int) -> dm_env.Environment:
     """Six cells in a row, begun at the left end; the right end earns 1 and ends the episode.
 
-    Its state holds a key, which it does not need. Four or five steps lead there, of twenty that there are. The best
-    return is 1, that of going left 0.
+    Its state holds a key, which it does not need. Four or five steps lead there, of twenty that there are.
+    The best return is 1, that of going left 0.
     """
     return functional.DmEnvironment(_LINE, seed)
 

@@ -18,6 +18,9 @@ from culmen.core import without_environment_state
 from tests.shapes import worlds
 from tests.shapes.shape import Shape
 
+# Without actions, and without the environment's state.
+SEEN = ('observation/observation', 'reward', 'discount')
+
 
 @dataclass(frozen=True)
 class Search:
@@ -56,10 +59,12 @@ class Search:
 
         def update(weights, sample, context):
             o_tm1, _, r_t, discount_t, o_t = fold(sample.steps, self.discount)
+            assert environment_state(o_t) is None
+            before, after = (each['observation'] for each in (o_tm1, o_t))
 
             def loss(weights):
-                target = r_t + discount_t * jax.lax.stop_gradient(value(weights, o_t))
-                return jnp.mean((target - value(weights, o_tm1)) ** 2)
+                target = r_t + discount_t * jax.lax.stop_gradient(after @ weights)
+                return jnp.mean((target - before @ weights) ** 2)
 
             error, gradient = jax.value_and_grad(loss)(weights)
             return weights - self.learning_rate * gradient, {'loss': error}, None
@@ -69,8 +74,12 @@ class Search:
             actor=policies.epsilon_greedy(action_values, 0.8),
             evaluator=policies.greedy(action_values),
             learner=LearnerCore(zeros, update, lambda weights: weights),
-            experience=Replay(
-                Window(), capacity=400, min_size=20, batch_size=16, samples_per_insert=16.0
+            experience=Replay(  # the environment's state is for acting alone
+                Window(fields=SEEN),
+                capacity=400,
+                min_size=20,
+                batch_size=16,
+                samples_per_insert=16.0,
             ),
         )
 

@@ -29,10 +29,7 @@ class ChosenMetrics(Wrapper):
         """
         super().__init__(environment)
         if not callable(getattr(environment, 'metrics', None)):
-            raise ValueError(
-                f'metrics must be left out: the environment has no numbers (a method metrics()), got '
-                f'{tuple(metrics)}.'
-            )
+            raise _nothing_of(metrics)
         self._names = tuple(metric.column for metric in read_metrics(metrics))
 
     def metric_names(self) -> tuple[str, ...]:
@@ -47,6 +44,8 @@ class ChosenJaxMetrics:
         """Args: as for `ChosenMetrics`. Raises: ValueError with the nearest names that it has."""
         self._environment = environment
         known = measured_names(environment)
+        if not known:
+            raise _nothing_of(metrics)
         for metric in read_metrics(metrics):
             if metric.name not in known:
                 raise ValueError(f'metrics: {checks.unknown_name("number", metric.name, known)}')
@@ -73,6 +72,13 @@ class ChosenJaxMetrics:
     def step(self, key: jax.Array, state: Any, action: Nest) -> tuple[Any, TimeStep]:
         """Takes a step."""
         return self._environment.step(key, state, action)
+
+
+def _nothing_of(metrics: Sequence[str]) -> ValueError:
+    return ValueError(
+        f'metrics must be left out: the environment has no numbers (a method metrics(), or measure(state) '
+        f'where it is written in JAX), got {tuple(metrics)}.'
+    )
 
 
 def with_metrics(
