@@ -6,6 +6,7 @@ which unpacks it (`stream/batch.py`). Large leaves have a ring of their own. If 
 (`StackedArray`), each frame is stored once. Nothing here depends on items, rates or priorities.
 """
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from typing import Any
@@ -247,18 +248,24 @@ class Rows:
 
 
 class _Stored:
-    """The leaves of one half of a row that are stored."""
+    """The leaves of one half of a row that are stored.
+
+    Attributes: values: gives the values of these leaves from the nests of the half.
+    """
 
     def __init__(self, half: Half, paths: Collection[str] | None) -> None:
         self._tree = half.tree
-        stored = [i for i, leaf in enumerate(half.leaves) if paths is None or leaf.path in paths]
-        self.leaves = [half.leaves[i] for i in stored]
-        self._places = None if len(stored) == len(half.leaves) else stored
+        self._places = [
+            i for i, leaf in enumerate(half.leaves) if paths is None or leaf.path in paths
+        ]
+        self.leaves = [half.leaves[i] for i in self._places]
+        every = len(self.leaves) == len(half.leaves)
+        self.values: Callable[[tuple[Nest, ...]], list[Any]]
+        self.values = half.tree.flatten_up_to if every else self._some
 
-    def values(self, nests: tuple[Nest, ...]) -> list[Any]:
-        """The values of these leaves."""
-        values: list[Any] = self._tree.flatten_up_to(nests)
-        return values if self._places is None else [values[i] for i in self._places]
+    def _some(self, nests: tuple[Nest, ...]) -> list[Any]:
+        values = self._tree.flatten_up_to(nests)
+        return [values[i] for i in self._places]
 
 
 def _runs(start: int, stop: int, *sizes: int) -> Iterator[tuple[int, int]]:

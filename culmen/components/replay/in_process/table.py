@@ -140,7 +140,7 @@ class InProcessTable:
             items = table.cutter.act()
             if items is not None:
                 self._insert(table, items)
-            table.items.close_tick(table.cutter.has_ended)
+            table.items.close_tick(table.by_tick and table.cutter.has_ended)
         if self._door.is_needed:
             self._door.close()
             self.held = self._door.ask(self._gates, version)
@@ -322,6 +322,7 @@ class _OneTable:
         self.name = name
         self.cutter = make_cutter(table.window, num_lanes, rows.row_spec)
         self.items: ItemStore
+        self.by_tick = isinstance(table, Replay) and table.by_tick
         self._priority = None
         self._padded_to = 0
         if isinstance(table, Queue):

@@ -134,7 +134,7 @@ class Cutter:
     @property
     def has_ended(self) -> bool:
         """Whether an episode ends at the newest row, in any lane."""
-        return bool(self._ended.any())
+        return bool(self._ended[0] if self._single else self._ended.any())
 
     def skip_before(self, tick: int, reach: int = 0) -> None:
         """Drops open windows that begin before tick + reach, in lanes whose count started before the tick.
