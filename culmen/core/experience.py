@@ -169,6 +169,9 @@ class Dataset:
         0.0  # 0: uniform; the first priorities are all 1
     )
     draw: Literal['sample', 'all'] = 'sample'  # 'all': every window, in order
+    # Pretraining: updates of its rule before the first action, none later. Only in a rule of Datasets alone,
+    # beside rules that learn from what actors write.
+    updates_before: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, 'Dataset.')
@@ -264,9 +267,9 @@ def recorded(experience: Experience) -> dict[str, Dataset]:
 def live(experience: Experience) -> Experience | None:
     """The tables that actors write to: an experience without its Datasets; None if none is left."""
     if isinstance(experience, ByRule):
-        of_rules = {rule: live(of_rule) for rule, of_rule in experience.items()}
-        written: Any = {rule: of_rule for rule, of_rule in of_rules.items() if of_rule is not None}
-        return ByRule(written) if written else None
+        # A rule of Datasets alone keeps its place, since a version has a number for each rule.
+        of_rules: Any = {rule: live(of_rule) or {} for rule, of_rule in experience.items()}
+        return ByRule(of_rules) if any(of_rules.values()) else None
     if isinstance(experience, Mapping):
         left: Any = {
             name: table for name, table in experience.items() if not isinstance(table, Dataset)

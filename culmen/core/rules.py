@@ -107,14 +107,6 @@ def _arrange_rules(rules: Mapping[str, Update], experience: Experience) -> ByRul
     arranged: Any = {name: experience[name] for name in rules}
     for name, of_rule in arranged.items():
         _check_tables(name, of_rule)
-    live = [name for name, of_rule in arranged.items() if not _is_recorded(of_rule)]
-    for name in arranged:
-        if live and name not in live:
-            raise ValueError(
-                f'{table_label(name)} is of Datasets alone, which are due at any time, while '
-                f'{table_label(live[0])} is due by its tables; put the Dataset beside a Replay or a '
-                f'Queue, in a dict of tables of one rule.'
-            )
     return ByRule(arranged)
 
 
@@ -145,10 +137,6 @@ def check_name(what: str, name: Any) -> None:
         )
 
 
-def _is_recorded(experience: RuleExperience) -> bool:
-    return all(isinstance(table, Dataset) for table in tables(experience).values())
-
-
 def total(version: Version) -> int:
     """The updates of all rules behind some params."""
     return sum(version) if isinstance(version, tuple) else version
@@ -160,12 +148,12 @@ def steps_of(version: Version, place: int) -> int:
 
 
 def largest_version(experience: Experience, of_tables: Mapping[str, int]) -> Version:
-    """The version with, for each rule, the largest of the numbers of its tables.
+    """The version with, for each rule, the largest of the numbers of its tables; 0 without a table.
 
     Args: of_tables: updates of its rule, by name of the table.
     """
     largest = tuple(
-        max(of_tables[within(rule, name)] for name in tables(of_rule))
+        max((of_tables[within(rule, name)] for name in tables(of_rule)), default=0)
         for rule, of_rule in rules_of(experience).items()
     )
     return largest if len(largest) > 1 else largest[0]

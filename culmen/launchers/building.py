@@ -28,6 +28,7 @@ from culmen.core.environments import model_of
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
 from culmen.core.experiment import Experiment
+from culmen.core.pretraining import check_pretraining
 from culmen.core.rules import arrange
 from culmen.core.rules import map_rules
 from culmen.core.specs import EnvironmentSpec
@@ -194,6 +195,7 @@ def build(
         columns = columns_of(reward_names(spec), tuple(metrics), has_environments=several)
         parts = build_agent(experiment.agent, spec)
         check_experience(parts.experience, lanes.total, experiment.updates_per_call)
+        check_pretraining(parts.experience)
     except BaseException:
         for environment in made:
             environment.close()

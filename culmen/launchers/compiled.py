@@ -36,6 +36,7 @@ from culmen.environment_loops.compiled import CompiledEvaluator
 from culmen.environment_loops.compiled import CompiledLoop
 from culmen.environment_loops.compiled import Report
 from culmen.launchers import configs
+from culmen.launchers.compiled_feeds import Feeds
 from culmen.launchers.compiled_plan import CompiledPlan as CompiledPlan
 from culmen.launchers.compiled_plan import as_devices
 from culmen.launchers.compiled_plan import check_environments
@@ -89,8 +90,8 @@ def run(
         on_non_finite: how to treat a loss that is not finite: 'stop' the run after a checkpoint in a place
             of its own, or 'log' the loss and continue.
         until_return: the run ends when the mean return of an evaluation reaches this.
-        on_lost_rows: what to do if only files of rows in a checkpoint are damaged: 'drop' the items that
-            need them and continue, or 'refuse'.
+        on_lost_rows: what to do if only files of rows in a checkpoint or a recording are damaged: 'drop'
+            the items that need them and continue, or 'refuse'.
     Returns: the Result.
     Raises: Refused (a ValueError) for what is wrong before any compute; NonFiniteLossError;
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
@@ -108,7 +109,7 @@ def run(
             if plan is None:
                 devices = as_devices(device)
                 check_shares(experiment, devices)
-                plan = make_plan(experiment, devices=devices)
+                plan = make_plan(experiment, devices=devices, on_lost_rows=on_lost_rows)
             else:
                 check_environments(experiment, plan.built, plan.environments, plan.evaluations)
             engine = CompiledEngine(
@@ -195,6 +196,7 @@ class CompiledEngine:
         self.seed, self.settings = experiment.seed, plan.settings_of(experiment)
         self.metric_names = plan.loop.metric_names
         self.ticks = 16  # in the next call
+        self._updates_at_once = 16  # in the next call of pretraining
         self.counts = Counts(0, 0)
         carry = plan.loop.begin(self.seed, self.settings)
         initial = read_initial(experiment, plan.built.parts.learner, resumed=resumed)
@@ -203,6 +205,7 @@ class CompiledEngine:
             state = from_paths('training_state', own, {**to_paths(own), **initial})
             carry = distinct(carry._replace(training_state=state))
         self.holder: CarryHolder = OwnCarry(plan.loop, carry)
+        self.feeds = Feeds(plan.loop.tables, self.seed)
         self._stop_on_non_finite = stop_on_non_finite
         self._timed = False
 
@@ -246,13 +249,56 @@ class CompiledEngine:
     def advance(self, request: Advance, journal: Journal) -> None:
         """Makes one compiled call."""
         steps, updates = self.left(request)
-        if steps:
+        if steps and self.is_pretraining:
+            self._pretrain(updates)
+        elif steps:
             begin = time.perf_counter()
             carry = self.holder.carry
-            carry, report = self.plan.loop.run(carry, self.ticks, steps, updates)
+            if self.feeds and self.feeds.refill(self.draws):
+                carry = carry._replace(feeds=distinct(self.feeds.now))
+            carry, report = self.plan.loop.run(carry, self.next_ticks, steps, updates)
             self.holder = OwnCarry(self.plan.loop, carry)
             self.take(report, journal)
             self.adapt(time.perf_counter() - begin)
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether updates before the first action are left."""
+        steps = self.rule_steps if self.plan.loop.updates_before else {}
+        return any(steps[rule] < most for rule, most in self.plan.loop.updates_before.items())
+
+    def _pretrain(self, updates: int) -> None:
+        """Makes one compiled call of updates before the first action. Args: updates: that are allowed."""
+        begin = time.perf_counter()
+        carry = self.holder.carry
+        if self.feeds.refill(self.draws):
+            carry = carry._replace(feeds=distinct(self.feeds.now))
+        at_once = min(updates, self._updates_at_once, self.feeds.left(self.draws))
+        carry, made = self.plan.loop.pretrain(carry, at_once)
+        self.holder = OwnCarry(self.plan.loop, carry)
+        self.counts = self.counts._replace(learner_steps=self.counts.learner_steps + made)
+        self.check_finite()
+        factor = _CALL_SECONDS / max(time.perf_counter() - begin, 1e-3)
+        self._updates_at_once = max(int(self._updates_at_once * min(max(factor, 0.5), 4.0)), 1)
+
+    @property
+    def rule_steps(self) -> dict[str, int]:
+        """The updates of each rule so far."""
+        rules, counts = self.plan.loop.rules, [self.counts.learner_steps]
+        if len(rules) > 1:
+            counts = list(self.holder.get_status().rule_steps)
+        return dict(zip(rules, counts, strict=True))
+
+    @property
+    def draws(self) -> dict[str, int]:
+        """The draws of each Dataset so far, by name of the table: the updates of its rule."""
+        steps = self.rule_steps
+        return {name: steps[rule] for name, rule in self.plan.loop.tables.rules.items()}
+
+    @property
+    def next_ticks(self) -> int:
+        """The ticks of the next call; `feeds` are filled for its updates."""
+        return min(self.ticks, self.feeds.ticks(self.draws)) if self.feeds else self.ticks
 
     def adapt(self, seconds: float) -> None:
         """Makes the next call shorter or longer. Args: seconds: of the last one."""
@@ -313,7 +359,7 @@ class CompiledEngine:
     def get_state(self) -> WorkerState:
         """The state for a checkpoint, without closed rows."""
         carry = self.holder.carry
-        carry = carry._replace(tables=saving.open_rows(carry.tables), settings={})
+        carry = carry._replace(tables=saving.open_rows(carry.tables), settings={}, feeds={})
         return WorkerState(
             {
                 'newest': to_paths(self.variables),
@@ -335,13 +381,13 @@ class CompiledEngine:
         begun, saved = self.holder.carry, restored.saved
         empty = jax.eval_shape(lambda carry: carry, begun)
         template = empty._replace(
-            tables=jax.eval_shape(saving.open_rows, empty.tables), settings={}
+            tables=jax.eval_shape(saving.open_rows, empty.tables), settings={}, feeds={}
         )
         carry = from_paths('carry', template, restored.state.workers.learner['carry'])
         ticks = wide.as_int(carry.ticks)
         tables = saving.with_rows(empty.tables, carry.tables, ticks, saved.rows, saved.lost)
         tables, dropped = self.plan.loop.tables.drop(tables, ticks, saved.lost)
-        carry = distinct(carry._replace(tables=tables, settings=begun.settings))
+        carry = distinct(carry._replace(tables=tables, settings=begun.settings, feeds=begun.feeds))
         self.holder = OwnCarry(self.plan.loop, carry)
         self.counts = Counts(wide.as_int(carry.actor_steps), wide.as_int(carry.learner_steps))
         return dropped

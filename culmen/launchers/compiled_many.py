@@ -111,7 +111,7 @@ def run_many(
         one = (platform != 'cpu' or len(devices) > 1) if as_one is None else as_one
         for each in () if one else experiments:
             check_shares(each, devices)
-        groups = plan(experiments, devices)
+        groups = plan(experiments, devices, on_lost_rows)
         for group in groups:
             for i in group.runs:
                 learner = group.plan.built.parts.learner
@@ -277,7 +277,11 @@ def _at_once(runs: int, platform: str) -> int:
     return min(runs, len(usable_cores()))
 
 
-def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) -> list[Group]:
+def plan(
+    experiments: Sequence[Experiment],
+    devices: Sequence[jax.Device] = (),
+    on_lost_rows: OnLostRows = 'drop',
+) -> list[Group]:
     """Groups runs into as few plans as possible.
 
     Raises: Refused, as `make_plan`.
@@ -286,7 +290,7 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
     names = dict.fromkeys(
         name for each in experiments for name in differing_numbers(first.agent, each.agent)
     )
-    compiled = make_plan(first, (), devices)
+    compiled = make_plan(first, (), devices, on_lost_rows)
     swept = [name for name in names if _can_be_swept(compiled, first, name)]
     groups: list[tuple[Experiment, Group]] = []
     for i, each in enumerate(experiments):
@@ -310,7 +314,7 @@ def plan(experiments: Sequence[Experiment], devices: Sequence[jax.Device] = ()) 
                 break
         else:
             if groups:
-                compiled = make_plan(each, ours, devices)
+                compiled = make_plan(each, ours, devices, on_lost_rows)
             else:  # the plan belongs to the first run, and what it can trace is known
                 compiled = compiled._replace(swept=tuple(ours))
             groups.append((shape, Group(compiled, [i])))

@@ -13,11 +13,10 @@ from culmen.components.counts import fold_seed
 from culmen.components.environments.alike import are_alike
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import lane_keys
+from culmen.components.files import OnLostRows
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.errors import AgentFailure
-from culmen.core.experience import recorded
-from culmen.core.experience import table_label
 from culmen.core.experiment import AnyEnvironment
 from culmen.core.experiment import Experiment
 from culmen.environment_loops.compiled import CompiledEvaluator
@@ -55,15 +54,20 @@ class CompiledPlan(NamedTuple):
 
 
 def make_plan(
-    experiment: Experiment, swept: Sequence[str] = (), devices: Sequence[jax.Device] = ()
+    experiment: Experiment,
+    swept: Sequence[str] = (),
+    devices: Sequence[jax.Device] = (),
+    on_lost_rows: OnLostRows = 'drop',
 ) -> CompiledPlan:
-    """Checks an experiment and plans what is compiled; nothing is compiled or computed yet.
+    """Checks an experiment, reads its Datasets, and plans what is compiled; nothing is compiled yet.
 
     Args:
         experiment: what is run.
         swept: names of numbers in the agent's config that are traced, so that one compilation serves all
             their values.
         devices: to run on; (): JAX's default.
+        on_lost_rows: what to do if files of rows in a recording are damaged: 'drop' the windows that need
+            them and continue, or 'refuse'.
     Raises: Refused (a ValueError) that names what can't be compiled (and what to use instead) or swept.
     """
     with refusing():
@@ -86,17 +90,12 @@ def make_plan(
             evaluated.close()
             of_evaluation.append(_as_jax(evaluated, each, several))
         check_environments(experiment, built, of_training, of_evaluation)
-        for name in recorded(built.parts.experience):
-            raise ValueError(
-                f'{table_label(name)} is a Dataset, which the host reads and no program can; use the local '
-                f'launcher, or the offline one where there is nothing else.'
-            )
 
         def rebuild(settings: Settings) -> Parts:
             return build_agent(with_fields(experiment.agent, settings), built.spec)
 
         trace(built.parts, built.spec, built.lanes)
-        loop = CompiledLoop(of_training, built.parts, built.lanes, rebuild, devices)
+        loop = CompiledLoop(of_training, built.parts, built.lanes, rebuild, devices, on_lost_rows)
         evaluator = CompiledEvaluator(
             built.parts.evaluator,
             of_evaluation,

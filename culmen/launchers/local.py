@@ -36,6 +36,7 @@ from culmen.components.replay.reverb import require_reverb
 from culmen.core.experience import Experience
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
+from culmen.core.pretraining import pretraining
 from culmen.core.rules import mirrored
 from culmen.core.specs import first_timestep
 from culmen.core.types import Params
@@ -208,6 +209,7 @@ class LocalEngine:
             devices=devices,
             stop_on_non_finite=options.stop_on_non_finite,
             max_updates=experiment.max_learner_steps,
+            updates_before=pretraining(parts.experience),
         )
         self._learner.check_batch(samples)
         initial = read_initial(experiment, parts.learner, resumed=workdir.has_checkpoint)
@@ -283,6 +285,10 @@ class LocalEngine:
         self._loop.run()
 
     def _is_time(self) -> bool:
+        # The first time step has been observed, and nobody acts on it before pretraining is done.
+        return not self._learner.pretrain(self._must_pause) or self._must_pause()
+
+    def _must_pause(self) -> bool:
         return (
             self._loop.actor_steps >= self._actor_steps
             or self._learner.learner_steps >= self._learner_steps

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from culmen.components.replay.device.datasets import Feed
 from culmen.core.types import Params
 from culmen.environment_loops.compiled import Carry
 from culmen.environment_loops.compiled import EvaluationRequest
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.launchers.compiled import CompiledEngine
+from culmen.launchers.compiled import OwnCarry
 from culmen.launchers.compiled import Status
 from culmen.launchers.compiled_plan import CompiledPlan
 from culmen.launchers.engines import Advance
@@ -90,12 +92,21 @@ class StackedRuns:
             self.failures.append(error)
 
     def _advance(self, requests: Mapping[int, Advance]) -> dict[int, Any]:
-        """Makes one compiled call, in which runs without a request do nothing."""
+        """Makes one compiled call, in which runs without a request do nothing.
+
+        Runs that learn before their first action do so one by one, before all are stacked.
+        """
+        early = [place for place in requests if self._carry is None and self._is_early(place)]
+        if early:
+            return {place: self._pretrain(place, requests[place]) for place in early}
         limits = {place: self._engines[place].left(each) for place, each in requests.items()}
-        ticks = min(self._engines[place].ticks for place in requests)
         begin = time.perf_counter()
         try:
+            feeds = self._next_feeds()
+            ticks = min(self._engines[place].next_ticks for place in requests)
             carry, self._carry, self._status = self._stack(), None, None
+            if feeds is not None:
+                carry = carry._replace(feeds=feeds)
             self._carry, reports = self._plan.loop.run_all(
                 carry, ticks, [limits.get(place, (0, 0)) for place in self._places]
             )
@@ -104,6 +115,17 @@ class StackedRuns:
             self._failure = error  # the state of all runs is lost with the call
             return dict.fromkeys(requests, error)
         return {place: self._take(place, reports[place], begin) for place in requests}
+
+    def _is_early(self, place: int) -> bool:
+        engine = self._engines[place]
+        return isinstance(engine.holder, OwnCarry) and engine.is_pretraining
+
+    def _pretrain(self, place: int, request: Advance) -> BaseException | None:
+        try:
+            self._engines[place].advance(request, self._runs[place].journal)
+        except BaseException as error:
+            return error
+        return None
 
     def _take(self, place: int, report: Any, begin: float) -> BaseException | None:
         engine = self._engines[place]
@@ -126,6 +148,16 @@ class StackedRuns:
             engine.holder = StackedCarry(self, place)
         stacked: Carry = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *of_places)
         return stacked
+
+    def _next_feeds(self) -> dict[str, Feed] | None:
+        """The next draws of all runs' Datasets, leaves [places, ...]; None: those given last suffice."""
+        engines = self._engines
+        if not [each for each in engines.values() if each.feeds and each.feeds.refill(each.draws)]:
+            return None
+        some = next(iter(engines.values()))
+        now = [engines.get(place, some).feeds.now for place in self._places]
+        feeds: dict[str, Feed] = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *now)
+        return feeds
 
     def _evaluate(
         self, requests: Mapping[int, Evaluate], show: Callable[[], None]

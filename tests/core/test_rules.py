@@ -5,6 +5,7 @@ import pytest
 
 from culmen.core import rules
 from culmen.core.agent import Parts
+from culmen.core.experience import ByRule
 from culmen.core.experience import Dataset
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -55,6 +56,9 @@ def test_tables_of_rules_have_the_names_of_both_in_the_order_of_the_rules():
     assert table_label('two/queue') == "experience['two']['queue']"
     assert list(recorded(experience)) == ['two/recorded']
     assert list(tables(live(experience))) == ['one', 'two/queue']
+    alone = ByRule({'one': DATASET, 'two': REPLAY})
+    assert live(alone) == ByRule({'one': {}, 'two': REPLAY})  # a version has a number for each
+    assert live(ByRule({'one': DATASET})) is None
     assert version_shape(experience) == (2,)
     values = {'one': 1, 'two/queue': 2, 'two/recorded': 3}
     mirrored = {'one': 1, 'two': {'queue': 2, 'recorded': 3}}
@@ -81,7 +85,6 @@ def test_tables_of_rules_have_the_names_of_both_in_the_order_of_the_rules():
         (TWO, {'one': REPLAY, 'two': 3}, r"experience\['two'\] must be a Replay, .* or a dict of"),
         (TWO, {'one': REPLAY, 'two': {'a': 3}}, r"experience\['two'\]\['a'\] must be a Replay, a Q"),
         (TWO, {'one': REPLAY, 'two': {'a/b': REPLAY}}, r"a table of experience\['two'\] must have a n"),
-        (TWO, {'one': DATASET, 'two': REPLAY}, r"experience\['one'\] is of Datasets alone"),
         (learn, {}, 'experience must have at least one table'),
         (learn, 3, 'experience must be a Replay, a Queue, a Dataset or a dict of them, got 3'),
         (learn, {'a': 3}, r"experience\['a'\] must be a Replay, a Queue, a Dataset, got 3"),

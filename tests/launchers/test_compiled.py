@@ -141,7 +141,10 @@ def test_a_table_without_room_ends_the_run():
             {'environment': 'tests.launchers.toys:corridor'},
             "got 'tests.launchers.toys:corridor'; use",
         ),
-        ({'agent': bc.BC(recorded.discrete)}, 'experience is a Dataset, .* the local launcher'),
+        (
+            {'agent': bc.BC(recorded.discrete)},
+            'experience is of Datasets alone, .* --launcher offline',
+        ),
         ({'lag': 2}, 'lag must be 0 or 1 in a compiled program, .* got 2'),
         ({'updates_per_call': 4}, 'updates_per_call must be 1 in a compiled program, .* got 4'),
     ],

@@ -1,6 +1,7 @@
 """The learner worker, which runs any LearnerCore."""
 
 from culmen.components.learners.checks import RULE_STEPS
+from culmen.components.learners.checks import NonFiniteLossError
 from culmen.components.learners.checks import first_non_finite
 from culmen.components.learners.checks import keep_like
 from culmen.components.learners.checks import mark_non_finite
@@ -8,7 +9,6 @@ from culmen.components.learners.checks import metric_names
 from culmen.components.learners.checks import named_metrics
 from culmen.components.learners.checks import own_metrics
 from culmen.components.learners.learner import Learner
-from culmen.components.learners.learner import NonFiniteLossError
 
 __all__ = [
     'RULE_STEPS',

@@ -20,6 +20,16 @@ from culmen.core.types import Update
 RULE_STEPS = 'rule_steps'  # beside the metrics of a rule: its updates so far
 
 
+class NonFiniteLossError(RuntimeError):
+    """The loss of an update was not finite."""
+
+    checkpoint: str | None = None  # where the run's state was saved
+
+    def __str__(self) -> str:
+        kept = '' if self.checkpoint is None else f' The state was saved in {self.checkpoint}.'
+        return super().__str__() + kept
+
+
 def metric_names(core: LearnerCore, sample_spec: Any) -> tuple[str, ...]:
     """The names of an update's metrics, from one trace of it; 'loss' comes first.
 

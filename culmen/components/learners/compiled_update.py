@@ -28,6 +28,7 @@ from culmen.core.types import Metrics
 from culmen.core.types import Priorities
 from culmen.core.types import Samples
 from culmen.core.types import Update
+from culmen.core.types import Version
 
 
 class Carry(NamedTuple):
@@ -40,6 +41,16 @@ class Carry(NamedTuple):
 
 # (carry, variables, metrics of the last update, priorities [updates, ...])
 Results: TypeAlias = tuple[Carry, Packed, Packed | Metrics, Priorities]
+
+
+class Begun(NamedTuple):
+    """A call that has begun, before its results are taken."""
+
+    call: int
+    rule: str
+    keys: Any
+    version: Version
+    wait: Callable[[], Results]
 
 
 class CompiledUpdate:

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,14 @@ from culmen.components.dispatch import distinct
 from culmen.components.dispatch import is_fast
 from culmen.components.dispatch import pack
 from culmen.components.dispatch import unpacked
+from culmen.components.learners.checks import NonFiniteLossError
 from culmen.components.learners.checks import first_non_finite
 from culmen.components.learners.checks import metric_names
 from culmen.components.learners.checks import named_metrics
 from culmen.components.learners.checks import own_metrics
+from culmen.components.learners.compiled_update import Begun
 from culmen.components.learners.compiled_update import Carry
 from culmen.components.learners.compiled_update import CompiledUpdate
-from culmen.components.learners.compiled_update import Results
 from culmen.components.learners.compiled_update import init_state
 from culmen.components.learners.compiled_update import pack_state
 from culmen.components.learners.hand_offs import HandOffs
@@ -54,26 +55,6 @@ from culmen.core.workers import Reader
 CHECK_PERIOD = 100  # calls between checks of the device's flag for a loss that is not finite
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss of an update was not finite."""
-
-    checkpoint: str | None = None  # where the run's state was saved
-
-    def __str__(self) -> str:
-        kept = '' if self.checkpoint is None else f' The state was saved in {self.checkpoint}.'
-        return super().__str__() + kept
-
-
-class _Begun(NamedTuple):
-    """A call that has begun, before its results are taken."""
-
-    call: int
-    rule: str
-    keys: Any
-    version: Version
-    wait: Callable[[], Results]
-
-
 class Learner:
     """Runs a LearnerCore on batches from a table; of several rules, each has a reader of its own."""
 
@@ -88,6 +69,7 @@ class Learner:
         devices: Sequence[jax.Device] | None = None,
         stop_on_non_finite: bool = True,
         max_updates: int | None = None,
+        updates_before: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Makes the worker and its initial training state.
 
@@ -100,6 +82,7 @@ class Learner:
             devices: share the batch, and each holds the training state; None: JAX's default device.
             stop_on_non_finite: whether `check_finite` raises.
             max_updates: the budget of learner steps.
+            updates_before: by rule, how many updates `pretrain` makes.
         """
         self._core = core
         self._contexts = Contexts(seed, 'learner')
@@ -121,11 +104,12 @@ class Learner:
         self._last_carry = replicate(Carry(distinct(training_state), self._none_noted()))
         self._newest: Packed = replicate(distinct(variables))
         self._hand_offs = HandOffs(self._readers, self._version, self._newest)
-        self._begun: collections.deque[_Begun] = collections.deque()
+        self._begun: collections.deque[Begun] = collections.deque()
         self._calls = 0
         self._updates = 0
         self._turn = 0  # the place of the rule that was called last
         self._unpack = jax.jit(lambda packed: packed.unpack())
+        self._updates_before = updates_before
         self.max_updates = math.inf if max_updates is None else max_updates
 
     # The loop's side.
@@ -142,6 +126,21 @@ class Learner:
         # The budget may leave less than a whole call.
         if self.max_updates - self._updates < updates:
             self.run_rest(actor_steps)
+
+    def pretrain(self, is_time: Callable[[], bool]) -> bool:
+        """Makes the updates before the first action, rule by rule in the order of declaration.
+
+        Args: is_time: asked before each call; if it returns True, the rest is left for a later call.
+        Returns: whether there is nothing left, in `updates_before` or in the budget.
+        """
+        for name, most in self._updates_before.items():
+            rule = self._rules[name]
+            while rule.steps < most and self._updates < self.max_updates:
+                if is_time():
+                    return False
+                left = int(min(most - rule.steps, self.max_updates - self._updates))
+                self.step(self._updates_per_call if left >= self._updates_per_call else 1, 0, name)
+        return True
 
     def run_rest(self, actor_steps: int = 0) -> None:
         """Makes the updates that are due one by one, at the end of a run. Args: as for `run_due`."""
@@ -182,7 +181,7 @@ class Learner:
         own.steps += updates
         self._turn = self._names.index(rule)
         keys = [draw.keys for draw in draws]
-        self._begun.append(_Begun(self._calls, rule, keys, self._version, wait))
+        self._begun.append(Begun(self._calls, rule, keys, self._version, wait))
         self._calls += 1
         if self._calls % CHECK_PERIOD == 0:
             self.check_finite()

@@ -14,6 +14,7 @@ import numpy as np
 from culmen.components.counts import fold_seed
 from culmen.components.counts.wide import Wide
 from culmen.components.environments import functional
+from culmen.components.replay.device.datasets import Feed
 from culmen.components.replay.device.tables import TablesState
 from culmen.core.experience import version_shape
 from culmen.core.types import Lanes
@@ -51,6 +52,7 @@ class Carry(NamedTuple):
     keys: Keys
     settings: Settings
     rule_steps: tuple[Wide, ...] = ()  # of each of several rules, in order; () for a lone one
+    feeds: dict[str, Feed] = {}  # the next draws of Datasets, by name of the table
 
     def without_tables(self) -> 'Carry':
         """The carry without the tables, which are most of its memory."""
@@ -102,6 +104,7 @@ def begin(plan: Plan, seeds: Seeds, settings: Settings) -> tuple[Carry, jax.Arra
         keys=Keys(key_data(seeds.actor), key_data(seeds.learner), key_data(seeds.table)),
         settings=settings,
         rule_steps=(zero,) * sum(version_shape(plan.parts.experience)),
+        feeds={name: each.no_feed() for name, each in tables.datasets.items() if each.is_fed},
     )
     return carry, plan.faults.of(timestep)
 

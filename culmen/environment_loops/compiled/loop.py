@@ -14,6 +14,8 @@ import numpy as np
 from culmen.components.counts.wide import Wide
 from culmen.components.dispatch import compile_lazily
 from culmen.components.dispatch import distinct
+from culmen.components.files import OnLostRows
+from culmen.components.replay.device.datasets import DatasetRows
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
 from culmen.core.rules import updates
@@ -33,6 +35,7 @@ from culmen.environment_loops.compiled.report import Report
 from culmen.environment_loops.compiled.report import as_limits
 from culmen.environment_loops.compiled.report import report_each
 from culmen.environment_loops.compiled.shards import Shards
+from culmen.environment_loops.compiled.ticks import pretrain
 from culmen.environment_loops.compiled.ticks import run_ticks
 
 
@@ -59,8 +62,9 @@ class CompiledLoop:
         lanes: Lanes,
         rebuild: Callable[[Settings], Parts] | None = None,
         devices: Sequence[jax.Device] = (),
+        on_lost_rows: OnLostRows = 'drop',
     ) -> None:
-        """Makes a plan; computes nothing.
+        """Makes a plan, and reads the Datasets; computes nothing.
 
         Args:
             environment: with a scalar reward and a scalar discount; or several of one spec: lane i has
@@ -70,10 +74,14 @@ class CompiledLoop:
             rebuild: builds the agent for a run with settings; None: no run has settings.
             devices: to run on. Several devices share the lanes of a run (their number must divide the number
                 of lanes) and every batch, or share the runs side by side. (): JAX's default device.
+            on_lost_rows: what to do with lost rows of a recording.
         Raises: ValueError that names the part of the environment or of the experience that can't be compiled.
         """
         shards = Shards(devices) if devices else None
-        self._plan = make_plan(environment, parts, lanes, rebuild, shards)
+        self._plan = make_plan(environment, parts, lanes, rebuild, shards, on_lost_rows)
+        self._pretrain: _Compiled | None = None
+        self.updates_before = self._plan.updates_before
+        self._data: dict[str, DatasetRows] | None = None  # on the device, from the first call on
         self._begin = jax.jit(functools.partial(carries.begin, self._plan))
         self._variables = jax.jit(functools.partial(carries.variables, self._plan))
         self._compiled: dict[int | None, _Compiled] = {
@@ -118,8 +126,19 @@ class CompiledLoop:
         Returns: (carry, what happened).
         """
         limits = as_limits(min(ticks, self.max_ticks()), actor_steps, updates)
-        carry, record, used = self._compiled[None](carry, limits)
+        carry, record, used = self._compiled[None](carry, limits, self._rows())
         return carry, Report(lambda: (record, used), self._plan.groups)
+
+    def pretrain(self, carry: Carry, updates: int) -> tuple[Carry, int]:
+        """Makes updates before the first action. Donates the given carry, which must not be used again.
+
+        Args: updates: at most so many.
+        Returns: (carry, how many).
+        """
+        if self._pretrain is None:
+            self._pretrain = _Compiled(self._plan, _pretrain, whole_results=1)
+        carry, made = self._pretrain(carry, np.int32(updates), self._rows())
+        return carry, int(made)
 
     def run_all(
         self, carry: Carry, ticks: int, limits: Sequence[tuple[int | None, int | None]]
@@ -137,8 +156,16 @@ class CompiledLoop:
         of_runs = Limits(*np.stack([as_limits(ticks, *limit) for limit in limits], axis=1))
         if num_runs not in self._compiled:
             self._compiled[num_runs] = _Compiled(self._of(num_runs))
-        carry, record, used = self._compiled[num_runs](carry, of_runs)
+        carry, record, used = self._compiled[num_runs](carry, of_runs, self._rows())
         return carry, report_each(record, used, num_runs, self._plan.groups)
+
+    def _rows(self) -> dict[str, DatasetRows]:
+        """The rows of the Datasets on the device."""
+        if self._data is None:
+            shards = self._plan.shards
+            rows = {name: each.rows() for name, each in self.tables.datasets.items()}
+            self._data = jax.device_put(rows, None if shards is None else shards.whole)
+        return self._data
 
     def variables(self, carry: Carry) -> Params:
         """A copy of the variables that actors and evaluators read, on one device."""
@@ -160,7 +187,8 @@ class CompiledLoop:
         seeds = Seeds(one, one, lanes, one, one, one)
         carry, _ = jax.eval_shape(functools.partial(carries.begin, self._plan), seeds, shapes)
         limits = jax.eval_shape(lambda: as_limits(1, 1, 1))
-        jax.eval_shape(functools.partial(run_ticks, self._plan), carry, limits)
+        data = {name: each.rows() for name, each in self.tables.datasets.items()}
+        jax.eval_shape(functools.partial(_run, self._plan), carry, limits, data)
 
     @property
     def num_compilations(self) -> int:
@@ -168,11 +196,26 @@ class CompiledLoop:
         return sum(compiled.num_compilations for compiled in self._compiled.values())
 
 
-class _Compiled:
-    """The jitted `run_ticks` of a plan; compiled at the first call."""
+def _run(
+    plan: Plan, carry: Carry, limits: Limits, data: dict[str, DatasetRows]
+) -> tuple[Carry, Record, Limits]:
+    return run_ticks(dataclasses.replace(plan, data=data), carry, limits)
 
-    def __init__(self, plan: Plan) -> None:
-        function = functools.partial(run_ticks, plan)
+
+def _pretrain(
+    plan: Plan, carry: Carry, updates: jax.Array, data: dict[str, DatasetRows]
+) -> tuple[Carry, jax.Array]:
+    return pretrain(dataclasses.replace(plan, data=data), carry, updates)
+
+
+class _Compiled:
+    """A jitted function of a plan, by default `run_ticks`; compiled at the first call."""
+
+    def __init__(
+        self, plan: Plan, function: Callable[..., Any] = _run, whole_results: int = 2
+    ) -> None:
+        """Args: whole_results: of the function, beside the carry."""
+        function = functools.partial(function, plan)
         self._shardings: Any = None
         if plan.shards is None:
             self._function = compile_lazily(function, donate_argnums=0)
@@ -182,19 +225,18 @@ class _Compiled:
         self._function = compile_lazily(
             function,
             donate_argnums=0,
-            in_shardings=(self._shardings, whole),
+            in_shardings=(self._shardings, whole, whole),
             out_shardings=(
                 self._shardings,
-                whole,
+                *[whole] * (whole_results - 1),
                 whole if plan.num_runs is None else plan.shards.along(0),
             ),
         )
 
-    def __call__(self, carry: Carry, limits: Limits) -> tuple[Carry, Record, Limits]:
+    def __call__(self, carry: Carry, limits: Any, data: dict[str, DatasetRows]) -> Any:
         if self._shardings is not None:
             carry = jax.device_put(carry, self._shardings)
-        result: tuple[Carry, Record, Limits] = self._function(carry, limits)
-        return result
+        return self._function(carry, limits, data)
 
     @property
     def num_compilations(self) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 from typing import TypeAlias
 
@@ -11,14 +12,20 @@ import jax
 import numpy as np
 
 from culmen.components.actors.actor import extras_spec
+from culmen.components.files import OnLostRows
 from culmen.components.learners import RULE_STEPS
 from culmen.components.learners import metric_names
 from culmen.components.replay import RowSpec
 from culmen.components.replay import sample_spec
 from culmen.components.replay.device import DeviceTables
+from culmen.components.replay.device.datasets import DatasetRows
+from culmen.components.replay.recording.recorded import Recorded
 from culmen.core.agent import Parts
 from culmen.core.environments import JaxEnvironment
+from culmen.core.experience import live
+from culmen.core.experience import recorded
 from culmen.core.experience import within
+from culmen.core.pretraining import pretraining
 from culmen.core.rules import updates
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import first_timestep
@@ -48,12 +55,20 @@ class Plan:
     rebuild: Callable[[Settings], Parts] | None = None  # None: a run has no settings
     shards: Shards | None = None  # None: one device
     num_runs: int | None = None  # K runs side by side, leaves [K, ...]; None: a single run
+    recorded: Mapping[str, Recorded] = MappingProxyType({})  # of each Dataset, by name of the table
+    # The rows of each Dataset on the device, which all runs share; an input of a compiled call.
+    data: Mapping[str, DatasetRows] = MappingProxyType({})
 
     @property
     def computed_metrics(self) -> tuple[str, ...]:
         """The metrics that updates give, without the counts of rules."""
         counts = [within(rule, RULE_STEPS) for rule in updates(self.parts.learner) if rule]
         return tuple(name for name in self.metric_names if name not in counts)
+
+    @property
+    def updates_before(self) -> dict[str, int]:
+        """The updates before the first action, by rule."""
+        return pretraining(self.parts.experience)
 
     @property
     def num_lanes(self) -> int:
@@ -74,7 +89,7 @@ class Plan:
         if self.rebuild is None or not settings:
             return self.parts, self.tables
         parts = self.rebuild(settings)
-        return parts, DeviceTables(parts.experience, self.row_spec, self.num_lanes)
+        return parts, DeviceTables(parts.experience, self.row_spec, self.num_lanes, self.recorded)
 
     def share(self, batch: Any) -> Any:
         """Splits the rows of a run's batch over the devices, if there are several."""
@@ -89,8 +104,9 @@ def make_plan(
     lanes: Lanes,
     rebuild: Callable[[Settings], Parts] | None = None,
     shards: Shards | None = None,
+    on_lost_rows: OnLostRows = 'drop',
 ) -> Plan:
-    """Plans a single run; computes nothing. Args and Raises: as for `CompiledLoop`."""
+    """Plans a single run, and reads its Datasets. Args and Raises: as for `CompiledLoop`."""
     groups = lane_groups(environments, len(lanes.index))
     spec = groups.spec
     if getattr(spec.reward, 'shape', None) != ():
@@ -100,10 +116,31 @@ def make_plan(
         )
     faults = Faults(spec)
     row_spec = _row_spec(parts, spec, lanes)
-    tables = DeviceTables(parts.experience, row_spec, len(lanes.index))
-    samples = sample_spec(parts.experience, row_spec, len(lanes.index))
+    if live(parts.experience) is None:
+        raise ValueError(
+            'experience is of Datasets alone, which no actor writes to: the offline launcher '
+            'trains on it (culmen.launchers.offline.run, --launcher offline).'
+        )
+    read = {
+        name: Recorded(dataset, row_spec, on_lost_rows, with_frames=False)
+        for name, dataset in recorded(parts.experience).items()
+    }
+    sizes = {name: len(each) for name, each in read.items()}
+    tables = DeviceTables(parts.experience, row_spec, len(lanes.index), read)
+    samples = sample_spec(parts.experience, row_spec, len(lanes.index), sizes)
     names = metric_names(parts.learner, samples)
-    return Plan(groups, parts, lanes, row_spec, tables, names, faults, rebuild, shards)
+    return Plan(
+        groups,
+        parts,
+        lanes,
+        row_spec,
+        tables,
+        names,
+        faults,
+        rebuild,
+        shards,
+        recorded=read,
+    )
 
 
 def _row_spec(parts: Parts, spec: EnvironmentSpec, lanes: Lanes) -> RowSpec:

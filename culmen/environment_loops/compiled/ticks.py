@@ -12,6 +12,7 @@ Runs side by side share the loops over ticks and updates, which continue while a
 runs are then inactive and keep their state (culmen.components.replay.device.masking).
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -122,14 +123,7 @@ def tick(plan: Plan, carry: Carry, updates_left: jax.Array, active: Active) -> t
         played.faults,
         learning.rule_steps,
     )
-    return carry._replace(
-        training_state=learning.training_state,
-        tables=TablesState(carry.tables.rows, learning.items),
-        metrics=learning.metrics,
-        non_finite=learning.non_finite,
-        learner_steps=learning.learner_steps,
-        rule_steps=learning.rule_steps,
-    ), entry
+    return _after_updates(carry, learning), entry
 
 
 def play(plan: Plan, carry: Carry, active: Active) -> tuple[Carry, Played]:
@@ -178,7 +172,31 @@ def _play(plan: Plan, carry: Carry) -> tuple[Carry, Played]:
 
 def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
     """Makes the updates that are due, in all runs, rule by rule in the order of declaration."""
-    learning = Learning(
+    learning = _before_updates(carry, updates_left)
+    for rule in updates(plan.parts.learner):
+        if rule not in plan.updates_before:
+            learning = _learn(plan, carry, learning, rule)
+    return learning
+
+
+def pretrain(plan: Plan, carry: Carry, updates_left: jax.Array) -> tuple[Carry, jax.Array]:
+    """Makes updates before the first action, in one run.
+
+    Args: updates_left: int32[], at most so many.
+    Returns: (carry, int32[]: how many).
+    """
+    learning = _before_updates(carry, updates_left)
+    for place, rule in enumerate(updates(plan.parts.learner)):
+        if rule in plan.updates_before:
+            most = plan.updates_before[rule]
+            count = lambda learning, place=place: wide.saturated(learning.rule_steps[place])
+            is_due = lambda learning, count=count, most=most: count(learning) < most
+            learning = _repeat(plan, carry, learning, rule, is_due, once=False)
+    return _after_updates(carry, learning), updates_left - learning.left
+
+
+def _before_updates(carry: Carry, updates_left: jax.Array) -> Learning:
+    return Learning(
         carry.training_state,
         carry.tables.items,
         carry.metrics,
@@ -187,33 +205,61 @@ def learn(plan: Plan, carry: Carry, updates_left: jax.Array) -> Learning:
         carry.rule_steps,
         updates_left,
     )
-    for rule in updates(plan.parts.learner):
-        learning = _learn(plan, carry, learning, rule)
-    return learning
+
+
+def _after_updates(carry: Carry, learning: Learning) -> Carry:
+    return carry._replace(
+        training_state=learning.training_state,
+        tables=TablesState(carry.tables.rows, learning.items),
+        metrics=learning.metrics,
+        non_finite=learning.non_finite,
+        learner_steps=learning.learner_steps,
+        rule_steps=learning.rule_steps,
+    )
 
 
 def _learn(plan: Plan, carry: Carry, before: Learning, rule: str) -> Learning:
     def is_due(learning: Learning) -> jax.Array:
         of_rule = functools.partial(plan.tables.due, rule=rule)
         due: jax.Array = plan.over_runs(of_rule)(learning.items)
-        return due & (learning.left > 0)
+        return due
+
+    once = plan.num_runs is None and plan.tables.one_update_a_tick(rule)
+    return _repeat(plan, carry, before, rule, is_due, once)
+
+
+def _repeat(
+    plan: Plan,
+    carry: Carry,
+    before: Learning,
+    rule: str,
+    is_ready: Callable[[Learning], jax.Array],
+    once: bool,
+) -> Learning:
+    """Makes updates of a rule while it is ready and the budget lasts. Args: once: at most one is."""
+
+    def is_due(learning: Learning) -> jax.Array:
+        return is_ready(learning) & (learning.left > 0)
 
     def update_due(learning: Learning) -> Learning:
         # The barrier ties rows to a value that changes. Otherwise the compiler moves the gathering of a
         # batch out of the loop, to every tick.
-        rows, left = jax.lax.optimization_barrier((carry.tables.rows, learning.left))
+        rows, data, left = jax.lax.optimization_barrier(
+            (carry.tables.rows, dict(plan.data), learning.left)
+        )
         active = None if plan.num_runs is None else is_due(learning)
-        updated: Learning = plan.over_runs(functools.partial(update, plan, rule))(
+        tied = dataclasses.replace(plan, data=data)
+        updated: Learning = plan.over_runs(functools.partial(update, tied, rule))(
             carry._replace(training_state=(), tables=TablesState(rows, {})),
             learning._replace(left=left),
             active,
         )
         return updated
 
-    if plan.num_runs is None and plan.tables.one_update_a_tick(rule):
+    if once:
         # A loop of one iteration makes a small update 10% slower (benchmarks/compiled.py).
-        once: Learning = jax.lax.cond(is_due(before), update_due, lambda same: same, before)
-        return once
+        updated: Learning = jax.lax.cond(is_due(before), update_due, lambda same: same, before)
+        return updated
     return jax.lax.while_loop(lambda learning: jnp.any(is_due(learning)), update_due, before)
 
 
@@ -232,7 +278,10 @@ def _update(plan: Plan, rule: str, carry: Carry, learning: Learning) -> Learning
     own = updates(parts.learner)
     place = list(own).index(rule)
     of_draw = _key(carry.keys.table, learning.learner_steps)
-    items, keys, samples = tables.draw(carry.tables.rows, learning.items, of_draw, rule)
+    draws = learning.rule_steps[place] if learning.rule_steps else learning.learner_steps
+    feeds = {name: feed.at(draws.low) for name, feed in carry.feeds.items()}
+    rows = carry.tables.rows | {name: (each, feeds.get(name)) for name, each in plan.data.items()}
+    items, keys, samples = tables.draw(rows, learning.items, of_draw, rule)
     steps = rule_steps = wide.saturated(learning.learner_steps)
     if learning.rule_steps:
         rule_steps = wide.saturated(learning.rule_steps[place])

@@ -177,6 +177,33 @@ def test_a_restored_learner_goes_on_as_the_unbroken_one(lag, updates):
     assert_same_training_state(whole, other)
 
 
+@pytest.mark.parametrize('budget', [None, 6])
+def test_pretraining_in_pieces_is_that_at_once(budget):
+    """Seven updates: three calls of two and one of one; or a budget that ends before."""
+    most, tables = 7, [Table(), Table()]
+    whole, pieces = (
+        Learner(
+            core(), table, seed=0, updates_per_call=2, max_updates=budget, updates_before={'': most}
+        )
+        for table in tables
+    )
+    assert whole.pretrain(lambda: False)
+    made, asked = [], 0
+
+    def is_time():
+        nonlocal asked
+        asked += 1
+        return asked % 2 == 0
+
+    while not pieces.pretrain(is_time):
+        made.append(pieces.learner_steps)
+    assert made == ([2, 4, 6] if budget is None else [2, 4])
+    assert whole.learner_steps == pieces.learner_steps == (budget or most)
+    assert tables[0].written == tables[1].written
+    assert_same_training_state(whole, pieces)
+    assert pieces.pretrain(lambda: True) and pieces.learner_steps == whole.learner_steps
+
+
 def test_a_state_that_does_not_fit_names_the_leaf():
     state = Learner(core(), Table(), seed=0).get_state()
     state['training_state']['w'] = np.zeros(4, np.float32)

@@ -27,6 +27,8 @@ from culmen.core.types import Sample
 
 _NUMBERS = 2**19  # numbers of windows that are given at once, about
 _LEAST_DRAWS = 64
+_UNLIMITED = 2**31 - 1
+_TICKS = 4  # for which the given draws suffice in any case
 
 
 class DatasetRows(NamedTuple):
@@ -60,15 +62,16 @@ class Feed(NamedTuple):
 class DatasetTable:
     """A Dataset of a compiled loop, as pure functions. It is always due."""
 
-    one_update_a_tick = False
-
-    def __init__(self, where: str, dataset: Dataset, recorded: Recorded) -> None:
+    def __init__(
+        self, where: str, dataset: Dataset, recorded: Recorded, most_updates: int = 1
+    ) -> None:
         """Plans the draws.
 
         Args:
             where: names the table in errors.
             dataset: of the experience; may hold traced numbers.
             recorded: its rows, read without single frames.
+            most_updates: that a tick may make from it; 0: it gives updates before the first action only.
         Raises: ValueError if the rows were read from another source or by another map; that is, if one of
             them depends on a number that is traced.
         """
@@ -80,6 +83,7 @@ class DatasetTable:
             )
         self._where, self._dataset, self._recorded = where, dataset, recorded
         self._length, self._num = dataset.window.length, len(recorded)
+        self._most_updates = most_updates
         self._with_lengths = recorded.lengths is not None
         rows = recorded.rows
         self._layout = BatchLayout(
@@ -120,7 +124,12 @@ class DatasetTable:
     @property
     def num_fed(self) -> int:
         """How many draws a Feed holds."""
-        return max(_NUMBERS // self._dataset.batch_size, _LEAST_DRAWS)
+        at_once = _NUMBERS // self._dataset.batch_size
+        return max(at_once, _LEAST_DRAWS, _TICKS * self._most_updates)
+
+    def ticks(self, draws: int) -> int:
+        """For how many ticks a number of draws suffices in any case."""
+        return draws // self._most_updates if self._most_updates else _UNLIMITED
 
     def feed(self, draws: Draws, first: int) -> Feed:
         """The windows of the next draws. Args: draws: of the run. first: draws so far."""

@@ -45,6 +45,7 @@ class ItemTable:
         self._priority = table.priority if isinstance(table, Replay) and prioritised else None
         self.complaint = store.complaint
         self.one_update_a_tick = store.one_update_a_tick
+        self.most_updates = store.most_updates
 
     def _insert(self, rows: Any, store: Any, new: New) -> Any:
         priorities = None

@@ -67,6 +67,7 @@ class DeviceItemStore(Protocol):
 
     capacity: int
     one_update_a_tick: bool  # whether the windows of a tick make at most one update due
+    most_updates: int  # that a tick makes due, if every due update is made
 
     def init(self) -> Any:
         """The state without items."""
@@ -151,6 +152,7 @@ class DeviceReplayItems:
                 f'got {replay.samples_per_insert}.'
             )
         self.one_update_a_tick = max_new * self._gain <= self._cost
+        self.most_updates = max_new * self._gain // self._cost + 1
         exponent = replay.priority_exponent
         self._largest_allowed = np.float32(largest_allowed(exponent, in_float32=True))
         self.complaint = f'{out_of_range(where, exponent)}.'
@@ -312,6 +314,7 @@ class DeviceQueueItems:
         self._batch_size = num_lanes if queue.batch_size is None else queue.batch_size
         self.capacity = queue.max_size * self._batch_size + max_new
         self.one_update_a_tick = max_new <= self._batch_size
+        self.most_updates = max_new // self._batch_size + 1
         self.complaint = (
             f'{where} has more than max_size {queue.max_size} batches waiting, and its actors can not '
             f'wait in one program.'

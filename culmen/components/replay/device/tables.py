@@ -4,25 +4,30 @@ A table's state has two parts: rows, which each tick writes once, and items, whi
 The loop over the updates of a tick carries only the items, so that rows are never copied.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from culmen.components.replay.device.datasets import DatasetTable
 from culmen.components.replay.device.gates import admit_all
 from culmen.components.replay.device.ring_table import RingTable
 from culmen.components.replay.device.rows import RowLeaves
 from culmen.components.replay.device.slabs import SlabTable
 from culmen.components.replay.device.unrolls import UnrollRows
 from culmen.components.replay.device.unrolls import Unrolls
+from culmen.components.replay.recording.recorded import Recorded
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import mirror
+from culmen.core.experience import recorded as of_recordings
 from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
@@ -43,27 +48,38 @@ class TablesState(NamedTuple):
 class DeviceTables:
     """The stream of B lanes and batches of its windows, as pure functions, for one table or a dict."""
 
-    def __init__(self, experience: Experience, row_spec: RowSpec, num_lanes: int) -> None:
+    def __init__(
+        self,
+        experience: Experience,
+        row_spec: RowSpec,
+        num_lanes: int,
+        recorded: Mapping[str, Recorded] = MappingProxyType({}),
+    ) -> None:
         """Makes the plan; allocates nothing.
 
         Args:
-            experience: a Replay, a Queue, or a dict of them over one stream; with rules, that of each.
+            experience: a Replay, a Queue, or a dict of them over one stream, and of Datasets beside them;
+                with rules, that of each.
             row_spec: of the stream.
             num_lanes: B.
+            recorded: the rows of each Dataset, by name of the table.
         Raises: ValueError that names the table, for an experience without a static size and for an unknown
             path in `Window.fields`, `ends`, `first` or `start`.
         """
         self._rules = rules_of(experience)
-        self._tables: dict[str, Any] = {}
+        self._tables: dict[str, Any] = {}  # that actors write to
+        self.datasets: dict[str, DatasetTable] = {}
         self._of_rules: dict[str, dict[str, Any]] = {}  # by rule, then by a table's name in it
         for place, (rule, of_rule) in enumerate(self._rules.items()):
-            specs = tables(of_rule)
+            specs = {
+                name: table
+                for name, table in tables(of_rule).items()
+                if not isinstance(table, Dataset)
+            }
             own: dict[str, Any] = {}
             self._of_rules[rule] = own
             for name, table in specs.items():
                 where = table_label(within(rule, name))
-                if isinstance(table, Dataset):
-                    raise ValueError(f'{where} is a Dataset, which the host reads; no program can.')
                 versions = version_shape(experience)
                 leaves = RowLeaves(row_spec, num_lanes, table.window, versions, place)
                 # With several tables, batches may have to wait until another table is due.
@@ -75,6 +91,15 @@ class DeviceTables:
                 else:
                     own[name] = RingTable(where, table, leaves)
             self._tables |= {within(rule, name): table for name, table in own.items()}
+            most = max((table.most_updates for table in own.values()), default=0)
+            for name, dataset in of_recordings(of_rule).items():
+                full = within(rule, name)
+                if full not in recorded:
+                    raise ValueError(
+                        f'{table_label(full)} is a Dataset: its rows must be read first.'
+                    )
+                made = DatasetTable(table_label(full), dataset, recorded[full], most)
+                own[name] = self.datasets[full] = made
         # Tables for which lanes wait at FIRST.
         self._gated = [
             name
@@ -87,7 +112,8 @@ class DeviceTables:
         states = {name: table.init() for name, table in self._tables.items()}
         return TablesState(
             {name: rows for name, (rows, _) in states.items()},
-            {name: items for name, (_, items) in states.items()},
+            {name: items for name, (_, items) in states.items()}
+            | {name: table.init() for name, table in self.datasets.items()},
         )
 
     def observe(self, state: TablesState, timestep: TimeStep) -> TablesState:
@@ -97,7 +123,8 @@ class DeviceTables:
         Raises: ValueError that names a leaf that does not fit, while it is traced.
         """
         return self._each(
-            lambda name, table: table.observe(state.rows[name], state.items[name], timestep)
+            state,
+            lambda name, table: table.observe(state.rows[name], state.items[name], timestep),
         )
 
     def act(self, state: TablesState, action: Nest, extras: Nest, version: Any) -> TablesState:
@@ -109,9 +136,10 @@ class DeviceTables:
         Raises: ValueError that names a leaf that does not fit, while it is traced.
         """
         acted = self._each(
+            state,
             lambda name, table: table.act(
                 state.rows[name], state.items[name], action, extras, version
-            )
+            ),
         )
         gated = self._gated
         if not gated:
@@ -130,11 +158,11 @@ class DeviceTables:
         held = [items[name].gate.held for name in self._gated]
         return jnp.stack(held).any(axis=0) if held else None
 
-    def _each(self, function: Any) -> TablesState:
+    def _each(self, state: TablesState, function: Any) -> TablesState:
         states = {name: function(name, table) for name, table in self._tables.items()}
         return TablesState(
             {name: rows for name, (rows, _) in states.items()},
-            {name: items for name, (_, items) in states.items()},
+            state.items | {name: items for name, (_, items) in states.items()},
         )
 
     @staticmethod
@@ -152,15 +180,20 @@ class DeviceTables:
 
     def due(self, items: dict[str, Any], rule: str = LONE) -> jax.Array:
         """bool[]: whether an update of a rule is due in every table of it."""
-        own = self._of_rules[rule]
+        own = self._live(rule)
         return jnp.stack(
             [table.due(items[within(rule, name)]) for name, table in own.items()]
         ).all()
 
+    def _live(self, rule: str) -> dict[str, Any]:
+        """The tables of a rule that actors write to. Datasets are always due."""
+        own = self._of_rules[rule]
+        return {name: table for name, table in own.items() if not isinstance(table, DatasetTable)}
+
     def one_update_a_tick(self, rule: str = LONE) -> bool:
         """Whether a tick makes at most one update of a rule due, if every due update is made."""
         # In a table that waits for another one, due updates accumulate.
-        first, *others = self._of_rules[rule].values()
+        first, *others = self._live(rule).values()
         return not others and bool(first.one_update_a_tick)
 
     def draw(
@@ -168,6 +201,11 @@ class DeviceTables:
     ) -> tuple[dict[str, Any], Any, Any]:
         """Draws a batch for one update of a rule, which must be due, from every table of it.
 
+        Args:
+            rows: of all tables; of a Dataset, (its DatasetRows, the windows of the draw or None).
+            items: of all tables.
+            key: of the draw.
+            rule: whose update is due.
         Returns: (items, keys, samples); keys and samples mirror the rule's experience.
         """
         after, keys, samples = dict(items), {}, {}
@@ -175,7 +213,11 @@ class DeviceTables:
         for i, (name, table) in enumerate(own.items()):
             of_table = jax.random.fold_in(key, i) if len(own) > 1 else key
             full = within(rule, name)
-            drawn = table.draw(rows[full], items[full], of_table)
+            if isinstance(table, DatasetTable):
+                data, fed = rows[full]
+                drawn = table.draw(data, items[full], of_table, fed)
+            else:
+                drawn = table.draw(rows[full], items[full], of_table)
             after[full], keys[name], samples[name] = drawn
         experience = self._rules[rule]
         return after, mirror(experience, keys), mirror(experience, samples)
@@ -197,14 +239,25 @@ class DeviceTables:
                 after[full] = table.update_priorities(items[full], drawn[name], raw)
         return after
 
+    @property
+    def rules(self) -> dict[str, str]:
+        """The rule that draws from each Dataset, by name of the table."""
+        return {
+            within(rule, name): rule
+            for rule, own in self._of_rules.items()
+            for name, table in own.items()
+            if isinstance(table, DatasetTable)
+        }
+
     def faults(self, items: dict[str, Any]) -> jax.Array:
         """bool[tables]: whether a table was given something that it refuses (see `complaints`)."""
-        return jnp.stack([table.fault(items[name]) for name, table in self._tables.items()])
+        every = {**self._tables, **self.datasets}
+        return jnp.stack([table.fault(items[name]) for name, table in every.items()])
 
     @property
     def complaints(self) -> list[str]:
         """What a fault of each table means, in words."""
-        return [table.complaint for table in self._tables.values()]
+        return [table.complaint for table in (*self._tables.values(), *self.datasets.values())]
 
     def drop(
         self, state: TablesState, ticks: int, lost: Sequence[tuple[int, int]]

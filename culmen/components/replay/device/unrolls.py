@@ -43,6 +43,7 @@ class Unrolls:
 
     complaint = ''
     one_update_a_tick = True
+    most_updates = 1
 
     @staticmethod
     def fit(queue: Queue, num_lanes: int) -> bool:

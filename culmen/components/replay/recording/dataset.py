@@ -26,6 +26,7 @@ from culmen.core.experience import LONE
 from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import RuleExperience
+from culmen.core.experience import live
 from culmen.core.experience import mirror
 from culmen.core.experience import recorded
 from culmen.core.experience import rules_of
@@ -75,8 +76,13 @@ class DatasetReader:
         self._draws = 0
 
     def due(self, updates: int = 1) -> bool:
-        """Whether this many further updates are due in the table that actors write to."""
-        return self._table is None or self._table.due(updates)
+        """Whether this many further updates are due in the table that actors write to.
+
+        Updates before the first action are never due here: `Learner.pretrain` makes them.
+        """
+        if self._table is None:
+            return not any(each.updates_before for each in self._datasets.values())
+        return self._table.due(updates)
 
     def draw(self) -> Draw:
         """Draws a batch for one update from every table.
@@ -159,7 +165,7 @@ class Readers(dict[str, Reader]):
         """
         readers = cls()
         for rule, of_rule in rules_of(experience).items():
-            written = None if table is None else table.reader(rule)
+            written = None if table is None or live(of_rule) is None else table.reader(rule)
             if written is None or recorded(of_rule):
                 written = DatasetReader(of_rule, row_spec, seed, written, on_lost_rows, rule)
             readers[rule] = written
@@ -209,6 +215,7 @@ class _OneDataset:
     ) -> None:
         self._where = table_label(name)
         self._dataset = dataset
+        self.updates_before = dataset.updates_before
         self.windows = Recorded(dataset, row_spec, on_lost_rows)
         self._draws = Draws(name, seed, dataset.batch_size)
         self._tree: SumTree | None = None

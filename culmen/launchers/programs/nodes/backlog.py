@@ -20,6 +20,13 @@ def largest_backlog(experience: Experience, lead: float, num_lanes: int) -> int:
         return num_lanes if table.by_tick else math.ceil(lead / table.batch_size)
 
     return sum(
-        max(of_table(table) for table in tables(of_rule).values() if not isinstance(table, Dataset))
+        max(
+            (
+                of_table(table)
+                for table in tables(of_rule).values()
+                if not isinstance(table, Dataset)
+            ),
+            default=0,  # of a rule of Datasets alone
+        )
         for of_rule in rules_of(experience).values()
     )

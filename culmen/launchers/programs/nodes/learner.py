@@ -27,6 +27,7 @@ from culmen.components.replay import sample_spec
 from culmen.core.agent import Parts
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
+from culmen.core.pretraining import pretraining
 from culmen.core.rules import mirrored
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.staleness import effective_lag
@@ -146,12 +147,15 @@ class LearnerNode(ActorWaits):
         self._published: tuple[Version, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
         self._as_arrays: tuple[Version, Params] = (-1, None)
+        self._pretrained = threading.Event()  # whether the updates before the first action are made
         self._publish()
 
     # The others.
 
     def get_start(self) -> dict[str, Any]:
-        """What actors and the evaluator need at the start."""
+        """What actors and the evaluator need at the start, once nothing is left to learn before it."""
+        while not (self._pretrained.is_set() or self._stop()):
+            self._pretrained.wait(_SYNC_SECONDS)
         return {'first_windows': self._first_windows, 'evaluations': self._evaluations.first}
 
     def get_variables(self, have: Version) -> tuple[Version, Params, Mapping[str, float]] | None:
@@ -193,6 +197,7 @@ class LearnerNode(ActorWaits):
         learner, updates = self._learner, self._experiment.updates_per_call
         sync_at, waited, idle = 0.0, 0.0, _IDLE_SECONDS[0]
         told = False
+        self._pretrain()
         while not self._stop():
             now = time.monotonic()
             if now >= sync_at:
@@ -227,6 +232,16 @@ class LearnerNode(ActorWaits):
             waited += time.perf_counter() - begin
             idle = _IDLE_SECONDS[0] if asked else min(1.5 * idle, _IDLE_SECONDS[1])
         return waited
+
+    def _pretrain(self) -> None:
+        """Makes the updates before the first action. The actors wait for them in `get_start`."""
+        while not self._stop():
+            sync_at = time.monotonic() + _SYNC_SECONDS
+            if self._learner.pretrain(lambda at=sync_at: time.monotonic() >= at or self._stop()):  # type: ignore[misc]
+                break
+            self._sync()
+        self._publish()
+        self._pretrained.set()
 
     def _attend(self, news: News, now: float) -> bool:
         """Handles stop requests and checkpoints: waits until the actors have paused, then saves.
@@ -365,6 +380,7 @@ def _make_learner(
         lag=effective_lag(parts.experience, experiment.lag, updates, bounded=True),
         stop_on_non_finite=stop_on_non_finite,
         max_updates=experiment.max_learner_steps,
+        updates_before=pretraining(parts.experience),
     )
 
 

@@ -117,7 +117,7 @@ def test_a_queue_that_overflows_says_so():
             Queue(Window(length=3)),
             'experience must have a batch_size in a compiled program, got None',
         ),
-        ({'a': Dataset(Window(), 'folder', 2)}, r"experience\['a'\] is a Dataset"),
+        ({'a': Dataset(Window(), 'folder', 2)}, r"experience\['a'\] is a Dataset: its rows"),
         (Replay(Window(), 2**31, 1, 1, 1.0), 'must have fewer than 2.31 rows'),
         (
             Replay(Window(), 9, 1, 1, float(np.pi * 1e4)),
