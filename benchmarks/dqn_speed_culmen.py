@@ -40,11 +40,12 @@ class Parts:
         from culmen.components.dispatch import threads
         from culmen.components.learners import learner
         from culmen.components.replay import in_process
+        from culmen.components.replay.in_process import table
         from culmen.environment_loops import host
 
         for cls, method, name in (
             (in_process.InProcessTable, 'observe', 'table, observe'),
-            (in_process.InProcessTable, 'draw', 'table, draw'),
+            (table._RuleReader, 'draw', 'table, draw'),
             (in_process.InProcessTable, 'act', 'table, act'),
             (host.BatchedEnvironment, 'step', 'environment'),
             (learner.Learner, 'run_due', 'learner'),

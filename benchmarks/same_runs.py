@@ -11,11 +11,12 @@ Python and what is installed for it.
 
 Compared are logs (columns of time aside), final parameters, summaries, config.json and the steps of
 checkpoints. A run is `equal`, `rounding` (all within 1e-5, relative above 1) or `different`, with the first
-difference: which log, column and row, or which leaf. A refusal equals the same refusal. Reverb draws without
-a seed: its runs are held to their counts and shapes. In threads and processes nodes race: those runs are held
-to about the same counts. `first/AGENT` is a run that ends with its first update: where a rewrite lets XLA
-round otherwise it has to stay within `rounding`, while the longer runs may drift apart. The exit code is 1
-where something differs.
+difference: which log, column and row, or which leaf. A row that only the working tree has is `new`; a field
+that a config has there alone is no difference where it is not set. A refusal equals the same refusal. Reverb
+draws without a seed: its runs are held to their counts and shapes. In threads and processes nodes race: those
+runs are held to about the same counts. `first/AGENT` is a run that ends with its first update: where a rewrite
+lets XLA round otherwise it has to stay within `rounding`, while the longer runs may drift apart. The exit code
+is 1 where something differs.
 """
 
 import argparse
@@ -242,7 +243,10 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
             return 'equal', f'raises {new_data["raised"]}'
         return 'different', f'now raises {new_data["raised"]}'
     if 'raised' in old_data:
+        if old_data['raised'].startswith('KeyError'):
+            return 'new', 'a row that the other revision has not'
         return 'different', f'no longer raises {old_data["raised"]}'
+    forget_new_fields(old_data['config'], new_data['config'])
     if held_to != 'bits':
         old_data, new_data = _counts_of(old_data), _counts_of(new_data)
     if held_to == 'about':
@@ -251,6 +255,16 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
     found = [each for each in (first_difference(old_data, new_data), by_arrays) if each]
     found.sort(key=lambda each: each[0])  # 'different' comes before 'rounding'
     return found[0] if found else ('equal', '')
+
+
+def forget_new_fields(old: Any, new: Any) -> None:
+    """Takes fields that are not set out of a config, where the other revision has no such fields."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return
+    for name in [name for name in new if name not in old and new[name] in (None, False, [], {})]:
+        del new[name]
+    for name in old.keys() & new.keys():
+        forget_new_fields(old[name], new[name])
 
 
 def _counts_of(data: dict[str, Any]) -> dict[str, Any]:
@@ -329,7 +343,7 @@ def main() -> None:
         verdicts.append(verdict)
         print(f'{name:<34} {kind.held_to:<7} {verdict:<10} {text}'.rstrip())
     told = ', '.join(
-        f'{verdicts.count(each)} {each}' for each in ('equal', 'rounding', 'different')
+        f'{verdicts.count(each)} {each}' for each in ('equal', 'rounding', 'different', 'new')
     )
     print(f'{len(verdicts)} runs: {told}')
     sys.exit('different' in verdicts)
