@@ -113,7 +113,7 @@ def run(
         EnvironmentFailure and ActionFailure that name the lane; OSError that names a file.
     """
     with refusing():
-        _check_replay(replay)
+        _check(experiment, replay)
         options = RunOptions(loggers, progress, on_non_finite, until_return, on_lost_rows, trust)
         config = configs.to_json(experiment, launcher='local', replay=replay)
         recording = None if record is None else expanded(record)
@@ -122,7 +122,6 @@ def run(
         return stored_result(home, experiment)
     with home:
         with refusing():
-            check_lanes(experiment)
             built = build(experiment)
             with built.closed_on_error():
                 shapes = trace(built.parts, built.spec, built.lanes)
@@ -142,7 +141,8 @@ def run(
         return drive(Run(experiment, built, engine, home, options))
 
 
-def _check_replay(replay: str) -> None:
+def _check(experiment: Experiment, replay: str) -> None:
+    check_lanes(experiment)
     check_choice('replay', replay, ('in_process', 'reverb'))
     if replay == 'reverb':
         require_reverb()
