@@ -117,6 +117,7 @@ class Values:
     source: Callable[[], Any] | None = None
     priority_exponent: float = 0.0  # of the recording
     own: bool = True
+    min_size: int = 200  # of its own steps
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         def action_values(weights, observation):
@@ -144,7 +145,7 @@ class Values:
         shape = spec.observation.shape[0], spec.action.num_values
         experience = {}
         if self.own:
-            experience[OWN] = Replay(Window(), 200, 200, 8, samples_per_insert=8.0)
+            experience[OWN] = Replay(Window(), 200, self.min_size, 8, samples_per_insert=8.0)
         if self.source is not None:
             exponent = self.priority_exponent
             experience[SHOWN] = Dataset(Window(), self.source, 16, priority_exponent=exponent)
@@ -231,7 +232,7 @@ ROWS = [
         refused=dict.fromkeys(('local', 'compiled', 'threads'), ALONE),
     ),
     Shape(
-        'own-and-recorded-priorities', Values(beginners, 1.0), worlds.signs, learns=3.5,
+        'own-and-recorded-priorities', Values(beginners, 1.0, min_size=40), worlds.signs, learns=3.5,
         check=by_priority, refused={'offline': 'must be of Datasets alone offline'},
     ),
     Shape(
