@@ -28,7 +28,7 @@ def launch(agent, workdir=None, backend='threads', num_actors=1, environment=cor
     return launchpad.launch(program, backend, progress=False)
 
 
-@pytest.mark.parametrize('backend', ['threads', 'processes'])
+@pytest.mark.parametrize('backend', ['threads', pytest.param('processes', marks=pytest.mark.deep)])
 def test_an_episode_begins_with_the_update_of_the_one_before(backend):
     result = launch(fitted.Fitted(seconds=0.03), backend=backend, lag=3)
     row = result.logs['learner'].iloc[-1]
