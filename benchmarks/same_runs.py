@@ -14,9 +14,9 @@ checkpoints. A run is `equal`, `rounding` (all within 1e-5, relative above 1) or
 difference: which log, column and row, or which leaf. A row that only the working tree has is `new`; a field
 that a config has there alone is no difference where it is not set. A refusal equals the same refusal. Reverb
 draws without a seed: its runs are held to their counts and shapes. In threads and processes nodes race: those
-runs are held to about the same counts. `first/AGENT` is a run that ends with its first update: where a rewrite
-lets XLA round otherwise it has to stay within `rounding`, while the longer runs may drift apart. The exit code
-is 1 where something differs.
+runs are held to about the same counts. `first/AGENT` is a run that ends with its first update: where a
+rewrite lets XLA round otherwise it has to stay within `rounding`, while the longer runs may drift apart. The
+exit code is 1 where something differs.
 """
 
 import argparse
