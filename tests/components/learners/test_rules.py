@@ -11,7 +11,7 @@ from culmen.core.types import LearnerCore
 from tests.components.learners.tables import BATCH
 from tests.components.learners.tables import Table
 
-NAMES = ('one', 'other')
+NAMES = ('up', 'down')  # not in the order of the alphabet
 
 
 def core(broken_at=None):
@@ -57,11 +57,11 @@ def test_rules_take_turns_in_the_order_of_declaration_each_while_it_is_due():
     learner, tables = make()
     learner.run_due(7)
     assert order(learner) == '11222'
-    assert learner.rule_steps == {'one': 2, 'other': 3}
+    assert learner.rule_steps == {'up': 2, 'down': 3}
     assert learner.learner_steps == 5
     # (updates of all, updates of the rule) before its last one
     assert np.asarray(learner.newest_variables['told']).tolist() == [[1, 1], [4, 2]]
-    tables['one'].total = 3
+    tables['up'].total = 3
     learner.run_due(8)
     assert order(learner) == '112221'
 
@@ -71,20 +71,20 @@ def test_what_each_learns_reaches_its_own_table_and_one_version_names_all():
     learner.run_due()
     version, _ = learner.get_variables(None)
     assert version == (2, 3)
-    assert [each[1:] for each in tables['one'].written] == [(1, 1.0), (2, 2.0)]
-    assert [each[1:] for each in tables['other'].written] == [(1, 2.0), (2, 4.0), (3, 6.0)]
+    assert [each[1:] for each in tables['up'].written] == [(1, 1.0), (2, 2.0)]
+    assert [each[1:] for each in tables['down'].written] == [(1, 2.0), (2, 4.0), (3, 6.0)]
     assert learner.get_variables((2, 3)) is None
 
 
 def test_lag_counts_the_calls_of_all_rules():
     learner, tables = make(totals=(2, 2), lag=2)
     seen = []
-    for name in ('one', 'other', 'one', 'other'):
+    for name in ('up', 'down', 'up', 'down'):
         learner.step(rule=name)
         seen.append(learner.get_variables(None)[0])
     # Results of call c are handed on just before the draw of call c + 3.
     assert seen == [(0, 0), (0, 0), (0, 0), (1, 0)]
-    assert len(tables['one'].written) == 1
+    assert len(tables['up'].written) == 1
 
 
 def test_a_budget_counts_the_updates_of_all_rules():
@@ -107,15 +107,15 @@ def test_a_call_makes_updates_of_one_rule():
 
 def test_without_ticks_the_learner_stays_with_a_rule_while_it_is_due():
     learner, tables = make(totals=(1, 1))
-    assert learner.next_due(1) == 'one'
-    learner.step(rule='one')
-    assert learner.next_due(1) == 'other'
-    tables['other'].total = 2
-    learner.step(rule='other')
-    tables['one'].total = 5
-    assert learner.next_due(1) == 'other'
-    learner.step(rule='other')
-    assert learner.next_due(1) == 'one'
+    assert learner.next_due(1) == 'up'
+    learner.step(rule='up')
+    assert learner.next_due(1) == 'down'
+    tables['down'].total = 2
+    learner.step(rule='down')
+    tables['up'].total = 5
+    assert learner.next_due(1) == 'down'
+    learner.step(rule='down')
+    assert learner.next_due(1) == 'up'
     assert learner.next_due(5) is None
     learner, _ = make(totals=(9, 9))
     for _ in range(4):
@@ -127,40 +127,40 @@ def test_metrics_have_the_name_of_their_rule_from_its_first_update_on():
     learner, _ = make(totals=(2, 1))
     spec = {name: np.zeros(BATCH, np.float32) for name in NAMES}
     assert learner.metric_names(spec) == (
-        'one/rule_steps', 'one/loss', 'other/rule_steps', 'other/loss',
+        'up/rule_steps', 'up/loss', 'down/rule_steps', 'down/loss',
     )  # fmt: skip
     assert learner.metrics == {}
-    learner.step(rule='one')
-    assert learner.metrics == {'one/rule_steps': 1, 'one/loss': 1.0}
+    learner.step(rule='up')
+    assert learner.metrics == {'up/rule_steps': 1, 'up/loss': 1.0}
     learner.run_due()
     assert learner.metrics == {
-        'one/rule_steps': 2, 'one/loss': 2.0, 'other/rule_steps': 1, 'other/loss': 1.0,
+        'up/rule_steps': 2, 'up/loss': 2.0, 'down/rule_steps': 1, 'down/loss': 1.0,
     }  # fmt: skip
 
 
 def test_a_metric_may_not_take_the_name_of_the_count():
     named = core()
-    update = named.update['one']
+    update = named.update['up']
 
     def with_count(state, sample, context):
         state, metrics, priorities = update(state, sample, context)
         return state, {**metrics, 'rule_steps': metrics['loss']}, priorities
 
-    learner = Learner(named._replace(update={'one': with_count}), {'one': Table()}, seed=0, lag=0)
+    learner = Learner(named._replace(update={'up': with_count}), {'up': Table()}, seed=0, lag=0)
     with pytest.raises(ValueError, match="must not hold 'rule_steps'"):
-        learner.metric_names({'one': np.zeros(BATCH, np.float32)})
+        learner.metric_names({'up': np.zeros(BATCH, np.float32)})
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_rule():
     learner, _ = make(totals=(2, 3), broken_at=1)
     learner.run_due()
-    with pytest.raises(NonFiniteLossError, match=r"loss of update 4 \(of rule 'other'\) was not"):
+    with pytest.raises(NonFiniteLossError, match=r"loss of update 4 \(of rule 'down'\) was not"):
         learner.check_finite()
 
 
 @pytest.mark.parametrize('lag', [0, 1])
 def test_a_resumed_learner_goes_on_with_the_same_bits(lag):
-    turns = ('one', 'one', 'other', 'other', 'other')
+    turns = ('up', 'up', 'down', 'down', 'down')
     whole, tables = make(totals=(4, 6), lag=lag)
     for name in turns:
         whole.step(rule=name)
@@ -171,7 +171,7 @@ def test_a_resumed_learner_goes_on_with_the_same_bits(lag):
         table.draws = tables[name].draws
     resumed.set_state(state)
     assert resumed.metrics == whole.metrics
-    assert resumed.rule_steps == {'one': 2, 'other': 3}
+    assert resumed.rule_steps == {'up': 2, 'down': 3}
     assert resumed.get_variables(None)[0] == whole.get_variables(None)[0]
     for learner in (whole, resumed):
         for name in turns:
@@ -189,6 +189,6 @@ def test_a_resumed_learner_goes_on_with_the_same_bits(lag):
 
 def test_a_checkpoint_of_other_rules_is_refused():
     learner, _ = make()
-    state = {**learner.get_state(), 'rule_steps': {'one': 0, 'two': 0}}
-    with pytest.raises(ValueError, match=r"'rule_steps' must have \['one', 'other'\], got"):
+    state = {**learner.get_state(), 'rule_steps': {'up': 0, 'two': 0}}
+    with pytest.raises(ValueError, match=r"'rule_steps' must have \['up', 'down'\], got"):
         learner.set_state(state)

@@ -9,7 +9,9 @@ from culmen.core import FIRST
 from culmen.core import LAST
 from culmen.core import MID
 from culmen.core import Queue
+from culmen.core import Replay
 from culmen.core import Window
+from culmen.core.experience import ByRule
 
 EPISODES = Window(length=10, period=10)
 ONE = {'': 1}
@@ -69,6 +71,19 @@ def test_gates_go_on_from_their_state():
     other.set_state(door.get_state())
     for each in (door, other):
         assert each.admit([(0, ONE), (2, ONE)], [0, 2], 1) == [0]
+
+
+def test_staleness_counts_the_updates_of_the_rule_that_draws():
+    queue = Queue(EPISODES, 2, max_staleness=0)
+    replay = Replay(Window(), 10, 1, 1, 1.0)
+    door = Gates(ByRule({'first': replay, 'second': queue}), 4)
+    ended = {'second': 1}
+    assert door.admit([], [0, 1, 2], (0, 0)) == [0, 1]
+    assert door.admit([(0, ended), (1, ended)], [2], (50, 0)) == []
+    saved = Gates(ByRule({'first': replay, 'second': queue}), 4)
+    saved.set_state(door.get_state())
+    for each in (door, saved):
+        assert each.admit([], [2], (50, 1)) == [2]
 
 
 def keeper(window=EPISODES, lanes=(3, 7)):
