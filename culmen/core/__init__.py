@@ -1,6 +1,7 @@
 """What an agent is: the types, the specs, experience, experiments, and the interfaces of the workers.
 
-Reading order: types, experience, specs, actions, agent, rules, experiment, workers. Imports nothing of Culmen.
+Reading order: types, experience, specs, actions, agent, rules, experiment, workers. It imports nothing else
+of Culmen.
 """
 
 from culmen.core.agent import Agent

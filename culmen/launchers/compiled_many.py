@@ -112,10 +112,7 @@ def run_many(
         for each in () if one else experiments:
             check_shares(each, devices)
         groups = plan(experiments, devices, on_lost_rows)
-        for group in groups:
-            for i in group.runs:
-                learner = group.plan.built.parts.learner
-                read_initial(experiments[i], learner, resumed=homes[i].has_checkpoint)
+        _check_initial(groups, experiments, homes)
     runs = _Runs(experiments, homes, loggers, options, progress)
     with locks, signals_to(runs.interruption.ask), exits_fail():
         for group in groups:
@@ -130,12 +127,21 @@ def run_many(
                 results |= runs.drive_in_turns(group, todo, at_once)
         if runs.failures:
             raise runs.failures[0]
-    stopped = runs.interruption.signal
-    if stopped is not None and len(results) < len(experiments):
-        if not any(result.interrupted for result in results.values()):
-            # The signal came before any run had begun, so no Result can report it.
-            signal.raise_signal(stopped)
+    stopped, told = runs.interruption.signal, any(each.interrupted for each in results.values())
+    if stopped is not None and len(results) < len(experiments) and not told:
+        # The signal came before any run had begun, so no Result can report it.
+        signal.raise_signal(stopped)
     return [results[i] for i in sorted(results)]
+
+
+def _check_initial(
+    groups: Sequence[Group], experiments: Sequence[Experiment], homes: Sequence[Workdir]
+) -> None:
+    """Reads what the runs begin with. Raises: ValueError that names what does not fit."""
+    for group in groups:
+        for i in group.runs:
+            learner = group.plan.built.parts.learner
+            read_initial(experiments[i], learner, resumed=homes[i].has_checkpoint)
 
 
 def _claim(

@@ -26,6 +26,7 @@ from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
+from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.factories import check_lanes
@@ -113,31 +114,14 @@ def make_program(
                 'trains on it (culmen.launchers.offline.run, --launcher offline).'
             )
         _check_queues(experience, experiment.num_environments)
-        shapes = trace(built.parts, built.spec, built.lanes)
         lanes = num_actors * experiment.num_environments
-        sizes = {
-            name: len(Recorded(dataset, shapes.row_spec, on_lost_rows))
-            for name, dataset in recorded(experience).items()
-        }
-        metric_names(
-            built.parts.learner,
-            sample_spec(experience, shapes.row_spec, lanes, sizes),
-        )
-        replays = [
-            table
-            for table in tables(experience).values()
-            if isinstance(table, Replay) and not table.by_tick
-        ]
-        if lead is None:
-            lead = max([0.0, *(_default_lead(table, lanes) for table in replays)])
-        for table in replays:
-            lead_of(table, lead)
+        _check_updates(built, lanes, on_lost_rows)
         return Program(
             experiment=experiment,
             workdir=None if workdir is None else expanded(workdir),
             num_actors=num_actors,
             actors_per_process=actors_per_process,
-            lead=float(lead),
+            lead=_checked_lead(experience, lanes, lead),
             variables_every=variables_every,
             options=options,
             spec=built.spec._replace(model=None),
@@ -145,6 +129,31 @@ def make_program(
             columns=built.columns,
             has_model=built.spec.model is not None,
         )
+
+
+def _check_updates(built: Built, num_lanes: int, on_lost_rows: OnLostRows) -> None:
+    """Traces the updates of an agent. Raises: ValueError that names what is wrong with one."""
+    experience = built.parts.experience
+    row_spec = trace(built.parts, built.spec, built.lanes).row_spec
+    sizes = {
+        name: len(Recorded(dataset, row_spec, on_lost_rows))
+        for name, dataset in recorded(experience).items()
+    }
+    metric_names(built.parts.learner, sample_spec(experience, row_spec, num_lanes, sizes))
+
+
+def _checked_lead(experience: Experience, num_lanes: int, lead: float | None) -> float:
+    """The lead, by default the largest that a table needs. Raises: ValueError if it is too small for one."""
+    replays = [
+        table
+        for table in tables(experience).values()
+        if isinstance(table, Replay) and not table.by_tick
+    ]
+    if lead is None:
+        lead = max([0.0, *(_default_lead(table, num_lanes) for table in replays)])
+    for table in replays:
+        lead_of(table, lead)
+    return float(lead)
 
 
 def _check_queues(experience: Experience, num_lanes: int) -> None:

@@ -36,6 +36,26 @@ def is_wall(place: Any) -> Any:
     return (x < WALL_END) & (y > WALL_BOTTOM) & (y < WALL_TOP)
 
 
+def _draw(key: jax.Array) -> jax.Array:
+    """A place that is not in the wall, nor close to it."""
+    which, of_place = jax.random.split(key)
+    # Seven free squares of side 1.
+    corners = jnp.array([(0, 0), (1, 0), (2, 0), (2, 1), (0, 2), (1, 2), (2, 2)], jnp.float32)
+    corner = corners[jax.random.randint(which, (), 0, len(corners))]
+    return corner + jax.random.uniform(of_place, (2,), minval=0.1, maxval=0.9)
+
+
+def _render(state: MazeState) -> np.ndarray[Any, Any]:
+    side = int(SIZE * _PIXELS)
+    y, x = np.mgrid[0:side, 0:side] / _PIXELS
+    places = np.stack([x, SIZE - y], axis=-1)
+    picture = np.full((side, side, 3), 255, np.uint8)
+    picture[is_wall(places)] = 90
+    for place, colour in ((state.goal, (60, 180, 75)), (state.place, (220, 50, 50))):
+        picture[np.linalg.norm(places - np.asarray(place), axis=-1) < 0.15] = colour
+    return picture
+
+
 def u_maze(
     *,
     speed: Annotated[float, POSITIVE] = 0.2,
@@ -63,18 +83,10 @@ def u_maze(
             'desired_goal': state.goal,
         }
 
-    def draw(key: jax.Array) -> jax.Array:
-        """A place that is not in the wall, nor close to it."""
-        which, of_place = jax.random.split(key)
-        # Seven free squares of side 1.
-        corners = jnp.array([(0, 0), (1, 0), (2, 0), (2, 1), (0, 2), (1, 2), (2, 2)], jnp.float32)
-        corner = corners[jax.random.randint(which, (), 0, len(corners))]
-        return corner + jax.random.uniform(of_place, (2,), minval=0.1, maxval=0.9)
-
     def begin(key: jax.Array) -> tuple[MazeState, dict[str, jax.Array]]:
         of_start, of_goal = jax.random.split(key)
         place = jnp.array(START) + jax.random.uniform(of_start, (2,), minval=-0.1, maxval=0.1)
-        goal = draw(of_goal) if random_goal else jnp.array(GOAL)
+        goal = _draw(of_goal) if random_goal else jnp.array(GOAL)
         state = MazeState(place, goal, jnp.int32(0))
         return state, observe(state)
 
@@ -94,16 +106,6 @@ def u_maze(
         reward = -distance if dense else reached.astype(jnp.float32) - 1.0
         return state, functional.Outcome(observe(state), reward, reached, state.steps >= max_steps)
 
-    def render(state: MazeState) -> np.ndarray[Any, Any]:
-        side = int(SIZE * _PIXELS)
-        y, x = np.mgrid[0:side, 0:side] / _PIXELS
-        places = np.stack([x, SIZE - y], axis=-1)
-        picture = np.full((side, side, 3), 255, np.uint8)
-        picture[is_wall(places)] = 90
-        for place, colour in ((state.goal, (60, 180, 75)), (state.place, (220, 50, 50))):
-            picture[np.linalg.norm(places - np.asarray(place), axis=-1) < 0.15] = colour
-        return picture
-
     place = specs.BoundedArray((2,), np.float32, 0, SIZE)
     spec = EnvironmentSpec(
         observation={'observation': place, 'achieved_goal': place, 'desired_goal': place},
@@ -111,4 +113,4 @@ def u_maze(
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, begin, advance, render)
+    return functional.Functional(spec, begin, advance, _render)

@@ -17,6 +17,7 @@ from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.replay import reverb as reverb_replay
+from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import Replay
 from culmen.core.experience import live
 from culmen.core.experience import tables
@@ -30,6 +31,7 @@ from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.batching import batch as make_batch
 from culmen.environment_loops.host import EnvironmentLoop
+from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.factories import labels_of
@@ -88,22 +90,7 @@ class ActorNode:
         self._learner = learner
         self._over_since: float | None = None
         self._ask_at = 0.0
-        start = learner.get_start()
-        written = live(built.parts.experience)
-        assert written is not None
-        self._writer = _Writer(
-            written,
-            shapes.row_spec,
-            built.lanes,
-            replay.get_address(),
-            stop=self._gives_up,
-            first_windows={
-                name: of_lanes[built.lanes.index]
-                for name, of_lanes in start['first_windows'].items()
-            },
-            tell_ended=learner.tell_ended,
-            gates=learner,
-        )
+        self._writer = self._make_writer(built, shapes.row_spec, replay)
         bounded = any(
             isinstance(table, Replay) and table.max_lag is not None
             for table in tables(built.parts.experience).values()
@@ -135,6 +122,24 @@ class ActorNode:
         self._num_lanes = len(built.lanes.index)
         self._rows: list[dict[str, Any]] = []
         self._begin_to_count()
+
+    def _make_writer(self, built: Built, row_spec: RowSpec, replay: Remote) -> '_Writer':
+        start = self._learner.get_start()
+        written = live(built.parts.experience)
+        assert written is not None
+        return _Writer(
+            written,
+            row_spec,
+            built.lanes,
+            replay.get_address(),
+            stop=self._gives_up,
+            first_windows={
+                name: of_lanes[built.lanes.index]
+                for name, of_lanes in start['first_windows'].items()
+            },
+            tell_ended=self._learner.tell_ended,
+            gates=self._learner,
+        )
 
     def _begin_to_count(self) -> None:
         self._granted = 0  # steps granted at the last exchange

@@ -32,6 +32,7 @@ from culmen.core.rules import mirrored
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.staleness import effective_lag
 from culmen.core.types import Lanes
+from culmen.core.types import LearnerCore
 from culmen.core.types import Params
 from culmen.core.types import Version
 from culmen.launchers.building import build_agent
@@ -108,18 +109,11 @@ class LearnerNode(ActorWaits):
         written = live(parts.experience)
         assert written is not None
         self._reader = reverb_replay.ReverbReader(
-            written,
-            shapes.row_spec,
-            num_lanes,
-            replay.get_address(),
-            lead=lead,
-            stop=stop,
+            written, shapes.row_spec, num_lanes, replay.get_address(), lead=lead, stop=stop
         )
         # Beside a table of actors, Datasets are due whenever it is.
-        seed = fold_seed(experiment.seed, 'table')
-        self._readers = Readers.of(
-            parts.experience, shapes.row_spec, seed, self._reader, on_lost_rows
-        )
+        seed, row_spec = fold_seed(experiment.seed, 'table'), shapes.row_spec
+        self._readers = Readers.of(parts.experience, row_spec, seed, self._reader, on_lost_rows)
         self._actor_steps = 0  # of the program, as last reported
         self._learner = _make_learner(experiment, parts, self._readers, stop_on_non_finite)
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
@@ -134,21 +128,28 @@ class LearnerNode(ActorWaits):
         self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
         samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._readers.sizes)
-        if restore is not None:
-            state = RunState.from_dict(self._checkpointer.read(restore).state)
-            self._set_state(state, lost_table)
-        initial = read_initial(experiment, parts.learner, resumed=restore is not None)
-        if initial is not None:
-            self._learner.begin_with(initial)
+        self._begin(parts.learner, restore, lost_table)
         self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
         self._first_windows = self._reader.next_windows()
         super().__init__(parts.experience, num_lanes, self._reader)
+        self._begin_to_serve()
+
+    def _begin_to_serve(self) -> None:
         self._lock = threading.Lock()
         self._published: tuple[Version, Params] = (-1, None)
         self._largest: Mapping[str, float] = {}
         self._as_arrays: tuple[Version, Params] = (-1, None)
         self._pretrained = threading.Event()  # whether the updates before the first action are made
         self._publish()
+
+    def _begin(self, core: LearnerCore, restore: str | None, lost_table: bool) -> None:
+        """Goes on from a checkpoint, or begins with what another run has learned. Args: as for `__init__`."""
+        if restore is not None:
+            state = RunState.from_dict(self._checkpointer.read(restore).state)
+            self._set_state(state, lost_table)
+        initial = read_initial(self._experiment, core, resumed=restore is not None)
+        if initial is not None:
+            self._learner.begin_with(initial)
 
     # The others.
 
