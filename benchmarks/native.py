@@ -229,6 +229,8 @@ def main() -> int:
         work(*arguments.work)
         return 0
     prepare(RLTOOLS, sys.executable, NEEDS)
+    # OpenBLAS takes the kernels that fit the processor, whatever this machine's variables say.
+    os.environ.pop('OPENBLAS_CORETYPE', None)
     lines: list[str] = []
     blas = ''
     for name in arguments.task or TASKS:

@@ -37,6 +37,7 @@ from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import dropout
+from culmen.components.networks.linear import Linear
 from culmen.components.networks.noisy import NoisyLinear
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
@@ -124,4 +125,5 @@ __all__ = [
     'takers',
     'to_action',
     'unroll',
+    'Linear',
 ]

@@ -18,6 +18,7 @@ from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.heads import GaussianHead
 from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.keyed import drawing
+from culmen.components.networks.linear import Linear
 from culmen.components.networks.policy_heads import make_policy_head
 from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.residual import ResNetTorso
@@ -98,7 +99,7 @@ def make_actor_critic_network(
         policy_torso = new_torso()
         value_torso = policy_torso if shared_torso or memory is not None else new_torso()
         head = make_policy_head(spec.action, lambda size: GaussianHead(size, initial_log_scale))
-        value_head = hk.Linear(1, w_init=Orthogonal(1.0), name='value_head')
+        value_head = Linear(1, w_init=Orthogonal(1.0), name='value_head')
         modules = _Modules(policy_torso, value_torso, memory, head, value_head)
         return _functions(modules, spec.action)
 

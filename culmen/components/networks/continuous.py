@@ -19,6 +19,7 @@ from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import split_keyed
+from culmen.components.networks.linear import Linear
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.torsos import LayerNormMLPTorso
@@ -42,7 +43,7 @@ class DeterministicHead(hk.Module):
         """float32[B, D] -> float32[B, size] in (-1, 1)."""
         # Lillicrap et al. 2015 (1509.02971), section 7: first actions are near the middle.
         small = hk.initializers.RandomUniform(-3e-3, 3e-3)
-        return jnp.tanh(hk.Linear(self._size, w_init=small, b_init=small)(features))
+        return jnp.tanh(Linear(self._size, w_init=small, b_init=small)(features))
 
 
 class CriticParams(NamedTuple):
@@ -104,8 +105,8 @@ def make_continuous_networks(
     def critic(features: jax.Array, action: jax.Array) -> jax.Array:
         hidden = torso()({'action': action, 'features': features})
         if num_atoms is None:
-            return hk.Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
-        return hk.Linear(num_atoms)(hidden)
+            return Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
+        return Linear(num_atoms)(hidden)
 
     def encode(observation: Nest) -> jax.Array:
         if observes_image:

@@ -12,6 +12,7 @@ from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.distributions import Categoricals
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.initializers import Orthogonal
+from culmen.components.networks.linear import Linear
 
 
 class ValueHead(hk.Module):
@@ -24,7 +25,7 @@ class ValueHead(hk.Module):
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """float32[B, D] -> float32[B, num_actions]."""
-        return hk.Linear(self._num_actions)(features)
+        return Linear(self._num_actions)(features)
 
 
 class DuelingHead(hk.Module):
@@ -65,7 +66,7 @@ class BranchingHead(hk.Module):
         num_choices, largest = len(self._num_values), int(self._num_values.max())
         exist = (np.arange(largest) < self._num_values[:, None])[None]
         if self._hidden_size is None:
-            flat = hk.Linear(num_choices * largest)(features)
+            flat = Linear(num_choices * largest)(features)
             values = jnp.reshape(flat, (-1, num_choices, largest))
         else:
             value = hk.nets.MLP([self._hidden_size, 1], name='value')(features)
@@ -79,7 +80,7 @@ class BranchingHead(hk.Module):
         self, features: jax.Array, num_choices: int, largest: int, size: int
     ) -> jax.Array:
         """A hidden layer and a linear one for each choice: float32[B, D, V]."""
-        flat = jax.nn.relu(hk.Linear(num_choices * size, name='hidden')(features))
+        flat = jax.nn.relu(Linear(num_choices * size, name='hidden')(features))
         hidden = jnp.reshape(flat, (-1, num_choices, size))
         init = hk.initializers.TruncatedNormal(size**-0.5)
         weights = hk.get_parameter('w', (num_choices, size, largest), init=init)
@@ -98,7 +99,7 @@ class CategoricalHead(hk.Module):
     def __call__(self, features: jax.Array) -> Categorical:
         """float32[B, D] -> Categorical with logits float32[B, num_actions]."""
         small = Orthogonal(0.01)
-        return Categorical(hk.Linear(self._num_actions, w_init=small)(features))
+        return Categorical(Linear(self._num_actions, w_init=small)(features))
 
 
 class CategoricalsHead(hk.Module):
@@ -112,7 +113,7 @@ class CategoricalsHead(hk.Module):
     def __call__(self, features: jax.Array) -> Categoricals:
         """float32[B, D] -> Categoricals with logits float32[B, N, V], V the largest number of values."""
         num_choices, largest = len(self._num_values), int(self._num_values.max())
-        flat = hk.Linear(num_choices * largest, w_init=Orthogonal(0.01))(features)
+        flat = Linear(num_choices * largest, w_init=Orthogonal(0.01))(features)
         logits = Categoricals(jnp.reshape(flat, (-1, num_choices, largest)))
         exist = np.arange(largest) < self._num_values[:, None]
         return logits if exist.all() else logits.only(exist[None])
@@ -128,7 +129,7 @@ class BernoulliHead(hk.Module):
 
     def __call__(self, features: jax.Array) -> Bernoulli:
         """float32[B, D] -> Bernoulli with logits float32[B, size]."""
-        return Bernoulli(hk.Linear(self._size, w_init=Orthogonal(0.01))(features))
+        return Bernoulli(Linear(self._size, w_init=Orthogonal(0.01))(features))
 
 
 class GaussianHead(hk.Module):
@@ -142,7 +143,7 @@ class GaussianHead(hk.Module):
 
     def __call__(self, features: jax.Array) -> DiagonalGaussian:
         """float32[B, D] -> DiagonalGaussian with leaves float32[B, size]."""
-        mean = hk.Linear(self._size, w_init=Orthogonal(0.01))(features)
+        mean = Linear(self._size, w_init=Orthogonal(0.01))(features)
         constant = hk.initializers.Constant(self._initial_log_scale)
         log_scale = hk.get_parameter('log_scale', (self._size,), init=constant)
         return DiagonalGaussian(mean, jnp.broadcast_to(log_scale, mean.shape))

@@ -10,6 +10,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from culmen.components.networks.linear import Linear
 from culmen.components.networks.torsos import as_float
 from culmen.core.types import Array
 from culmen.core.types import Nest
@@ -32,7 +33,7 @@ class PixelTorso(hk.Module):
         for i, channels in enumerate(self._channels):
             stride = 1 if i else 2
             features = jax.nn.relu(hk.Conv2D(channels, 3, stride, padding='VALID')(features))
-        features = hk.Linear(self._size)(hk.Flatten()(features))
+        features = Linear(self._size)(hk.Flatten()(features))
         return jnp.tanh(hk.LayerNorm(axis=-1, create_scale=True, create_offset=True)(features))
 
 

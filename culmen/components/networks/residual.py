@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import haiku as hk
 import jax
 
+from culmen.components.networks.linear import Linear
 from culmen.components.networks.torsos import as_float
 from culmen.core.types import Array
 
@@ -40,4 +41,4 @@ class ResNetTorso(hk.Module):
                     features = hk.Conv2D(channels, 3)(jax.nn.relu(features))
                 features = features + shortcut
         features = jax.nn.relu(hk.Flatten()(features))
-        return jax.nn.relu(hk.Linear(self._hidden_size)(features))
+        return jax.nn.relu(Linear(self._hidden_size)(features))

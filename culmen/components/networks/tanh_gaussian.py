@@ -14,6 +14,7 @@ import numpy as np
 
 from culmen.components import losses
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
+from culmen.components.networks.linear import Linear
 from culmen.core.types import Array
 
 LOG_SCALE_MIN, LOG_SCALE_MAX = -20.0, 2.0
@@ -85,6 +86,6 @@ class TanhGaussianHead(hk.Module):
 
     def __call__(self, features: jax.Array) -> TanhGaussian:
         """float32[B, D] -> TanhGaussian with leaves float32[B, size]."""
-        both = hk.Linear(2 * self._size, w_init=FAN_IN_UNIFORM)(features)
+        both = Linear(2 * self._size, w_init=FAN_IN_UNIFORM)(features)
         mean, log_scale = jnp.split(both, 2, axis=-1)
         return TanhGaussian(mean, jnp.clip(log_scale, LOG_SCALE_MIN, LOG_SCALE_MAX))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from culmen.components.networks.linear import Linear
 from culmen.core.types import Array
 from culmen.core.types import Nest
 
@@ -40,7 +41,7 @@ class MLPTorso(hk.Module):
         flat = [jnp.reshape(as_float(leaf), (leaf.shape[0], -1)) for leaf in leaves]
         features = flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=-1)
         for size in self._hidden_sizes:
-            features = self._activation(hk.Linear(size, w_init=self._w_init)(features))
+            features = self._activation(Linear(size, w_init=self._w_init)(features))
         return features
 
 
@@ -57,7 +58,7 @@ class LayerNormMLPTorso(hk.Module):
 
     def __call__(self, observation: Nest) -> jax.Array:
         """Observation, leaves [B, ...] -> float32[B, hidden_sizes[-1]]."""
-        features = hk.Linear(self._hidden_sizes[0])(MLPTorso(())(observation))
+        features = Linear(self._hidden_sizes[0])(MLPTorso(())(observation))
         norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True)
         return MLPTorso(self._hidden_sizes[1:])(jnp.tanh(norm(features)))
 
@@ -75,7 +76,7 @@ class NatureTorso(hk.Module):
         features = as_float(observation)
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             features = jax.nn.relu(hk.Conv2D(channels, kernel, stride, padding='VALID')(features))
-        return jax.nn.relu(hk.Linear(self._hidden_size)(hk.Flatten()(features)))
+        return jax.nn.relu(Linear(self._hidden_size)(hk.Flatten()(features)))
 
 
 class MinAtarTorso(hk.Module):
@@ -89,7 +90,7 @@ class MinAtarTorso(hk.Module):
     def __call__(self, observation: Array) -> jax.Array:
         """Images [B, H, W, C] -> float32[B, hidden_size]."""
         features = jax.nn.relu(hk.Conv2D(16, 3, 1, padding='VALID')(as_float(observation)))
-        return jax.nn.relu(hk.Linear(self._hidden_size)(hk.Flatten()(features)))
+        return jax.nn.relu(Linear(self._hidden_size)(hk.Flatten()(features)))
 
 
 def make_torso(
