@@ -246,7 +246,7 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
         if old_data['raised'].startswith('KeyError'):
             return 'new', 'a row that the other revision has not'
         return 'different', f'no longer raises {old_data["raised"]}'
-    forget_new_fields(old_data['config'], new_data['config'])
+    forget_new_fields(old_data, new_data)
     if held_to != 'bits':
         old_data, new_data = _counts_of(old_data), _counts_of(new_data)
     if held_to == 'about':
@@ -257,14 +257,18 @@ def compare(name: str, held_to: str, old: Side, new: Side) -> tuple[str, str]:
     return found[0] if found else ('equal', '')
 
 
-def forget_new_fields(old: Any, new: Any) -> None:
-    """Takes fields that are not set out of a config, where the other revision has no such fields."""
+def forget_new_fields(old: Any, new: Any, in_config: bool = False) -> None:
+    """Takes fields that are not set out of configs, where the other revision has no such fields."""
+    if isinstance(old, list) and isinstance(new, list):
+        for pair in zip(old, new):
+            forget_new_fields(*pair, in_config)
     if not isinstance(old, dict) or not isinstance(new, dict):
         return
-    for name in [name for name in new if name not in old and new[name] in (None, False, [], {})]:
+    added = [name for name in new if name not in old and new[name] in (None, False, [], {})]
+    for name in added if in_config else ():
         del new[name]
     for name in old.keys() & new.keys():
-        forget_new_fields(old[name], new[name])
+        forget_new_fields(old[name], new[name], in_config or name == 'config')
 
 
 def _counts_of(data: dict[str, Any]) -> dict[str, Any]:
