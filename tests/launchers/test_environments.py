@@ -23,11 +23,13 @@ from culmen.launchers import plots
 from culmen.launchers.building import build
 from culmen.launchers.factories import labels_of
 from culmen.launchers.results import Refused
+from tests.conftest import is_installed
 from tests.launchers import compiled_runs
 from tests.shapes import worlds
 from tests.shapes.rows.tasks import Tasks
 
 TWO = (worlds.pays_zero, worlds.pays_one)
+HAS_LAUNCHPAD = is_installed('launchpad') and is_installed('reverb')
 
 
 def experiment(environment=TWO, **changes):
@@ -195,11 +197,13 @@ def test_what_does_not_fit_is_refused_by_name_in_every_launcher(changes, words, 
     for run in (culmen.run, compiled.run):
         with pytest.raises(Refused, match=words):
             run(asked, progress=False)
-    if 'num_environments' not in changes:  # two actors give each environment a lane
+    # Two actors give each environment a lane.
+    if 'num_environments' not in changes and HAS_LAUNCHPAD:
         with pytest.raises(Refused, match=words):
             launchpad.make_program(asked, num_actors=2)
 
 
+@pytest.mark.skipif(not HAS_LAUNCHPAD, reason='needs Launchpad')
 def test_a_program_needs_a_lane_for_each_environment():
     three = experiment((*TWO, worlds.pays_zero), num_environments=1)
     words = 'each of the 3 environments a lane, got 1 for each of 2 actors'

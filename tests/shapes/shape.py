@@ -28,6 +28,7 @@ class Shape:
     steps: int = 400  # actor steps; offline: learner steps
     num_environments: int = 2  # lanes of an actor
     num_actors: int = 2  # of the program
+    program: Mapping[str, Any] = field(default_factory=dict)  # further options of make_program
     changes: Mapping[str, Any] = field(default_factory=dict)  # further fields of the Experiment
     # Gets a folder of its own, and gives fields of the Experiment: a recording, a workdir to begin from.
     prepare: Callable[[Path], Mapping[str, Any]] | None = None

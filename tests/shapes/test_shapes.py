@@ -45,7 +45,8 @@ def of(*launchers, refused=False):
 def start(shape, launcher, experiment, workdir, stopped=False):
     """The result of a run. Args: stopped: whether it gets a SIGTERM about halfway."""
     if launcher == 'threads':
-        program = launchpad.make_program(experiment, workdir, num_actors=shape.num_actors)
+        options = {'num_actors': shape.num_actors, **shape.program}
+        program = launchpad.make_program(experiment, workdir, **options)
         return launchpad.launch(program, 'threads', progress=False)
     options = {'progress': False}
     if launcher == 'local':

@@ -152,6 +152,8 @@ def check(result, launcher):
 ROWS = [
     Shape(
         'options', Options(), worlds.line, learns=1.0, steps=480, check=check,
+        # Its goals are found by a policy that learns on the way: actors stay close to the learner.
+        program={'lead': 40.0, 'variables_every': 1},
         refused={'offline': 'experience must be of Datasets alone offline'},
     ),
 ]  # fmt: skip
