@@ -13,7 +13,7 @@ from tests.agents import toys
 
 STEPS = 120  # of actors
 UPDATES = 60  # of an offline run
-DATASETS = ('bc', 'bc_legal_actions', 'bc_continuous')
+DATASETS = ('bc', 'bc_legal_actions', 'bc_continuous', 'bc_multi_binary')
 
 
 class Paying:
@@ -30,32 +30,57 @@ class Paying:
 
     def step(self, key: jax.Array, state: Any, action: Any) -> Any:
         state, timestep = self._inner.step(key, state, action)
-        paid = 0.25 * jnp.mean(jnp.asarray(action, jnp.float32))
+        leaves = jax.tree_util.tree_leaves(action)
+        paid = 0.25 * sum(jnp.mean(jnp.asarray(leaf, jnp.float32)) for leaf in leaves)
         reward = jnp.where(timestep.step_type == 0, 0.0, timestep.reward + paid)
         return state, timestep._replace(reward=reward.astype(jnp.float32))
 
 
 # One object each, so that its steps are compiled once.
+KINDS = ('discrete', 'legal', 'continuous', 'box')
+LATER = ('multi_discrete', 'multi_binary', 'hybrid', 'branches')  # an earlier revision has none
 PAYING = {
-    name: Paying(getattr(toys, name)(0).functions)
-    for name in ('discrete', 'legal', 'continuous', 'box')
+    name: Paying(getattr(toys, name)(0).functions) for name in KINDS + LATER if hasattr(toys, name)
 }
 
 
+def _make(name: str, seed: int) -> Any:
+    return type(toys.discrete(0))(PAYING[name], seed)
+
+
+# Functions of this module, which configs and nodes name.
+
+
 def discrete(seed: int) -> Any:
-    return type(toys.discrete(0))(PAYING['discrete'], seed)
+    return _make('discrete', seed)
 
 
 def legal(seed: int) -> Any:
-    return type(toys.legal(0))(PAYING['legal'], seed)
+    return _make('legal', seed)
 
 
 def continuous(seed: int) -> Any:
-    return type(toys.continuous(0))(PAYING['continuous'], seed)
+    return _make('continuous', seed)
 
 
 def box(seed: int) -> Any:
-    return type(toys.box(0))(PAYING['box'], seed)
+    return _make('box', seed)
+
+
+def multi_discrete(seed: int) -> Any:
+    return _make('multi_discrete', seed)
+
+
+def multi_binary(seed: int) -> Any:
+    return _make('multi_binary', seed)
+
+
+def hybrid(seed: int) -> Any:
+    return _make('hybrid', seed)
+
+
+def branches(seed: int) -> Any:
+    return _make('branches', seed)
 
 
 class Stopper:
