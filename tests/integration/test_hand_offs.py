@@ -95,7 +95,8 @@ def test_lanes_wait_before_their_episodes(backend, staleness, batch_size, budget
             max_actor_steps=steps, lag=2,
         )  # fmt: skip
     row = result.logs['learner'].iloc[-1]
-    assert row['learner_steps'] >= 10
+    episodes = steps // 12 - 4  # of 12 steps at most, without those that are open in the four lanes
+    assert row['learner_steps'] >= episodes // batch_size
     assert row['wrong_version'] == 0
     assert row['most_stale'] <= staleness
 
