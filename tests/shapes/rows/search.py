@@ -91,6 +91,8 @@ ROWS = [
         culmen.environment('tests.shapes.worlds:line', observe_state=True),
         learns=0.9,
         steps=600,
+        # Its policy finds the goal while it learns: actors stay close to the learner.
+        program={'lead': 40.0, 'variables_every': 1},
         refused={'offline': 'experience must be of Datasets alone offline'},
     ),
     Shape(
