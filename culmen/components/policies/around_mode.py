@@ -1,17 +1,17 @@
 """Acting near the likeliest action of a policy over choices and bounded boxes."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from dm_env import specs
 
 from culmen.components.networks import BoundedPolicy
+from culmen.components.policies.continuous import add_gaussian_noise
 from culmen.components.policies.continuous import exploring
 from culmen.components.policies.continuous import with_gaussian_noise
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.lanes import lane_index
 from culmen.components.policies.lanes import lane_keys
+from culmen.components.policies.lanes import without_state
 from culmen.components.policies.uniform import uniform_choices
 from culmen.core.actions import allowed_choices
 from culmen.core.specs import EnvironmentSpec
@@ -26,19 +26,10 @@ from culmen.core.types import TimeStep
 
 def at_mode(policy: BoundedPolicy) -> ActorCore:
     """Takes the mode of a policy. No extras."""
-
-    def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
-        del key, lanes
-        return ()
-
-    def select_action(
-        params: Params, timestep: TimeStep, state: Any, context: Context
-    ) -> tuple[Nest, Any, Nest]:
-        del context
-        distribution = policy.network.apply(params, timestep.observation)
-        return policy.to_action(distribution.mode()), state, ()
-
-    return ActorCore(init, select_action)
+    apply = policy.network.apply
+    return without_state(
+        lambda params, timestep: policy.to_action(apply(params, timestep.observation).mode())
+    )
 
 
 def around_mode(
@@ -73,17 +64,12 @@ def around_mode(
         for i, (leaf, mode) in enumerate(zip(policy.leaves, modes, strict=True)):
             own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i)
             if leaf.choices is None:
-                drawn.append(_with_noise(mode, scale, own))
+                drawn.append(add_gaussian_noise(mode, scale, own))
             else:
                 drawn.append(_explored(leaf.spec, mode, allowed[i], epsilon, own))
         return policy.to_action(policy.structure.unflatten(drawn)), lane, ()
 
     return ActorCore(init, select_action)
-
-
-def _with_noise(mode: jax.Array, scale: float | Array, keys: jax.Array) -> jax.Array:
-    noise = jax.vmap(lambda key: jax.random.normal(key, mode.shape[1:], jnp.float32))(keys)
-    return jnp.clip(mode + scale * noise, -1.0, 1.0)
 
 
 def _explored(

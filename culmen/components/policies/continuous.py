@@ -5,7 +5,6 @@ on how lanes are batched.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from culmen.components.networks.action_box import ActionBox
 from culmen.components.policies.lanes import lane_index
 from culmen.components.policies.lanes import lane_keys
+from culmen.components.policies.lanes import without_state
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -57,29 +57,25 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
 
 def deterministic(policy: Policy, box: ActionBox) -> ActorCore:
     """Takes a policy's actions without noise. No extras."""
-
-    def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
-        del key, lanes
-        return ()
-
-    def select_action(
-        params: Params, timestep: TimeStep, state: Any, context: Context
-    ) -> tuple[Nest, Any, Nest]:
-        del context
-        return box.from_canonical(policy(params, timestep.observation)), state, ()
-
-    return ActorCore(init, select_action)
+    return without_state(
+        lambda params, timestep: box.from_canonical(policy(params, timestep.observation))
+    )
 
 
 def with_gaussian_noise(policy: Policy, scale: float | Array) -> Behaviour:
-    """Adds independent normal noise to a policy, and clips to the canonical box.
+    """Adds noise to a policy (`add_gaussian_noise`). Args: scale: of the noise."""
+    return lambda params, observation, keys: add_gaussian_noise(
+        policy(params, observation), scale, keys
+    )
 
-    Args: scale: standard deviation of the noise, in canonical units: the box is 2 wide.
+
+def add_gaussian_noise(action: jax.Array, scale: float | Array, keys: jax.Array) -> jax.Array:
+    """Adds independent normal noise to canonical actions, and clips to the canonical box.
+
+    Args:
+        action: float32[B, ...].
+        scale: standard deviation of the noise, in canonical units: the box is 2 wide.
+        keys: one a lane [B].
     """
-
-    def behaviour(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:
-        action = policy(params, observation)
-        noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:], jnp.float32))(keys)
-        return jnp.clip(action + scale * noise, -1.0, 1.0)
-
-    return behaviour
+    noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:], jnp.float32))(keys)
+    return jnp.clip(action + scale * noise, -1.0, 1.0)

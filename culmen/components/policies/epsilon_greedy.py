@@ -6,7 +6,6 @@ on how lanes are batched.
 
 import math
 from collections.abc import Callable
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from culmen.components.networks import RecurrentInputs
 from culmen.components.networks import RecurrentNetwork
 from culmen.components.policies.lanes import lane_index
 from culmen.components.policies.lanes import lane_keys
+from culmen.components.policies.lanes import without_state
 from culmen.components.policies.legal import mask_illegal
 from culmen.core.specs import allowed_actions
 from culmen.core.types import ActorCore
@@ -58,18 +58,10 @@ class RecurrentState(NamedTuple):
 def greedy(action_values: ActionValues) -> ActorCore:
     """Takes the best legal action, the first of equals. No extras."""
 
-    def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
-        del key, lanes
-        return ()
+    def act(params: Params, timestep: TimeStep) -> jax.Array:
+        return _best_action(action_values(params, timestep.observation), timestep)
 
-    def select_action(
-        params: Params, timestep: TimeStep, state: Any, context: Context
-    ) -> tuple[Nest, Any, Nest]:
-        del context
-        values = action_values(params, timestep.observation)
-        return _best_action(values, timestep), state, ()
-
-    return ActorCore(init, select_action)
+    return without_state(act)
 
 
 def epsilon_greedy(

@@ -1,5 +1,6 @@
 """What policies keep and draw by lane, so that a lane does not depend on how lanes are batched."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,22 @@ def lane_index(lanes: Lanes) -> jax.Array:
 def lane_keys(key: jax.Array, lane: Array) -> jax.Array:
     """A key of each lane [B], folded from the key of a call. Args: lane: int32[B], of `lane_index`."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, lane)
+
+
+def without_state(act: Callable[[Params, TimeStep], Nest]) -> ActorCore:
+    """An actor that keeps nothing and draws nothing. No extras. Args: act: (params, timestep) -> action."""
+
+    def init(key: jax.Array, lanes: Lanes) -> tuple[()]:
+        del key, lanes
+        return ()
+
+    def select_action(
+        params: Params, timestep: TimeStep, state: tuple[()], context: Context
+    ) -> tuple[Nest, tuple[()], tuple[()]]:
+        del context
+        return act(params, timestep), state, ()
+
+    return ActorCore(init, select_action)
 
 
 def in_each_lane(state: State, num_lanes: int) -> State:
