@@ -57,9 +57,15 @@ def check(agent, environment, tolerance, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RUNS)
 def test_one_update_has_the_same_numbers(name):
-    """But for rounding: XLA fuses other operations where leaves are joined."""
+    """But for rounding: XLA fuses other operations where leaves are joined.
+
+    An optimiser that divides by the root of a mean of squares turns the rounding of a gradient near
+    zero into a share of a whole step, and the first step of a bias is as large as the bias.
+    Processors round differently: where one has 0, another has 2e-6. A learning rate that is 1%
+    larger gives 1e-2.
+    """
     agent, environment, changes = RUNS[name]
-    check(agent, environment, 1e-6, max_learner_steps=2, **changes)
+    check(agent, environment, 1e-5, max_learner_steps=2, **changes)
 
 
 @pytest.mark.slow
