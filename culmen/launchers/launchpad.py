@@ -32,6 +32,7 @@ from culmen.launchers.programs.launching import Job
 from culmen.launchers.programs.program import Program as Program
 from culmen.launchers.programs.running import run_node
 from culmen.launchers.programs.supervisor import NodeFailure as NodeFailure
+from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 
@@ -96,50 +97,45 @@ def launch(
     return launching.launch(program, Launchpad(backend), progress)
 
 
-class Launchpad:
+class Launchpad(launching.OneMachine):
     """Starts nodes as Launchpad does (culmen.launchers.programs.launching.Engine)."""
 
     def __init__(self, backend: Backend) -> None:
         """Args: backend: as for `launch`."""
-        self.launcher = backend
+        self.launcher: str = backend
         self.in_threads = backend == 'threads'
 
-    def start(self, job: Job, running: list[supervisor.Node]) -> None:
-        """Starts all nodes."""
-        program = _program(job)
+    def start_node(self, job: Job, plan: NodePlan) -> supervisor.Node:
+        """Starts one node."""
+        program = _program(job, plan)
+        (group,) = program.groups.values()
         if self.in_threads:
             reverb_replay.require_reverb()  # once, before several threads import it
-            for label, group in program.groups.items():
-                running.append(supervisor.ThreadNode(label, group[0].function, job.stop))
-            return
-        small = len(usable_cores()) <= len(program.groups)
-        for label, group in program.groups.items():
-            with _launchpad_writes_to(job.scratch):
-                (command,) = group[0].to_executables(group, label, group[0].launch_context)
-            arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']
-            # So that a list of processes names the nodes.
-            arguments.append(f'--lp_job_name={label}')
-            environment = {
-                **os.environ,
-                **supervisor.node_environment(label, small),
-                **command.env_overrides,
-            }
-            output = job.logs / f'{label}.log'
-            running.append(
-                supervisor.ProcessNode(label, arguments, environment, output, job.key.value)
-            )
+            return supervisor.ThreadNode(plan.label, group[0].function, job.stop)
+        small = len(usable_cores()) <= len(job.nodes)
+        with _launchpad_writes_to(job.scratch):
+            (command,) = group[0].to_executables(group, plan.label, group[0].launch_context)
+        arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']
+        # So that a list of processes names the nodes.
+        arguments.append(f'--lp_job_name={plan.label}')
+        environment = {
+            **os.environ,
+            **supervisor.node_environment(plan.label, small),
+            **command.env_overrides,
+        }
+        output = job.logs / f'{plan.label}.log'
+        return supervisor.ProcessNode(plan.label, arguments, environment, output, job.key.value)
 
 
-def _program(job: Job) -> Any:
-    """The nodes as a Launchpad program. They use none of its addresses: the paths of sockets are fixed."""
+def _program(job: Job, plan: NodePlan) -> Any:
+    """The node as a Launchpad program. It uses none of its addresses: those of nodes are fixed."""
     import launchpad as lp
     from absl import flags
     from launchpad import context
 
     program = lp.Program('culmen')
-    for plan in job.nodes:
-        run = functools.partial(run_node, plan, job.stop, job.key, job.addresses)
-        program.add_node(lp.PyNode(run), plan.label)
+    run = functools.partial(run_node, plan, job.stop, job.key, job.addresses)
+    program.add_node(lp.PyNode(run), plan.label)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Launchpad reads its own flags; the command line is not absl's
     for node in program.get_all_nodes():

@@ -7,6 +7,7 @@ import sys
 import cloudpickle
 
 from culmen.components.dispatch import usable_cores
+from culmen.launchers.programs import launching
 from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.running import run_node
 
@@ -23,25 +24,22 @@ class _Node:
         run_node(*self._arguments)
 
 
-class Subprocesses:
+class Subprocesses(launching.OneMachine):
     launcher = 'processes'
     in_threads = False
 
-    def start(self, job, running):
+    def start_node(self, job, plan):
         small = len(usable_cores()) <= len(job.nodes)
-        for plan in job.nodes:
-            path = pathlib.Path(job.scratch) / f'{plan.label}.pickle'
-            path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses)))
-            environment = {**os.environ, **supervisor.node_environment(plan.label, small)}
-            running.append(
-                supervisor.ProcessNode(
-                    plan.label,
-                    [sys.executable, '-c', _RUN, str(path), f'--node={plan.label}'],
-                    environment,
-                    job.logs / f'{plan.label}.log',
-                    job.key.value,
-                )
-            )
+        path = pathlib.Path(job.scratch) / f'{plan.label}.pickle'
+        path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses)))
+        environment = {**os.environ, **supervisor.node_environment(plan.label, small)}
+        return supervisor.ProcessNode(
+            plan.label,
+            [sys.executable, '-c', _RUN, str(path), f'--node={plan.label}'],
+            environment,
+            job.logs / f'{plan.label}.log',
+            job.key.value,
+        )
 
 
 if __name__ == '__main__':

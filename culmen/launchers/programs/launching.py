@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from culmen.launchers.programs.topology import COUNTER
 from culmen.launchers.programs.topology import EVALUATOR
 from culmen.launchers.programs.topology import REPLAY
 from culmen.launchers.programs.topology import SERVED
+from culmen.launchers.programs.topology import TABLES
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.programs.topology import plan_nodes
 from culmen.launchers.restoring import fitting
@@ -67,7 +69,7 @@ class Job(NamedTuple):
     """What an engine starts."""
 
     nodes: Sequence[NodePlan]
-    addresses: Mapping[str, Address]  # of the nodes that are served, by label
+    addresses: Mapping[str, Address]  # by label: of nodes that are served, and of TABLES
     stop: Stop  # for nodes in this process; in another it unpickles to that of its process
     key: Key  # not in its pickle: it is handed to a process (supervisor.ProcessNode)
     scratch: Path  # a folder for this launch alone
@@ -80,12 +82,50 @@ class Engine(Protocol):
     launcher: str  # its name, as in --launcher
     in_threads: bool  # whether nodes are threads of this process, which can't be killed
 
-    def start(self, job: Job, running: list[supervisor.Node]) -> None:
-        """Starts every node of the job to run `run_node`.
+    def find_addresses(self, scratch: Path) -> Mapping[str, Address]:
+        """Where the nodes that are served listen, by label; under TABLES, if it is fixed, Reverb's."""
+        ...
 
-        Args: running: receives each node as soon as it has started, so that it is ended if a later one fails.
+    def gather(self, home: Workdir, stopped: Callable[[], bool]) -> None:
+        """Waits until the other machines of the program are there, or until a stop is requested.
+
+        Args: home: of the run; stopped: whether a stop is requested.
+        Raises: Refused that names those that did not come.
         """
         ...
+
+    def tell_open(self) -> str:
+        """What others can reach while the program runs, as sentences."""
+        ...
+
+    def start_node(self, job: Job, plan: NodePlan) -> supervisor.Node:
+        """Starts one node of the job to run `run_node`: at the beginning, or again."""
+        ...
+
+    def close(self, summary: Mapping[str, Any] | None) -> None:
+        """Ends what the engine holds, after all nodes. Args: summary: of the Result; None: the run failed."""
+        ...
+
+
+class OneMachine:
+    """What an engine of one machine needs beside `start_node`."""
+
+    def find_addresses(self, scratch: Path) -> Mapping[str, Address]:
+        """Unix sockets in the launch's own folder."""
+        return {label: str(scratch / label) for label in SERVED}
+
+    def gather(self, home: Workdir, stopped: Callable[[], bool]) -> None:
+        """There is nobody to wait for."""
+
+    def tell_open(self) -> str:
+        """Reverb's port alone."""
+        return (
+            'Reverb listens on all interfaces and asks for no password: whoever reaches its port can '
+            'read, alter and empty the tables, and run no code. Run programs on trusted networks.'
+        )
+
+    def close(self, summary: Mapping[str, Any] | None) -> None:
+        """There is nothing to end."""
 
 
 def launch(program: Program, engine: Engine, progress: bool | None = None) -> Result:
@@ -170,19 +210,32 @@ class _Launch:
         restored = self._home.restore(on_lost_rows=self._program.options.on_lost_rows)
         if restored is not None:
             tell_losses(restored.path, restored.saved, _stored_items(restored))
+        summary = None
+        try:
+            with signals_to(self._signals.append):
+                self._engine.gather(self._home, lambda: bool(self._signals))
+                status = None if self._signals else self._run_nodes(restored)
+            result = self._result(status, restored)
+            summary = result.summary
+        finally:
+            self._engine.close(summary)
+        return result
+
+    def _run_nodes(self, restored: Restored | None) -> dict[str, Any] | None:
+        """Starts the nodes, watches them, and ends them. Returns: the last status."""
         self._home.begin()
         write_json(self._folder / PROGRAM, {'lead': self._program.lead})
         (self._folder / LOGS).mkdir(exist_ok=True)
         print(
-            f'culmen: {self._program.num_actors} actors as {self._engine.launcher}. Reverb listens on all '
-            'interfaces and asks for no password: whoever reaches its port can read, alter and empty '
-            'the tables, and run no code. Run programs on trusted networks.',
+            f'culmen: {self._program.num_actors} actors as {self._engine.launcher}. '
+            f'{self._engine.tell_open()}',
             file=sys.stderr,
             flush=True,
         )
+        addresses = self._engine.find_addresses(self._scratch)
         job = Job(
-            plan_nodes(self._program, self._folder, restored),
-            {label: str(self._scratch / label) for label in SERVED},
+            plan_nodes(self._program, self._folder, restored, addresses.get(TABLES)),
+            addresses,
             Stop(),
             Key(),
             self._scratch,
@@ -191,21 +244,21 @@ class _Launch:
         self._reports = {plan.label: plan.reports for plan in job.nodes}
         running: list[supervisor.Node] = []
         interval = sys.getswitchinterval()
-        with signals_to(self._signals.append):
-            try:
-                if self._engine.in_threads:
-                    sys.setswitchinterval(min(SWITCH_SECONDS, interval))
-                self._engine.start(job, running)
-                channel = Line(job.addresses[COUNTER], job.key)
-                asking = Asking('get_status', channel, _STATUS_SECONDS)
-                status = self._watch(running, asking, channel)
-            finally:
-                late = supervisor.end(running, _END_SECONDS)
-                self._progress.close()
-                sys.setswitchinterval(interval)
+        try:
+            if self._engine.in_threads:
+                sys.setswitchinterval(min(SWITCH_SECONDS, interval))
+            for plan in job.nodes:
+                running.append(self._engine.start_node(job, plan))
+            channel = Line(job.addresses[COUNTER], job.key)
+            asking = Asking('get_status', channel, _STATUS_SECONDS)
+            status = self._watch(running, asking, channel)
+        finally:
+            late = supervisor.end(running, _END_SECONDS)
+            self._progress.close()
+            sys.setswitchinterval(interval)
         if late and self._engine.in_threads:
             raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
-        return self._result(status, restored)
+        return status
 
     def _watch(
         self, running: list[supervisor.Node], asking: Asking, channel: Channel

@@ -13,6 +13,7 @@ from typing import Any
 from typing import NamedTuple
 
 from culmen.launchers.programs import nodes
+from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.program import Program
 from culmen.launchers.workdir import CHECKPOINTS
@@ -21,6 +22,8 @@ from culmen.launchers.workdir import Restored
 
 COUNTER, REPLAY, LEARNER, EVALUATOR = 'counter', 'replay', 'learner', 'evaluator'
 SERVED = (COUNTER, REPLAY, LEARNER)  # nodes that others call
+# Beside these, the address of Reverb's server, which has one of its own. Absent where any port will do.
+TABLES = 'tables'
 
 
 class NodePlan(NamedTuple):
@@ -39,13 +42,16 @@ class NodePlan(NamedTuple):
         return self.label in SERVED
 
 
-def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> list[NodePlan]:
+def plan_nodes(
+    program: Program, folder: Path, restored: Restored | None, tables: Address | None = None
+) -> list[NodePlan]:
     """The nodes of a program, those that are called before those that call them.
 
     Args:
         program: what is run.
         folder: of logs and checkpoints.
         restored: the checkpoint to resume from.
+        tables: the address of Reverb's server; None: a free port of this machine.
     """
     experiment, folder = program.experiment, folder.absolute()
     table = None if restored is None else restored.saved.table
@@ -73,6 +79,7 @@ def plan_nodes(program: Program, folder: Path, restored: Restored | None) -> lis
                     experience=program.experience,
                     num_lanes=program.num_lanes,
                     lead=program.lead,
+                    port=None if tables is None else int(tables[1]),
                     restore=None if table is None else table.absolute(),
                 ),
             ),

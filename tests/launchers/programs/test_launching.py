@@ -12,11 +12,11 @@ from tests.launchers.run_states import EXPERIMENT
 from tests.launchers.run_states import STATE
 
 
-class Engine:
+class Engine(launching.OneMachine):
     launcher = 'processes'
     in_threads = False
 
-    def start(self, job, running):
+    def start_node(self, job, plan):
         pytest.fail('a node was started')
 
 

@@ -18,6 +18,7 @@ class ReplayNode:
         experience: Experience,
         num_lanes: int,
         lead: float,
+        port: int | None = None,
         restore: Path | None = None,
     ) -> None:
         """Starts the server.
@@ -27,10 +28,13 @@ class ReplayNode:
             experience: of the agent.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead of the learner.
+            port: of the server; None: a free one.
             restore: the folder that `checkpoint` wrote.
         """
         self._stop = stop
-        self._server = reverb_replay.ReverbServer(experience, num_lanes, lead=lead, restore=restore)
+        self._server = reverb_replay.ReverbServer(
+            experience, num_lanes, lead=lead, port=port, restore=restore
+        )
 
     def get_address(self) -> str:
         """The address of the server, for writers and readers."""
