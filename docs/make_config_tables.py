@@ -184,10 +184,11 @@ def _families() -> str:
             ', '.join(f'`{example}`' for example in family.examples),
             ', '.join(f'`{package}`' for package in family.packages) or 'none',
             family.restorable,
+            family.picture,
         )
         for family in environments.families()
     ]
-    return _table(('name', 'such as', 'imports', 'saved exactly in mid-episode'), rows)
+    return _table(('name', 'such as', 'imports', 'saved exactly in mid-episode', 'drawn'), rows)
 
 
 def _columns() -> str:

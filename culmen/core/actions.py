@@ -12,6 +12,7 @@ here knows an agent.
 """
 
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from dm_env import specs
 from numpy.typing import NDArray
 
 from culmen.core.errors import SettingError
+from culmen.core.players import players
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import conform
 from culmen.core.specs import leaf_paths
@@ -28,6 +30,8 @@ from culmen.core.specs import legal_actions
 from culmen.core.types import Array
 from culmen.core.types import Nest
 
+# One choice; several choices; boxes of floats; choices beside boxes.
+ActionKind = Literal['discrete', 'multi_discrete', 'continuous', 'hybrid']
 MAX_VALUES = 2**16  # of one choice: agents have a number for each
 _INT32 = np.iinfo(np.int32)
 
@@ -70,6 +74,28 @@ def choices(leaf: specs.Array) -> Choices | None:
     else:
         return None
     return Choices(low, high - low + 1) if low.size else None
+
+
+def action_kind(spec: EnvironmentSpec) -> ActionKind | None:
+    """What an environment's action is made of, or that of each of its players.
+
+    Returns: None where a leaf is neither a choice nor a box, or where players' actions differ in this.
+    """
+    kinds = {_kind(spec.action[player]) for player in players(spec)} or {_kind(spec.action)}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _kind(action_spec: Any) -> ActionKind | None:
+    leaves = jax.tree_util.tree_leaves(action_spec)
+    chosen = [choices(leaf) is not None for leaf in leaves]
+    boxes = [bool(np.issubdtype(leaf.dtype, np.floating)) for leaf in leaves]
+    if not leaves or not all(c or b for c, b in zip(chosen, boxes)):
+        return None
+    if all(boxes):
+        return 'continuous'
+    if any(boxes):
+        return 'hybrid'
+    return 'discrete' if len(leaves) == 1 and leaves[0].shape == () else 'multi_discrete'
 
 
 def check_shapes(action_spec: Any, action: Nest, whose: str) -> None:

@@ -436,6 +436,19 @@ def test_the_lists(culmen):
     assert 'restorable: ' in out
 
 
+def test_the_list_of_environments_is_filtered(culmen):
+    code, out, _ = culmen('list', 'environments', '--family', 'jax', '--actions', 'continuous')
+    assert (code, out.split()) == (0, ['jax/cartpole_swingup', 'jax/pixel_reach', 'jax/u_maze'])
+    _, out, _ = culmen('list', 'environments', '--jax', '--actions', 'discrete', '--json')
+    rows = json.loads(out)
+    assert {'name': 'jax/catch', 'actions': 'discrete', 'jax': True} in rows
+    assert all(row['jax'] and row['actions'] == 'discrete' for row in rows)
+    code, _, error = culmen('list', 'environments', '--family', 'jx')
+    assert (code, "unknown family 'jx'" in error) == (2, True)
+    code, _, error = culmen('list', 'agents', '--jax')
+    assert (code, 'are of environments' in error) == (2, True)
+
+
 def test_train_evaluate_and_plot(culmen):
     pytest.importorskip('imageio_ffmpeg')
     train = [

@@ -13,9 +13,9 @@ No environment package is imported before an environment of its family is asked 
 """
 
 from culmen.components.environments.arguments import MissingPackage
+from culmen.components.environments.catalogue import Family
 from culmen.components.environments.checking import Report
 from culmen.components.environments.checking import check_environment
-from culmen.components.environments.registry import Family
 from culmen.components.environments.registry import check
 from culmen.components.environments.registry import evaluation_arguments
 from culmen.components.environments.registry import families

@@ -1,14 +1,12 @@
 """Environments by name: the families, their arguments, and `make`."""
 
 import contextlib
-import dataclasses
 import importlib
-import importlib.util
-import sys
 import types
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+from typing import get_args
 
 import dm_env
 
@@ -18,116 +16,14 @@ from culmen.components.environments.arguments import check_seed
 from culmen.components.environments.arguments import foreign_arguments
 from culmen.components.environments.arguments import read_arguments
 from culmen.components.environments.arguments import signature_arguments
+from culmen.components.environments.catalogue import FAMILIES
+from culmen.components.environments.catalogue import Family
 from culmen.components.environments.families import function
 from culmen.core import checks
+from culmen.core.actions import ActionKind
 from culmen.core.errors import SettingTypeError
 
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A family of environments, as `culmen list environments` shows it."""
-
-    name: str
-    pattern: str  # the form of its names
-    examples: tuple[str, ...]
-    packages: tuple[str, ...]  # that it imports; none for a user's own functions
-    restorable: str  # which of its environments are saved exactly in the middle of an episode
-    defaults: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # of the wrappers' arguments
-
-    @property
-    def installed(self) -> bool:
-        """Whether the packages that it imports are installed (without importing them)."""
-        return not self.missing
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The packages that are not installed."""
-        return tuple(package for package in self.packages if not _is_installed(package))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The entry as plain data, for JSON."""
-        return {
-            'name': self.pattern,
-            'family': self.name,
-            'examples': list(self.examples),
-            'packages': list(self.packages),
-            'installed': self.installed,
-            'restorable': self.restorable,
-            'defaults': dict(self.defaults),
-        }
-
-
-_FAMILIES = (
-    Family(
-        'bsuite',
-        'bsuite/<experiment>/<index>',
-        ('bsuite/catch/0', 'bsuite/cartpole/0', 'bsuite/deep_sea/0', 'bsuite/memory_len/5'),
-        ('bsuite',),
-        'all (mnist* download their data)',
-    ),
-    Family(
-        'gymnasium',
-        'gymnasium/<id>',
-        ('gymnasium/CartPole-v1', 'gymnasium/Pendulum-v1', 'gymnasium/HalfCheetah-v5'),
-        ('gymnasium',),
-        'classic control, toy text and MuJoCo by their state, Box2D and ALE by replaying the '
-        'episode; others where all that they hold can be copied',
-    ),
-    Family(
-        'minatar',
-        'minatar/<game>[-v0|-v1]',
-        ('minatar/breakout', 'minatar/asterix-v1', 'minatar/space_invaders'),
-        ('minatar',),
-        'all',
-    ),
-    Family(
-        'dm_control',
-        'dm_control/<domain>/<task>',
-        ('dm_control/cartpole/swingup', 'dm_control/cheetah/run', 'dm_control/reacher/easy'),
-        ('dm_control',),
-        'all',
-        {'single_precision': True},
-    ),
-    Family(
-        'atari',
-        'atari/<game>',
-        ('atari/pong', 'atari/breakout', 'atari/space_invaders'),
-        ('ale_py', 'cv2'),
-        'all',
-        {'frame_stack': 4},
-    ),
-    Family(
-        'gymnax',
-        'gymnax/<id>',
-        ('gymnax/CartPole-v1', 'gymnax/Pendulum-v1', 'gymnax/Breakout-MinAtar'),
-        ('gymnax', 'gymnasium'),
-        'all',
-    ),
-    Family(
-        'brax',
-        'brax/<environment>',
-        ('brax/ant', 'brax/halfcheetah', 'brax/inverted_pendulum'),
-        ('brax',),
-        'all',
-    ),
-    Family(
-        'jax',
-        'jax/<environment>',
-        ('jax/catch', 'jax/four_rooms', 'jax/cartpole_swingup'),
-        (),
-        'all',
-    ),
-    Family(
-        'function',
-        '<module>:<function>',
-        ('my_package.my_module:make_environment',),
-        (),
-        'those with get_state() and set_state(state)',
-    ),
-)
-_BY_NAME = {family.name: family for family in _FAMILIES}
+_BY_NAME = {family.name: family for family in FAMILIES}
 
 # Arguments of any family that are for training only, with their values in evaluations.
 FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType({'terminal_on_life_loss': False})
@@ -135,23 +31,40 @@ FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType({'terminal_on_life_loss
 
 def families() -> tuple[Family, ...]:
     """Every family of environments, installed or not."""
-    return _FAMILIES
+    return FAMILIES
 
 
-def names(family: str | None = None) -> list[str]:
+def names(
+    family: str | None = None, *, actions: ActionKind | None = None, jax: bool = False
+) -> list[str]:
     """The names that can be listed offline, of one family or of all that are installed.
 
-    Raises: ValueError for an unknown family; MissingPackage where one family was asked for and its
+    Nothing is built: each family says which kinds of action its names have (`Family.actions`).
+
+    Args:
+        family: None: all.
+        actions: only environments with this kind of action, of each player where there are several.
+        jax: only environments written in JAX.
+    Raises: ValueError for an unknown family or kind; MissingPackage where one family was asked for and its
         package is missing.
     """
-    listable = [each.name for each in _FAMILIES if each.name != 'function']
+    kinds = get_args(ActionKind)
+    if actions is not None and actions not in kinds:
+        raise ValueError(checks.unknown_name('kind of action', str(actions), kinds))
+    listable = [each.name for each in FAMILIES if each.name != 'function']
     if family is None:
         chosen = [name for name in listable if _BY_NAME[name].installed]
     elif family in listable:
         chosen = [family]
     else:
         raise ValueError(checks.unknown_name('family', family, listable))
-    return [f'{name}/{identity}' for name in chosen for identity in _module(name).names()]
+    return [
+        f'{name}/{identity}'
+        for name in chosen
+        if _BY_NAME[name].jax or not jax
+        for identity in _module(name).names()
+        if actions is None or _BY_NAME[name].action_kind(identity) == actions
+    ]
 
 
 def make(name: str, seed: int, **arguments: Any) -> dm_env.Environment:
@@ -235,15 +148,15 @@ def _split(name: str) -> tuple[Family, str]:
         return _BY_NAME[prefix], identity
     if ':' in name:
         return _BY_NAME['function'], name
-    patterns = ', '.join(family.pattern for family in _FAMILIES)
+    patterns = ', '.join(family.pattern for family in FAMILIES)
     near = checks.unknown_name('environment', name, _shown_names(prefix))
     raise ValueError(f'{near} Names read {patterns}.')
 
 
 def _shown_names(prefix: str) -> list[str]:
     """Names that an unknown name may have meant, if the family is misspelt or left out."""
-    shown = [name for family in _FAMILIES for name in family.examples]
-    for family in _FAMILIES:
+    shown = [name for family in FAMILIES for name in family.examples]
+    for family in FAMILIES:
         if family.name != 'function' and family.installed and family.name[:1] == prefix[:1]:
             with contextlib.suppress(ImportError):
                 shown += names(family.name)
@@ -270,9 +183,3 @@ def _foreign(family: Family, identity: str) -> tuple[dict[str, Argument], bool]:
 
 def _module(family: str) -> Any:
     return importlib.import_module(f'culmen.components.environments.families.{family}')
-
-
-def _is_installed(package: str) -> bool:
-    if package in sys.modules:
-        return sys.modules[package] is not None
-    return importlib.util.find_spec(package) is not None

@@ -14,6 +14,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import dm_env
+import numpy as np
+
+
+def layers_of(environment: Any, kind: type) -> list[Any]:
+    """An environment and those that it holds as attributes, wrapped or not, outermost first.
+
+    Args: kind: what counts as an environment: gymnasium.Env.
+    """
+    layers = [environment]
+    for layer in layers:  # which grows
+        for value in vars(layer).values():
+            if isinstance(value, kind) and not any(value is each for each in layers):
+                layers.append(value)
+    return layers
 
 
 def is_restorable(environment: dm_env.Environment) -> bool:
@@ -31,18 +45,19 @@ def capture(layers: Sequence[object]) -> object:
     references, and found again in the fresh objects. A plain copy would fail for a lambda that holds
     the old object, or for a class that pickles as a call of its constructor.
 
-    Args: layers: an environment and the environments that it wraps, outermost first.
+    Args: layers: an environment and the environments that it holds, outermost first.
     Returns: bytes, and the states of emulators that live outside Python.
     Raises: TypeError, AttributeError or pickle.PicklingError where some attribute can't be copied.
     """
     buffer = io.BytesIO()
     _Pickler(buffer, layers).dump([vars(layer) for layer in layers])
-    outside = [
-        (index, name, _emulator_state(value))
-        for index, layer in enumerate(layers)
+    emulators = {
+        id(value): (index, name, value)
+        for index, layer in reversed(list(enumerate(layers)))
         for name, value in vars(layer).items()
         if _is_emulator(value)
-    ]
+    }
+    outside = [(index, name, _emulator_state(value)) for index, name, value in emulators.values()]
     return buffer.getvalue(), outside
 
 
@@ -64,7 +79,7 @@ class _Pickler(pickle.Pickler):
         self._known = {id(layer): ('layer', index) for index, layer in enumerate(layers)}
         for index, layer in enumerate(layers):
             for name, value in vars(layer).items():
-                if _is_fixture(value):
+                if _is_fixture(value) or _is_memory_of_mujoco(value, layer):
                     self._known.setdefault(id(value), ('attribute', index, name))  # type: ignore[arg-type]
         gymnasium = sys.modules.get('gymnasium')
         self._constructed = () if gymnasium is None else (gymnasium.utils.EzPickle,)
@@ -110,6 +125,15 @@ def _is_emulator(value: object) -> bool:
     return type(value).__name__ in ('MjData', 'ALEInterface') and _is_fixture(value)
 
 
+def _is_memory_of_mujoco(value: object, layer: object) -> bool:
+    """Whether an attribute is no array of its own, but shows a field of the MjData beside it."""
+    if type(getattr(value, 'base', None)).__name__ != 'PyCapsule':
+        return False
+    data = next((each for each in vars(layer).values() if type(each).__name__ == 'MjData'), None)
+    fields = [] if data is None else [getattr(data, name, None) for name in ('qpos', 'qvel')]
+    return any(field is not None and np.may_share_memory(value, field) for field in fields)
+
+
 def _emulator_state(value: Any) -> bytes:
     if type(value).__name__ == 'ALEInterface':
         return bytes(value.cloneState(include_rng=True).serialize())
@@ -125,5 +149,17 @@ def _set_emulator_state(layer: Any, name: str, state: bytes) -> None:
     else:
         import mujoco
 
+        saved = pickle.loads(state)
+        _copy_arrays(saved.model, value.model)
         # mj_setState is not exact for every model; a copy of all of MjData is.
-        mujoco.mj_copyData(value, layer.model, pickle.loads(state))
+        mujoco.mj_copyData(value, value.model, saved)
+
+
+def _copy_arrays(source: Any, target: Any) -> None:
+    """Copies what differs in a model: some environments draw masses or places anew each episode."""
+    for name in dir(source):
+        value = None if name.startswith('_') else getattr(source, name)
+        if isinstance(value, np.ndarray):
+            now = getattr(target, name)
+            if not np.array_equal(now, value, equal_nan=value.dtype.kind == 'f'):
+                now[...] = value

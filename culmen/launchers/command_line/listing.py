@@ -9,19 +9,38 @@ import click
 
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.results import refusing
 
 
 @click.command('list')
 @click.argument('kind', type=click.Choice(['agents', 'environments']))
+@click.option('--family', help='The environments of one family, by name.')
+@click.option(
+    '--actions',
+    type=click.Choice(['discrete', 'multi_discrete', 'continuous', 'hybrid']),
+    help='The environments with this kind of action, by name.',
+)
+@click.option('--jax', is_flag=True, help='The environments written in JAX, by name.')
 @command
-def list_command(*, as_json: bool, kind: str) -> None:
-    """Show the names of agents or environments."""
-    rows = _agents() if kind == 'agents' else _environments()
+def list_command(*, as_json: bool, kind: str, family: str | None, actions: Any, jax: bool) -> None:
+    """Show the names of agents or environments.
+
+    Without options of its own, `culmen list environments` shows the families of environments.
+    """
+    is_filtered = family is not None or actions is not None or jax
+    if kind == 'agents':
+        if is_filtered:
+            raise click.UsageError('--family, --actions and --jax are of environments.')
+        rows = _agents()
+    else:
+        rows = _environments(family, actions, jax) if is_filtered else _families()
     if as_json:
         print_json(rows)
         return
     for row in rows:
         click.echo(row['name'])
+        if is_filtered:
+            continue
         for key, value in row.items():
             if key != 'name' and value not in ('', [], {}):
                 text = ', '.join(map(str, value)) if isinstance(value, list) else value
@@ -37,10 +56,26 @@ def _agents() -> list[dict[str, Any]]:
     ]
 
 
-def _environments() -> list[dict[str, Any]]:
+def _families() -> list[dict[str, Any]]:
     from culmen.components import environments
 
     return [family.as_dict() for family in environments.families()]
+
+
+def _environments(family: str | None, actions: Any, jax: bool) -> list[dict[str, Any]]:
+    """The environments that fit, each with what its family says of it."""
+    from culmen.components import environments
+
+    by_name = {each.name: each for each in environments.families()}
+    rows = []
+    with refusing():
+        names = environments.names(family, actions=actions, jax=jax)
+    for name in names:
+        prefix, _, identity = name.partition('/')
+        of_family = by_name[prefix]
+        kind = of_family.action_kind(identity)
+        rows.append({'name': name, 'actions': kind, 'jax': of_family.jax})
+    return rows
 
 
 def _first_line(module: str) -> str:

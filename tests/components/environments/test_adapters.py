@@ -13,8 +13,11 @@ from dm_env import specs
 from dm_env import test_utils
 
 from culmen.components import environments
+from culmen.components.environments import functional
 from culmen.components.environments.random_actions import random_action as random_nest
 from culmen.core import legal_actions
+from culmen.core import make_environment_spec
+from culmen.core.actions import action_kind
 from tests.components.environments import registry
 
 
@@ -52,6 +55,15 @@ def bits(timestep: dm_env.TimeStep) -> Any:
 def test_every_family_has_a_row():
     shown = {row.name.partition('/')[0] for row in registry.ROWS}
     assert {family.name for family in environments.families()} - {'function'} <= shown
+
+
+@pytest.mark.parametrize('row', [row for row in registry.rows() if ':' not in row.values[0].name])
+def test_it_is_what_the_catalogue_says_of_it_unbuilt(row):
+    prefix, _, identity = row.name.partition('/')
+    family = next(each for each in environments.families() if each.name == prefix)
+    environment = row.make(seed=0)
+    assert family.action_kind(identity) == action_kind(make_environment_spec(environment))
+    assert family.jax == isinstance(environment, functional.DmEnvironment)
 
 
 class Seen:

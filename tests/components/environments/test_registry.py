@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import dm_env
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from culmen.components import environments
 from culmen.components.environments import arguments as arguments_module
+from culmen.core import make_environment_spec
+from culmen.core.actions import ActionKind
+from culmen.core.actions import action_kind
 from tests.components.environments import fakes
 
 FAKE = 'tests.components.environments.fakes:make'
@@ -76,6 +80,57 @@ def test_families_are_what_make_takes():
             environments.check(known[0], {})
         assert family.restorable
         assert set(family.as_dict()) >= {'name', 'examples', 'installed', 'restorable'}
+
+
+def test_names_are_those_of_a_family_with_a_kind_of_action_and_in_jax():
+    assert environments.names('jax', actions='continuous') == [
+        'jax/cartpole_swingup', 'jax/pixel_reach', 'jax/u_maze',
+    ]  # fmt: skip
+    by_kind = {kind: environments.names('jax', actions=kind) for kind in get_args(ActionKind)}
+    assert sorted(name for kind in by_kind.values() for name in kind) == environments.names('jax')
+    in_jax = environments.names(jax=True)
+    assert set(environments.names('jax')) <= set(in_jax)
+    families = {family.name: family for family in environments.families()}
+    assert all(families[name.partition('/')[0]].jax for name in in_jax)
+    if families['bsuite'].installed:
+        assert environments.names('bsuite', jax=True) == []
+        assert environments.names('bsuite', actions='discrete') == environments.names('bsuite')
+    with pytest.raises(ValueError, match=r"unknown kind of action 'box'.*continuous"):
+        environments.names('jax', actions='box')  # type: ignore[arg-type]
+
+
+def test_of_patterns_the_first_that_fits_counts():
+    family = environments.Family(
+        'a', 'a/<id>', (), (), 'all', actions={'discrete': ('Cart*',), 'continuous': ('C*', 'D-v?')}
+    )
+    kinds = [family.action_kind(each) for each in ('CartPole', 'Chain', 'D-v1', 'cart')]
+    assert kinds == ['discrete', 'continuous', 'continuous', None]
+    assert family.action_kinds() == ('discrete', 'continuous')
+    assert environments.Family('a', 'a/<id>', (), (), 'all').action_kind('b') is None
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    'family', [family.name for family in environments.families() if family.name != 'function']
+)
+def test_every_environment_has_the_kind_of_action_that_its_family_says(family, monkeypatch):
+    monkeypatch.setenv('MUJOCO_GL', 'disable')
+    known = next(each for each in environments.families() if each.name == family)
+    if not known.installed:
+        pytest.skip(f'needs {", ".join(known.missing)}')
+    numbered = 0
+    for name in environments.names(family):
+        if family == 'bsuite' and not name.endswith('/0'):
+            continue  # the settings of an experiment differ in no action
+        try:
+            environment = environments.make(name, 0)
+        except Exception:  # an old version that this set of packages can't build
+            continue
+        kind = action_kind(make_environment_spec(environment))
+        environment.close()
+        assert known.action_kind(name.partition('/')[2]) == kind, name
+        numbered += 1
+    assert numbered > 4
 
 
 @pytest.mark.parametrize(

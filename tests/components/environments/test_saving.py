@@ -44,6 +44,17 @@ def test_references_among_the_objects_are_found_again():
     assert [fresh.step() for _ in range(5)] == expected
 
 
+def test_layers_are_the_environments_that_an_environment_holds_wrapped_or_not():
+    outer = Outer()
+    outer.inner.below = Inner()
+    outer.again = outer.inner
+    layers = saving.layers_of(outer, Inner)
+    assert [layer is each for layer, each in zip(layers, (outer, outer.inner, outer.inner.below))] == [
+        True, True, True,
+    ]  # fmt: skip
+    assert len(layers) == 3
+
+
 def test_what_can_not_be_copied_raises():
     outer = Outer()
     outer.history.append(lambda: 0)

@@ -281,10 +281,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._seed, self._elapsed, self._reset_next_step = seed, elapsed, reset_next_step
 
     def _layers(self) -> list[Any]:
-        layers = [self._environment]
-        while layers[-1] is not self._environment.unwrapped:
-            layers.append(layers[-1].env)
-        return layers
+        return saving.layers_of(self._environment, _gymnasium(self._name).Env)
 
     def _new_world(self, generator: bytes | None = None) -> None:
         """Makes a new world, so that an episode depends on its generator and not on earlier episodes."""

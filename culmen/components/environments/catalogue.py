@@ -1,0 +1,202 @@
+"""The families of environments: what each is called, what it imports, and what is known of it unbuilt.
+
+`registry` makes environments of them, `culmen list environments` and docs/environments.md show them. Nothing
+here imports a package of environments.
+"""
+
+import dataclasses
+import fnmatch
+import importlib.util
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from culmen.core.actions import ActionKind
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of environments, as `culmen list environments` shows it."""
+
+    name: str
+    pattern: str  # the form of its names
+    examples: tuple[str, ...]
+    packages: tuple[str, ...]  # that it imports; none for a user's own functions
+    restorable: str  # which of its environments are saved exactly in the middle of an episode
+    defaults: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # of the wrappers' arguments
+    # The kind of action of every environment, or of identities by patterns of which the first that fits
+    # counts; {}: unknown. Tests build environments and hold them to it.
+    actions: ActionKind | Mapping[ActionKind, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )
+    jax: bool = False  # written in JAX, so that the compiled loop runs it
+    picture: str = 'all'  # which can be drawn, for a video
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that it imports are installed (without importing them)."""
+        return not self.missing
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that are not installed."""
+        return tuple(package for package in self.packages if not _is_installed(package))
+
+    def action_kind(self, identity: str) -> ActionKind | None:
+        """The kind of action of one of its environments, of each player where there are several.
+
+        Args: identity: a name without the family. Returns: None where it is not known without building it.
+        """
+        if isinstance(self.actions, str):
+            return self.actions
+        for kind, patterns in self.actions.items():
+            if any(fnmatch.fnmatchcase(identity, pattern) for pattern in patterns):
+                return kind
+        return None
+
+    def action_kinds(self) -> tuple[ActionKind, ...]:
+        """The kinds of action that there are in the family."""
+        return (self.actions,) if isinstance(self.actions, str) else tuple(self.actions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry as plain data, for JSON."""
+        return {
+            'name': self.pattern,
+            'family': self.name,
+            'examples': list(self.examples),
+            'packages': list(self.packages),
+            'installed': self.installed,
+            'restorable': self.restorable,
+            'actions': list(self.action_kinds()),
+            'jax': self.jax,
+            'picture': self.picture,
+            'defaults': dict(self.defaults),
+        }
+
+
+FAMILIES = (
+    Family(
+        'bsuite',
+        'bsuite/<experiment>/<index>',
+        ('bsuite/catch/0', 'bsuite/cartpole/0', 'bsuite/deep_sea/0', 'bsuite/memory_len/5'),
+        ('bsuite',),
+        'all (mnist* download their data)',
+        actions='discrete',
+    ),
+    Family(
+        'gymnasium',
+        'gymnasium/<id>',
+        ('gymnasium/CartPole-v1', 'gymnasium/Pendulum-v1', 'gymnasium/HalfCheetah-v5'),
+        ('gymnasium',),
+        'classic control, toy text and MuJoCo by their state, Box2D and ALE by replaying the '
+        'episode; others where all that they hold can be copied',
+        actions={
+            'discrete': (
+                '*CartPole-*',
+                'Acrobot-*',
+                'MountainCar-*',
+                'LunarLander-*',
+                '*Blackjack-*',
+                'Taxi-*',
+                'CliffWalking*',
+                'FrozenLake*',
+                'ALE/*',
+                'MinAtar/*',
+            ),
+            'multi_discrete': ('tabular/CliffWalking-*',),
+            'continuous': (
+                'Ant-*',
+                'BipedalWalker*',
+                'CarRacing-*',
+                'HalfCheetah-*',
+                'Hopper-*',
+                'Humanoid*',
+                'InvertedDoublePendulum-*',
+                'LunarLanderContinuous-*',
+                'MountainCarContinuous-*',
+                '*Pendulum-*',
+                'Pusher-*',
+                'Reacher-*',
+                'Swimmer-*',
+                'Walker2d-*',
+            ),
+        },  # fmt: skip
+    ),
+    Family(
+        'minatar',
+        'minatar/<game>[-v0|-v1]',
+        ('minatar/breakout', 'minatar/asterix-v1', 'minatar/space_invaders'),
+        ('minatar',),
+        'all',
+        actions='discrete',
+    ),
+    Family(
+        'dm_control',
+        'dm_control/<domain>/<task>',
+        ('dm_control/cartpole/swingup', 'dm_control/cheetah/run', 'dm_control/reacher/easy'),
+        ('dm_control',),
+        'all',
+        {'single_precision': True},
+        actions='continuous',
+    ),
+    Family(
+        'atari',
+        'atari/<game>',
+        ('atari/pong', 'atari/breakout', 'atari/space_invaders'),
+        ('ale_py', 'cv2'),
+        'all',
+        {'frame_stack': 4},
+        actions='discrete',
+    ),
+    Family(
+        'gymnax',
+        'gymnax/<id>',
+        ('gymnax/CartPole-v1', 'gymnax/Pendulum-v1', 'gymnax/Breakout-MinAtar'),
+        ('gymnax', 'gymnasium'),
+        'all',
+        actions={
+            'continuous': (
+                'MountainCarContinuous-*',
+                'Pendulum-*',
+                'PointRobot-*',
+                'Reacher-*',
+                'Swimmer-*',
+            ),
+            'discrete': ('*',),
+        },
+        jax=True,
+    ),
+    Family(
+        'brax',
+        'brax/<environment>',
+        ('brax/ant', 'brax/halfcheetah', 'brax/inverted_pendulum'),
+        ('brax',),
+        'all',
+        actions='continuous',
+        jax=True,
+    ),
+    Family(
+        'jax',
+        'jax/<environment>',
+        ('jax/catch', 'jax/four_rooms', 'jax/cartpole_swingup'),
+        (),
+        'all',
+        actions={'continuous': ('cartpole_swingup', 'pixel_reach', 'u_maze'), 'discrete': ('*',)},
+        jax=True,
+    ),
+    Family(
+        'function',
+        '<module>:<function>',
+        ('my_package.my_module:make_environment',),
+        (),
+        'those with get_state() and set_state(state)',
+    ),
+)
+
+
+def _is_installed(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None
