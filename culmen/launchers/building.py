@@ -162,7 +162,11 @@ def make_evaluator(
 
 
 def build(
-    experiment: Experiment, actor: int = 0, num_actors: int = 1, resumed_at: int = 0
+    experiment: Experiment,
+    actor: int = 0,
+    num_actors: int = 1,
+    resumed_at: int = 0,
+    life: int = 0,
 ) -> Built:
     """Checks an experiment and builds it for one of its actors. Computes nothing.
 
@@ -170,6 +174,7 @@ def build(
         experiment: what is run.
         actor, num_actors: the index of this actor, and how many there are.
         resumed_at: above 0, the environments get other seeds, for runs that resume with new environments.
+        life: the same, for actors that are started again.
     Raises: ValueError that names what is wrong; AgentFailure, EnvironmentFailure.
     """
     make_environments = environment_factories(experiment)
@@ -182,6 +187,7 @@ def build(
         for lane in index:
             make = make_environments[lane % len(make_environments)]
             counts = (int(lane), resumed_at) if resumed_at else (int(lane),)
+            counts = (int(lane), resumed_at, life) if life else counts
             made.append(make(fold_seed(experiment.seed, 'environment', *counts)))
         if actor == 0:  # others have what the first has checked
             reads = read_environments(experiment, make_environments, made)

@@ -31,6 +31,7 @@ from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.launching import Job
 from culmen.launchers.programs.program import Program as Program
 from culmen.launchers.programs.running import run_node
+from culmen.launchers.programs.stops import Stop
 from culmen.launchers.programs.supervisor import NodeFailure as NodeFailure
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import Result
@@ -107,11 +108,13 @@ class Launchpad(launching.OneMachine):
 
     def start_node(self, job: Job, plan: NodePlan) -> supervisor.Node:
         """Starts one node."""
-        program = _program(job, plan)
+        # Threads end one by one, too; in a process the stop is that of the process.
+        stop, pulse = Stop() if self.in_threads else job.stop, job.care.files(plan)
+        program = _program(job, plan, stop)
         (group,) = program.groups.values()
         if self.in_threads:
             reverb_replay.require_reverb()  # once, before several threads import it
-            return supervisor.ThreadNode(plan.label, group[0].function, job.stop)
+            return supervisor.ThreadNode(plan.label, group[0].function, stop, pulse)
         small = len(usable_cores()) <= len(job.nodes)
         with _launchpad_writes_to(job.scratch):
             (command,) = group[0].to_executables(group, plan.label, group[0].launch_context)
@@ -124,17 +127,19 @@ class Launchpad(launching.OneMachine):
             **command.env_overrides,
         }
         output = job.logs / f'{plan.label}.log'
-        return supervisor.ProcessNode(plan.label, arguments, environment, output, job.key.value)
+        return supervisor.ProcessNode(
+            plan.label, arguments, environment, output, job.key.value, pulse
+        )
 
 
-def _program(job: Job, plan: NodePlan) -> Any:
+def _program(job: Job, plan: NodePlan, stop: Stop) -> Any:
     """The node as a Launchpad program. It uses none of its addresses: those of nodes are fixed."""
     import launchpad as lp
     from absl import flags
     from launchpad import context
 
     program = lp.Program('culmen')
-    run = functools.partial(run_node, plan, job.stop, job.key, job.addresses)
+    run = functools.partial(run_node, plan, stop, job.key, job.addresses, job.care)
     program.add_node(lp.PyNode(run), plan.label)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Launchpad reads its own flags; the command line is not absl's

@@ -31,7 +31,7 @@ class Subprocesses(launching.OneMachine):
     def start_node(self, job, plan):
         small = len(usable_cores()) <= len(job.nodes)
         path = pathlib.Path(job.scratch) / f'{plan.label}.pickle'
-        path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses)))
+        path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses, job.care)))
         environment = {**os.environ, **supervisor.node_environment(plan.label, small)}
         return supervisor.ProcessNode(
             plan.label,
@@ -39,6 +39,7 @@ class Subprocesses(launching.OneMachine):
             environment,
             job.logs / f'{plan.label}.log',
             job.key.value,
+            job.care.files(plan),
         )
 
 

@@ -9,11 +9,8 @@ import math
 import os
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +19,9 @@ import pytest
 import culmen
 from culmen.launchers import launchpad
 from tests.conftest import is_installed
+from tests.integration.commands import Command
 from tests.launchers.on_policy import Witness
 
-ROOT = Path(__file__).parents[2]
 CORRIDOR = 'tests.launchers.toys:corridor'
 MIN_SIZE, BATCH, SAMPLES_PER_INSERT = 50, 8, 4.0
 DQN = (
@@ -41,84 +38,6 @@ pytestmark = [
         reason='Launchpad has wheels for Python 3.10 on Linux x86-64 alone',
     ),
 ]
-
-
-class Command:
-    """`culmen train ... --json` in a process of its own; who belongs to it is known by a mark."""
-
-    def __init__(self, workdir, *arguments, temporary=None, module='culmen'):
-        self.workdir = Path(workdir)
-        self.mark = f'CULMEN_TEST={uuid.uuid4().hex}'
-        name, _, value = self.mark.partition('=')
-        command = [
-            sys.executable,
-            '-m',
-            module,
-            'train',
-            *arguments,
-            '--workdir',
-            workdir,
-            '--json',
-        ]
-        self.process = subprocess.Popen(
-            [str(argument) for argument in command],
-            cwd=ROOT,
-            env={**os.environ, name: value, **({'TMPDIR': str(temporary)} if temporary else {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def finish(self):
-        """(exit code, standard output, standard error), once it has ended by itself."""
-        out, err = self.process.communicate()
-        return self.process.returncode, out, err
-
-    def ports(self):
-        """The node that listens at each TCP port, by the port."""
-        sockets = {}
-        for path in ('/proc/net/tcp', '/proc/net/tcp6'):
-            for line in Path(path).read_text().splitlines()[1:]:
-                _, local, _, state, *_, inode = line.split()[:10]
-                if state == '0A':
-                    sockets[f'socket:[{inode}]'] = int(local.rpartition(':')[2], 16)
-        found = {}
-        for pid, line in self.left().items():
-            for descriptor in Path(f'/proc/{pid}/fd').iterdir():
-                try:
-                    port = sockets.get(os.readlink(descriptor))
-                except OSError:
-                    continue
-                if port is not None:
-                    found[port] = line.rstrip('\0').rpartition('=')[2]
-        return found
-
-    def left(self):
-        """The processes of this command that run, by their process ids."""
-        found = {}
-        for path in Path('/proc').glob('[0-9]*'):
-            try:
-                if self.mark.encode() in (path / 'environ').read_bytes():
-                    found[int(path.name)] = (path / 'cmdline').read_bytes().decode()
-            except OSError:
-                continue
-        return found
-
-    def node(self, name):
-        """The process id of a node."""
-        return next(pid for pid, line in self.left().items() if line.endswith(f'={name}\0'))
-
-    def wait_for_steps(self, steps):
-        """Waits until the actors have written that they are so far."""
-        while True:
-            if self.process.poll() is not None:
-                pytest.fail(f'ended early: {self.process.stderr.read()[-5000:]}')
-            for path in self.workdir.glob('logs/actor-*.csv'):
-                rows = path.read_text().splitlines()
-                if len(rows) > 2 and int(rows[-2].split(',')[0]) >= steps:
-                    return
-            time.sleep(0.02)
 
 
 def updates_for(steps):
@@ -228,7 +147,11 @@ def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on
     arguments = (*DQN, '--steps', steps, '--launcher', launcher, '--actors', 2)
     command = Command(workdir, *arguments, module=module)
     command.wait_for_steps(300)
-    command.process.send_signal(number)
+    if number == signal.SIGTERM:  # as a scheduler does: to all processes of a job
+        for pid in command.left():
+            os.kill(pid, number)
+    else:
+        command.process.send_signal(number)
     found, out, err = command.finish()
     assert found == code, err
     assert command.left() == {}

@@ -527,6 +527,13 @@ def test_help_is_quick_and_needs_no_optional_package():
         (['--actors', 2], '--actors is for --launcher threads or processes'),
         (['--launcher', 'threads', '--replay', 'in_process'], '--replay must be reverb with'),
         (['--launcher', 'processes', '--device', 'cpu'], 'for --launcher local'),
+        (['--restarts', 2], '--restarts is for programs, --launcher threads or processes'),
+        (['--hang-after', '9'], '--hang-after is for programs'),
+        (
+            ['--launcher', 'threads', '--hang-after', '0.5'],
+            'hang_after must be at least 1, got 0.5',
+        ),
+        (['--launcher', 'threads', '--grace', '0'], 'grace must be above 0, got 0'),
         (['--launcher', 'hosts'], "'hosts' is not one of"),
     ],
 )

@@ -23,7 +23,7 @@ from culmen.launchers import compiled_many
 from culmen.launchers import configs
 from culmen.launchers import factories
 from culmen.launchers.programs.nodes.evaluator import EvaluatorNode
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.stops import Stop
 from culmen.launchers.results import Refused
 from tests.launchers import echo
 

@@ -11,6 +11,8 @@ from culmen.launchers.command_line.sweeps import folder_names
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 
+_OF_ONE_PROCESS = ('local', 'compiled', 'offline')
+
 
 def make_runs(
     config: Mapping[str, Any],
@@ -23,6 +25,7 @@ def make_runs(
     device: str | None,
     actor_device: str | None,
     record: Path | None,
+    of_programs: Mapping[str, Any],
     **options: Any,
 ) -> list[Callable[[], list[Result]]]:
     """The requested runs, checked and ready to be called one after another.
@@ -33,6 +36,7 @@ def make_runs(
         folders: the workdir of each.
         many: whether these are the runs of a sweep or of several seeds, even if there is only one.
         trust, tensorboard, device, actor_device, record: as typed.
+        of_programs: options of programs alone, those that were typed.
         options: of every launcher.
     Raises: Refused, or an error that `refusing` turns into it, before anything is run.
     """
@@ -40,6 +44,11 @@ def make_runs(
     learner_devices = None if device is None else _find_devices('--device', device)
     actor = None if actor_device is None else _find_devices('--actor-device', actor_device)[0]
     _check_launcher(launcher, learner_devices, actor, record)
+    if of_programs and launcher in _OF_ONE_PROCESS:
+        option = next(iter(of_programs)).replace('_', '-')
+        raise Refused(
+            f'--{option} is for programs, --launcher threads or processes, got {launcher}.'
+        )
     loggers = {key: _loggers(folders[key], tensorboard) for key in experiments}
     if launcher == 'compiled' and many:
         from culmen.launchers import compiled_many
@@ -55,10 +64,10 @@ def make_runs(
         return [run_all]
     if launcher == 'local':
         options.update(replay=config.get('replay', 'in_process'), trust=trust, actor_device=actor)
-    if launcher in ('local', 'compiled', 'offline'):
+    if launcher in _OF_ONE_PROCESS:
         options['device'] = learner_devices
     else:
-        options['num_actors'] = config.get('num_actors') or 1
+        options.update(num_actors=config.get('num_actors') or 1, **of_programs)
     runs: list[Callable[[], list[Result]]] = []
     for key, experiment in experiments.items():
         if launcher == 'local':
@@ -116,7 +125,7 @@ def _find_devices(option: str, text: str) -> list[Any]:
 
 def _check_launcher(launcher: str, devices: Any, actor_device: Any, record: Path | None) -> None:
     """Refuses options that the launcher does not have."""
-    if launcher not in ('local', 'compiled', 'offline') and devices is not None:
+    if launcher not in _OF_ONE_PROCESS and devices is not None:
         raise Refused(f'--device is for --launcher local, compiled or offline, got {launcher}.')
     if launcher != 'local' and actor_device is not None:
         raise Refused(f'--actor-device is for --launcher local, got {launcher}.')

@@ -90,6 +90,23 @@ from culmen.launchers.results import refusing
 @click.option('--preset', metavar='NAME', help="Settings of the agent's paper.")
 @click.option('--until-return', type=float, help='End when an evaluation reaches this mean.')
 @click.option(
+    '--restarts',
+    type=Count(0),
+    help='Of a program: failures of nodes in the window after which they are started again; one more ends '
+    'the program.  [default: 0]',
+)
+@click.option('--restart-window', type=float, help='Seconds.  [default: 600]')
+@click.option(
+    '--hang-after',
+    type=float,
+    help='Of a program: seconds without progress after which a node has failed.  [default: never]',
+)
+@click.option(
+    '--grace',
+    type=float,
+    help='Of a program: seconds that a signal leaves for the checkpoint.  [default: 9]',
+)
+@click.option(
     '--config',
     'config_file',
     type=UserPath(exists=True, dir_okay=False, path_type=Path),
@@ -141,6 +158,8 @@ def train(
     """
     # Options that are not fields of the config.
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
+    given = {name: options.pop(name) for name in _OF_PROGRAMS}
+    how['of_programs'] = {name: value for name, value in given.items() if value is not None}
     many = seeds is not None or bool(sweep)
     with refusing():
         config = read_config(config_file)
@@ -169,6 +188,9 @@ def train(
 _HOW = (
     'tensorboard', 'device', 'actor_device', 'on_non_finite', 'on_lost_rows', 'until_return', 'record',
 )  # fmt: skip
+
+# Options of programs alone.
+_OF_PROGRAMS = ('restarts', 'restart_window', 'hang_after', 'grace')
 
 
 def _read_experiments(

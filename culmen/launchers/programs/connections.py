@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from culmen.launchers.programs.remote import Pending
 from culmen.launchers.programs.remote import Server
-from culmen.launchers.programs.remote import take_handed
+from culmen.launchers.programs.stops import take_handed
 
 Address: TypeAlias = str | tuple[str, int]  # a path, or a host and a port
 
@@ -74,6 +74,10 @@ class Service:
         self._address = address
         self._key = key
         self._seconds = greeting_seconds
+        if isinstance(address, str):
+            # A node that was killed leaves its socket behind; nobody else has a path in this folder.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address)
         self._listener = connections.Listener(address, backlog=_BACKLOG)
         self._open: set[connections.Connection] = set()
         self._lock = threading.Lock()

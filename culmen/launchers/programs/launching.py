@@ -26,15 +26,20 @@ from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
+from culmen.launchers.programs.keeper import Hooks
+from culmen.launchers.programs.keeper import Keeper
 from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.program import PROGRAM
 from culmen.launchers.programs.program import Program
 from culmen.launchers.programs.program import check_lead
 from culmen.launchers.programs.remote import NO_ARGUMENTS
-from culmen.launchers.programs.remote import SWITCH_SECONDS
 from culmen.launchers.programs.remote import Asking
 from culmen.launchers.programs.remote import Channel
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.remote import ask
+from culmen.launchers.programs.remote import dumps
+from culmen.launchers.programs.running import Care
+from culmen.launchers.programs.stops import SWITCH_SECONDS
+from culmen.launchers.programs.stops import Stop
 from culmen.launchers.programs.supervisor import NodeFailure
 from culmen.launchers.programs.topology import COUNTER
 from culmen.launchers.programs.topology import EVALUATOR
@@ -43,6 +48,7 @@ from culmen.launchers.programs.topology import SERVED
 from culmen.launchers.programs.topology import TABLES
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.programs.topology import plan_nodes
+from culmen.launchers.programs.topology import restarted_with
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.restoring import tell_losses
@@ -62,7 +68,6 @@ _POLL_SECONDS = 0.05
 _STATUS_SECONDS = 0.2
 _LEAVE_SECONDS = 5.0  # for nodes to end by themselves once all is saved
 _END_SECONDS = 4.0  # for nodes that were asked to end
-_SAVE_SECONDS = 9.0  # from a signal to the checkpoint
 
 
 class Job(NamedTuple):
@@ -74,6 +79,7 @@ class Job(NamedTuple):
     key: Key  # not in its pickle: it is handed to a process (supervisor.ProcessNode)
     scratch: Path  # a folder for this launch alone
     logs: Path
+    care: Care = Care()
 
 
 class Engine(Protocol):
@@ -240,8 +246,8 @@ class _Launch:
             Key(),
             self._scratch,
             self._folder / LOGS,
+            self._care(),
         )
-        self._reports = {plan.label: plan.reports for plan in job.nodes}
         running: list[supervisor.Node] = []
         interval = sys.getswitchinterval()
         try:
@@ -251,7 +257,8 @@ class _Launch:
                 running.append(self._engine.start_node(job, plan))
             channel = Line(job.addresses[COUNTER], job.key)
             asking = Asking('get_status', channel, _STATUS_SECONDS)
-            status = self._watch(running, asking, channel)
+            keeper = Keeper(self._hooks(job, channel), job.nodes, running)
+            status = self._watch(running, keeper, asking, channel)
         finally:
             late = supervisor.end(running, _END_SECONDS)
             self._progress.close()
@@ -260,21 +267,49 @@ class _Launch:
             raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
         return status
 
+    def _care(self) -> Care:
+        """What the nodes do against faults."""
+        settings = self._program.faults
+        if not settings.survives and settings.hang_after is None:
+            return Care()
+        pulses = self._scratch / 'pulses'
+        pulses.mkdir(exist_ok=True)
+        return Care(pulses, settings.survives)
+
+    def _hooks(self, job: Job, channel: Channel) -> Hooks:
+        """What is restarted with what, and how. Args: channel: to the counter."""
+        program, labels = self._program, [plan.label for plan in job.nodes]
+        replay = Line(job.addresses[REPLAY], job.key)
+
+        def plan_again() -> Sequence[NodePlan]:
+            restored = self._home.restore(on_lost_rows=program.options.on_lost_rows)
+            return plan_nodes(program, self._folder, restored, job.addresses.get(TABLES))
+
+        return Hooks(
+            program.faults,
+            lambda label: restarted_with(label, labels, program.experience, program.num_lanes),
+            lambda plan: self._engine.start_node(job, plan),
+            plan_again,
+            lambda actor: channel.start('lost', dumps((actor,))),
+            lambda: ask(replay, 'get_inserted'),
+            job.logs,
+        )
+
     def _watch(
-        self, running: list[supervisor.Node], asking: Asking, channel: Channel
+        self,
+        running: list[supervisor.Node],
+        keeper: Keeper,
+        asking: Asking,
+        channel: Channel,
     ) -> dict[str, Any] | None:
         """Watches until the run is over or a signal has ended it, and returns the last status."""
         deadline: float | None = None
-        quiet = supervisor.QuietEnds(self._reports.get)
+        status: dict[str, Any] | None = None
         while True:
             for node in running:
                 node.show()
-            failure = supervisor.find_failure(running)
-            if failure is not None:
-                raise NodeFailure(
-                    f'node {failure.name} failed: {failure.reason}'
-                ) from failure.error
-            status: dict[str, Any] | None = asking.poll()
+            keeper.look(status, stopping=deadline is not None)
+            status = asking.poll()
             if status is not None:
                 self._show(status)
                 if status['outcome'] is not None:
@@ -282,18 +317,12 @@ class _Launch:
                     return status
             if self._signals:
                 if deadline is None:
-                    if status is None or not status['begun']:
-                        return status  # there is nothing to save
-                    deadline = time.monotonic() + _SAVE_SECONDS
+                    if status is None or not status['begun'] or not keeper.can_save:
+                        return status  # there is nothing to save, or nobody who could
+                    deadline = time.monotonic() + self._program.faults.grace
                     channel.start('stop', NO_ARGUMENTS)
                 if time.monotonic() >= deadline or self._signals.count(signal.SIGINT) > 1:
                     return status
-            gone = quiet.look(running, status)
-            if gone is not None:
-                raise NodeFailure(
-                    f'node {gone} ended before the run was over, and gave no reason: something in it '
-                    f'ended its process or thread.'
-                )
             time.sleep(_POLL_SECONDS)
 
     def _show(self, status: Mapping[str, Any]) -> None:
@@ -330,7 +359,8 @@ class _Launch:
             evaluation=counts.get('evaluation') or NO_EVALUATION,
         )
         if status is not None:
-            write_json(self._folder / LOGS / TIMINGS, status['timings'])
+            lost = {COUNTER: {'lost': status['lost']}} if any(status['lost'].values()) else {}
+            write_json(self._folder / LOGS / TIMINGS, {**status['timings'], **lost})
         if finished:
             say_endless(summary)
             self._home.finish(summary)

@@ -31,6 +31,7 @@ from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.factories import check_lanes
 from culmen.launchers.options import RunOptions
+from culmen.launchers.programs.faults import Faults
 from culmen.launchers.programs.nodes.actor import MAX_CLAIM
 from culmen.launchers.results import refusing
 
@@ -53,6 +54,7 @@ class Program:
     experience: Experience  # the tables that actors write to
     columns: Mapping[str, tuple[str, ...]]  # of the logs, known before tracing
     has_model: bool = False  # whether there is one
+    faults: Faults = Faults()
 
     @property
     def num_lanes(self) -> int:
@@ -72,6 +74,10 @@ def make_program(
     on_non_finite: Literal['stop', 'log'] = 'stop',
     until_return: float | None = None,
     on_lost_rows: OnLostRows = 'drop',
+    restarts: int = 0,
+    restart_window: float = 600.0,
+    hang_after: float | None = None,
+    grace: float = 9.0,
 ) -> Program:
     """Checks an experiment and its distribution over nodes. Writes nothing and starts nothing.
 
@@ -90,6 +96,12 @@ def make_program(
         until_return: the run ends when the mean return of an evaluation reaches this.
         on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
             continue, or 'refuse'.
+        restarts: nodes that fail are started again, as long as there are no more failures than this in any
+            `restart_window` seconds; 0: the first failure ends the program (docs/faults.md).
+        restart_window: seconds.
+        hang_after: seconds without progress after which a node has failed; None: it may take any time. Longer
+            than the longest update, step and call of the run; compiling and saving count as progress.
+        grace: seconds that a signal leaves for the checkpoint before the program ends without it.
     Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong, or what the engine needs to be installed.
     """
@@ -100,6 +112,7 @@ def make_program(
             until_return=until_return,
             on_lost_rows=on_lost_rows,
         )
+        faults = Faults(restarts, restart_window, hang_after, grace)
         check_range('num_actors', num_actors, 1)
         check_range('actors_per_process', actors_per_process, 1)
         check_range('variables_every', variables_every, 1)
@@ -128,6 +141,7 @@ def make_program(
             experience=written,
             columns=built.columns,
             has_model=built.spec.model is not None,
+            faults=faults,
         )
 
 

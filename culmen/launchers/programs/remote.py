@@ -3,13 +3,16 @@
 An engine serves `Server.call` of each node and gives the others a `Channel` to it. A `Remote` over a
 channel is used like the node itself: `counter.get_counts()`. Every wait ends with the node's `Stop`, and
 none blocks the thread that handles signals.
+
+Where nodes are restarted, a `Remote` is patient: if its connection is lost, it waits until the node listens
+again, and repeats the call. The node remembers its last answer to each caller, so that a call whose answer
+was lost is not made twice. One that has been restarted has forgotten it, with what the call had done.
 """
 
 import contextlib
-import os
+import itertools
 import pickle
-import signal
-import sys
+import secrets
 import threading
 import time
 import traceback
@@ -20,97 +23,25 @@ from typing import Protocol
 
 import cloudpickle
 
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
+
 _LOOK_SECONDS = 0.2  # between checks of the stop during a call
 _CONNECT_SECONDS = 0.05  # between checks whether the other node listens
 _RETRY_SECONDS = 0.02  # if a node is not ready yet
 _LOST_SECONDS = 10.0  # after a failed call, for the launcher to end this node
-# Python's switch interval between threads: a call to a busy learner waits that long several times.
-SWITCH_SECONDS = 5e-4
 NO_ARGUMENTS = pickle.dumps(())  # of a call
 _READY, _NOT_READY, _RAISED = 0, 1, 2
-_PARENT_SECONDS = 0.5
-# Environment variables of a node's process, set by its launcher: the launcher's process id, and a descriptor
-# for the secret that it hands over, which no file may hold.
-LAUNCHER, HANDED = 'CULMEN_LAUNCHER', 'CULMEN_HANDED'
-_HANDED_BYTES = 4096  # at most
-
-
-class Stopped(Exception):
-    """A wait has ended because the program ends."""
+READS = 'get_'  # begins the names of methods that change nothing, which may be called again
+_CALLERS = 4096  # whose last answer a node remembers
 
 
 class RemoteError(RuntimeError):
     """A method of another node raised; the message holds its traceback."""
 
 
-class Stop:
-    """Whether a node should end. Threads share one; in a separate process SIGTERM sets it."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._of_process = False
-
-    def __call__(self) -> bool:
-        return self._event.is_set()
-
-    def set(self) -> None:
-        """Asks for the end."""
-        self._event.set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Waits this long, or until the end is requested. Returns: whether it is requested."""
-        return self._event.wait(seconds)
-
-    def sleep(self, seconds: float) -> None:
-        """Waits this long. Raises: Stopped, if the end is requested."""
-        if self._event.wait(seconds):
-            raise Stopped
-
-    def install(self) -> None:
-        """Makes a process that a launcher started obey only the launcher; elsewhere does nothing.
-
-        SIGTERM comes from the launcher and sets the stop. SIGINT is ignored: it reaches all processes of a
-        terminal, and the launcher handles it. When the launcher is gone, the process ends at once.
-        """
-        if not self._of_process:
-            return
-        sys.setswitchinterval(SWITCH_SECONDS)
-        signal.signal(signal.SIGTERM, lambda number, frame: self.set())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        launcher = int(os.environ[LAUNCHER])
-
-        def watch() -> None:
-            while os.getppid() == launcher:
-                time.sleep(_PARENT_SECONDS)
-            os._exit(1)
-
-        threading.Thread(target=watch, name='parent', daemon=True).start()
-
-    def __reduce__(self) -> Any:
-        return _stop_of_process, ()
-
-
-_OF_PROCESS: list[Stop] = []
-
-
-def _stop_of_process() -> Stop:
-    if not _OF_PROCESS:
-        stop = Stop()
-        stop._of_process = True
-        _OF_PROCESS.append(stop)
-    return _OF_PROCESS[0]
-
-
-_TAKEN: list[bytes] = []
-
-
-def take_handed() -> bytes:
-    """What the launcher handed to this process. The descriptor is read once and closed."""
-    if not _TAKEN:
-        descriptor = int(os.environ.pop(HANDED))
-        _TAKEN.append(os.read(descriptor, _HANDED_BYTES))
-        os.close(descriptor)
-    return _TAKEN[0]
+class NotReady(Exception):
+    """A node can not answer yet: the caller asks again, and does not wait within the call."""
 
 
 def dumps(value: Any) -> bytes:
@@ -131,6 +62,8 @@ class Server:
     def __init__(self) -> None:
         self._node: Any = None
         self._there = threading.Event()
+        self._lock = threading.Lock()
+        self._answers: dict[str, _Answer] = {}  # the last to each caller that may ask again
 
     def open(self, node: Any) -> None:
         """Lets calls reach the node from now on."""
@@ -138,17 +71,51 @@ class Server:
         self._there.set()
 
     def call(self, name: str, payload: bytes | memoryview) -> bytes:
-        """Calls the node's method with pickled arguments; returns a pickled answer."""
+        """Calls the node's method with pickled arguments; returns a pickled answer.
+
+        Args: name: of the method, and for a call that a patient caller may repeat: ' CALLER NUMBER'.
+        """
         if not self._there.wait(_LOOK_SECONDS):
             return dumps((_NOT_READY, None))
+        method, _, mark = name.partition(' ')
+        if not mark:
+            return self._make(method, payload)[1]
+        caller, _, number = mark.partition(' ')
+        last = self._last(caller)
+        with last.lock:
+            if last.number != number:
+                state, answer = self._make(method, payload)
+                if state == _NOT_READY:
+                    return answer
+                last.number, last.answer = number, answer
+            return last.answer
+
+    def _last(self, caller: str) -> '_Answer':
+        with self._lock:
+            last = self._answers.pop(caller, None) or _Answer()
+            self._answers[caller] = last  # the callers of the newest calls come last
+            if len(self._answers) > _CALLERS:
+                del self._answers[next(iter(self._answers))]
+            return last
+
+    def _make(self, method: str, payload: bytes | memoryview) -> tuple[int, bytes]:
         try:
-            if name.startswith('_'):
-                raise AttributeError(f'a node shows its public methods alone, got {name!r}.')
-            return dumps((_READY, getattr(self._node, name)(*pickle.loads(payload))))
-        except Stopped:
-            return dumps((_NOT_READY, None))
+            if method.startswith('_'):
+                raise AttributeError(f'a node shows its public methods alone, got {method!r}.')
+            return _READY, dumps((_READY, getattr(self._node, method)(*pickle.loads(payload))))
+        except (NotReady, Stopped):
+            return _NOT_READY, dumps((_NOT_READY, None))
         except (Exception, SystemExit):
-            return dumps((_RAISED, traceback.format_exc()))
+            return _RAISED, dumps((_RAISED, traceback.format_exc()))
+
+
+class _Answer:
+    """The last answer to a caller."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.number = ''
+        self.answer = b''
 
 
 class Pending(Protocol):
@@ -185,11 +152,21 @@ class Remote:
     Thread-safe. Counts its calls, their bytes in both directions and their seconds.
     """
 
-    def __init__(self, name: str, channel: Channel, stop: Stop) -> None:
-        """Args: name: of the node, for errors; channel: to it; stop: ends every wait."""
+    def __init__(self, name: str, channel: Channel, stop: Stop, *, patient: bool = False) -> None:
+        """Makes a handle.
+
+        Args:
+            name: of the node, for errors.
+            channel: to it.
+            stop: ends every wait.
+            patient: whether to repeat a call whose connection is lost, once the node listens again.
+        """
         self._name = name
         self._channel = channel
         self._stop = stop
+        self._patient = patient
+        self._caller = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
         self._connected = False
         self._calls = 0
         self._bytes = 0
@@ -206,13 +183,19 @@ class Remote:
 
     def _call(self, method: str, args: tuple[Any, ...]) -> Any:
         begin = time.perf_counter()
-        while not self._connected:
-            self._connected = self._channel.listens()
-            if not self._connected:
-                self._stop.sleep(_CONNECT_SECONDS)
+        self._connect()
         payload = dumps(args)
+        name = method
+        if self._patient and not method.startswith(READS):
+            # A thread makes one call at a time.
+            name = f'{method} {self._caller}-{threading.get_ident()} {next(self._numbers)}'
         while True:
-            answer = self._wait(method, self._channel.start(method, payload))
+            answer = self._wait(method, self._channel.start(name, payload))
+            if answer is None:
+                self._connected = False
+                self._stop.sleep(_CONNECT_SECONDS)
+                self._connect()
+                continue
             state, value = pickle.loads(answer)
             if state != _NOT_READY:
                 break
@@ -224,25 +207,44 @@ class Remote:
             raise RemoteError(f'{method} of node {self._name} raised:\n{value}')
         return value
 
-    def _wait(self, method: str, pending: Pending) -> bytes:
-        while not self._stop():
-            try:
-                return pending.result(timeout=_LOOK_SECONDS)
-            except NotYet:
-                continue
-            except Exception as error:
-                # The supervisor knows why, and ends this node; its own failure must not hide the cause.
-                if self._stop.wait(_LOST_SECONDS):
-                    break
-                raise ConnectionError(
-                    f'node {self._name} does not answer {method}: {error}'
-                ) from error
+    def _connect(self) -> None:
+        """Waits until the node listens."""
+        while not self._connected:
+            self._connected = self._channel.listens()
+            if not self._connected:
+                self._stop.sleep(_CONNECT_SECONDS)
+
+    def _wait(self, method: str, pending: Pending) -> bytes | None:
+        """The answer. Returns: None, for a patient caller, if the connection is lost."""
+        with self._stop.calling(self._name):
+            while not self._stop.is_set():
+                try:
+                    return pending.result(timeout=_LOOK_SECONDS)
+                except NotYet:
+                    continue
+                except Exception as error:
+                    if self._patient:
+                        return None
+                    # The supervisor knows why, and ends this node; its own failure must not hide the cause.
+                    if self._stop.wait(_LOST_SECONDS):
+                        break
+                    raise ConnectionError(
+                        f'node {self._name} does not answer {method}: {error}'
+                    ) from error
         pending.cancel()
         raise Stopped
 
     def traffic(self) -> dict[str, float]:
         """Totals over all calls so far."""
         return {'calls': self._calls, 'bytes': self._bytes, 'seconds': self._seconds}
+
+
+def ask(channel: Channel, method: str, seconds: float = 2.0) -> Any:
+    """Calls a method without arguments. Returns: the answer; None if none comes in time."""
+    with contextlib.suppress(Exception):  # what is wrong with the node is its supervisor's business
+        state, value = pickle.loads(channel.start(method, NO_ARGUMENTS).result(seconds))
+        return value if state == _READY else None
+    return None
 
 
 class Asking:

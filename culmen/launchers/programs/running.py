@@ -4,23 +4,48 @@ import contextlib
 import threading
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.connections import Service
+from culmen.launchers.programs.pulses import Heart
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Server
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import exits_fail
 
 _POLL_SECONDS = 0.05
 
 
-def run_node(plan: NodePlan, stop: Stop, key: Key, addresses: Mapping[str, Address]) -> None:
+class Care(NamedTuple):
+    """What a program does against faults, as far as its nodes take part in it."""
+
+    pulses: Path | None = (
+        None  # a folder of this machine, where they show their progress; None: nowhere
+    )
+    patient: bool = False  # whether they wait for others that are started again
+
+    def files(self, plan: NodePlan) -> Sequence[Path]:
+        """The files of progress of the nodes of a plan."""
+        if self.pulses is None:
+            return ()
+        return [self.pulses / f'{plan.label}-{plan.life}-{i}' for i in range(len(plan.makes))]
+
+
+def run_node(
+    plan: NodePlan,
+    stop: Stop,
+    key: Key,
+    addresses: Mapping[str, Address],
+    care: Care = Care(),  # noqa: B008 (of no state)
+) -> None:
     """Makes the node of a plan and runs it to its end.
 
     Args:
@@ -28,45 +53,62 @@ def run_node(plan: NodePlan, stop: Stop, key: Key, addresses: Mapping[str, Addre
         stop: ends the node.
         key: of the program.
         addresses: by label: of the nodes that it calls, and its own if it is served.
+        care: against faults.
     """
     stop.install()
     lines = {label: Line(addresses[label], key) for label in plan.calls}
-    if len(plan.makes) > 1:
-        _run_all(plan, stop, lines)
-        return
-    server = Server()
     with contextlib.ExitStack() as stack:
+        stops = [stop] * len(plan.makes)
+        for place, path in enumerate(care.files(plan)):
+            heart = Heart(path)
+            stack.callback(heart.stop)
+            stops[place] = stop.with_heart(heart)
+        if len(plan.makes) > 1:
+            _run_all(plan, stop, stops, lines, care)
+            return
+        server = Server()
         if plan.is_served:
             # The service listens before the node exists, so callers wait for an answer and need not retry.
             service = Service(server, addresses[plan.label], key)
             stack.callback(service.close)
-        _run(plan.makes[0], stop, lines, server)
+        _run(plan.makes[0], stops[0], lines, care, server)
 
 
 def _run(
-    make: Callable[..., Any], stop: Stop, lines: Mapping[str, Line], server: Server | None = None
+    make: Callable[..., Any],
+    stop: Stop,
+    lines: Mapping[str, Line],
+    care: Care,
+    server: Server | None = None,
 ) -> None:
     with contextlib.suppress(Stopped), exits_fail():
-        node = make(
-            stop=stop, **{label: Remote(label, line, stop) for label, line in lines.items()}
-        )
+        remotes = {
+            label: Remote(label, line, stop, patient=care.patient) for label, line in lines.items()
+        }
+        node = make(stop=stop, **remotes)
         if server is not None:
             server.open(node)
         node.run()
+    stop.leave()
 
 
-def _run_all(plan: NodePlan, stop: Stop, lines: Mapping[str, Line]) -> None:
+def _run_all(
+    plan: NodePlan, stop: Stop, stops: Sequence[Stop], lines: Mapping[str, Line], care: Care
+) -> None:
     """Runs several nodes in threads of one process; the first that fails ends the others."""
     errors: list[BaseException] = []
 
-    def run(make: Callable[..., Any]) -> None:
+    def run(make: Callable[..., Any], own: Stop) -> None:
         try:
-            _run(make, stop, lines)
+            _run(make, own, lines, care)
         except BaseException as error:
             errors.append(error)
             stop.set()
 
-    threads = [threading.Thread(target=run, args=(make,), daemon=True) for make in plan.makes]
+    threads = [
+        threading.Thread(target=run, args=(make, own), daemon=True)
+        for make, own in zip(plan.makes, stops, strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

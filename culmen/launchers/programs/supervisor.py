@@ -1,9 +1,11 @@
 """Starts the nodes of a program on this machine as threads or as processes, and watches them.
 
 All nodes end: they are asked to, asked again, and killed. Those in separate processes end with this process,
-however it ends. Their output goes to files, and is shown here line by line.
+however it ends. Their output goes to files, and is shown here line by line. Which nodes are started again is
+decided in culmen.launchers.programs.faults.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -21,10 +23,13 @@ from typing import NamedTuple
 from typing import Protocol
 
 from culmen.launchers.programs import entry
-from culmen.launchers.programs.remote import HANDED
-from culmen.launchers.programs.remote import LAUNCHER
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs import pulses
+from culmen.launchers.programs.pulses import Pulse
+from culmen.launchers.programs.stops import ASK
+from culmen.launchers.programs.stops import HANDED
+from culmen.launchers.programs.stops import LAUNCHER
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 
 _ASK_SECONDS = 1.0  # between requests to end
 _POLL_SECONDS = 0.05
@@ -48,12 +53,23 @@ class Failure(NamedTuple):
     name: str
     reason: str
     error: BaseException | None = None  # for a node in this process
+    output: Sequence[str] = ()  # its last lines, with the traceback
 
 
 class Node(Protocol):
     """A node that was started."""
 
     name: str
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process; None for a thread, and where it is not known."""
+        ...
+
+    @property
+    def host(self) -> str | None:
+        """The name of its machine; None: this one."""
+        ...
 
     def is_running(self) -> bool:
         """Whether it is still running."""
@@ -75,14 +91,24 @@ class Node(Protocol):
         """Shows what it has written since the last call."""
         ...
 
+    def pulse(self) -> Pulse | None:
+        """Its progress; None if it has not begun, or if nobody asked for it."""
+        ...
+
 
 class ThreadNode:
     """A node in a thread. It shares the output of this process, and can't be killed."""
 
-    def __init__(self, name: str, function: Callable[[], None], stop: Stop) -> None:
-        """Args: name: of the node; function: runs it; stop: that it obeys."""
+    pid: int | None = None
+    host: str | None = None
+
+    def __init__(
+        self, name: str, function: Callable[[], None], stop: Stop, pulse: Sequence[Path] = ()
+    ) -> None:
+        """Args: name: of the node; function: runs it; stop: that it obeys; pulse: its files of progress."""
         self.name = name
         self._stop = stop
+        self._pulse = pulse
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
         self._thread.start()
@@ -104,7 +130,7 @@ class ThreadNode:
         lines = traceback.format_exception(self._error)
         print(''.join(f'[{self.name}] {line}\n' for line in ''.join(lines).splitlines()),
               end='', file=sys.stderr, flush=True)  # fmt: skip
-        return Failure(self.name, _last_line(lines), self._error)
+        return Failure(self.name, _last_line(lines), self._error, ''.join(lines).splitlines())
 
     def ask(self) -> None:
         self._stop.set()
@@ -115,9 +141,14 @@ class ThreadNode:
     def show(self) -> None:
         pass
 
+    def pulse(self) -> Pulse | None:
+        return pulses.read_all(self._pulse)
+
 
 class ProcessNode:
     """A node in a process of its own, with its output in a file."""
+
+    host: str | None = None
 
     def __init__(
         self,
@@ -126,6 +157,7 @@ class ProcessNode:
         environment: Mapping[str, str],
         output: Path,
         handed: bytes = b'',
+        pulse: Sequence[Path] = (),
     ) -> None:
         """Starts it.
 
@@ -135,8 +167,10 @@ class ProcessNode:
             environment: of the process.
             output: its file.
             handed: a secret for this process, which is in no file (`remote.take_handed`).
+            pulse: its files of progress.
         """
         self.name = name
+        self._pulse = pulse
         self._path = output
         self._read = 0
         inherited, given = os.pipe()
@@ -160,6 +194,10 @@ class ProcessNode:
         finally:
             os.close(inherited)
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
     def is_running(self) -> bool:
         return self._process.poll() is None
 
@@ -171,16 +209,17 @@ class ProcessNode:
         if code < 0:
             return Failure(self.name, f'it was ended by {signal.Signals(-code).name}')
         lines = self._text(self._begin).splitlines()[-_TAIL_LINES:]
-        return Failure(self.name, _last_line(lines) or f'it exited with code {code}')
+        return Failure(self.name, _last_line(lines) or f'it exited with code {code}', output=lines)
 
     def ask(self) -> None:
         if self.is_running():
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(ASK)
 
     def kill(self) -> None:
-        if self.is_running():
-            # The whole session: an environment may have started processes too.
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.poll() != 0:
+            # The whole session: an environment may have started processes, which outlive a node that fails.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _text(self, begin: int) -> str:
@@ -195,6 +234,38 @@ class ProcessNode:
         for line in text.splitlines():
             if line.strip() and not _NOISE.match(line):
                 print(f'[{self.name}] {line}', file=sys.stderr, flush=True)
+
+    def pulse(self) -> Pulse | None:
+        return pulses.read_all(self._pulse)
+
+
+class Away:
+    """Takes the place of a node until it is started again."""
+
+    pid: int | None = None
+
+    def __init__(self, name: str, host: str | None = None) -> None:
+        """Args: name: of the node; host: its machine."""
+        self.name = name
+        self.host = host
+
+    def is_running(self) -> bool:
+        return False
+
+    def failure(self) -> Failure | None:
+        return None
+
+    def ask(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        pass
+
+    def show(self) -> None:
+        pass
+
+    def pulse(self) -> Pulse | None:
+        return None
 
 
 def node_environment(label: str, small: bool) -> dict[str, str]:
@@ -256,6 +327,8 @@ class QuietEnds:
         now = time.monotonic()
         for node in nodes:
             if node.is_running():
+                self._since.pop(node.name, None)  # it has been started again
+            if node.is_running() or isinstance(node, Away):
                 continue
             reports = self._reports(node.name)
             timings = {} if status is None else status['timings']

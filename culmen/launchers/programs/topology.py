@@ -7,11 +7,17 @@ learner     <- actors, evaluator
 
 import functools
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
+from culmen.core.experience import Experience
+from culmen.core.experience import Queue
+from culmen.core.experience import Replay
+from culmen.core.experience import tables
+from culmen.core.staleness import waits_at_first
 from culmen.launchers.programs import nodes
 from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.nodes.counter import CounterState
@@ -35,6 +41,7 @@ class NodePlan(NamedTuple):
     calls: tuple[str, ...] = ()  # labels of the nodes that it calls
     # What it tells the counter before it may end; None: it serves the others to the end of the run.
     reports: tuple[str, ...] | None = None
+    life: int = 0  # how often this launch has started it again
 
     @property
     def is_served(self) -> bool:
@@ -148,3 +155,44 @@ def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePl
         label = f'actor-{first}' if share == 1 else f'actors-{first // share}'
         plans.append(NodePlan(label, makes, SERVED, tuple(f'actor-{actor}' for actor in actors)))
     return plans
+
+
+def restarted_with(
+    label: str, labels: Iterable[str], experience: Experience, num_lanes: int
+) -> tuple[str, ...]:
+    """The nodes that are started again when one has failed, itself included, those that are called first.
+
+    An actor or evaluator is started alone. A learner goes back to its checkpoint. What the others hold of the
+    one before is dropped: evaluations that are being played always, windows where they are numbered by its
+    updates. The tables go back to the learner's checkpoint, and it to theirs, and all that writes to them
+    begins anew. The counts, logs and claims of the counter belong to a checkpoint as a whole.
+
+    Args:
+        label: of the node.
+        labels: of all nodes, in the order in which they are started.
+        experience: whose tables the actors write to.
+        num_lanes: of the whole program.
+    """
+    found = list(tables(experience).values())
+    # Of other tables the learner holds a part, or the actors count by its updates.
+    plain = all(
+        isinstance(table, Replay)
+        and table.draw == 'sample'
+        and table.max_lag is None
+        and not table.by_tick
+        for table in found
+    )
+    # An actor that ends within an episode leaves its place among those that may begin one.
+    gated = any(isinstance(table, Queue) and waits_at_first(table, num_lanes) for table in found)
+
+    def is_with(other: str) -> bool:
+        if other == label or label == COUNTER:
+            return True
+        is_evaluator = other.startswith(EVALUATOR)
+        if label == LEARNER and plain:
+            return is_evaluator
+        if label in (LEARNER, REPLAY) or (gated and not label.startswith(EVALUATOR)):
+            return other != COUNTER
+        return False
+
+    return tuple(filter(is_with, labels))

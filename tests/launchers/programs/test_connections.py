@@ -24,8 +24,8 @@ from culmen.launchers.programs.remote import Asking
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import RemoteError
 from culmen.launchers.programs.remote import Server
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 
 
 class Node:

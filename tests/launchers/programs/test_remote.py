@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 
 from culmen.components.dispatch import pack
-from culmen.launchers.programs.remote import LAUNCHER
 from culmen.launchers.programs.remote import NO_ARGUMENTS
 from culmen.launchers.programs.remote import Asking
+from culmen.launchers.programs.remote import NotReady
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import RemoteError
 from culmen.launchers.programs.remote import Server
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import ASK
+from culmen.launchers.programs.stops import LAUNCHER
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 
 
 class Threads:
@@ -151,6 +153,102 @@ def test_a_connection_that_breaks_is_no_error_where_the_program_ends():
         Remote('gone', Broken(Server()), stop).add(1, 2)
 
 
+class Cut(Threads):
+    """Loses every second call: before it is made, or its answer."""
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.server, self.begun, self.names = server, 0, []
+
+    def start(self, name, payload):
+        self.begun += 1
+        self.names.append(name)
+        lost = Future()
+        lost.set_exception(ConnectionError('the cable was cut'))
+        if self.begun % 4 == 1:
+            return lost
+        answer = super().start(name, payload)
+        if self.begun % 4 == 3:
+            answer.result()
+            return lost
+        return answer
+
+
+def test_a_patient_caller_repeats_a_call_that_is_cut_and_the_node_makes_it_once():
+    server, node = Server(), Node()
+    server.open(node)
+    cut = Cut(server)
+    remote = Remote('adder', cut, Stop(), patient=True)
+    assert [remote.add(1, n) for n in range(4)] == [1, 2, 3, 4]
+    assert (node.calls, cut.begun) == (4, 8)
+    with pytest.raises(RemoteError, match='nothing of that name'):
+        remote.fail()
+
+
+def test_a_node_that_is_started_again_makes_the_call_anew():
+    servers = [Server(), Server()]
+    nodes = [Node(), Node()]
+    for server, node in zip(servers, nodes):
+        server.open(node)
+
+    class Reborn(Cut):
+        def start(self, name, payload):
+            answer = super().start(name, payload)
+            self.server = servers[1]
+            return answer
+
+    cut = Reborn(servers[0])
+    cut.begun = 2  # it is made, and the answer is lost with the node
+    assert Remote('adder', cut, Stop(), patient=True).add(1, 2) == 3
+    assert [node.calls for node in nodes] == [1, 1]
+
+
+def test_a_repeated_call_waits_for_the_one_that_is_being_made():
+    server, node = Server(), Node()
+    begun, go = threading.Event(), threading.Event()
+
+    def claim():
+        begun.set()
+        go.wait()
+        node.calls += 1
+        return node.calls
+
+    node.claim = claim
+    server.open(node)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.call, 'claim me 1', NO_ARGUMENTS)
+        begun.wait()
+        again = pool.submit(server.call, 'claim me 1', NO_ARGUMENTS)
+        go.set()
+        assert first.result() == again.result()
+    assert node.calls == 1
+
+
+def test_what_only_reads_is_asked_anew_and_its_answers_are_not_kept():
+    server, node = Server(), Node()
+    node.get_much = lambda: b'much'
+    server.open(node)
+    cut = Cut(server)
+    assert Remote('adder', cut, Stop(), patient=True).get_much() == b'much'
+    assert set(cut.names) == {'get_much'}
+
+
+def test_a_node_that_is_not_ready_is_asked_again_and_remembers_nothing():
+    server, node = Server(), Node()
+    tries = []
+
+    def begin():
+        tries.append(1)
+        if len(tries) < 3:
+            raise NotReady
+        return 'begun'
+
+    node.begin = begin
+    server.open(node)
+    assert Remote('learner', Threads(server), Stop(), patient=True).begin() == 'begun'
+    assert len(tries) == 3
+
+
 def test_asking_never_waits():
     server, node = Server(), Node()
     node.get = lambda: {'calls': 5}
@@ -198,11 +296,13 @@ def child():
     return process
 
 
-def test_in_a_process_sigterm_stops_and_sigint_does_not():
+def test_a_process_obeys_its_launcher_alone_whatever_a_terminal_or_a_scheduler_sends_to_all():
     process = child()
-    # Python handles those that wait in the order of their numbers, and SIGINT's is the smaller.
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(ASK)
     assert process.wait() == 0
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from culmen.launchers.programs import supervisor
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import ASK
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 from culmen.launchers.programs.supervisor import ProcessNode
 from culmen.launchers.programs.supervisor import QuietEnds
 from culmen.launchers.programs.supervisor import ThreadNode
@@ -67,7 +68,7 @@ def test_a_process_that_was_killed_is_the_one_that_failed(tmp_path):
 def test_ending_asks_and_then_kills_with_all_that_was_started(tmp_path):
     code = (
         'import signal, subprocess, sys, time\n'
-        'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+        f'signal.signal({int(ASK)}, signal.SIG_IGN)\n'
         'p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])\n'
         'print(p.pid, flush=True)\ntime.sleep(60)\n'
     )
@@ -88,6 +89,20 @@ def is_running(pid):
             return file.read().rpartition(')')[2].split()[0] != 'Z'
     except FileNotFoundError:
         return False
+
+
+def test_what_a_node_started_does_not_outlive_a_node_that_failed(tmp_path):
+    code = (
+        'import os, subprocess, sys\n'
+        'p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])\n'
+        'print(p.pid, flush=True)\nos._exit(3)\n'
+    )
+    node = process(tmp_path, code)
+    finish(node)
+    grandchild = int((tmp_path / 'node.log').read_text())
+    node.kill()
+    while is_running(grandchild):
+        time.sleep(0.02)
 
 
 def test_a_thread_that_raises_is_found_and_one_that_was_stopped_is_none(capfd):
@@ -143,7 +158,7 @@ def test_a_launcher_that_is_killed_at_once_leaves_no_node(tmp_path, delay):
 def test_what_is_handed_over_is_known_to_the_node_alone_and_once(tmp_path):
     code = (
         'import os, subprocess, sys\n'
-        'from culmen.launchers.programs.remote import HANDED, take_handed\n'
+        'from culmen.launchers.programs.stops import HANDED, take_handed\n'
         'number = int(os.environ[HANDED])\n'
         'assert take_handed() == take_handed() == b"what nobody else knows"\n'
         'assert HANDED not in os.environ\n'

@@ -46,7 +46,8 @@ class SampledItems:
         self.raw = RawPriorities(self._where, replay) if replay.prioritised else None
 
     def begin(self, info: Any) -> None:
-        self._draws = info.rate_limiter_info.sample_stats.completed // self._batch_size
+        # A reader that has ended may have drawn a part of a batch, which counts as one.
+        self._draws = -(-info.rate_limiter_info.sample_stats.completed // self._batch_size)
 
     def due(self, updates: int, info: Any) -> bool:
         inserted = info.rate_limiter_info.insert_stats.completed

@@ -39,8 +39,8 @@ from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import Grant
 from culmen.launchers.programs.remote import Remote
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 from culmen.launchers.rows import actor_row
 from culmen.launchers.schedule import Counts
 
@@ -64,6 +64,7 @@ class ActorNode:
         variables_every: int,
         state: Mapping[str, Any] | None,
         resumed_at: int,
+        life: int = 0,
         stop: Stop,
         counter: Remote,
         learner: Remote,
@@ -77,11 +78,13 @@ class ActorNode:
             variables_every: ticks between requests for new parameters; 1 where a Replay has max_lag.
             state: of the actor, from a checkpoint.
             resumed_at: actor steps at that checkpoint; the environments are new and have other seeds.
+            life: how often this launch has started this actor again. Each life has seeds of its own, and goes
+                on with the state with which the actor last paused; its episodes begin anew.
             stop: ends every wait.
             counter, learner, replay: the other nodes.
         """
         reverb_replay.require_reverb()  # slow to import, so it is done while the other nodes start
-        built = build(experiment, index, num_actors, resumed_at)
+        built = build(experiment, index, num_actors, resumed_at, life)
         shapes = trace(built.parts, built.spec, built.lanes)
         run_small_networks_inline(shapes.params)
         self._index = index
@@ -90,21 +93,22 @@ class ActorNode:
         self._learner = learner
         self._over_since: float | None = None
         self._ask_at = 0.0
-        self._writer = self._make_writer(built, shapes.row_spec, replay)
+        self._writer = self._make_writer(built, shapes.row_spec, replay, life > 0)
         bounded = any(
             isinstance(table, Replay) and table.max_lag is not None
             for table in tables(built.parts.experience).values()
         )
         self._variables = _Variables(learner, self._writer, 1 if bounded else variables_every)
-        seed = experiment.seed
+        seed, place = experiment.seed, (index, life) if life else (index,)
         self._actor = Actor(
             built.parts.actor,
             self._variables,
             built.lanes,
-            Contexts(seed, 'actor', index),
-            fold_seed(seed, 'actor', index),
+            Contexts(seed, 'actor', *place),
+            fold_seed(seed, 'actor', *place),
             writer=self._writer,
         )
+        state = counter.get_actor(index) if life else state
         if state is not None:
             self._actor.set_state(dict(state))
         self._taken = _Taken(resumed_at)
@@ -123,8 +127,10 @@ class ActorNode:
         self._rows: list[dict[str, Any]] = []
         self._begin_to_count()
 
-    def _make_writer(self, built: Built, row_spec: RowSpec, replay: Remote) -> '_Writer':
-        start = self._learner.get_start()
+    def _make_writer(
+        self, built: Built, row_spec: RowSpec, replay: Remote, again: bool
+    ) -> '_Writer':
+        start = self._learner.get_start(again)
         written = live(built.parts.experience)
         assert written is not None
         return _Writer(
@@ -320,6 +326,9 @@ class _Variables:
         self._ticks = 0
         self._params: Params = None
         self.version: Version = -1
+        # Of the learner: one that is started again makes versions of the same numbers anew, from older ones.
+        self._life = 0
+        self._is_given = True  # whether the actor has the newest that this has
         self._awaited: int | None = (
             None  # a look of the learner at its tables has to come after this one
         )
@@ -340,13 +349,17 @@ class _Variables:
 
     def look(self) -> None:
         """Asks the learner for newer parameters."""
-        news = self._learner.get_variables(self.version)
+        news = self._learner.get_variables(self.version, self._life)
         if news is not None:
-            self.version, self._params, largest = news
+            self.version, self._params, largest, self._life = news
+            self._is_given = False
             self._writer.set_largest_priorities(largest)
 
     def get_variables(self, have: Version | None) -> tuple[Version, Params] | None:
         if self._ticks % self._every == 0:
             self.look()
         self._ticks += 1
-        return None if have == self.version else (self.version, self._params)
+        if self._is_given and have == self.version:
+            return None
+        self._is_given = True
+        return self.version, self._params

@@ -18,11 +18,12 @@ from culmen.components.counts import RunCounts
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
 from culmen.components.loggers import columns_of
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.stops import Stop
 
 RUN, HOLD, OVER = 'run', 'hold', 'over'
 FINISHED, STOPPED = 'finished', 'stopped'
 _POLL_SECONDS = 0.5
+_LOST = 'lost_'  # begins the names of counts of a checkpoint: what restarts have lost
 
 
 class Grant(NamedTuple):
@@ -38,7 +39,7 @@ class News(NamedTuple):
 
     actor_steps: int
     phase: str
-    quiet: bool  # no actor acts: all are paused or have left
+    quiet: bool  # no actor acts: all are paused, have left or are down
     left: bool  # all actors have left
     stopped: bool  # a stop was requested
     evaluations: int  # done so far
@@ -88,6 +89,7 @@ class CounterNode:
         self._claimed = [0] * num_actors
         self._still = [False] * num_actors  # have paused, since the last request
         self._left = [False] * num_actors
+        self._down = [False] * num_actors  # have ended, and are not back yet
         self._phase = RUN
         self._stopped = False
         self._outcome: str | None = None
@@ -102,8 +104,11 @@ class CounterNode:
         self._open: Callable[[Mapping[str, Any]], Logs] = lambda columns: Logs(logs, columns, sinks)
         self._logs: Logs | None = None
         self._saved_logs: Any = None
+        # In the whole run, by restarts of the learner and the tables.
+        self._lost = {'updates': 0, 'items': 0}
         if state is not None:
             self._counter.set_state(dict(state.counter))
+            self._lost = {name: int(state.counter.get(_LOST + name, 0)) for name in self._lost}
             self._states = dict(state.actors)
             self._evaluation = state.evaluation
             self._saved_logs = state.logs
@@ -146,6 +151,7 @@ class CounterNode:
         """
         with self._lock:
             self._claimed[actor] = 0
+            self._down[actor] = False
             counts = self._counter.increment(actor_steps=steps, episodes=episodes)
             for row in rows:
                 self._write(f'actor-{actor}', row)
@@ -192,11 +198,36 @@ class CounterNode:
             self._claimed[actor] = 0
             self._left[actor] = True
 
+    def get_actor(self, actor: int) -> Any:
+        """The state with which an actor last paused, for one that is started again; None: it never has."""
+        with self._lock:
+            return self._states.get(str(actor))
+
     # The learner.
 
-    def open_logs(self, columns: Sequence[str]) -> None:
-        """Opens the logs of all nodes, or reopens a resumed run's. Args: columns: of the learner's log."""
+    def open_logs(
+        self, columns: Sequence[str], learner_steps: int | None = None, items: int = 0
+    ) -> int:
+        """Opens the logs of all nodes, or reopens a resumed run's. A learner begins with this call.
+
+        If this node knows of an earlier learner, the new one has begun from a checkpoint: updates since then
+        are lost, and a pause for another checkpoint ends.
+
+        Args:
+            columns: of the learner's log.
+            learner_steps: that the learner begins with; None: those of the checkpoint.
+            items: of the tables that are dropped.
+        Returns: how many evaluations are done.
+        """
         with self._lock:
+            counts = self._counter.get_counts()
+            if learner_steps is not None and learner_steps < counts['learner_steps']:
+                self._lost['updates'] += counts['learner_steps'] - learner_steps
+                self._counter.set_state({**counts, 'learner_steps': learner_steps})
+            self._lost['items'] += items
+            if self._logs is not None:
+                self.resume()
+                return counts['evaluations']
             known = self._columns
             actors = {f'actor-{i}': known['actor'] for i in range(len(self._claimed))}
             self._logs = self._open(
@@ -204,6 +235,7 @@ class CounterNode:
             )
             if self._saved_logs is not None:
                 self._logs.set_state(self._saved_logs)
+            return counts['evaluations']
 
     def sync(self, learner_steps: int, row: Mapping[str, Any] | None) -> News:
         """The learner reports its updates, and a row of its log if one is due."""
@@ -215,7 +247,7 @@ class CounterNode:
             return News(
                 counts['actor_steps'],
                 self._phase,
-                all(a or b for a, b in zip(self._still, self._left, strict=True)),
+                all(map(any, zip(self._still, self._left, self._down, strict=True))),
                 all(self._left),
                 self._stopped,
                 counts['evaluations'],
@@ -243,8 +275,9 @@ class CounterNode:
     def get_state(self) -> CounterState:
         """The state of the program for a checkpoint, without learner and tables."""
         with self._lock:
+            lost = {_LOST + name: num for name, num in self._lost.items() if num}
             return CounterState(
-                self._counter.get_state(),
+                {**self._counter.get_state(), **lost},
                 dict(self._states),
                 self._evaluation,
                 None if self._logs is None else self._logs.get_state(),
@@ -286,6 +319,12 @@ class CounterNode:
             self._stopped = self._outcome is None
             self._phase = OVER
 
+    def lost(self, actor: int) -> None:
+        """An actor has ended and will be started again. Its claims are free; what it took is not counted."""
+        with self._lock:
+            self._claimed[actor] = 0
+            self._down[actor] = True
+
     def get_status(self) -> dict[str, Any]:
         """How far the run is."""
         with self._lock:
@@ -300,6 +339,7 @@ class CounterNode:
                 'evaluation': self._evaluation,
                 'evaluating': self._evaluating,
                 'outcome': self._outcome,
+                'lost': dict(self._lost),
                 'timings': dict(self._timings),
             }
 

@@ -65,6 +65,13 @@ class KeptEvaluations:
             kept = list(self._kept)[max(played - self._first, 0) :]
         return [{'at': list(counts), 'variables': to_paths(params)} for counts, params in kept]
 
+    def skip(self, played: int) -> None:
+        """Discards those that have been played since the checkpoint. Args: played: as for `get_state`."""
+        with self._lock:
+            for _ in range(min(played - self._first, len(self._kept))):
+                self._kept.popleft()
+            self._first = played
+
     def set_state(self, state: Sequence[Mapping[str, Any]], played: int, template: Params) -> None:
         """Restores them from a checkpoint. Args: template: variables of the same shapes."""
         self._first = played

@@ -12,8 +12,8 @@ from culmen.launchers.building import trace_params
 from culmen.launchers.building import with_model
 from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.remote import Remote
-from culmen.launchers.programs.remote import Stop
-from culmen.launchers.programs.remote import Stopped
+from culmen.launchers.programs.stops import Stop
+from culmen.launchers.programs.stops import Stopped
 from culmen.launchers.rows import evaluator_rows
 from culmen.launchers.rows import say_cut
 from culmen.launchers.rows import summarise

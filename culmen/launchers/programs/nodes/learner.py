@@ -8,11 +8,9 @@ and variables agree.
 
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from culmen.components.checkpointing import Checkpointer
@@ -33,7 +31,6 @@ from culmen.core.specs import EnvironmentSpec
 from culmen.core.staleness import effective_lag
 from culmen.core.types import Lanes
 from culmen.core.types import LearnerCore
-from culmen.core.types import Params
 from culmen.core.types import Version
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
@@ -45,9 +42,12 @@ from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.nodes.counter import News
 from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
+from culmen.launchers.programs.nodes.variables import NewVariables
+from culmen.launchers.programs.nodes.variables import Published
 from culmen.launchers.programs.nodes.waits import ActorWaits
+from culmen.launchers.programs.remote import NotReady
 from culmen.launchers.programs.remote import Remote
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.stops import Stop
 from culmen.launchers.rows import learner_columns
 from culmen.launchers.rows import learner_row
 from culmen.launchers.schedule import Counts
@@ -76,6 +76,7 @@ class LearnerNode(ActorWaits):
         lost_table: bool,
         stop_on_non_finite: bool,
         on_lost_rows: OnLostRows = 'drop',
+        life: int = 0,
         stop: Stop,
         counter: Remote,
         replay: Remote,
@@ -93,11 +94,13 @@ class LearnerNode(ActorWaits):
             lost_table: whether its tables are lost and have to fill as at the beginning.
             stop_on_non_finite: whether a loss that is not finite ends the run.
             on_lost_rows: what to do with lost rows of a recording.
+            life: how often this launch has started the learner again.
             stop: ends every wait.
             counter, replay: the other nodes.
         """
         reverb_replay.require_reverb()  # slow to import, so it is done while the server starts
         self._experiment = experiment
+        self._life = life
         self._stop = stop
         self._counter = counter
         self._replay = replay
@@ -109,7 +112,7 @@ class LearnerNode(ActorWaits):
         written = live(parts.experience)
         assert written is not None
         self._reader = reverb_replay.ReverbReader(
-            written, shapes.row_spec, num_lanes, replay.get_address(), lead=lead, stop=stop
+            written, shapes.row_spec, num_lanes, replay.get_address(), lead=lead, stop=stop.is_set
         )
         # Beside a table of actors, Datasets are due whenever it is.
         seed, row_spec = fold_seed(experiment.seed, 'table'), shapes.row_spec
@@ -129,16 +132,18 @@ class LearnerNode(ActorWaits):
         self._outcome = STOPPED
         samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._readers.sizes)
         self._begin(parts.learner, restore, lost_table)
-        self._counter.open_logs(learner_columns(self._learner.metric_names(samples)))
-        self._first_windows = self._reader.next_windows()
+        played = self._counter.open_logs(
+            learner_columns(self._learner.metric_names(samples)),
+            self._learner.learner_steps,
+            replay.take_dropped() if life else 0,
+        )
+        if life:
+            self._evaluations.skip(played)
         super().__init__(parts.experience, num_lanes, self._reader)
         self._begin_to_serve()
 
     def _begin_to_serve(self) -> None:
-        self._lock = threading.Lock()
-        self._published: tuple[Version, Params] = (-1, None)
-        self._largest: Mapping[str, float] = {}
-        self._as_arrays: tuple[Version, Params] = (-1, None)
+        self._published = Published(self._life)
         self._pretrained = threading.Event()  # whether the updates before the first action are made
         self._publish()
 
@@ -153,21 +158,21 @@ class LearnerNode(ActorWaits):
 
     # The others.
 
-    def get_start(self) -> dict[str, Any]:
-        """What actors and the evaluator need at the start, once nothing is left to learn before it."""
-        while not (self._pretrained.is_set() or self._stop()):
-            self._pretrained.wait(_SYNC_SECONDS)
-        return {'first_windows': self._first_windows, 'evaluations': self._evaluations.first}
+    def get_start(self, again: bool = False) -> dict[str, Any]:
+        """What actors and the evaluator need at the start, once nothing is left to learn before it.
 
-    def get_variables(self, have: Version) -> tuple[Version, Params, Mapping[str, float]] | None:
-        """(version, NumPy parameters, largest priorities), or None if the caller has that version."""
-        version, params = self._published
-        if version == have:
-            return None
-        with self._lock:
-            if self._as_arrays[0] != version:
-                self._as_arrays = (version, jax.tree_util.tree_map(np.asarray, params))
-            return (*self._as_arrays, self._largest)
+        Args: again: whether an actor asks that has been started again.
+        """
+        if not self._pretrained.wait(_SYNC_SECONDS):
+            raise NotReady
+        return {
+            'first_windows': self.get_first_windows(again),
+            'evaluations': self._evaluations.first,
+        }
+
+    def get_variables(self, have: Version, life: int) -> NewVariables | None:
+        """Variables for an actor, as from `Published.get`."""
+        return self._published.get(have, life)
 
     def get_evaluation(self, number: int) -> Any:
         """An evaluation, as from `KeptEvaluations.get`."""
@@ -312,10 +317,8 @@ class LearnerNode(ActorWaits):
         self._evaluations.keep(at, self._learner.newest_variables)
 
     def _publish(self) -> None:
-        self._largest = self._reader.largest_priorities
-        news = self._learner.get_variables(self._published[0])
-        if news is not None:
-            self._published = news
+        news = self._learner.get_variables(self._published.version)
+        self._published.publish(news, self._reader.largest_priorities)
 
     # Checkpoints.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experience import Experience
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.stops import Stop
 
 
 class ReplayNode:
@@ -20,6 +20,7 @@ class ReplayNode:
         lead: float,
         port: int | None = None,
         restore: Path | None = None,
+        before: int | None = None,
     ) -> None:
         """Starts the server.
 
@@ -30,15 +31,29 @@ class ReplayNode:
             lead: by how many samples the actors may be ahead of the learner.
             port: of the server; None: a free one.
             restore: the folder that `checkpoint` wrote.
+            before: items that were inserted ever, before the tables went back to `restore`; None: not known.
         """
         self._stop = stop
         self._server = reverb_replay.ReverbServer(
             experience, num_lanes, lead=lead, port=port, restore=restore
         )
+        self._dropped = 0 if before is None else max(before - self.get_inserted(), 0)
 
     def get_address(self) -> str:
         """The address of the server, for writers and readers."""
         return self._server.address
+
+    def get_inserted(self) -> int:
+        """How many items were inserted ever, into all tables."""
+        return sum(
+            int(each.rate_limiter_info.insert_stats.completed)
+            for each in self._server.info().values()
+        )
+
+    def take_dropped(self) -> int:
+        """How many items were lost when the tables went back to a checkpoint; 0 from the second call on."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     def checkpoint(self, folder: str) -> Any:
         """Writes the tables to a new folder; returns its files with their sizes and checksums."""

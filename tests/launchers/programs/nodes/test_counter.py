@@ -10,7 +10,7 @@ from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import RUN
-from culmen.launchers.programs.remote import Stop
+from culmen.launchers.programs.stops import Stop
 
 
 def counter(tmp_path, **changes):
@@ -127,3 +127,53 @@ def test_a_return_that_was_asked_for_ends_the_run(tmp_path):
     assert node.get_phase() == RUN
     node.evaluated([row], {'return_mean': 0.5})
     assert node.get_phase() == OVER
+
+
+def test_what_an_actor_that_ended_had_claimed_is_free_and_what_it_took_is_not_counted(tmp_path):
+    node = counter(tmp_path, num_actors=2, max_actor_steps=10)
+    assert node.exchange(0, 0, 0, [], 1, 10).steps == 10
+    assert node.exchange(1, 0, 0, [], 1, 4).steps == 0
+    node.lost(0)
+    assert node.exchange(1, 0, 0, [], 1, 4).steps == 4
+    assert node.exchange(0, 0, 0, [], 1, 10).steps == 6  # started again
+    assert node.exchange(1, 4, 0, [], 1, 1).steps == 0
+    assert node.exchange(0, 6, 0, [], 1, 1).phase == OVER
+    assert node.get_status()['actor_steps'] == 10
+
+
+def test_a_pause_does_not_wait_for_an_actor_that_is_down_and_one_that_is_back_pauses(tmp_path):
+    node = counter(tmp_path, num_actors=2)
+    node.pause()
+    assert node.exchange(1, 0, 0, [], 1, 4).phase == HOLD
+    node.hold(1, {'calls': 1})
+    node.lost(0)
+    assert node.sync(0, None).quiet
+    assert node.exchange(0, 0, 0, [], 1, 4).phase == HOLD
+    assert not node.sync(0, None).quiet
+    node.hold(0, {'calls': 7})
+    assert node.sync(0, None).quiet
+    assert node.get_actor(0) == {'calls': 7}
+
+
+def test_an_actor_that_never_paused_has_no_state(tmp_path):
+    assert counter(tmp_path).get_actor(1) is None
+
+
+def test_a_learner_that_begins_anew_goes_on_in_the_logs_and_what_it_lost_is_counted(tmp_path):
+    node = counter(tmp_path, num_actors=1)
+    columns = ['actor_steps', 'learner_steps', 'loss']
+    assert node.open_logs(columns, 0) == 0
+    node.sync(30, {'actor_steps': 9, 'learner_steps': 30, 'loss': 0.5})
+    node.evaluated(
+        [{'actor_steps': 9, 'learner_steps': 30, 'episode_return': 1.0}], {'return_mean': 1.0}
+    )
+    node.pause()
+    assert node.open_logs(columns, 12, 5) == 1
+    assert node.get_phase() == RUN  # nobody else would end the pause
+    assert node.sync(13, {'actor_steps': 18, 'learner_steps': 13, 'loss': 0.25}).evaluations == 1
+    status = node.get_status()
+    assert (status['learner_steps'], status['lost']) == (13, {'updates': 18, 'items': 5})
+    resumed = counter(tmp_path / 'other', num_actors=1, state=node.get_state())
+    assert resumed.get_status()['lost'] == {'updates': 18, 'items': 5}
+    node.complete(FINISHED)
+    assert (tmp_path / 'learner.csv').read_text().splitlines()[1:] == ['9,30,0.5', '18,13,0.25']

@@ -1,0 +1,254 @@
+"""A program whose nodes are killed at random, beside the same program in peace: what is lost.
+
+    python benchmarks/chaos.py run dqn impala       # an hour of chaos for each, and the two passes before
+    python benchmarks/chaos.py run dqn --minutes 4 --every 20
+    python benchmarks/chaos.py report               # only writes what has finished
+
+Three passes of one command: warm (compiled programs come into the caches), quiet, and chaos, in which SIGKILL
+goes to a random node every `--every` seconds. A step of Catch takes time here, so that the budget lasts for
+`--minutes`. Each pass has a workdir in runs/chaos. After a stop the same command goes on.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dm_env
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / 'runs' / 'chaos'
+PAGE = ROOT / 'docs' / 'results' / 'chaos.md'
+PASSES = ('warm', 'quiet', 'chaos')
+ACTORS = 2
+STEP_SECONDS = 0.02
+NODES = ('counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator')
+LOOK_SECONDS = 5.0
+# Settings by agent; DQN's rate says how many updates a run has.
+MIN_SIZE, BATCH, SAMPLES_PER_INSERT = 200, 32, 8.0
+AGENTS = {
+    'dqn': ['--agent.min_replay_size', MIN_SIZE, '--agent.batch_size', BATCH, '--agent.samples_per_insert',
+            SAMPLES_PER_INSERT],
+    'impala': [],
+}  # fmt: skip
+
+
+class Slow:
+    """Steps that take time."""
+
+    def __init__(self, environment: dm_env.Environment) -> None:
+        self._environment = environment
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        time.sleep(STEP_SECONDS)
+        return self._environment.step(action)
+
+
+def slow_catch(seed: int) -> Slow:
+    """The environment of all passes."""
+    from bsuite.environments import catch
+
+    return Slow(catch.Catch(seed=seed))
+
+
+def command(agent: str, name: str, steps: int) -> list[str]:
+    """Of a pass."""
+    arguments = [
+        *('train', agent, '--environment', 'benchmarks.chaos:slow_catch', *AGENTS[agent]),
+        *('--steps', steps, '--evaluate-every', max(steps // 5, 1), '--evaluation-episodes', 5),
+        *(
+            '--checkpoint-every',
+            max(steps // 20, 200),
+            '--launcher',
+            'processes',
+            '--actors',
+            ACTORS,
+        ),
+        *('--restarts', 100, '--hang-after', 120, '--workdir', RUNS / agent / name, '--json'),
+    ]
+    return [sys.executable, '-m', 'culmen', *map(str, arguments)]
+
+
+def processes(launcher: int) -> Iterator[tuple[str, int]]:
+    """(node, process id) of a program that runs."""
+    for path in Path('/proc').glob('[0-9]*'):
+        try:
+            if f'CULMEN_LAUNCHER={launcher}\0'.encode() in (path / 'environ').read_bytes():
+                name = (path / 'cmdline').read_bytes().decode().rstrip('\0').rpartition('=')[2]
+                if name in NODES:
+                    yield name, int(path.name)
+        except OSError:
+            continue
+
+
+def memory(pid: int) -> float | None:
+    """MiB in RAM."""
+    try:
+        lines = Path(f'/proc/{pid}/status').read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmRSS'))
+    except (OSError, StopIteration):
+        return None
+
+
+def make_pass(agent: str, name: str, steps: int, every: float) -> None:
+    """Runs a pass to its end, and writes what was seen."""
+    folder = RUNS / agent / name
+    seen = folder.with_suffix('.json')
+    if seen.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f'{agent}, {name}: {steps:,} steps', flush=True)
+    begin = time.time()
+    process = subprocess.Popen(
+        command(agent, name, steps),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    draw = random.Random(0)
+    kills: list[tuple[float, str]] = []
+    sizes: dict[str, list[tuple[float, float]]] = defaultdict(list)  # by node and process
+    kill_at = time.time() + every
+    try:
+        while process.poll() is None:
+            time.sleep(min(LOOK_SECONDS, every / 4))
+            now = dict(processes(process.pid))
+            for node, pid in now.items():
+                size = memory(pid)
+                if size is not None:
+                    sizes[f'{node} {pid}'].append((time.time() - begin, size))
+            # A program that has not begun to act, or is nearly done, is left alone.
+            if (
+                name == 'chaos'
+                and now
+                and time.time() >= kill_at
+                and (folder / 'checkpoints').exists()
+            ):
+                victim = draw.choice(sorted(now))
+                os.kill(now[victim], signal.SIGKILL)
+                kills.append((time.time() - begin, victim))
+                kill_at = time.time() + every
+    finally:
+        process.terminate()
+        out, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f'{agent}, {name} ended with code {process.returncode}; the same command goes on.')
+    summary = {
+        'result': json.loads(out.splitlines()[-1]),
+        'seconds': time.time() - begin,
+        'kills': kills,
+        'lost': lost_of(folder),
+        'memory': {each: fit(points) for each, points in sizes.items()},
+    }
+    seen.write_text(json.dumps(summary, indent=1) + '\n')
+
+
+def lost_of(folder: Path) -> Mapping[str, int]:
+    """What the counter says of lost updates and items."""
+    timings = json.loads((folder / 'logs' / 'nodes.json').read_text())
+    return timings.get('counter', {}).get('lost', {'updates': 0, 'items': 0})
+
+
+def fit(points: list[tuple[float, float]]) -> Mapping[str, float]:
+    """MiB at the end, and MiB an hour over the second half of a process that lived for a minute or more."""
+    later = points[len(points) // 2 :]
+    found = {'seconds': points[-1][0] - points[0][0], 'last': points[-1][1]}
+    if found['seconds'] >= 60 and len(later) > 2:
+        at, size = np.array(later).T
+        found['slope'] = float(np.polyfit(at, size, 1)[0] * 3600)
+    return found
+
+
+def check(agent: str, found: Mapping[str, Mapping[str, Any]], steps: int) -> list[str]:
+    """What does not hold of the passes of an agent."""
+    wrong = []
+    for name, one in found.items():
+        result, lost = one['result'], one['lost']
+        if result['actor_steps'] != steps:
+            wrong.append(f'{name}: actor_steps is {result["actor_steps"]}, not {steps}')
+        if agent == 'dqn':
+            allowed = (steps - MIN_SIZE) * SAMPLES_PER_INSERT / BATCH
+            explained = (
+                lost['updates']
+                + (lost['items'] + 16 * len(one['kills'])) * SAMPLES_PER_INSERT / BATCH
+            )
+            if not allowed - explained - 1 <= result['learner_steps'] <= allowed + explained + 1:
+                wrong.append(
+                    f'{name}: {result["learner_steps"]} updates, {allowed:.0f} by the rate, {lost}'
+                )
+    return wrong
+
+
+def report() -> None:
+    """Writes the page of what has finished."""
+    columns = (
+        'agent', 'pass', 'minutes', 'kills', 'restarts', 'actor steps', 'updates', 'lost updates',
+        'lost items', 'return', 'largest process, MiB', 'steepest, MiB an hour',
+    )  # fmt: skip
+    lines = [
+        '# Chaos',
+        '',
+        'Made by `python benchmarks/chaos.py run`, whose first lines say what a pass is.',
+        '',
+        f'| {" | ".join(columns)} |',
+        '|' + ' --- |' * len(columns),
+    ]
+    for agent in AGENTS:
+        for name in PASSES:
+            path = RUNS / agent / f'{name}.json'
+            if not path.exists():
+                continue
+            one = json.loads(path.read_text())
+            log = RUNS / agent / name / 'logs' / 'restarts.jsonl'
+            restarts = len(log.read_text().splitlines()) if log.exists() else 0
+            result, sizes = one['result'], one['memory'].values()
+            slopes = [each['slope'] for each in sizes if 'slope' in each]
+            steepest = f'{max(slopes):.1f}' if slopes else '-'
+            lines.append(
+                f'| {agent} | {name} | {one["seconds"] / 60:.1f} | {len(one["kills"])} | {restarts} | '
+                f'{result["actor_steps"]:,} | {result["learner_steps"]:,} | {one["lost"]["updates"]} | '
+                f'{one["lost"]["items"]} | {result["evaluation"]["return_mean"]:.2f} | '
+                f'{max(each["last"] for each in sizes):.0f} | {steepest} |'
+            )
+    PAGE.write_text('\n'.join(lines) + '\n')
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('what', choices=['run', 'report'])
+    parser.add_argument('agents', nargs='*', default=list(AGENTS), choices=list(AGENTS))
+    parser.add_argument('--minutes', type=float, default=60.0)
+    parser.add_argument('--every', type=float, default=60.0, help='seconds between kills')
+    options = parser.parse_args()
+    wrong = []
+    if options.what == 'run':
+        steps = int(options.minutes * 60 * ACTORS / STEP_SECONDS)
+        for agent in options.agents:
+            for name in PASSES:
+                make_pass(agent, name, steps if name != 'warm' else steps // 10, options.every)
+            found = {
+                name: json.loads((RUNS / agent / f'{name}.json').read_text()) for name in PASSES[1:]
+            }
+            wrong += [f'{agent}, {each}' for each in check(agent, found, steps)]
+    report()
+    if wrong:
+        sys.exit('\n'.join(wrong))
+
+
+if __name__ == '__main__':
+    main()
