@@ -40,7 +40,10 @@ HEAVY = [
     'mlflow',
     'mujoco',
     'pandas',
+    'pettingzoo',
+    'pgx',
     'pygame',
+    'pyspiel',
     'reverb',
     'tensorboardX',
     'tensorflow',
@@ -57,6 +60,7 @@ OPTIONAL = {
     'environments': ['bsuite', 'bsuite.sweep', 'minatar', 'imageio.v3', 'imageio_ffmpeg'],
     'dm_control': ['dm_control.suite', 'mujoco'],
     'jax environments': ['gymnax', 'brax.envs'],
+    'players': ['pettingzoo', 'pyspiel', 'pgx', 'rlcard'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [

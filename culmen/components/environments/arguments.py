@@ -153,12 +153,18 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def load(module: str, environment: str, package: str | None = None) -> types.ModuleType:
+def load(
+    module: str,
+    environment: str,
+    package: str | None = None,
+    extra: str = 'culmen[environments]',
+) -> types.ModuleType:
     """Imports a module of an environment's package.
 
     The package's own deprecations are silenced while it loads (Box2D's SWIG types crash the
     interpreter where warnings are errors).
 
+    Args: package: what pip calls it, if not as the module; extra: what pip installs it with.
     Raises: MissingPackage that names the package and what installs it.
     """
     root = module.partition('.')[0]
@@ -174,5 +180,5 @@ def load(module: str, environment: str, package: str | None = None) -> types.Mod
         package = package if package and missing == root else missing
         raise MissingPackage(
             f"{environment} needs the package {package}, which can't be imported here ({error}): "
-            "pip install 'culmen[environments]'"
+            f"pip install '{extra}'"
         ) from error

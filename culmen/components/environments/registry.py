@@ -171,14 +171,13 @@ def _arguments(family: Family, identity: str) -> tuple[dict[str, Argument], dict
 
 
 def _foreign(family: Family, identity: str) -> tuple[dict[str, Argument], bool]:
-    if family.name in ('gymnasium', 'gymnax', 'jax'):
-        options: Callable[[str], tuple[dict[str, Argument], bool]] = _module(family.name).options
-        return options(identity)
     if family.name == 'function':
         known, is_open = foreign_arguments(function.resolve(identity))
         # The first parameter is the seed.
         return dict(list(known.items())[1:]), is_open
-    return {}, False
+    options: Callable[[str], tuple[dict[str, Argument], bool]] | None
+    options = getattr(_module(family.name), 'options', None)
+    return ({}, False) if options is None else options(identity)
 
 
 def _module(family: str) -> Any:

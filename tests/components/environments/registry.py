@@ -48,6 +48,10 @@ _CONTROL = functools.partial(Row, packages=('dm_control',))
 _ATARI = functools.partial(Row, packages=('ale_py', 'cv2'))
 _GYMNAX = functools.partial(Row, packages=('gymnax', 'gymnasium'))
 _BRAX = functools.partial(Row, packages=('brax',))
+_SPIEL = functools.partial(Row, packages=('pyspiel',))
+_ZOO = functools.partial(Row, packages=('pettingzoo', 'gymnasium'))
+_CARDS = functools.partial(Row, packages=('pettingzoo', 'gymnasium', 'rlcard'))
+_PGX = functools.partial(Row, packages=('pgx',))
 _PROBE = functools.partial(Row, packages=())
 
 _TERMINATION = frozenset({'termination'})
@@ -149,6 +153,16 @@ ROWS = (
         arguments={'backend': 'spring', 'max_episode_steps': 30},
         ends=_BOTH,
     ),
+    _SPIEL('open_spiel/tic_tac_toe', seeded=False),
+    _SPIEL('open_spiel/kuhn_poker', arguments={'players': 3}),
+    _SPIEL('open_spiel/goofspiel', arguments={'num_cards': 4, 'tensor': 'observation'}),
+    _SPIEL('open_spiel/negotiation'),
+    _SPIEL('open_spiel/catch'),
+    _ZOO('pettingzoo/classic/tictactoe_v3', seeded=False),
+    _ZOO('pettingzoo/classic/rps_v2', arguments={'max_cycles': 4}, seeded=False, ends=_TRUNCATION),
+    _CARDS('pettingzoo/classic/leduc_holdem_v4', steps=60),
+    _PGX('pgx/tic_tac_toe'),
+    _PGX('pgx/minatar-breakout'),
     *(
         _PROBE(f'tests.probes:{probe}Probe', seeded=seeded, ends=ends)
         for probe, seeded, ends in (

@@ -23,7 +23,7 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
     program = (
         'import sys\n'
         'from culmen.components import environments\n'
-        'assert len(environments.families()) == 9\n'
+        'assert len(environments.families()) == 12\n'
         '[family.as_dict() for family in environments.families()]\n'
         f'print([name for name in {_PACKAGES} if name in sys.modules])\n'
     )
@@ -44,6 +44,9 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
         ('atari/pong', 'cv2', 'opencv-python-headless'),
         ('gymnax/CartPole-v1', 'gymnax', 'gymnax'),
         ('brax/ant', 'brax', 'brax'),
+        ('open_spiel/kuhn_poker', 'pyspiel', 'open-spiel'),
+        ('pettingzoo/classic/tictactoe_v3', 'pettingzoo', 'pettingzoo'),
+        ('pgx/tic_tac_toe', 'pgx', 'pgx'),
     ],
 )
 def test_a_missing_package_is_named_with_what_installs_it(name, package, said, monkeypatch):
@@ -70,7 +73,8 @@ def test_a_missing_package_is_named_with_what_installs_it(name, package, said, m
 def test_families_are_what_make_takes():
     families = environments.families()
     assert [family.name for family in families] == [
-        'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'gymnax', 'brax', 'jax', 'function',
+        'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'gymnax', 'brax', 'open_spiel',
+        'pettingzoo', 'pgx', 'jax', 'function',
     ]  # fmt: skip
     for family in families[:-1]:
         if family.installed:
