@@ -11,7 +11,7 @@ What is made stands between `<!-- made: KIND WHAT -->` and `<!-- end -->`:
     families                     the families of environments
     columns                      the columns of the logs
     actions                      which agent takes which actions
-    file PATH                    a Python file of this repository
+    file PATH                    a file of this repository: Python or TOML
 """
 
 import argparse
@@ -58,7 +58,8 @@ def make(description: str) -> str:
     """What a marker asks for: 'config culmen.agents.dqn:DQNConfig'."""
     kind, *what = description.split()
     if kind == 'file':
-        return f'```python\n{(ROOT / what[0]).read_text()}```'
+        language = {'.py': 'python', '.toml': 'toml'}[Path(what[0]).suffix]
+        return f'```{language}\n{(ROOT / what[0]).read_text()}```'
     makers = {
         'config': _config,
         'whole_config': functools.partial(_config, inherited=True),

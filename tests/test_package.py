@@ -233,7 +233,7 @@ def test_what_is_installed_imports(group):
 def test_the_optional_dependencies_are_all_imported_above():
     """A dependency that joins setup.cfg joins the list: modules by distribution, or a reason."""
     without_a_module = {
-        'jax', 'jaxlib', 'dm-haiku', 'optax', 'dm-env', 'dm-tree', 'numpy',  # Culmen imports them.
+        'jax', 'jaxlib', 'dm-haiku', 'optax', 'dm-env', 'dm-tree', 'numpy', 'tomli',  # Culmen imports them.
         'pytest', 'pytest-timeout', 'pytest-xdist', 'psutil', 'ruff', 'ipython',  # The tests run on them.
     }  # fmt: skip
     modules_of = {

@@ -115,7 +115,7 @@ class Launchpad(launching.OneMachine):
         if self.in_threads:
             reverb_replay.require_reverb()  # once, before several threads import it
             return supervisor.ThreadNode(plan.label, group[0].function, stop, pulse)
-        small = len(usable_cores()) <= len(job.nodes)
+        small = len(usable_cores()) <= job.processes
         with _launchpad_writes_to(job.scratch):
             (command,) = group[0].to_executables(group, plan.label, group[0].launch_context)
         arguments = [each for each in command.command_as_list if each != '--pdb_post_mortem']

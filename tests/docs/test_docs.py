@@ -19,6 +19,7 @@ from culmen.launchers import command_line
 from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers import configs
+from culmen.launchers import hosts
 from culmen.launchers import launchpad
 from culmen.launchers import local
 from culmen.launchers import offline
@@ -221,6 +222,8 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         experiment = culmen.Experiment(dqn.DQN(), 'bsuite/catch/0', max_actor_steps=20_000)
         path.write_text(json.dumps(configs.to_json(experiment, 'local', 'in_process')))
+    if '--hosts' in arguments:
+        shutil.copy(ROOT / 'examples' / 'hosts' / 'hosts.toml', tmp_path)
     ran = []
 
     def run(experiment, workdir, **options):
@@ -239,6 +242,9 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled_many, 'run_many', run_many)
     monkeypatch.setattr(launchpad, 'make_program', lambda experiment, *_, **__: experiment)
     monkeypatch.setattr(launchpad, 'launch', launch)
+    monkeypatch.setattr(hosts, 'make_program', lambda experiment, *_, **__: experiment)
+    monkeypatch.setattr(hosts, 'launch', lambda program, *_, **__: run(program, None))
+    monkeypatch.setattr(hosts, 'join', lambda experiment, file, *_, **__: run(experiment, file))
     result = CliRunner().invoke(command_line.cli, words[1:], catch_exceptions=False)
     if COMMANDS[command] is None:
         assert result.exit_code == 0, result.output

@@ -29,7 +29,7 @@ class Subprocesses(launching.OneMachine):
     in_threads = False
 
     def start_node(self, job, plan):
-        small = len(usable_cores()) <= len(job.nodes)
+        small = len(usable_cores()) <= job.processes
         path = pathlib.Path(job.scratch) / f'{plan.label}.pickle'
         path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses, job.care)))
         environment = {**os.environ, **supervisor.node_environment(plan.label, small)}

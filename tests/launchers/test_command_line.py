@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from culmen.launchers import local
 from culmen.launchers import offline
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
+from tests.conftest import is_installed
 from tests.launchers.toys import Around
 from tests.launchers.toys import Toy
 
@@ -254,7 +256,7 @@ def test_devices_are_given_by_name(culmen, runs):
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--actors', '2'],
-            '--actors is for --launcher threads or processes',
+            '--actors is for --launcher threads, processes or hosts',
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--record', 'a'],
@@ -524,17 +526,21 @@ def test_help_is_quick_and_needs_no_optional_package():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--actors', 2], '--actors is for --launcher threads or processes'),
+        (['--actors', 2], '--actors is for --launcher threads, processes or hosts'),
         (['--launcher', 'threads', '--replay', 'in_process'], '--replay must be reverb with'),
         (['--launcher', 'processes', '--device', 'cpu'], 'for --launcher local'),
-        (['--restarts', 2], '--restarts is for programs, --launcher threads or processes'),
+        (['--restarts', 2], '--restarts is for programs, --launcher threads, processes or hosts'),
         (['--hang-after', '9'], '--hang-after is for programs'),
         (
             ['--launcher', 'threads', '--hang-after', '0.5'],
             'hang_after must be at least 1, got 0.5',
         ),
         (['--launcher', 'threads', '--grace', '0'], 'grace must be above 0, got 0'),
-        (['--launcher', 'hosts'], "'hosts' is not one of"),
+        (['--launcher', 'ships'], "'ships' is not one of"),
+        (['--launcher', 'hosts'], '--launcher hosts needs --hosts FILE'),
+        (['--launcher', 'hosts', '--hosts', 'none.toml'], 'none.toml does not exist'),
+        (['--launcher', 'processes', '--hosts', 'a.toml'], '--hosts is for --launcher hosts'),
+        (['--trusted-network'], '--trusted-network is for --launcher hosts'),
     ],
 )
 def test_what_a_program_can_not_do_is_refused(culmen, options, words, tmp_path):
@@ -542,6 +548,73 @@ def test_what_a_program_can_not_do_is_refused(culmen, options, words, tmp_path):
     assert (code, out) == (2, '')
     assert words in err
     assert list(tmp_path.iterdir()) == []
+
+
+HOSTS = """
+port = FREE
+[hosts.big]
+address = "127.0.0.1"
+nodes = ["learner"]
+[hosts.small]
+address = "127.0.0.2"
+actors = 2
+"""
+
+
+@pytest.mark.launchpad
+@pytest.mark.skipif(not is_installed('reverb'), reason='hosts run programs, which need Reverb')
+@pytest.mark.parametrize(
+    ('file', 'options', 'words'),
+    [
+        (HOSTS, ['--host', 'smal'], "unknown host 'smal'; the nearest valid ones: small"),
+        (HOSTS, ['--host', 'big', '--actors', 3], '--actors must be 2, as many as'),
+        (HOSTS, ['--host', 'big', '--seeds', 2], '--launcher hosts has one run a command'),
+        (
+            HOSTS.replace('actors', 'nodes = ["learner"]\nactors'),
+            [],
+            'a program has one learner, but',
+        ),
+        (HOSTS, ['--host', 'big'], 'give --trusted-network'),
+        (HOSTS, ['--host', 'small'], 'give --trusted-network'),
+        (
+            HOSTS,
+            ['--host', 'small', '--trusted-network'],
+            'a key is needed: name its file as --key-file',
+        ),
+        (HOSTS, ['--host', 'big', '--trusted-network', '--key-file', 'key'], 'make it by'),
+        (
+            'wait = 0.5\nkey = "good"\n' + HOSTS,
+            ['--host', 'big', '--trusted-network'],
+            'these hosts did not join within 0.5 seconds .*: small .127.0.0.2',
+        ),
+        (
+            'wait = 0.5\nkey = "good"\n' + HOSTS.replace('127.0.0.1', '203.0.113.9'),
+            ['--host', 'big', '--trusted-network'],
+            'host big can not listen at 203.0.113.9: .* listen = "0.0.0.0"',
+        ),
+        (
+            'key = "good"\n' + HOSTS.replace('FREE', 'TAKEN'),
+            ['--host', 'big', '--trusted-network'],
+            'port .*, which hosts.toml gives to the gathering, can not be used here: Address already in',
+        ),
+    ],
+)
+def test_what_hosts_can_not_do_is_refused(culmen, file, options, words, tmp_path):
+    with socket.create_server(('', 0)) as free:
+        port = min(free.getsockname()[1], 65_531)
+    with socket.create_server(('', 0)) as taken:
+        used = taken.getsockname()[1]
+        text = file.replace('FREE', str(port)).replace('TAKEN', str(min(used, 65_531)))
+        (tmp_path / 'hosts.toml').write_text(text)
+        (tmp_path / 'good').write_text('0a' * 32)
+        (tmp_path / 'good').chmod(0o600)
+        code, out, err = culmen(
+            *('train', 'dqn', *TRAIN[2:], '--workdir', 'a'),
+            *('--launcher', 'hosts', '--hosts', 'hosts.toml', *options),
+        )
+    assert (code, out) == (2, ''), err
+    assert re.search(words, err)
+    assert not (tmp_path / 'a').exists()
 
 
 def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):

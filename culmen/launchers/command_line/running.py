@@ -19,6 +19,7 @@ def make_runs(
     experiments: Mapping[RunKey, Any],
     folders: Mapping[RunKey, Path],
     many: bool,
+    placing: Mapping[str, Any],
     *,
     trust: bool,
     tensorboard: bool,
@@ -35,6 +36,7 @@ def make_runs(
         experiments: what is run.
         folders: the workdir of each.
         many: whether these are the runs of a sweep or of several seeds, even if there is only one.
+        placing: options of --launcher hosts.
         trust, tensorboard, device, actor_device, record: as typed.
         of_programs: options of programs alone, those that were typed.
         options: of every launcher.
@@ -47,7 +49,7 @@ def make_runs(
     if of_programs and launcher in _OF_ONE_PROCESS:
         option = next(iter(of_programs)).replace('_', '-')
         raise Refused(
-            f'--{option} is for programs, --launcher threads or processes, got {launcher}.'
+            f'--{option} is for programs, --launcher threads, processes or hosts, got {launcher}.'
         )
     loggers = {key: _loggers(folders[key], tensorboard) for key in experiments}
     if launcher == 'compiled' and many:
@@ -74,6 +76,8 @@ def make_runs(
             options['record'] = record
             if record is not None and many:
                 options['record'] = record.joinpath(*folder_names(key))
+        if launcher == 'hosts':
+            options['how'] = placing
         run = _make_run(launcher, experiment, folders[key], loggers=loggers[key], **options)
         runs.append(functools.partial(_as_list, run))
     return runs
@@ -93,6 +97,10 @@ def _make_run(launcher: str, experiment: Any, folder: Path, **options: Any) -> C
         from culmen.launchers import offline
 
         return functools.partial(offline.run, experiment, folder, **options)
+    if launcher == 'hosts':
+        from culmen.launchers.command_line.hosting import make_host_run
+
+        return make_host_run(experiment, folder, **options)
     from culmen.launchers import launchpad
 
     program = launchpad.make_program(experiment, folder, **options)

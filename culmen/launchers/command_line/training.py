@@ -14,6 +14,9 @@ from culmen.launchers.command_line.configuring import apply_options
 from culmen.launchers.command_line.configuring import check_complete
 from culmen.launchers.command_line.configuring import read_config
 from culmen.launchers.command_line.configuring import typed_names
+from culmen.launchers.command_line.hosting import NAMES
+from culmen.launchers.command_line.hosting import apply_hosts
+from culmen.launchers.command_line.hosting import host_options
 from culmen.launchers.command_line.parameters import Count
 from culmen.launchers.command_line.parameters import CountOrNone
 from culmen.launchers.command_line.parameters import FieldsCommand
@@ -76,12 +79,14 @@ from culmen.launchers.results import refusing
 @click.option('--replay', type=click.Choice(['in_process', 'reverb']), help='[default: in_process]')
 @click.option(
     '--launcher',
-    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'offline']),
+    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'hosts', 'offline']),
     help='One process, one compiled program with an environment written in JAX, a program of nodes '
-    'under Launchpad, or one process without actors, which learns from a recording.  '
+    'under Launchpad on this machine or on several, or one process without actors, which learns from a '
+    'recording.  '
     '[default: local]',
 )
 @click.option('--actors', type=Count(), help='Of a program, each with its own environments.')
+@host_options
 @click.option(
     '--record',
     type=UserPath(path_type=Path),
@@ -160,6 +165,7 @@ def train(
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
     given = {name: options.pop(name) for name in _OF_PROGRAMS}
     how['of_programs'] = {name: value for name, value in given.items() if value is not None}
+    placing = {'actors': options['actors'], **{name: options.pop(name) for name in NAMES}}
     many = seeds is not None or bool(sweep)
     with refusing():
         config = read_config(config_file)
@@ -169,11 +175,12 @@ def train(
         }
         apply_options(config, options, context.meta['fields'], vouched)
         config.setdefault('seed', 0)
+        apply_hosts(config, placing, many)
         check_complete(config)
         experiments = _read_experiments(config, seeds, sweep, vouched)
         folders = run_folders(config, workdir, many, list(experiments))
         _check_folders(config, experiments, folders)
-        runs = make_runs(config, experiments, folders, many, **how)
+        runs = make_runs(config, experiments, folders, many, placing, **how)
     if workdir is None:
         click.echo(f'culmen: the workdir is {", ".join(map(str, folders.values()))}', err=True)
     results = _run(runs, as_json)

@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from multiprocessing import AuthenticationError
 from multiprocessing import connection as connections
 from typing import Any
 from typing import TypeAlias
@@ -29,6 +30,8 @@ _GREETING_SECONDS = 10.0  # for a new connection to prove that it knows the key
 _PROBE_SECONDS = 0.2  # for a connection that only checks whether a node listens
 _BACKLOG = 128
 _AT_ONCE = 16_384  # bytes that a socket accepts without waiting for the other side
+_CONNECT_SECONDS = 5.0  # for a connection to another machine
+_QUIET_SECONDS = 20  # after which a machine that does not react counts as cut off
 _AGAIN_SECONDS = 0.1  # until the next try, if no connection can be accepted
 
 
@@ -90,6 +93,7 @@ class Service:
         while not self._closed:
             try:
                 connection = self._listener.accept()
+                _tune(connection, self._address)
             except OSError:  # too many open files, or a caller that left at once
                 time.sleep(_AGAIN_SECONDS)
                 continue
@@ -157,10 +161,11 @@ class Line:
     def listens(self) -> bool:
         """Whether the node is listening."""
         try:
-            _connect(self._address).close()
+            with _connect(self._address) as probe:
+                # A tunnel accepts for a node that is not there yet: only a node asks for the key at once.
+                return isinstance(self._address, str) or bool(_greeting(probe))
         except OSError:
             return False
-        return True
 
     def start(self, name: str, payload: bytes) -> Pending:
         """Begins a call, which is made at most once. Never waits."""
@@ -187,7 +192,7 @@ class Line:
     def _send(self, wire: '_Wire | None', request: bytes, sending: 'Future[_Wire]') -> None:
         try:
             if wire is None:
-                wire = _Wire(connections.Client(self._address, authkey=self._key.value))
+                wire = _Wire(_open(self._address, self._key))
             wire.connection.send_bytes(request)
         except Exception as error:
             sending.set_exception(_lost(error))
@@ -247,15 +252,60 @@ class _Call:
         self._wire = None  # which closes it: the answer may still come
 
 
+class KeyRefused(ConnectionError):
+    """The other side has another key."""
+
+
 def _lost(error: Exception) -> ConnectionError:
+    if isinstance(error, AuthenticationError):
+        return KeyRefused(f'its connection was lost ({error!r}): the keys differ.')
     return ConnectionError(f'its connection was lost ({error!r}).')
 
 
-def _connect(address: Address) -> socket.socket:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
+def _open(address: Address, key: Key) -> connections.Connection:
+    """A connection on which both sides have proved that they know the key."""
+    if isinstance(address, str):
+        return connections.Client(address, authkey=key.value)
+    with _connect(address, _CONNECT_SECONDS) as there:
+        there.settimeout(None)
+        connection = connections.Connection(there.detach())
     try:
-        probe.settimeout(_PROBE_SECONDS)
+        _tune(connection, address)
+        connections.answer_challenge(connection, key.value)
+        connections.deliver_challenge(connection, key.value)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tune(connection: connections.Connection, address: Address) -> None:
+    """Sets what a connection between machines needs: it ends if nothing comes back for some seconds."""
+    if isinstance(address, str):
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ('TCP_KEEPIDLE', _QUIET_SECONDS // 4),
+            ('TCP_KEEPINTVL', _QUIET_SECONDS // 4),
+            ('TCP_KEEPCNT', 3),
+            ('TCP_USER_TIMEOUT', 1_000 * _QUIET_SECONDS),  # of what was sent
+        ):
+            if hasattr(socket, name):  # they are Linux's
+                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _greeting(probe: socket.socket) -> bytes:
+    probe.settimeout(_CONNECT_SECONDS)
+    return probe.recv(1)
+
+
+def _connect(address: Address, seconds: float | None = None) -> socket.socket:
+    is_path = isinstance(address, str)
+    probe = socket.socket(socket.AF_UNIX if is_path else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(seconds or (_PROBE_SECONDS if is_path else _CONNECT_SECONDS))
         probe.connect(address)
     except BaseException:
         probe.close()

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +78,7 @@ class Job(NamedTuple):
     key: Key  # not in its pickle: it is handed to a process (supervisor.ProcessNode)
     scratch: Path  # a folder for this launch alone
     logs: Path
+    processes: int  # of the nodes on this machine
     care: Care = Care()
 
 
@@ -92,12 +92,20 @@ class Engine(Protocol):
         """Where the nodes that are served listen, by label; under TABLES, if it is fixed, Reverb's."""
         ...
 
-    def gather(self, home: Workdir, stopped: Callable[[], bool]) -> None:
-        """Waits until the other machines of the program are there, or until a stop is requested.
+    def gather(self, home: Workdir, signals: list[int]) -> None:
+        """Waits until the other machines of the program are there, or until there is a signal.
 
-        Args: home: of the run; stopped: whether a stop is requested.
+        Args: home: of the run; signals: of this launch, to which those of other machines are added.
         Raises: Refused that names those that did not come.
         """
+        ...
+
+    def make_key(self) -> Key:
+        """The program's key."""
+        ...
+
+    def count_here(self, plans: Sequence[NodePlan]) -> int:
+        """How many of the nodes run on this machine."""
         ...
 
     def tell_open(self) -> str:
@@ -108,8 +116,8 @@ class Engine(Protocol):
         """Starts one node of the job to run `run_node`: at the beginning, or again."""
         ...
 
-    def close(self, summary: Mapping[str, Any] | None) -> None:
-        """Ends what the engine holds, after all nodes. Args: summary: of the Result; None: the run failed."""
+    def close(self, outcome: Result | BaseException) -> None:
+        """Ends what the engine holds, after all nodes. Args: outcome: what the launch gives or raises."""
         ...
 
 
@@ -120,8 +128,16 @@ class OneMachine:
         """Unix sockets in the launch's own folder."""
         return {label: str(scratch / label) for label in SERVED}
 
-    def gather(self, home: Workdir, stopped: Callable[[], bool]) -> None:
+    def gather(self, home: Workdir, signals: list[int]) -> None:
         """There is nobody to wait for."""
+
+    def make_key(self) -> Key:
+        """A new one."""
+        return Key()
+
+    def count_here(self, plans: Sequence[NodePlan]) -> int:
+        """All of them."""
+        return len(plans)
 
     def tell_open(self) -> str:
         """Reverb's port alone."""
@@ -130,7 +146,7 @@ class OneMachine:
             'read, alter and empty the tables, and run no code. Run programs on trusted networks.'
         )
 
-    def close(self, summary: Mapping[str, Any] | None) -> None:
+    def close(self, outcome: Result | BaseException) -> None:
         """There is nothing to end."""
 
 
@@ -216,15 +232,15 @@ class _Launch:
         restored = self._home.restore(on_lost_rows=self._program.options.on_lost_rows)
         if restored is not None:
             tell_losses(restored.path, restored.saved, _stored_items(restored))
-        summary = None
         try:
             with signals_to(self._signals.append):
-                self._engine.gather(self._home, lambda: bool(self._signals))
+                self._engine.gather(self._home, self._signals)
                 status = None if self._signals else self._run_nodes(restored)
             result = self._result(status, restored)
-            summary = result.summary
-        finally:
-            self._engine.close(summary)
+        except BaseException as error:
+            self._engine.close(error)
+            raise
+        self._engine.close(result)
         return result
 
     def _run_nodes(self, restored: Restored | None) -> dict[str, Any] | None:
@@ -239,13 +255,15 @@ class _Launch:
             flush=True,
         )
         addresses = self._engine.find_addresses(self._scratch)
+        plans = plan_nodes(self._program, self._folder, restored, addresses.get(TABLES))
         job = Job(
-            plan_nodes(self._program, self._folder, restored, addresses.get(TABLES)),
+            plans,
             addresses,
             Stop(),
-            Key(),
+            self._engine.make_key(),
             self._scratch,
             self._folder / LOGS,
+            self._engine.count_here(plans),
             self._care(),
         )
         running: list[supervisor.Node] = []

@@ -247,6 +247,25 @@ def ask(channel: Channel, method: str, seconds: float = 2.0) -> Any:
     return None
 
 
+def call_once(channel: Channel, method: str, args: tuple[Any, ...], seconds: float) -> Any:
+    """Calls a method of another node once, and gives up after some time.
+
+    Raises: ConnectionError if the node can't be reached or gives no answer in time; RemoteError if the method
+        raised.
+    """
+    pending = channel.start(method, dumps(args))
+    try:
+        state, value = pickle.loads(pending.result(seconds))
+    except NotYet:
+        pending.cancel()
+        raise ConnectionError(f'no answer came within {seconds:g} seconds.') from None
+    if state == _NOT_READY:
+        raise ConnectionError('it is not ready yet.')
+    if state == _RAISED:
+        raise RemoteError(f'{method} raised:\n{value}')
+    return value
+
+
 class Asking:
     """Calls a method of another node again and again without waiting, for callers that must not block."""
 

@@ -18,6 +18,8 @@ from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Server
 from culmen.launchers.programs.stops import Stop
 from culmen.launchers.programs.stops import Stopped
+from culmen.launchers.programs.topology import REPLAY
+from culmen.launchers.programs.topology import TABLES
 from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import exits_fail
 
@@ -52,11 +54,13 @@ def run_node(
         plan: of the node.
         stop: ends the node.
         key: of the program.
-        addresses: by label: of the nodes that it calls, and its own if it is served.
+        addresses: by label: of the nodes that it calls, its own if it is served, and of Reverb's server
+            (TABLES) if that is fixed.
         care: against faults.
     """
     stop.install()
     lines = {label: Line(addresses[label], key) for label in plan.calls}
+    tables = addresses.get(TABLES)
     with contextlib.ExitStack() as stack:
         stops = [stop] * len(plan.makes)
         for place, path in enumerate(care.files(plan)):
@@ -64,20 +68,21 @@ def run_node(
             stack.callback(heart.stop)
             stops[place] = stop.with_heart(heart)
         if len(plan.makes) > 1:
-            _run_all(plan, stop, stops, lines, care)
+            _run_all(plan, stop, stops, lines, tables, care)
             return
         server = Server()
         if plan.is_served:
             # The service listens before the node exists, so callers wait for an answer and need not retry.
             service = Service(server, addresses[plan.label], key)
             stack.callback(service.close)
-        _run(plan.makes[0], stops[0], lines, care, server)
+        _run(plan.makes[0], stops[0], lines, tables, care, server)
 
 
 def _run(
     make: Callable[..., Any],
     stop: Stop,
     lines: Mapping[str, Line],
+    tables: Address | None,
     care: Care,
     server: Server | None = None,
 ) -> None:
@@ -85,6 +90,8 @@ def _run(
         remotes = {
             label: Remote(label, line, stop, patient=care.patient) for label, line in lines.items()
         }
+        if REPLAY in lines and tables is not None:
+            remotes[REPLAY] = _Replay(tables, lines[REPLAY], stop, care)
         node = make(stop=stop, **remotes)
         if server is not None:
             server.open(node)
@@ -92,15 +99,33 @@ def _run(
     stop.leave()
 
 
+class _Replay(Remote):
+    """A replay whose server has a fixed address, by which this host reaches it."""
+
+    def __init__(self, tables: Address, line: Line, stop: Stop, care: Care) -> None:
+        super().__init__(REPLAY, line, stop, patient=care.patient)
+        self._tables = tables
+
+    def get_address(self) -> str:
+        self._call('get_address', ())  # so that the server is there
+        assert not isinstance(self._tables, str), 'a path is no address of Reverb'
+        return '{}:{}'.format(*self._tables)
+
+
 def _run_all(
-    plan: NodePlan, stop: Stop, stops: Sequence[Stop], lines: Mapping[str, Line], care: Care
+    plan: NodePlan,
+    stop: Stop,
+    stops: Sequence[Stop],
+    lines: Mapping[str, Line],
+    tables: Address | None,
+    care: Care,
 ) -> None:
     """Runs several nodes in threads of one process; the first that fails ends the others."""
     errors: list[BaseException] = []
 
     def run(make: Callable[..., Any], own: Stop) -> None:
         try:
-            _run(make, own, lines, care)
+            _run(make, own, lines, tables, care)
         except BaseException as error:
             errors.append(error)
             stop.set()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,10 @@ class ReverbServer:
             shutil.rmtree(written, ignore_errors=True)
             shutil.rmtree(temporary, ignore_errors=True)
         return files
+
+    def new_folder(self) -> Path:
+        """The path of a new folder that is removed with the server, for `checkpoint`."""
+        return Path(tempfile.mkdtemp(dir=self._scratch.path)) / 'tables'
 
     def stop(self) -> None:
         """Stops the server. A second call does nothing."""

@@ -42,6 +42,8 @@ from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.nodes.counter import News
 from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
+from culmen.launchers.programs.nodes.tables import FarTables
+from culmen.launchers.programs.nodes.tables import NearTables
 from culmen.launchers.programs.nodes.variables import NewVariables
 from culmen.launchers.programs.nodes.variables import Published
 from culmen.launchers.programs.nodes.waits import ActorWaits
@@ -74,6 +76,7 @@ class LearnerNode(ActorWaits):
         checkpoints: Path,
         restore: str | None,
         lost_table: bool,
+        far_tables: bool = False,
         stop_on_non_finite: bool,
         on_lost_rows: OnLostRows = 'drop',
         life: int = 0,
@@ -92,6 +95,7 @@ class LearnerNode(ActorWaits):
             checkpoints: their folder.
             restore: the name of the checkpoint to resume from.
             lost_table: whether its tables are lost and have to fill as at the beginning.
+            far_tables: whether the replay is on another host, and can't write to this one's checkpoints.
             stop_on_non_finite: whether a loss that is not finite ends the run.
             on_lost_rows: what to do with lost rows of a recording.
             life: how often this launch has started the learner again.
@@ -104,6 +108,7 @@ class LearnerNode(ActorWaits):
         self._stop = stop
         self._counter = counter
         self._replay = replay
+        self._tables = (FarTables if far_tables else NearTables)(replay)
         spec = with_model(experiment, spec) if has_model else spec
         parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
@@ -328,9 +333,7 @@ class LearnerNode(ActorWaits):
 
     def _save(self) -> None:
         self._learner.check_finite()
-        self._checkpointer.save(
-            self._actor_steps, self._get_state().as_dict(), table=_Tables(self._replay)
-        )
+        self._checkpointer.save(self._actor_steps, self._get_state().as_dict(), table=self._tables)
         self._checkpointer.wait()
 
     def _save_apart(self, error: NonFiniteLossError) -> None:
@@ -386,13 +389,3 @@ def _make_learner(
         max_updates=experiment.max_learner_steps,
         updates_before=pretraining(parts.experience),
     )
-
-
-class _Tables:
-    """The tables of another node, for a Checkpointer."""
-
-    def __init__(self, replay: Remote) -> None:
-        self._replay = replay
-
-    def checkpoint(self, folder: Path) -> Any:
-        return self._replay.checkpoint(str(folder))

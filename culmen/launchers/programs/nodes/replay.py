@@ -1,10 +1,12 @@
 """The node of the tables: a Reverb server, which other nodes call at its own address."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from culmen.components.replay import reverb as reverb_replay
 from culmen.core.experience import Experience
+from culmen.launchers.programs.pieces import read_piece
 from culmen.launchers.programs.stops import Stop
 
 
@@ -34,6 +36,7 @@ class ReplayNode:
             before: items that were inserted ever, before the tables went back to `restore`; None: not known.
         """
         self._stop = stop
+        self._written: Path | None = None
         self._server = reverb_replay.ReverbServer(
             experience, num_lanes, lead=lead, port=port, restore=restore
         )
@@ -58,6 +61,22 @@ class ReplayNode:
     def checkpoint(self, folder: str) -> Any:
         """Writes the tables to a new folder; returns its files with their sizes and checksums."""
         return self._server.checkpoint(Path(folder))
+
+    def write(self) -> Any:
+        """As `checkpoint`, to a temporary folder of this host, whose files `read` gives."""
+        self._written = self._server.new_folder()
+        return self._server.checkpoint(self._written)
+
+    def read(self, name: str, offset: int) -> bytes:
+        """A piece of a file that `write` wrote, from an offset on."""
+        assert self._written is not None, 'nothing is written'
+        return read_piece(self._written, name, offset)
+
+    def forget(self) -> None:
+        """Removes what `write` wrote."""
+        if self._written is not None:
+            shutil.rmtree(self._written, ignore_errors=True)
+        self._written = None
 
     def run(self) -> None:
         """Serves until the program ends."""
