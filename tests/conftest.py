@@ -33,6 +33,7 @@ OPTIONAL = {
     'launchpad': 'launchpad (Python 3.10 on Linux x86-64)',
     'reverb': 'launchpad (Python 3.10 on Linux x86-64)',
     'gymnasium': 'environments',
+    'envpool': 'environments',
     'ale_py': 'environments',
     'bsuite': 'environments',
     'minatar': 'environments',

@@ -6,9 +6,12 @@ gymnasium, functions of users) may be unannotated: such an argument takes the ty
 anything.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
+import sys
 import types
 import typing
 import warnings
@@ -154,22 +157,24 @@ def check_seed(seed: Any) -> int:
 
 
 def load(
-    module: str,
-    environment: str,
-    package: str | None = None,
-    extra: str = 'culmen[environments]',
+    module: str, environment: str, package: str | None = None, *, banner: bool = False
 ) -> types.ModuleType:
     """Imports a module of an environment's package.
 
     The package's own deprecations are silenced while it loads (Box2D's SWIG types crash the
     interpreter where warnings are errors).
 
-    Args: package: what pip calls it, if not as the module; extra: what pip installs it with.
+    Args: banner: whether it prints text while it loads, which is then left out.
     Raises: MissingPackage that names the package and what installs it.
     """
     root = module.partition('.')[0]
     try:
-        with warnings.catch_warnings():
+        nowhere = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(nowhere if banner else sys.stdout),
+            contextlib.redirect_stderr(nowhere if banner else sys.stderr),
+        ):
             for category in (DeprecationWarning, SyntaxWarning, FutureWarning):
                 warnings.simplefilter('ignore', category)
             # Without a display glfw warns, and dm_control tries the next backend.
@@ -180,5 +185,5 @@ def load(
         package = package if package and missing == root else missing
         raise MissingPackage(
             f"{environment} needs the package {package}, which can't be imported here ({error}): "
-            f"pip install '{extra}'"
+            "pip install 'culmen[environments]'"
         ) from error

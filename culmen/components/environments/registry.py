@@ -26,7 +26,10 @@ from culmen.core.errors import SettingTypeError
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 # Arguments of any family that are for training only, with their values in evaluations.
-FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType({'terminal_on_life_loss': False})
+# Processes would be started anew for each evaluation, and play the same episodes.
+FOR_TRAINING: Mapping[str, Any] = types.MappingProxyType(
+    {'terminal_on_life_loss': False, 'episodic_life': False, 'vectorization_mode': 'sync'}
+)
 
 
 def families() -> tuple[Family, ...]:
@@ -76,7 +79,8 @@ def make(name: str, seed: int, **arguments: Any) -> dm_env.Environment:
     Args:
         name: 'bsuite/catch/0', 'gymnasium/CartPole-v1', 'minatar/breakout',
             'dm_control/cartpole/swingup', 'atari/pong', 'gymnax/CartPole-v1', 'brax/ant',
-            'jax/catch', or 'module:function' for a callable seed -> dm_env.Environment.
+            'jax/catch', 'envpool/Pong-v5', 'gymnasium_vector/Hopper-v5', or 'module:function' for a
+            callable seed -> dm_env.Environment.
         seed: int in [0, 2**31).
         **arguments: of the family, and of `wrappers.wrap`, which every environment takes:
             make('atari/pong', 1, sticky_actions=0.0, frame_stack=2).

@@ -45,12 +45,12 @@ def names() -> list[str]:
 
 def check(identity: str) -> None:
     """Raises ValueError with the nearest ids where there is no such environment."""
-    _registered(identity)
+    registered(identity)
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:
     """The arguments of the environment's own constructor, and whether it takes others besides."""
-    return arguments.foreign_arguments(_creator(_registered(identity)), skip=('render_mode',))
+    return arguments.foreign_arguments(_creator(registered(identity)), skip=('render_mode',))
 
 
 def make(
@@ -70,8 +70,18 @@ def make(
             action has several leaves.
         **options: arguments of the environment's constructor.
     """
-    gymnasium = _gymnasium(f'gymnasium/{identity}')
-    spec = _registered(identity)
+    build, limit = builder(registered(identity), max_episode_steps, options)
+    return GymnasiumEnvironment(build, seed, limit, legal_actions, f'gymnasium/{identity}')
+
+
+def builder(
+    spec: Any, max_episode_steps: int | None, options: dict[str, Any]
+) -> tuple[Callable[[], Any], int | None]:
+    """A function that builds a gymnasium.Env, and the steps after which the caller truncates an episode.
+
+    Args: spec: of gymnasium's registry; max_episode_steps, options: as for `make`.
+    """
+    gymnasium = _gymnasium(spec.id)
     metadata = getattr(_creator(spec), 'metadata', None) or {}
     is_drawn = 'rgb_array' in metadata.get('render_modes', ())
     if max_episode_steps is None:
@@ -97,8 +107,7 @@ def make(
             environment = environment.env
         return environment
 
-    limit = None if inner_limit else max_episode_steps
-    return GymnasiumEnvironment(build, seed, limit, legal_actions, f'gymnasium/{identity}')
+    return build, None if inner_limit else max_episode_steps
 
 
 class GymnasiumEnvironment(dm_env.Environment):
@@ -229,13 +238,9 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     def render(self) -> np.ndarray[Any, Any]:
         """A frame, where the environment knows the render mode 'rgb_array'."""
-        if getattr(self._environment, 'render_mode', None) != 'rgb_array':
-            raise ValueError(f"{self._name} has no render mode 'rgb_array'.")
         if self._seed is not None:
             self.reset()
-        if type(self.unwrapped).__module__.startswith(_DRAWN_WITH_PYGAME):
-            arguments.load('pygame', self._name, 'pygame-ce')
-        return np.asarray(self._environment.render())
+        return draw(self._environment, self._name)
 
     def close(self) -> None:
         self._environment.close()
@@ -299,7 +304,17 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._start = generator
 
 
-def _registered(identity: str) -> Any:
+def draw(environment: Any, name: str) -> np.ndarray[Any, Any]:
+    """A frame of a gymnasium.Env. Raises: ValueError where it doesn't know the render mode 'rgb_array'."""
+    if getattr(environment, 'render_mode', None) != 'rgb_array':
+        raise ValueError(f"{name} has no render mode 'rgb_array'.")
+    if type(environment.unwrapped).__module__.startswith(_DRAWN_WITH_PYGAME):
+        arguments.load('pygame', name, 'pygame-ce')
+    return np.asarray(environment.render())
+
+
+def registered(identity: str) -> Any:
+    """gymnasium's spec of an id. Raises: ValueError with the nearest ids; MissingPackage."""
     name = f'gymnasium/{identity}'
     gymnasium = _gymnasium(name)
     module, _, registered = identity.rpartition(':')

@@ -85,6 +85,44 @@ def action_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any]
     raise _unsupported(space, path, name)
 
 
+def batch_reader(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The spec of a space, and a function that reads a batch of its observations, [B, ...], as the spec says.
+
+    The arrays that it gives may be those that it was given.
+    """
+    spec, _ = observation_reader(space, path, name)
+    return spec, _batch_map(space, spec, path, name, sign=-1)
+
+
+def batch_writer(space: Any, path: str, name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The spec of a space of actions, and a function that converts a batch of actions, [B, ...], for it."""
+    spec, _ = action_writer(space, path, name)
+    return spec, _batch_map(space, spec, path, name, sign=1)
+
+
+def _batch_map(space: Any, spec: Any, path: str, name: str, sign: int) -> Callable[[Any], Any]:
+    """Args: sign: of the first value of a Discrete space, which is added."""
+    spaces = arguments.load('gymnasium.spaces', name)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        is_dict = isinstance(space, spaces.Dict)
+        inner = list(space.items()) if is_dict else list(enumerate(space.spaces))
+        parts = [
+            (key, _batch_map(each, spec[key], f'{path}/{key}', name, sign)) for key, each in inner
+        ]
+        if is_dict:
+            return lambda values: {key: convert(values[key]) for key, convert in parts}
+        return lambda values: tuple(convert(values[key]) for key, convert in parts)
+    start = sign * int(space.start) if isinstance(space, spaces.Discrete) else 0
+
+    def convert(values: Any) -> np.ndarray[Any, Any]:
+        array = np.asarray(values)
+        if start:
+            array = array.astype(np.int64) + start
+        return array if array.dtype == spec.dtype else cast_exactly(path, array, spec.dtype)
+
+    return convert
+
+
 def mask_reader(
     space: Any, spec: Any, path: str, name: str
 ) -> tuple[Any, Callable[[Any], Any]] | None:
