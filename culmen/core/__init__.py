@@ -26,6 +26,7 @@ from culmen.core.experiment import Evaluation
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
 from culmen.core.experiment import environment
+from culmen.core.goals import Goals
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import StackedArray
 from culmen.core.specs import legal_actions
@@ -60,6 +61,7 @@ __all__ = [
     'Evaluation',
     'Experience',
     'Experiment',
+    'Goals',
     'JaxEnvironment',
     'Lanes',
     'LearnerCore',

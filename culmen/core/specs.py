@@ -14,6 +14,8 @@ from dm_env import specs
 from culmen.core.environments import JaxEnvironment
 from culmen.core.environments import model_of
 from culmen.core.errors import SettingError
+from culmen.core.goals import Goals
+from culmen.core.goals import goals_of
 from culmen.core.ranges import SpecError
 from culmen.core.ranges import as_float32
 from culmen.core.ranges import check_values
@@ -36,9 +38,20 @@ class EnvironmentSpec(NamedTuple):
     discount: Any
     # The environment itself, for agents that search or plan; None where it is not written in JAX.
     model: JaxEnvironment | None = None
+    # The reward as a function of goals (culmen.core.goals); None where the observation has none.
+    goals: Goals | None = None
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether it holds functions of its environment, which do not pickle."""
+        return self.model is not None or self.goals is not None
+
+    def without_functions(self) -> 'EnvironmentSpec':
+        """The specs alone, without the model and the goals."""
+        return self._replace(model=None, goals=None)
 
     def nests(self) -> dict[str, Any]:
-        """The nests of specs by name, without the model."""
+        """The nests of specs by name, without its functions."""
         return {
             'observation': self.observation,
             'action': self.action,
@@ -90,7 +103,7 @@ class StackedArray(specs.BoundedArray):  # type: ignore[misc]
 
 
 def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
-    """Reads the specs of an environment, and its model. Rewards and discounts become float32.
+    """Reads the specs of an environment, its model and its goals. Rewards and discounts become float32.
 
     Raises: SettingError that names a path if two leaves share it.
     """
@@ -100,6 +113,7 @@ def make_environment_spec(environment: dm_env.Environment) -> EnvironmentSpec:
         reward=in_float32(environment.reward_spec()),
         discount=in_float32(environment.discount_spec()),
         model=model_of(environment),
+        goals=goals_of(environment),
     )
     for name, nest in spec.nests().items():
         check_paths([path for path, _ in leaf_paths(nest, name)])

@@ -24,7 +24,6 @@ from culmen.components.replay import RowSpec
 from culmen.core.actions import check_shapes
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
-from culmen.core.environments import model_of
 from culmen.core.errors import SettingTypeError
 from culmen.core.errors import failing_at
 from culmen.core.experiment import Experiment
@@ -195,8 +194,8 @@ def build(
         else:
             reads = [read_environment(made[0])]
         several = len(make_environments) > 1
-        # No one environment is the model of lanes that differ.
-        spec = reads[0].spec._replace(model=None) if several else reads[0].spec
+        # No one environment is the model of lanes that differ, nor are its goals theirs.
+        spec = reads[0].spec.without_functions() if several else reads[0].spec
         metrics = dict.fromkeys(name for read in reads for name in read.metrics)
         columns = columns_of(reward_names(spec), tuple(metrics), has_environments=several)
         parts = build_agent(experiment.agent, spec)
@@ -210,12 +209,13 @@ def build(
     return Built(make_environments, make_evaluations, made, lanes, spec, parts, lag, columns)
 
 
-def with_model(experiment: Experiment, spec: EnvironmentSpec) -> EnvironmentSpec:
-    """A spec with the model of an experiment's environment, which no pickle carries to another process."""
+def with_functions(experiment: Experiment, spec: EnvironmentSpec) -> EnvironmentSpec:
+    """A spec with the functions of an experiment's environment, which no pickle carries elsewhere."""
     make, *_ = environment_factories(experiment)
     environment = make(fold_seed(experiment.seed, 'environment', 0))
+    made = read_environment(environment).spec
     environment.close()
-    return spec._replace(model=model_of(environment))
+    return spec._replace(model=made.model, goals=made.goals)
 
 
 class Shapes(NamedTuple):

@@ -19,6 +19,7 @@ from culmen.core.errors import SettingTypeError
 from culmen.core.experiment import AnyEnvironment
 from culmen.core.experiment import Experiment
 from culmen.core.experiment import NamedEnvironment
+from culmen.core.goals import check_goals
 from culmen.core.metrics import metrics_of
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.specs import check_spec
@@ -152,6 +153,7 @@ def read_environment(environment: dm_env.Environment) -> Read:
         spec = make_environment_spec(environment)
         metrics = columns_of_lanes([metrics_of(environment)])
     check_spec(spec)
+    check_goals(spec)
     return Read(spec, metrics)
 
 

@@ -22,7 +22,7 @@ from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.boundary import as_actions
 from culmen.environment_loops.evaluation import Held
 from culmen.launchers.building import build_agent
-from culmen.launchers.building import with_model
+from culmen.launchers.building import with_functions
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +33,22 @@ class MakePolicy:
     spec: EnvironmentSpec
     params: Params
     counts: tuple[int, int]  # actor steps of the training, and the updates behind the params
-    has_left_out_model: bool = False  # whether the spec had a model before it was pickled
+    has_left_out_functions: bool = False  # whether the spec had any before it was pickled
 
     def __call__(self, seed: int = 0) -> 'Policy':
         """Makes a policy from the agent's evaluator and the params. Args: seed: of its random draws."""
-        spec = with_model(self.experiment, self.spec) if self.has_left_out_model else self.spec
+        spec = (
+            with_functions(self.experiment, self.spec) if self.has_left_out_functions else self.spec
+        )
         evaluator = build_agent(self.experiment.agent, spec).evaluator
         params = jax.tree_util.tree_map(jnp.asarray, self.params)  # copied to the device once
         return Policy(evaluator, params, self.spec, seed, counts=self.counts)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without the functions of an environment, which do not pickle."""
-        left_out = self.has_left_out_model or self.spec.model is not None
-        spec = self.spec._replace(model=None)
-        return {**vars(self), 'spec': spec, 'has_left_out_model': left_out}
+        left_out = self.has_left_out_functions or self.spec.has_functions
+        spec = self.spec.without_functions()
+        return {**vars(self), 'spec': spec, 'has_left_out_functions': left_out}
 
 
 class Policy:

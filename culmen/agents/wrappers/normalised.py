@@ -106,7 +106,7 @@ class Normalised:
             spec.observation, lambda leaf: unbounded(leaf).replace(dtype=jnp.float32)
         )
         # The model gives observations as they are, which the base does not know.
-        base = self.base.build(spec._replace(observation=observed, model=None))
+        base = self.base.build(spec.without_functions()._replace(observation=observed))
 
         def normalise(observation: Nest, moments: Moments) -> Nest:
             def scale(leaf: Array, mean: Array, variance: Array) -> jax.Array:

@@ -15,10 +15,15 @@ from dm_env import specs
 from culmen.components.environments import registry
 from culmen.components.environments import saving
 from culmen.components.environments.random_actions import random_action
+from culmen.components.environments.traces import difference
+from culmen.components.environments.traces import goal_problems
+from culmen.components.environments.traces import same
 from culmen.core import checks
 from culmen.core import ranges
 from culmen.core import specs as core_specs
 from culmen.core.actions import check_legal_actions
+from culmen.core.goals import check_goals
+from culmen.core.goals import goals_of
 from culmen.core.players import check_players
 
 # How many past observations are held, to see whether they change.
@@ -49,10 +54,11 @@ def check_environment(
 ) -> Report:
     """Steps an environment with random actions and says what is wrong with it.
 
-    Checked: the specs, and the fields of players and legal actions; the order of FIRST, MID, LAST; None for
-    reward and discount at FIRST; structure, shape, dtype, bounds and NaN of observations, rewards and
+    Checked: the specs, and the fields of players, legal actions and goals; the order of FIRST, MID, LAST;
+    None for reward and discount at FIRST; structure, shape, dtype, bounds, NaN of observations, rewards and
     discounts, and that JAX holds them (finite in float32, within int32); observations that change after they
-    were returned; FIRST after LAST, on a fresh environment and after `reset`. Where a callable or a name is
+    were returned; that goals give the reward of each step, and end episodes as they say; FIRST after LAST, on
+    a fresh environment and after `reset`. Where a callable or a name is
     given, also: that one seed gives the same bits twice, and that a saved state goes on as the environment it
     was taken from.
 
@@ -79,6 +85,9 @@ def check_environment(
         _check_fields(subject, problems)
     if not problems:
         _check_steps(subject, num_steps, seed, problems, trace)
+    if not problems:
+        for problem in goal_problems(goals_of(subject), trace.timesteps):
+            problems.add(*problem)
     restorable = deterministic = None
     if not problems:
         restorable = saving.is_restorable(subject)
@@ -166,9 +175,13 @@ def _check_specs(environment: dm_env.Environment, problems: _Problems) -> None:
 
 
 def _check_fields(environment: dm_env.Environment, problems: _Problems) -> None:
-    """The fields of players and of legal actions."""
-    spec = core_specs.make_environment_spec(environment)
-    for check in (check_players, check_legal_actions):
+    """The fields of players, of legal actions and of goals."""
+    try:
+        spec = core_specs.make_environment_spec(environment)
+    except ValueError as error:
+        problems.add('fields', str(error))
+        return
+    for check in (check_players, check_legal_actions, check_goals):
         try:
             check(spec)
         except ValueError as error:
@@ -211,7 +224,7 @@ def _check_steps(
                 core_specs.leaf_paths(old, 'observation'),
                 core_specs.leaf_paths(old_copy, 'observation'),
             ):
-                if not _same(now, then):
+                if not same(now, then):
                     problems.add(
                         f'{path} reused',
                         f'{path}: the array of step {old_step} changed at step {step}: the '
@@ -323,7 +336,7 @@ def _check_seed(
     again = factory(seed)
     try:
         for step, (action, timestep) in enumerate(zip(trace.actions, trace.timesteps)):
-            path = _difference(timestep, _advance(again, action))
+            path = difference(timestep, _advance(again, action))
             if path is not None:
                 problems.add(
                     'seed',
@@ -347,7 +360,7 @@ def _check_saving(
                 _advance(saved, action)
             fresh.set_state(pickle.loads(pickle.dumps(saved.get_state())))
             for step in range(start, len(trace.actions)):
-                path = _difference(trace.timesteps[step], _advance(fresh, trace.actions[step]))
+                path = difference(trace.timesteps[step], _advance(fresh, trace.actions[step]))
                 if path is not None:
                     problems.add(
                         'saving',
@@ -368,24 +381,6 @@ def _check_saving(
 
 def _advance(environment: dm_env.Environment, action: Any) -> dm_env.TimeStep:
     return environment.reset() if action is None else environment.step(action)
-
-
-def _difference(a: dm_env.TimeStep, b: dm_env.TimeStep) -> str | None:
-    """The path of the first leaf in which two time steps differ, or None."""
-    for name in dm_env.TimeStep._fields:
-        one, other = (core_specs.leaf_paths(getattr(each, name), name) for each in (a, b))
-        if [path for path, _ in one] != [path for path, _ in other]:
-            return name
-        for (path, left), (_, right) in zip(one, other):
-            if not _same(left, right):
-                return path
-    return None
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal bits; NaN equals NaN."""
-    a, b = np.asarray(a), np.asarray(b)
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _name(step_type: Any) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 
 from culmen.core import specs as core_specs
 from culmen.core.environments import JaxEnvironment
+from culmen.core.goals import Goals
 from culmen.core.metrics import measured_names
 from culmen.core.metrics import metrics_of
 from culmen.core.ranges import SpecError
@@ -285,6 +286,10 @@ class DmEnvironment(dm_env.Environment):
         """The numbers of the last time step; none before the first."""
         return {} if self.lane is None else self._compiled.measure(self.lane.state)
 
+    def goals(self) -> Goals | None:
+        """The goals of its spec."""
+        return self._spec.goals
+
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode."""
         key = self.first_key if self.lane is None else self.lane.key
@@ -366,9 +371,8 @@ def compiled(environment: JaxEnvironment) -> Compiled:
         if not isinstance(environment, Functional):  # a Functional has checked this
             key = jax.eval_shape(lambda: jax.random.key(0))
             check_storable('state', jax.eval_shape(environment.reset, key)[0])
-        first = functools.partial(begin, weakref.proxy(environment))
-        then = functools.partial(advance, weakref.proxy(environment))
         proxy = weakref.proxy(environment)
+        first, then = functools.partial(begin, proxy), functools.partial(advance, proxy)
         measure = lambda state: proxy.measure(state) if hasattr(proxy, 'measure') else {}
         _COMPILED[environment] = Compiled(
             jax.jit(first),

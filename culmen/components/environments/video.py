@@ -20,6 +20,8 @@ class VideoRecorder(Wrapper):
     not belong to the environment's state.
     """
 
+    _keeps_goals = True
+
     def __init__(
         self,
         environment: dm_env.Environment,

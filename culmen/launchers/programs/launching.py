@@ -16,7 +16,7 @@ from culmen.components.loggers import LogFiles
 from culmen.components.loggers import make_progress
 from culmen.launchers import configs
 from culmen.launchers.building import build_agent
-from culmen.launchers.building import with_model
+from culmen.launchers.building import with_functions
 from culmen.launchers.initial import read_initial
 from culmen.launchers.loading import load
 from culmen.launchers.loading import stored_result
@@ -192,7 +192,7 @@ def _check_initial(program: Program, home: Workdir) -> None:
     """Refuses an initial training state that does not fit. Raises: ValueError, as `read_initial`."""
     experiment, spec = program.experiment, program.spec
     if experiment.initial is not None:
-        spec = with_model(experiment, spec) if program.has_model else spec
+        spec = with_functions(experiment, spec) if program.has_functions else spec
         learner = build_agent(experiment.agent, spec).learner
         read_initial(experiment, learner, resumed=home.has_checkpoint)
 

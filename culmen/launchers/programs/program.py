@@ -50,10 +50,10 @@ class Program:
     lead: float
     variables_every: int
     options: RunOptions
-    spec: EnvironmentSpec  # without the model, which nodes make again
+    spec: EnvironmentSpec  # without functions, which nodes make again
     experience: Experience  # the tables that actors write to
     columns: Mapping[str, tuple[str, ...]]  # of the logs, known before tracing
-    has_model: bool = False  # whether there is one
+    has_functions: bool = False  # whether there are any
     faults: Faults = Faults()
 
     @property
@@ -137,10 +137,10 @@ def make_program(
             lead=_checked_lead(experience, lanes, lead),
             variables_every=variables_every,
             options=options,
-            spec=built.spec._replace(model=None),
+            spec=built.spec.without_functions(),
             experience=written,
             columns=built.columns,
-            has_model=built.spec.model is not None,
+            has_functions=built.spec.has_functions,
             faults=faults,
         )
 

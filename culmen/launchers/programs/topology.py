@@ -98,7 +98,7 @@ def plan_nodes(
                     nodes.LearnerNode,
                     experiment,
                     program.spec,
-                    has_model=program.has_model,
+                    has_functions=program.has_functions,
                     num_lanes=program.num_lanes,
                     lead=program.lead,
                     checkpoints=folder / CHECKPOINTS,
@@ -115,7 +115,10 @@ def plan_nodes(
             EVALUATOR,
             (
                 functools.partial(
-                    nodes.EvaluatorNode, experiment, program.spec, has_model=program.has_model
+                    nodes.EvaluatorNode,
+                    experiment,
+                    program.spec,
+                    has_functions=program.has_functions,
                 ),
             ),
             (COUNTER, LEARNER),

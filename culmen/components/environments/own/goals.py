@@ -10,6 +10,7 @@ from dm_env import specs
 
 from culmen.components.environments import functional
 from culmen.core.checks import Range
+from culmen.core.goals import Goals
 from culmen.core.specs import EnvironmentSpec
 
 
@@ -38,6 +39,12 @@ def bit_flip(
     """
     longest = bits if max_steps is None else max_steps
 
+    def reached(achieved: jax.Array, desired: jax.Array) -> jax.Array:
+        return jnp.all(achieved == desired, axis=-1)
+
+    def reward(achieved: jax.Array, desired: jax.Array) -> jax.Array:
+        return reached(achieved, desired).astype(jnp.float32) - 1.0
+
     def observe(state: BitState) -> dict[str, jax.Array]:
         return {
             'observation': state.bits,
@@ -60,9 +67,11 @@ def bit_flip(
         del key
         flipped = jnp.where(jnp.arange(bits) == action, 1.0 - state.bits, state.bits)
         state = BitState(flipped, state.goal, state.steps + 1)
-        reached = jnp.all(state.bits == state.goal)
-        reward = reached.astype(jnp.float32) - 1.0
-        return state, functional.Outcome(observe(state), reward, reached, state.steps >= longest)
+        over = reached(state.bits, state.goal)
+        outcome = functional.Outcome(
+            observe(state), reward(state.bits, state.goal), over, state.steps >= longest
+        )
+        return state, outcome
 
     bit = specs.BoundedArray((bits,), np.float32, 0, 1)
     spec = EnvironmentSpec(
@@ -70,5 +79,6 @@ def bit_flip(
         action=specs.DiscreteArray(bits, np.int32, 'bit'),
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
+        goals=Goals(reward, reached, ends=True),
     )
     return functional.Functional(spec, begin, advance)

@@ -12,6 +12,7 @@ from dm_env import specs
 from culmen.components.environments import functional
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
+from culmen.core.goals import Goals
 from culmen.core.specs import EnvironmentSpec
 
 SIZE = 3.0  # of the square
@@ -76,6 +77,14 @@ def u_maze(
         max_steps: steps after which an episode is truncated.
     """
 
+    def reached(achieved: jax.Array, desired: jax.Array) -> jax.Array:
+        return jnp.linalg.norm(achieved - desired, axis=-1) <= RADIUS
+
+    def reward(achieved: jax.Array, desired: jax.Array) -> jax.Array:
+        if dense:
+            return -jnp.linalg.norm(achieved - desired, axis=-1)
+        return reached(achieved, desired).astype(jnp.float32) - 1.0
+
     def observe(state: MazeState) -> dict[str, jax.Array]:
         return {
             'observation': state.place,
@@ -101,10 +110,11 @@ def u_maze(
             wanted = jnp.clip(place + step, 0.0, SIZE)
             place = jnp.where(is_wall(wanted), place, wanted)
         state = MazeState(place, state.goal, state.steps + 1)
-        distance = jnp.linalg.norm(place - state.goal)
-        reached = distance <= RADIUS
-        reward = -distance if dense else reached.astype(jnp.float32) - 1.0
-        return state, functional.Outcome(observe(state), reward, reached, state.steps >= max_steps)
+        over = reached(place, state.goal)
+        outcome = functional.Outcome(
+            observe(state), reward(place, state.goal), over, state.steps >= max_steps
+        )
+        return state, outcome
 
     place = specs.BoundedArray((2,), np.float32, 0, SIZE)
     spec = EnvironmentSpec(
@@ -112,5 +122,6 @@ def u_maze(
         action=specs.BoundedArray((2,), np.float32, -1, 1, 'move'),
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
+        goals=Goals(reward, reached, ends=True),
     )
     return functional.Functional(spec, begin, advance, _render)

@@ -13,6 +13,8 @@ from culmen.components.environments.wrappers.base import Wrapper
 class CanonicalActions(Wrapper):
     """Takes continuous actions in [-1, 1], clips them, and stretches them to the environment's bounds."""
 
+    _keeps_goals = True
+
     def __init__(self, environment: dm_env.Environment) -> None:
         super().__init__(environment)
         inner = environment.action_spec()

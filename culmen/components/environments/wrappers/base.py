@@ -8,6 +8,8 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import saving
+from culmen.core.goals import Goals
+from culmen.core.goals import goals_of
 
 LEGAL_ACTIONS = 'legal_actions'  # a field of an observation that is a dict
 
@@ -19,6 +21,8 @@ class Wrapper(dm_env.Environment):
     _state: tuple[str, ...] = ()
     # A wrapper runs in Python, whatever is inside (culmen.core.environments.model_of).
     jax_environment = None
+    # Whether the reward and the fields of goals come through as they are, so that the goals inside hold.
+    _keeps_goals: bool = False
 
     def __init__(self, environment: dm_env.Environment) -> None:
         self._environment = environment
@@ -48,6 +52,10 @@ class Wrapper(dm_env.Environment):
 
     def close(self) -> None:
         self._environment.close()
+
+    def goals(self) -> Goals | None:
+        """The goals of the environment inside; None where this wrapper changes rewards or observations."""
+        return goals_of(self._environment) if self._keeps_goals else None
 
     @property
     def restorable(self) -> bool:

@@ -22,6 +22,8 @@ from culmen.core.types import TimeStep
 class ChosenMetrics(Wrapper):
     """An environment with a method `metrics`, of which other numbers are logged."""
 
+    _keeps_goals = True
+
     def __init__(self, environment: dm_env.Environment, metrics: Sequence[str]) -> None:
         """Args: metrics: names, as 'success' or 'distance:mean'.
 

@@ -12,6 +12,8 @@ from dm_env import specs
 from culmen.components.environments.wrappers.base import LEGAL_ACTIONS
 from culmen.components.environments.wrappers.base import ObservationWrapper
 from culmen.core import checks
+from culmen.core.goals import ACHIEVED
+from culmen.core.goals import DESIRED
 from culmen.core.ranges import cast_exactly
 
 
@@ -38,6 +40,7 @@ class HideObservation(ObservationWrapper):
                 if name not in spec:
                     raise ValueError(f'{label}: {checks.unknown_name("field", str(name), spec)}')
             self._names = [name for name in spec if name not in hidden]
+            self._keeps_goals = {ACHIEVED, DESIRED} <= set(self._names)
             self._kept: Any = None
             hidden_spec: Any = {name: spec[name] for name in self._names}
         elif isinstance(spec, specs.Array) and spec.shape:

@@ -18,6 +18,8 @@ class SinglePrecision(ObservationWrapper):
     Floats are rounded. Rewards stay as they are: the loops cast them.
     """
 
+    _keeps_goals = True
+
     def __init__(self, environment: dm_env.Environment) -> None:
         super().__init__(environment)
         self._inner = environment.action_spec()

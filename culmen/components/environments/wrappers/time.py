@@ -39,6 +39,7 @@ class ActionRepeat(Float32Rewards):
 class StepLimit(Wrapper):
     """Truncates episodes after `max_steps` steps: LAST, with an unchanged discount."""
 
+    _keeps_goals = True
     _state = ('_elapsed', '_reset_next_step')
 
     def __init__(self, environment: dm_env.Environment, max_steps: int) -> None:
@@ -69,6 +70,7 @@ class StepLimit(Wrapper):
 class NoopStarts(Wrapper):
     """Begins each episode with 1 to `max_noops` no-ops (action 0, or 0 within the bounds)."""
 
+    _keeps_goals = True
     _state = ('_generator',)
 
     def __init__(self, environment: dm_env.Environment, max_noops: int, seed: int) -> None:

@@ -9,7 +9,7 @@ from culmen.environment_loops.evaluation import Interrupted
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import make_evaluator
 from culmen.launchers.building import trace_params
-from culmen.launchers.building import with_model
+from culmen.launchers.building import with_functions
 from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.stops import Stop
@@ -30,15 +30,15 @@ class EvaluatorNode:
         experiment: Experiment,
         spec: EnvironmentSpec,
         *,
-        has_model: bool = False,
+        has_functions: bool = False,
         stop: Stop,
         counter: Remote,
         learner: Remote,
     ) -> None:
-        """Args: experiment: what is run; spec: of its environments, without their model; has_model: whether
-        there is one; stop: ends `run`; the other nodes.
+        """Args: experiment: what is run; spec: of its environments, without their functions; has_functions:
+        whether there are any; stop: ends `run`; the other nodes.
         """
-        spec = with_model(experiment, spec) if has_model else spec
+        spec = with_functions(experiment, spec) if has_functions else spec
         parts = build_agent(experiment.agent, spec)
         run_small_networks_inline(trace_params(parts))
         self._stop = stop

@@ -34,7 +34,7 @@ from culmen.core.types import LearnerCore
 from culmen.core.types import Version
 from culmen.launchers.building import build_agent
 from culmen.launchers.building import trace
-from culmen.launchers.building import with_model
+from culmen.launchers.building import with_functions
 from culmen.launchers.initial import read_initial
 from culmen.launchers.programs.nodes.backlog import largest_backlog
 from culmen.launchers.programs.nodes.counter import FINISHED
@@ -70,7 +70,7 @@ class LearnerNode(ActorWaits):
         experiment: Experiment,
         spec: EnvironmentSpec,
         *,
-        has_model: bool = False,
+        has_functions: bool = False,
         num_lanes: int,
         lead: float,
         checkpoints: Path,
@@ -88,8 +88,8 @@ class LearnerNode(ActorWaits):
 
         Args:
             experiment: what is run.
-            spec: of its environments, without their model.
-            has_model: whether there is one.
+            spec: of its environments, without their functions.
+            has_functions: whether there are any.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead.
             checkpoints: their folder.
@@ -109,7 +109,7 @@ class LearnerNode(ActorWaits):
         self._counter = counter
         self._replay = replay
         self._tables = (FarTables if far_tables else NearTables)(replay)
-        spec = with_model(experiment, spec) if has_model else spec
+        spec = with_functions(experiment, spec) if has_functions else spec
         parts = build_agent(experiment.agent, spec)
         lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
         shapes = trace(parts, spec, lanes)
