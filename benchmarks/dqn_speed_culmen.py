@@ -45,7 +45,7 @@ class Parts:
 
         for cls, method, name in (
             (in_process.InProcessTable, 'observe', 'table, observe'),
-            (table._RuleReader, 'draw', 'table, draw'),
+            (table._OneTable, 'draw', 'table, draw'),
             (in_process.InProcessTable, 'act', 'table, act'),
             (host.BatchedEnvironment, 'step', 'environment'),
             (learner.Learner, 'run_due', 'learner'),

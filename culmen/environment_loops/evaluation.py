@@ -199,7 +199,7 @@ class Evaluator:
         self._actor: Actor | None = None
 
     def evaluate(
-        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+        self, params: Params, number: int, actor_steps: int, learner_steps: int
     ) -> EvaluationResult:
         """Plays the episodes.
 

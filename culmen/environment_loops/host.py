@@ -5,6 +5,7 @@ updates that are due, act, step. Between updates and action the loop can be stop
 continued, so a run that is interrupted at any tick gives the same results as one that is not.
 """
 
+import math
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -80,39 +81,34 @@ class EnvironmentLoop:
         Returns: {'episodes': ..., 'steps': ...} of this call.
         """
         environment, actor, learner = self._environment, self._actor, self._learner
-        timings, clock = self.timings, time.perf_counter
-        stop_steps = None if num_steps is None else self.actor_steps + num_steps
+        counter, timings, clock = self._counter, self.timings, time.perf_counter
+        begin = counter.actor_steps
+        stop_steps = math.inf if num_steps is None else begin + num_steps
+        stop_episodes = math.inf if num_episodes is None else num_episodes
         episodes = 0
-        begin = self.actor_steps
         if self._timestep is None:
             self._timestep = environment.reset()
         while True:
             timestep = self._timestep
             if self._unobserved:
                 start = clock()
-                self._counter.add(environment.new_steps, len(environment.episodes))
+                counter.add(environment.new_steps, len(environment.episodes))
                 actor.observe(timestep)
                 self._unobserved = False
                 observed = clock()
                 timings['observe'] += observed - start
                 if learner is not None:
-                    learner.run_due(self.actor_steps)
+                    learner.run_due(counter.actor_steps)
                     timings['learn'] += clock() - observed
-                for episode in environment.episodes:
-                    episodes += 1
-                    if self._on_episode is not None:
-                        metrics: dict[str, float] = {}
-                        for observer in self._observers:
-                            metrics.update(observer.get_metrics(episode.lane))
-                        self._on_episode(episode, metrics)
+                if environment.episodes:
+                    episodes += len(environment.episodes)
+                    self._tell(environment.episodes)
             if self._on_tick is not None and self._on_tick():
                 break
-            if stop_steps is not None and self.actor_steps >= stop_steps:
-                break
-            if num_episodes is not None and episodes >= num_episodes:
+            if counter.actor_steps >= stop_steps or episodes >= stop_episodes:
                 break
             start = clock()
-            action = actor.select_action(timestep, self.actor_steps)
+            action = actor.select_action(timestep, counter.actor_steps)
             acted = clock()
             timings['act'] += acted - start
             for observer in self._observers:
@@ -122,6 +118,15 @@ class EnvironmentLoop:
             self._unobserved = True
             timings['environment'] += clock() - acted
         return {'episodes': episodes, 'steps': self.actor_steps - begin}
+
+    def _tell(self, episodes: Sequence[Episode]) -> None:
+        if self._on_episode is None:
+            return
+        for episode in episodes:
+            metrics: dict[str, float] = {}
+            for observer in self._observers:
+                metrics.update(observer.get_metrics(episode.lane))
+            self._on_episode(episode, metrics)
 
     @property
     def actor_steps(self) -> int:

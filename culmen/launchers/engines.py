@@ -36,7 +36,7 @@ class Evaluates(Protocol):
     """The interface of an evaluator."""
 
     def evaluate(
-        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+        self, params: Params, number: int, actor_steps: int, learner_steps: int
     ) -> EvaluationResult:
         """Plays the episodes of an evaluation. Raises: Interrupted."""
         ...

@@ -211,6 +211,7 @@ class LocalEngine:
             max_updates=experiment.max_learner_steps,
             updates_before=pretraining(parts.experience),
         )
+        self._pretrained = False
         self._learner.check_batch(samples)
         initial = read_initial(experiment, parts.learner, resumed=workdir.has_checkpoint)
         if initial is not None:
@@ -286,7 +287,8 @@ class LocalEngine:
 
     def _is_time(self) -> bool:
         # The first time step has been observed, and nobody acts on it before pretraining is done.
-        return not self._learner.pretrain(self._must_pause) or self._must_pause()
+        self._pretrained = self._pretrained or self._learner.pretrain(self._must_pause)
+        return not self._pretrained or self._must_pause()
 
     def _must_pause(self) -> bool:
         return (

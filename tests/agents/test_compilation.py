@@ -61,8 +61,8 @@ def test_a_learner_of_long_calls_or_on_a_device_compiles_once(row, options):
     actor = agent.worker('actor', learner)
     stream = streams.random_stream(row.spec, subject.LANES)
     for timestep in (next(stream) for _ in range(3)):
-        actor.select_action(timestep)
-        learner.step(options.get('updates_per_call', 1))
+        actor.select_action(timestep, 0)
+        learner.step(0, updates=options.get('updates_per_call', 1))
     assert learner.num_compilations == actor.num_compilations == 1
 
 

@@ -46,6 +46,6 @@ def test_an_agent_runs_compiled(row):
         for a, b in zip(*map(jax.tree_util.tree_leaves, (before, after)), strict=True)
     )
     evaluator = CompiledEvaluator(parts.evaluator, environment, episodes=3)
-    result = evaluator.evaluate(after, 0)
+    result = evaluator.evaluate(after, 0, 0, 0)
     assert result.returns.tolist() == [6.0] * 3
     assert result.lengths.tolist() == [3] * 3

@@ -34,8 +34,10 @@ def test_a_learner_and_its_policies_go_on(row):
         told = []
         for timestep in timesteps:
             told.append(learner.get_variables(None)[0])
-            told.append({role: worker.select_action(timestep) for role, worker in workers.items()})
-            learner.step()
+            told.append(
+                {role: worker.select_action(timestep, 0) for role, worker in workers.items()}
+            )
+            learner.step(0)
         return told
 
     def make():

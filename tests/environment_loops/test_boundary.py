@@ -192,7 +192,7 @@ def test_an_evaluation_refuses_what_training_refuses():
 
     make = lambda seed: Broken(length=5)
     with pytest.raises(EnvironmentFailure, match='lane 0 .*observation must be finite, got nan'):
-        Evaluator(counting_core(), make, COUNTING, 0, 2).evaluate({}, 0)
+        Evaluator(counting_core(), make, COUNTING, 0, 2).evaluate({}, 0, 0, 0)
 
 
 # Actions.

@@ -177,12 +177,12 @@ def test_evaluations_side_by_side_are_those_alone():
     ]
     together = evaluator.evaluate_all(
         [
-            EvaluationRequest(each, number=4, actor_steps=9, seed=seed)
+            EvaluationRequest(each, number=4, actor_steps=9, learner_steps=0, seed=seed)
             for seed, each in enumerate(params)
         ]
     )
     for seed, (each, result) in enumerate(zip(params, together, strict=True)):
-        alone = evaluator.of(seed).evaluate(each, 4, 9)
+        alone = evaluator.of(seed).evaluate(each, 4, 9, 0)
         assert result.returns.tolist() == alone.returns.tolist()
         assert result.lengths.tolist() == alone.lengths.tolist()
     assert evaluator.num_compilations == 2
@@ -236,7 +236,7 @@ def test_returns_are_summed_beyond_single_precision():
         n + 1, functional.Outcome(n + 1, jnp.asarray(rewards)[n], n + 1 == len(rewards))
     )  # fmt: skip
     environment = functional.Functional(counting.SPEC, counting.begin, step)
-    result = CompiledEvaluator(policies.greedy(two_zeros), environment, 2).evaluate((), 0)
+    result = CompiledEvaluator(policies.greedy(two_zeros), environment, 2).evaluate((), 0, 0, 0)
     np.testing.assert_allclose(result.returns, np.sum(rewards, dtype=np.float64), atol=1e-6)
     assert result.lengths.tolist() == [5, 5]
 
@@ -253,7 +253,10 @@ def test_an_evaluation_is_that_of_the_host_and_compiles_once():
     device = CompiledEvaluator(core, catch, 21).of(3)
     for number in (0, 4):
         params = {'updates': np.int32(number), 'told': np.float32(0)}
-        expected, actual = host.evaluate(params, number), device.evaluate(params, number)
+        expected, actual = (
+            host.evaluate(params, number, 0, 0),
+            device.evaluate(params, number, 0, 0),
+        )
         np.testing.assert_array_equal(actual.returns, expected.returns)
         np.testing.assert_array_equal(actual.lengths, expected.lengths)
         assert len(set(actual.returns)) > 1

@@ -27,7 +27,7 @@ def evaluator(episodes, make=None, **kwargs):
 @pytest.mark.parametrize(('episodes', 'lanes'), [(1, 1), (5, 5), (16, 16), (20, 16), (33, 16)])
 def test_each_lane_plays_a_fixed_share(episodes, lanes):
     each, made = evaluator(episodes)
-    result = each.evaluate({}, 0)
+    result = each.evaluate({}, 0, 0, 0)
     assert len(made) == lanes
     assert result.returns.shape == result.lengths.shape == (episodes,)
     # Lane i has episodes of 1 + i % 3 steps; the share does not depend on how long they are.
@@ -43,9 +43,9 @@ def test_each_lane_plays_a_fixed_share(episodes, lanes):
 
 def test_seeds_are_of_the_lane_and_of_the_evaluation():
     each, made = evaluator(3)
-    each.evaluate({}, 0)
-    each.evaluate({}, 1)
-    each.evaluate({}, 0)
+    each.evaluate({}, 0, 0, 0)
+    each.evaluate({}, 1, 0, 0)
+    each.evaluate({}, 0, 0, 0)
     seeds = [seed for seed, _ in made]
     assert len(set(seeds[:6])) == 6
     assert seeds[6:] == seeds[:3]
@@ -53,7 +53,7 @@ def test_seeds_are_of_the_lane_and_of_the_evaluation():
 
 def test_lanes_that_are_done_step_no_more():
     each, made = evaluator(2, make=lambda seed: Counting(length=2 if len(made) == 0 else 50))
-    each.evaluate({}, 0)
+    each.evaluate({}, 0, 0, 0)
     assert len(made[0][1].actions) == 2
     assert len(made[1][1].actions) == 50
 
@@ -61,7 +61,7 @@ def test_lanes_that_are_done_step_no_more():
 def test_the_policy_is_compiled_once_over_evaluations():
     each, _ = evaluator(3)
     for number in range(3):
-        each.evaluate({}, number)
+        each.evaluate({}, number, 0, 0)
     assert each.num_compilations == 1
 
 
@@ -69,7 +69,7 @@ def test_a_stopped_evaluation_says_so_and_closes():
     asked = []
     each, made = evaluator(3, stop=lambda: asked.append(1) or len(asked) > 2)
     with pytest.raises(Interrupted):
-        each.evaluate({}, 0)
+        each.evaluate({}, 0, 0, 0)
     assert all(environment.closed for _, environment in made)
 
 
@@ -82,13 +82,13 @@ def test_episodes_that_do_not_end_are_cut_and_begin_anew():
 
     spec = make_environment_spec(echo.some_end(0))
     results = [
-        Evaluator(counting_core(), make, spec, 3, 20, max_steps=5).evaluate({}, 1)
+        Evaluator(counting_core(), make, spec, 3, 20, max_steps=5).evaluate({}, 1, 0, 0)
         for make in (echo.some_end, plain)
     ]
     program = CompiledEvaluator(counting_core(), echo.SOME_END, 20, max_steps=5)
-    results.append(program.of(3).evaluate({}, 1))
+    results.append(program.of(3).evaluate({}, 1, 0, 0))
     results += program.evaluate_all(
-        [EvaluationRequest({}, 2, seed=3), EvaluationRequest({}, 1, seed=3)]
+        [EvaluationRequest({}, 2, 0, 0, 3), EvaluationRequest({}, 1, 0, 0, 3)]
     )
     # Steps pay 1, 2, 3, ...: the policy began anew with every episode.
     for result in results:
@@ -103,7 +103,7 @@ def test_episodes_that_do_not_end_are_cut_and_begin_anew():
 def test_an_episode_that_ends_at_the_limit_is_not_cut():
     spec = make_environment_spec(Counting())
     result = Evaluator(counting_core(), lambda seed: Counting(3), spec, 0, 2, max_steps=3).evaluate(
-        {}, 0
+        {}, 0, 0, 0
     )
     assert result.lengths.tolist() == [3, 3]
     assert not result.truncated.any()

@@ -213,4 +213,4 @@ def test_a_compiled_evaluation_refuses_it_too():
         environment = blowing_up(at)
         core = AGENT.build(SMALL).evaluator
         with pytest.raises(EnvironmentFailure, match=words):
-            CompiledEvaluator(core, environment, 4).of(3).evaluate(params, 0)
+            CompiledEvaluator(core, environment, 4).of(3).evaluate(params, 0, 0, 0)

@@ -93,9 +93,9 @@ def test_host_and_compiled_evaluations_play_the_same():
     spec = make_environment_spec(worlds.pays_zero(0))
     core = Tasks().build(spec).evaluator
     values = np.eye(2, dtype=np.float32)
-    host = Evaluator(core, TWO, spec, 3, 7).evaluate(values, 1)
+    host = Evaluator(core, TWO, spec, 3, 7).evaluate(values, 1, 0, 0)
     functions = [make(0).functions for make in TWO]
-    fast = CompiledEvaluator(core, functions, 7).of(3).evaluate(values, 1)
+    fast = CompiledEvaluator(core, functions, 7).of(3).evaluate(values, 1, 0, 0)
     for result in (host, fast):
         np.testing.assert_array_equal(np.sort(result.environments), [0] * 4 + [1] * 3)
         np.testing.assert_array_equal(result.returns, np.ones(7))

@@ -132,4 +132,4 @@ def test_it_knows_nothing_before_it_has_learned(shape, tmp_path):
     evaluator = Evaluator(
         built.parts.evaluator, built.make_evaluations, built.spec, seed=1, episodes=20
     )
-    assert evaluator.evaluate(variables, 0).returns.mean() < shape.learns
+    assert evaluator.evaluate(variables, 0, 0, 0).returns.mean() < shape.learns

@@ -1,5 +1,6 @@
 """The actor worker. A loop gives it time steps and gets actions; it has no access to environments."""
 
+import operator
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ from culmen.core.types import Version
 from culmen.core.workers import PackedTree
 from culmen.core.workers import VariableSource
 from culmen.core.workers import Writer
+
+_SMALL = 1 << 14  # bytes
 
 
 class Actor:
@@ -67,14 +70,20 @@ class Actor:
             state = core.init(key, Lanes(jnp.asarray(lane_index), lanes.total))
             return distinct(jax.tree_util.tree_map(jnp.asarray, state))
 
-        def select_action(params: Any, timestep: TimeStep, state: Any, packed: Any) -> Any:
-            return core.select_action(unpacked(params), timestep, state, unpack_context(packed))
-
         self._init = jax.jit(init)
-        # A state may be a memory of episodes, which the call writes in place. JAX copies what it shares with
-        # params or with views of NumPy.
-        self._select_action = compile_lazily(select_action, donate_argnums=2)
         self.restart(variables, contexts, init_seed)
+        # A large state may be a memory of episodes, which the call writes in place. JAX copies what it shares
+        # with params or with views of NumPy. A small one often stays as it is: then it is not given back.
+        leaves = jax.tree_util.tree_leaves(self._state)
+        is_small = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) <= _SMALL
+
+        def select_action(params: Any, timestep: TimeStep, state: Any, packed: Any) -> Any:
+            action, after, extras = core.select_action(
+                unpacked(params), timestep, state, unpack_context(packed)
+            )
+            return action, None if is_small and _are_same(state, after) else after, extras
+
+        self._select_action = compile_lazily(select_action, donate_argnums=() if is_small else 2)
 
     def restart(self, variables: VariableSource, contexts: Contexts, init_seed: int) -> None:
         """Restarts with other variables, contexts and seed. Keeps the compiled functions."""
@@ -90,7 +99,7 @@ class Actor:
         if self._writer is not None:
             self._writer.observe(timestep)
 
-    def select_action(self, timestep: TimeStep, actor_steps: int = 0) -> Nest:
+    def select_action(self, timestep: TimeStep, actor_steps: int) -> Nest:
         """Acts on a time step of all lanes.
 
         Args:
@@ -107,9 +116,9 @@ class Actor:
             self._params = self._place(params)
         version = self._version or 0
         packed = self._contexts.pack(self._calls, actor_steps, self._learner_steps)
-        action, self._state, extras = self._select_action(
-            self._params, timestep, self._state, packed
-        )
+        action, state, extras = self._select_action(self._params, timestep, self._state, packed)
+        if state is not None:
+            self._state = state
         self._calls += 1
         action = _fetch(action)
         if self._writer is not None:
@@ -156,9 +165,16 @@ class Actor:
         self._state = self._place(distinct(restored))
 
 
+def _are_same(state: Any, after: Any) -> bool:
+    """Whether a call, which is being traced, gives its state back as it came."""
+    leaves, structure = jax.tree_util.tree_flatten(state)
+    others, other_structure = jax.tree_util.tree_flatten(after)
+    return structure == other_structure and all(map(operator.is_, leaves, others))
+
+
 def _fetch(tree: Nest) -> Nest:
-    """Fetches the results of a call as NumPy arrays. A single array or an empty tree needs no tree map."""
-    if isinstance(tree, jax.Array):
+    """Fetches the results of a call as NumPy arrays. A single array or an empty tuple needs no tree map."""
+    if hasattr(tree, '__array__'):  # isinstance(tree, jax.Array) takes several times as long
         return np.asarray(tree)
     return jax.tree_util.tree_map(np.asarray, tree) if tree != () else tree
 

@@ -42,21 +42,24 @@ class Contexts:
         """Args: seed: of the experiment; role, index: of the worker that makes the calls."""
         self._place = (seed, keys.number(role), *index)
         self._block_number = -1
-        self._block = np.empty((0, 2), np.int32)
+        self._width = 0
+        # For each call of the block its words and room for the counts; None once it is given away.
+        self._block: list[NDArray[Any] | None] = []
 
     def pack(
         self, count: int, actor_steps: int, learner_steps: int, rule_steps: int | None = None
     ) -> PackedContext:
         """The context of call number `count`. Args: rule_steps: None: they are the learner_steps."""
+        width = 4 if rule_steps is None else 5
         block_number, offset = divmod(count, _BLOCK)
-        if block_number != self._block_number:
-            generator = np.random.Generator(
-                np.random.Philox(np.random.SeedSequence((*self._place, block_number)))
-            )
-            self._block = generator.integers(0, 2**32, (_BLOCK, 2), np.uint32).view(np.int32)
-            self._block_number = block_number
-        packed = np.empty(4 if rule_steps is None else 5, np.int32)
-        packed[:2] = self._block[offset]
+        if block_number != self._block_number or width != self._width:
+            self._begin_block(block_number, width)
+        packed = self._block[offset]
+        if packed is None:
+            self._begin_block(block_number, width)
+            packed = self._block[offset]
+            assert packed is not None
+        self._block[offset] = None
         packed[2] = actor_steps if actor_steps < MAX_COUNT else MAX_COUNT
         packed[3] = learner_steps if learner_steps < MAX_COUNT else MAX_COUNT
         if rule_steps is not None:
@@ -64,6 +67,15 @@ class Contexts:
         if not is_fast():
             return PlainContext(packed[:2], packed[2], packed[3], packed[-1])
         return packed
+
+    def _begin_block(self, number: int, width: int) -> None:
+        generator = np.random.Generator(
+            np.random.Philox(np.random.SeedSequence((*self._place, number)))
+        )
+        rows = np.zeros((_BLOCK, width), np.int32)
+        rows[:, :2] = generator.integers(0, 2**32, (_BLOCK, 2), np.uint32).view(np.int32)
+        self._block = list(rows)
+        self._block_number, self._width = number, width
 
 
 def unpack_context(packed: Any) -> Context:

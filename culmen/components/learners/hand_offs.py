@@ -25,11 +25,11 @@ class InFlight(NamedTuple):
     """The results of a call that have not been handed on yet."""
 
     call: int
+    rule: str
     keys: Any  # of the drawn items, one for each update of the call
     priorities: Priorities  # [updates, B] on the device, or None if no table has any
     version: Version
     variables: Packed
-    rule: str = LONE
 
 
 class HandOffs:
@@ -48,13 +48,18 @@ class HandOffs:
     def settle(self, last_call: int) -> None:
         """Hands on the results of calls up to this one."""
         while self._in_flight and self._in_flight[0].call <= last_call:
-            flight = self._in_flight.popleft()
-            if flight.priorities is not None and jax.tree_util.tree_leaves(flight.priorities):
-                fetched = jax.tree_util.tree_map(np.asarray, flight.priorities)
-                for i, keys in enumerate(flight.keys):
-                    of_update = jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], fetched)
-                    self._readers[flight.rule].update_priorities(keys, of_update)
-            self.held = (flight.version, flight.variables)
+            self.hand_on(*self._in_flight.popleft()[1:])
+
+    def hand_on(
+        self, rule: str, keys: Any, priorities: Priorities, version: Version, variables: Packed
+    ) -> None:
+        """Hands on the results of the oldest call. Args: the fields of an `InFlight`."""
+        if priorities is not None and jax.tree_util.tree_leaves(priorities):
+            fetched = jax.tree_util.tree_map(np.asarray, priorities)
+            for i, of_update in enumerate(keys):
+                raw = jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], fetched)
+                self._readers[rule].update_priorities(of_update, raw)
+        self.held = (version, variables)
 
     def get_state(self, save: Callable[[Packed], Any]) -> dict[str, Any]:
         """Arrays and plain values for a checkpoint. Args: save: converts variables to arrays by path."""
@@ -80,6 +85,7 @@ class HandOffs:
         self._in_flight = collections.deque(
             InFlight(
                 **{
+                    'rule': LONE,  # a checkpoint of an earlier version has none
                     **flight,
                     'version': as_version(flight['version']),
                     'variables': restore(flight['variables']),

@@ -47,7 +47,6 @@ from culmen.core.rules import by_rule
 from culmen.core.rules import updates as updates_of
 from culmen.core.types import LearnerCore
 from culmen.core.types import Params
-from culmen.core.types import Samples
 from culmen.core.types import Version
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
@@ -93,11 +92,17 @@ class Learner:
         self._readers: dict[str, Reader] = by_rule(core, table)
         self._rules = {
             name: RuleWorker(
-                self._readers[name], CompiledUpdate(core, update, place, self._placement, lag)
+                self._readers[name],
+                CompiledUpdate(core, update, place, self._placement, lag),
+                place,
             )
             for place, (name, update) in enumerate(updates_of(core).items())
         }
         self._names = list(self._rules)
+        self._several = len(self._names) > 1
+        self._calls = 0
+        self._updates = 0
+        self._turn = 0  # the place of the rule that was called last
         key = jax.random.key(fold_seed(seed, 'init', 0))
         training_state, variables = jax.jit(functools.partial(init_state, core))(key)
         replicate = self._placement.replicate
@@ -105,26 +110,23 @@ class Learner:
         self._newest: Packed = replicate(distinct(variables))
         self._hand_offs = HandOffs(self._readers, self._version, self._newest)
         self._begun: collections.deque[Begun] = collections.deque()
-        self._calls = 0
-        self._updates = 0
-        self._turn = 0  # the place of the rule that was called last
         self._unpack = jax.jit(lambda packed: packed.unpack())
         self._updates_before = updates_before
         self.max_updates = math.inf if max_updates is None else max_updates
 
     # The loop's side.
 
-    def run_due(self, actor_steps: int = 0) -> None:
+    def run_due(self, actor_steps: int) -> None:
         """Makes every call whose updates are all due, rule by rule in the order of declaration.
 
         Args: actor_steps: so far; 0 without actors.
         """
-        updates = self._updates_per_call
+        updates, last = self._updates_per_call, self.max_updates - self._updates_per_call
         for name, rule in self._rules.items():
-            while rule.table.due(updates) and self._updates + updates <= self.max_updates:
-                self.step(updates, actor_steps, name)
+            while rule.table.due(updates) and self._updates <= last:
+                self.step(actor_steps, updates=updates, rule=name)
         # The budget may leave less than a whole call.
-        if self.max_updates - self._updates < updates:
+        if self._updates > last:
             self.run_rest(actor_steps)
 
     def pretrain(self, is_time: Callable[[], bool]) -> bool:
@@ -139,14 +141,15 @@ class Learner:
                 if is_time():
                     return False
                 left = int(min(most - rule.steps, self.max_updates - self._updates))
-                self.step(self._updates_per_call if left >= self._updates_per_call else 1, 0, name)
+                updates = self._updates_per_call if left >= self._updates_per_call else 1
+                self.step(0, updates=updates, rule=name)
         return True
 
-    def run_rest(self, actor_steps: int = 0) -> None:
+    def run_rest(self, actor_steps: int) -> None:
         """Makes the updates that are due one by one, at the end of a run. Args: as for `run_due`."""
         for name, rule in self._rules.items():
             while rule.table.due(1) and self._updates < self.max_updates:
-                self.step(1, actor_steps, name)
+                self.step(actor_steps, rule=name)
 
     def next_due(self, updates: int) -> str | None:
         """The rule that is next where no tick says so: that of the last call, then the others in turn.
@@ -162,25 +165,33 @@ class Learner:
 
     def step_in_turn(self, updates: int = 1) -> None:
         """Makes one call of the rule whose turn it is, where all are due at any time: one call each."""
-        self.step(updates, rule=self._names[self._calls % len(self._names)])
+        self.step(0, updates=updates, rule=self._names[self._calls % len(self._names)])
 
-    def step(self, updates: int = 1, actor_steps: int = 0, rule: str = LONE) -> None:
+    def step(self, actor_steps: int, *, updates: int = 1, rule: str = LONE) -> None:
         """Makes one call.
 
         Args:
-            updates: number of updates, which must be due.
             actor_steps: as for `run_due`.
+            updates: number of updates, which must be due.
             rule: whose updates they are; '' for a lone one.
         """
         own = self._rules[rule]
         self._settle(self._calls - self._lag - 1)
-        draws = [own.table.draw() for _ in range(updates)]
-        samples, contexts = self._inputs(draws, actor_steps, own)
+        if updates == 1:
+            draw = own.table.draw()
+            keys, samples = [draw.keys], self._sample(draw)
+            contexts = self._context(actor_steps, own, 0)
+        else:
+            draws = [own.table.draw() for _ in range(updates)]
+            keys = [draw.keys for draw in draws]
+            samples = _stacked([self._sample(draw) for draw in draws])
+            contexts = _stacked([self._context(actor_steps, own, i) for i in range(updates)])
+        if self._placement.is_chosen:
+            samples = self._placement.shard(samples, updates)
         wait = own.update.begin(updates, self._carry_of_last(), self._last_carry, samples, contexts)
         self._updates += updates
         own.steps += updates
-        self._turn = self._names.index(rule)
-        keys = [draw.keys for draw in draws]
+        self._turn = own.place
         self._begun.append(Begun(self._calls, rule, keys, self._version, wait))
         self._calls += 1
         if self._calls % CHECK_PERIOD == 0:
@@ -189,35 +200,21 @@ class Learner:
     @property
     def _version(self) -> Version:
         """What names the parameters of the last update."""
-        steps = tuple(rule.steps for rule in self._rules.values())
-        return steps if len(steps) > 1 else steps[0]
+        if not self._several:
+            return self._updates
+        return tuple(rule.steps for rule in self._rules.values())
 
     def _none_noted(self) -> jax.Array:
-        return jnp.zeros((len(self._rules),) if len(self._rules) > 1 else (), jnp.int32)
+        return jnp.zeros((len(self._rules),) if self._several else (), jnp.int32)
 
-    def _inputs(
-        self, draws: Sequence[Draw], actor_steps: int, rule: RuleWorker
-    ) -> tuple[Samples | Packed, PackedContext]:
-        """Samples and contexts of a call; several updates have an axis in front."""
-        updates = len(draws)
-        several = len(self._rules) > 1
-        contexts = [
-            self._contexts.pack(
-                self._updates + i,
-                actor_steps,
-                self._updates + i,
-                rule.steps + i if several else None,
-            )
-            for i in range(updates)
-        ]
-        drawn = [draw.samples if is_fast() else unpacked(draw.samples) for draw in draws]
-        samples, packed = drawn[0], contexts[0]
-        if updates > 1:
-            samples, packed = (
-                jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *each)
-                for each in (drawn, contexts)
-            )
-        return self._placement.shard(samples, updates), packed
+    def _sample(self, draw: Draw) -> Any:
+        return draw.samples if is_fast() else unpacked(draw.samples)
+
+    def _context(self, actor_steps: int, rule: RuleWorker, i: int) -> PackedContext:
+        """The context of a call's update number i."""
+        count = self._updates + i
+        rule_steps = rule.steps + i if self._several else None
+        return self._contexts.pack(count, actor_steps, count, rule_steps)
 
     def _carry_of_last(self) -> Callable[[], Carry]:
         """A function that waits for the last call and gives its carry, for the next call."""
@@ -227,18 +224,24 @@ class Learner:
         wait = self._begun[-1].wait
         return lambda: wait()[0]
 
-    def _join(self, last_call: float = math.inf) -> None:
-        """Takes the results of calls up to this one. Waits for calls in threads."""
-        while self._begun and self._begun[0].call <= last_call:
-            call, rule, keys, version, wait = self._begun[0]
+    def _join(self) -> None:
+        """Takes the results of all calls. Waits for calls in threads."""
+        begun = self._begun
+        while begun:
+            call, rule, keys, version, wait = begun[0]
             self._last_carry, self._newest, self._rules[rule].metrics, priorities = wait()
-            self._hand_offs.add(InFlight(call, keys, priorities, version, self._newest, rule))
-            self._begun.popleft()
+            self._hand_offs.add(InFlight(call, rule, keys, priorities, version, self._newest))
+            begun.popleft()
 
     def _settle(self, last_call: int) -> None:
         """Hands on the results of calls up to this one."""
-        self._join(last_call)
-        self._hand_offs.settle(last_call)
+        hand_offs, begun = self._hand_offs, self._begun
+        hand_offs.settle(last_call)
+        while begun and begun[0].call <= last_call:
+            _, rule, keys, version, wait = begun[0]
+            self._last_carry, self._newest, self._rules[rule].metrics, priorities = wait()
+            begun.popleft()
+            hand_offs.hand_on(rule, keys, priorities, version, self._newest)
 
     # The actors' side.
 
@@ -385,6 +388,11 @@ class Learner:
             rule.metrics = own_metrics(name, state['metrics'])
         self._hand_offs.set_state(state, restore)
         self._newest = restore(state['newest'])
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of NumPy arrays, stacked leaf by leaf along an axis in front."""
+    return jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _save(packed: Packed) -> dict[str, NDArray[Any]]:

@@ -13,10 +13,11 @@ from culmen.core.workers import Reader
 class RuleWorker:
     """What a learner keeps of each rule of its core."""
 
-    def __init__(self, table: Reader, update: CompiledUpdate) -> None:
-        """Args: table: gives the batches. update: makes calls of them."""
+    def __init__(self, table: Reader, update: CompiledUpdate, place: int) -> None:
+        """Args: table: gives the batches. update: makes calls of them. place: among the core's rules."""
         self.table = table
         self.update = update
+        self.place = place
         self.steps = 0  # updates so far
         self.metrics: Any = {}  # of the last update, on the device
 

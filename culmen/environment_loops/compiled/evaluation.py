@@ -44,8 +44,8 @@ class EvaluationRequest(NamedTuple):
 
     params: Params
     number: int  # of the evaluation in the run; seeds environments and keys, with `seed`
-    actor_steps: int = 0
-    learner_steps: int = 0  # updates behind the params
+    actor_steps: int
+    learner_steps: int  # updates behind the params
     seed: int = 0
     settings: Mapping[str, Any] = {}
 
@@ -104,7 +104,7 @@ class CompiledEvaluator:
         return evaluator
 
     def evaluate(
-        self, params: Params, number: int, actor_steps: int = 0, learner_steps: int = 0
+        self, params: Params, number: int, actor_steps: int, learner_steps: int
     ) -> EvaluationResult:
         """Plays the episodes. Args and Raises: as for `Evaluator.evaluate`."""
         request = EvaluationRequest(
@@ -128,7 +128,7 @@ class CompiledEvaluator:
 
     def compile(self, params: Params) -> None:
         """Compiles `evaluate` without playing."""
-        request = EvaluationRequest(params, 0, seed=self._seed, settings=self._settings)
+        request = EvaluationRequest(params, 0, 0, 0, self._seed, self._settings)
         playing, given = self._prepare(request)
         self._compiled[None].play_on(playing._replace(left=jnp.zeros_like(playing.left)), given)
 

@@ -51,19 +51,19 @@ def test_a_memory_is_written_in_place():
         return state['count'], {'memory': memory, 'count': state['count'] + 1}, ()
 
     worker = actor(init, select_action, {'w': jnp.zeros(3)})
-    worker.select_action(timestep(1.0))
+    worker.select_action(timestep(1.0), 0)
     for number in (2.0, 3.0):
         before = worker.core_state['memory']
-        worker.select_action(timestep(number))
+        worker.select_action(timestep(number), 0)
         assert before.is_deleted()
     np.testing.assert_array_equal(worker.core_state['memory'][:, :4, 0], [[1, 2, 3, 0]] * LANES)
     # What was saved stays as it was, and a restored state is taken over too.
     saved = worker.get_state()
-    worker.select_action(timestep(4.0))
+    worker.select_action(timestep(4.0), 0)
     assert [leaf.max() for path, leaf in saved['state'].items() if 'memory' in path] == [3.0]
     worker.set_state(saved)
     restored = worker.core_state['memory']
-    action = worker.select_action(timestep(5.0))
+    action = worker.select_action(timestep(5.0), 0)
     assert restored.is_deleted()
     assert action.tolist() == [3, 3]
     np.testing.assert_array_equal(worker.core_state['memory'][:, :4, 0], [[1, 2, 3, 5]] * LANES)
@@ -85,7 +85,7 @@ def test_a_state_may_share_arrays_with_params_the_time_step_the_extras_and_itsel
     writer = Writer()
     worker = actor(init, select_action, params, writer)
     steps = [timestep(float(i)) for i in range(4)]
-    actions = [worker.select_action(step).tolist() for step in steps]
+    actions = [worker.select_action(step, 0).tolist() for step in steps]
     assert actions == [[0, 1], [1, 3], [3, 6], [6, 10]]
     np.testing.assert_array_equal(params['w'], [0, 1])
     for i, extras in enumerate(writer.extras):
@@ -106,7 +106,31 @@ def test_it_is_compiled_once_whatever_the_types_of_its_first_state():
         {'w': jnp.float32(1.0)},
     )
     for _ in range(3):
-        worker.select_action(timestep(0.0))
+        worker.select_action(timestep(0.0), 0)
     worker.set_state(worker.get_state())
-    assert worker.select_action(timestep(0.0)).tolist() == [5.0, 5.0]
+    assert worker.select_action(timestep(0.0), 0).tolist() == [5.0, 5.0]
+    assert worker.num_compilations == 1
+
+
+def test_a_small_state_that_stays_as_it_is_is_kept():
+    def select_action(params, timestep, state, context):
+        kept, count = state
+        action = kept + count
+        return action, (kept, count + params['step']), ()
+
+    def stay(params, timestep, state, context):
+        return state[0] + state[1], state, ()
+
+    def init(key, lanes):
+        return lanes.index.astype(jnp.float32), jnp.zeros(LANES)
+
+    worker = actor(init, stay, {})
+    before = worker.core_state
+    for _ in range(3):
+        assert worker.select_action(timestep(0.0), 0).tolist() == [0.0, 1.0]
+        assert worker.core_state is before
+    # One leaf that changes is enough for the state to be given back.
+    worker = actor(init, select_action, {'step': jnp.float32(2.0)})
+    actions = [worker.select_action(timestep(0.0), 0).tolist() for _ in range(3)]
+    assert actions == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     assert worker.num_compilations == 1

@@ -143,8 +143,8 @@ def test_an_agent_s_update_in_threads_is_the_one_in_turn_bit_for_bit(name, on_on
     samples = random_samples(parts, SPEC, 12)
     in_turn, in_threads = (Learner(parts.learner, Recorded(samples), 1, lag=1) for _ in range(2))
     with on_one_core():
-        in_turn.run_due()
-    in_threads.run_due()
+        in_turn.run_due(0)
+    in_threads.run_due(0)
     assert in_threads.threads == {1: number}
     assert in_threads.num_compilations == 1
     a, b = (learner.get_state() for learner in (in_turn, in_threads))
@@ -175,7 +175,7 @@ def test_small_agents_stay_in_the_calling_thread():
     spec = SPEC._replace(action=specs.DiscreteArray(3))
     parts = dqn.DQN().build(spec)
     learner = Learner(parts.learner, Recorded(random_samples(parts, spec, 1)), 1, lag=1)
-    learner.run_due()
+    learner.run_due(0)
     assert learner.threads == {1: 0}
 
 
@@ -247,17 +247,17 @@ class LongTable(Table):
 def test_the_caller_goes_on_while_a_long_call_runs_and_gets_the_parameters_of_its_lag():
     gate = threading.Event()
     learner = Learner(waiting_core(gate), LongTable(), 0, lag=1)
-    learner.step()
+    learner.step(0)
     # Were the call waited for, this line would not be reached before the gate gives up.
     version, variables = learner.get_variables(None)
     assert (version, float(variables.unpack()['count'])) == (0, 0.0)
     threading.Timer(0.1, gate.set).start()
-    learner.step()
-    learner.step()
+    learner.step(0)
+    learner.step(0)
     version, variables = learner.get_variables(0)
     assert (version, float(variables.unpack()['count'])) == (1, 1.0)
     assert learner.metrics['loss'] == 3
-    learner.step()
+    learner.step(0)
     assert float(learner.newest_variables['count']) == 4
 
 
@@ -269,7 +269,7 @@ def test_at_lag_0_one_long_program_stays_in_the_calling_thread():
     core = LearnerCore(lambda key: {'x': jnp.eye(N)}, update, variables=lambda state: state['x'][0])
     for lag in (0, 1):
         learner = Learner(core, LongTable(), 0, lag=lag)
-        learner.step()
+        learner.step(0)
         learner.check_finite()
         assert learner.threads == {1: lag}
 
@@ -278,7 +278,7 @@ def test_at_lag_0_one_long_program_stays_in_the_calling_thread():
 def test_at_lag_0_two_halves_are_waited_for():
     gate = threading.Event()
     learner = Learner(waiting_core(gate), LongTable(), 0)
-    learner.step()
+    learner.step(0)
     threading.Timer(0.1, gate.set).start()
     version, variables = learner.get_variables(0)
     assert (version, float(variables.unpack()['count'])) == (1, 1.0)
@@ -288,10 +288,10 @@ def test_at_lag_0_two_halves_are_waited_for():
 def test_calls_of_another_number_of_updates_go_on_from_those_that_still_run():
     gate = threading.Event()
     learner = Learner(waiting_core(gate), LongTable(), 0, lag=1)
-    learner.step(2)
-    learner.step(1)
+    learner.step(0, updates=2)
+    learner.step(0)
     threading.Timer(0.1, gate.set).start()
-    learner.step(2)
+    learner.step(0, updates=2)
     assert float(learner.newest_variables['count']) == 5
     assert learner.threads == {2: 1, 1: 2}
 
@@ -301,10 +301,10 @@ def test_what_a_long_call_raises_reaches_the_caller():
     gate = threading.Event()
     gate.set()
     learner = Learner(waiting_core(gate, fail=True), LongTable(), 0, lag=1)
-    learner.step()
-    learner.step()
+    learner.step(0)
+    learner.step(0)
     with pytest.raises(Exception, match='the lamp is broken'):
-        learner.step()
+        learner.step(0)
 
 
 @needs_two_cores
@@ -314,13 +314,13 @@ def test_a_state_saved_while_a_long_call_runs_goes_on_as_the_unbroken_one():
     tables = LongTable(), LongTable()
     whole, other = (Learner(waiting_core(gate), table, 0, lag=1) for table in tables)
     for _ in range(5):
-        whole.step()
+        whole.step(0)
     for _ in range(3):
-        other.step()
+        other.step(0)
     resumed = Learner(waiting_core(gate), tables[1], 0, lag=1)
     resumed.set_state(other.get_state())
     for _ in range(2):
-        resumed.step()
+        resumed.step(0)
     for a, b in zip(*(leaves(x.get_state()) for x in (whole, resumed)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert tables[0].written == tables[1].written

@@ -193,12 +193,12 @@ def observe_learner(row: registry.Row, drawn: Any) -> dict[str, Any]:
             updates_per_call=updates_per_call,
         )
         for _ in range(UPDATES // updates_per_call):
-            learner.step(updates_per_call)
+            learner.step(0, updates=updates_per_call)
         return learner, sum(held)
 
     one = Learner(core, streams.Samples(drawn), subject.SEED)
     for _ in range(UPDATES):
-        one.step()
+        one.step(0)
     final = flat(one.newest_variables)
     (several, batch), (by_two, batch_of_two) = trained(), trained(2)
     path, first = leaf_paths(drawn[0])[0]
@@ -235,8 +235,8 @@ def act(row: registry.Row, learner: Learner, device: Any) -> int:
     actor = Actor(core, learner, lanes, Contexts(0, 'actor', 0), 0, device=device)
     stream = streams.random_stream(row.spec, 4)
     for _ in range(3):
-        actor.select_action(next(stream))
-        learner.step()
+        actor.select_action(next(stream), 0)
+        learner.step(0)
     return actor.num_compilations
 
 
@@ -248,7 +248,7 @@ def restored(core: Any, drawn: Any, several: Learner) -> dict[str, Any]:
     other.set_state(several.get_state())
     for learner in (several, other):
         for _ in range(3):
-            learner.step()
+            learner.step(0)
     return {
         'restored_is_equal': bool(
             (flat(several.newest_variables) == flat(other.newest_variables)).all()

@@ -60,7 +60,7 @@ def test_hand_offs_happen_at_counted_places(lag, updates):
     learner = Learner(core(), table, seed=0, lag=lag, updates_per_call=updates)
     assert count(learner.get_variables(None)) == 0
     for call in range(6):
-        learner.step(updates)
+        learner.step(0, updates=updates)
         # Results of call c are handed on just before the draw of call c + lag + 1.
         handed = call + 1 if lag == 0 else max(call - lag, 0)
         assert count(learner.get_variables(None)) == handed * updates
@@ -77,7 +77,7 @@ def test_variables_are_given_once():
     learner = Learner(core(), Table(), seed=0)
     version, _ = learner.get_variables(None)
     assert learner.get_variables(version) is None
-    learner.step()
+    learner.step(0)
     assert learner.get_variables(version)[0] == 1
 
 
@@ -85,10 +85,10 @@ def test_variables_are_given_once():
 def test_the_update_is_compiled_once_and_its_state_donated(updates):
     learner = Learner(core(), Table(), seed=0, updates_per_call=updates)
     for _ in range(3):
-        learner.step(updates)
+        learner.step(0, updates=updates)
     assert learner.num_compilations == 1
     before = jax.live_arrays()
-    learner.step(updates)
+    learner.step(0, updates=updates)
     # `w`, its copy and `seen`. The count is not read, and so not passed.
     given = [leaf.size for leaf in before if leaf.is_deleted() and leaf.dtype == np.float32]
     assert sorted(given) == [1, 3, 3]
@@ -97,9 +97,9 @@ def test_the_update_is_compiled_once_and_its_state_donated(updates):
 def test_variables_outlive_the_donation():
     learner = Learner(core(), Table(), seed=0, lag=0)
     _, params = learner.get_variables(None)
-    learner.step()
+    learner.step(0)
     _, newer = learner.get_variables(None)
-    learner.step()
+    learner.step(0)
     np.testing.assert_allclose(newer.unpack()['w'], params.unpack()['w'] + 1)
 
 
@@ -109,9 +109,9 @@ def test_several_updates_a_call_are_those_updates():
         Learner(core(), Table(), seed=0, updates_per_call=3),
     )
     for _ in range(6):
-        one.step(1)
+        one.step(0)
     for _ in range(2):
-        three.step(3)
+        three.step(0, updates=3)
     assert_same_training_state(one, three)
     assert one.metrics == three.metrics == {'loss': 6.0, 'draw': 6.0}
 
@@ -119,15 +119,15 @@ def test_several_updates_a_call_are_those_updates():
 @pytest.mark.parametrize(('updates', 'total', 'made'), [(1, 5, 5), (2, 5, 4), (4, 3, 0)])
 def test_a_call_is_made_when_all_its_updates_are_due(updates, total, made):
     learner = Learner(core(), Table(total), seed=0, updates_per_call=updates)
-    learner.run_due()
+    learner.run_due(0)
     assert learner.learner_steps == made
-    learner.run_rest()
+    learner.run_rest(0)
     assert learner.learner_steps == total
 
 
 def test_the_budget_of_updates_is_exact():
     learner = Learner(core(), Table(), seed=0, updates_per_call=4, max_updates=6)
-    learner.run_due()
+    learner.run_due(0)
     assert learner.learner_steps == 6
 
 
@@ -138,18 +138,18 @@ def nan_at(update):
 def test_a_loss_that_is_not_finite_is_named():
     learner = Learner(core(nan_at(7)), Table(), seed=0)
     for _ in range(20):
-        learner.step()
+        learner.step(0)
     with pytest.raises(NonFiniteLossError, match='the loss of update 7 was not finite'):
         learner.check_finite()
     learner = Learner(core(nan_at(7)), Table(), seed=0)
     with pytest.raises(NonFiniteLossError, match='update 7'):
-        learner.run_due()
+        learner.run_due(0)
     assert learner.learner_steps == 100  # it looks every so many calls, not at each
 
 
 def test_a_loss_that_is_not_finite_may_be_passed_over():
     learner = Learner(core(nan_at(7)), Table(), seed=0, stop_on_non_finite=False)
-    learner.run_due()
+    learner.run_due(0)
     assert learner.learner_steps == 1000
 
 
@@ -160,8 +160,8 @@ def test_a_restored_learner_goes_on_as_the_unbroken_one(lag, updates):
     whole = Learner(core(), unbroken, seed=0, lag=lag, updates_per_call=updates)
     part = Learner(core(), first, seed=0, lag=lag, updates_per_call=updates)
     for _ in range(4):
-        whole.step(updates)
-        part.step(updates)
+        whole.step(0, updates=updates)
+        part.step(0, updates=updates)
     state = part.get_state()
     rest = Table()
     rest.draws, rest.written = first.draws, list(first.written)
@@ -171,7 +171,7 @@ def test_a_restored_learner_goes_on_as_the_unbroken_one(lag, updates):
     for _ in range(4):
         for learner in (whole, other):
             versions[learner].append(count(learner.get_variables(None)))
-            learner.step(updates)
+            learner.step(0, updates=updates)
     assert versions[whole] == versions[other]
     assert unbroken.written == rest.written
     assert_same_training_state(whole, other)
@@ -231,13 +231,13 @@ def test_an_update_that_changes_the_training_state_is_refused(change, words):
     base = core()
     broken = base._replace(update=lambda s, x, c: (change(s), {'loss': jnp.float32(0)}, None))
     with pytest.raises(ValueError, match=words):
-        Learner(broken, Table(), seed=0).step()
+        Learner(broken, Table(), seed=0).step(0)
 
 
 def test_metrics_need_a_loss():
     broken = core()._replace(update=lambda s, x, c: (s, {'td': jnp.float32(0)}, None))
     with pytest.raises(ValueError, match=r"must hold 'loss', got \['td'\]"):
-        Learner(broken, Table(), seed=0).step()
+        Learner(broken, Table(), seed=0).step(0)
 
 
 def test_metric_names_are_known_before_an_update():

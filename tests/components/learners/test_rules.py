@@ -68,7 +68,7 @@ def test_rules_take_turns_in_the_order_of_declaration_each_while_it_is_due():
 
 def test_what_each_learns_reaches_its_own_table_and_one_version_names_all():
     learner, tables = make()
-    learner.run_due()
+    learner.run_due(0)
     version, _ = learner.get_variables(None)
     assert version == (2, 3)
     assert [each[1:] for each in tables['up'].written] == [(1, 1.0), (2, 2.0)]
@@ -80,7 +80,7 @@ def test_lag_counts_the_calls_of_all_rules():
     learner, tables = make(totals=(2, 2), lag=2)
     seen = []
     for name in ('up', 'down', 'up', 'down'):
-        learner.step(rule=name)
+        learner.step(0, rule=name)
         seen.append(learner.get_variables(None)[0])
     # Results of call c are handed on just before the draw of call c + 3.
     assert seen == [(0, 0), (0, 0), (0, 0), (1, 0)]
@@ -89,32 +89,32 @@ def test_lag_counts_the_calls_of_all_rules():
 
 def test_a_budget_counts_the_updates_of_all_rules():
     learner, _ = make(totals=(3, 3), max_updates=4)
-    learner.run_due()
+    learner.run_due(0)
     assert order(learner) == '1112'
     learner, _ = make(totals=(3, 3), max_updates=4, updates_per_call=3)
-    learner.run_due()
+    learner.run_due(0)
     assert order(learner) == '1112'
 
 
 def test_a_call_makes_updates_of_one_rule():
     learner, _ = make(totals=(5, 4), updates_per_call=2)
-    learner.run_due()
+    learner.run_due(0)
     assert order(learner) == '11112222'
     assert np.asarray(learner.newest_variables['told']).tolist() == [[3, 3], [7, 3]]
-    learner.run_rest()
+    learner.run_rest(0)
     assert order(learner) == '111122221'
 
 
 def test_without_ticks_the_learner_stays_with_a_rule_while_it_is_due():
     learner, tables = make(totals=(1, 1))
     assert learner.next_due(1) == 'up'
-    learner.step(rule='up')
+    learner.step(0, rule='up')
     assert learner.next_due(1) == 'down'
     tables['down'].total = 2
-    learner.step(rule='down')
+    learner.step(0, rule='down')
     tables['up'].total = 5
     assert learner.next_due(1) == 'down'
-    learner.step(rule='down')
+    learner.step(0, rule='down')
     assert learner.next_due(1) == 'up'
     assert learner.next_due(5) is None
     learner, _ = make(totals=(9, 9))
@@ -130,9 +130,9 @@ def test_metrics_have_the_name_of_their_rule_from_its_first_update_on():
         'up/rule_steps', 'up/loss', 'down/rule_steps', 'down/loss',
     )  # fmt: skip
     assert learner.metrics == {}
-    learner.step(rule='up')
+    learner.step(0, rule='up')
     assert learner.metrics == {'up/rule_steps': 1, 'up/loss': 1.0}
-    learner.run_due()
+    learner.run_due(0)
     assert learner.metrics == {
         'up/rule_steps': 2, 'up/loss': 2.0, 'down/rule_steps': 1, 'down/loss': 1.0,
     }  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_metric_may_not_take_the_name_of_the_count():
 
 def test_a_loss_that_is_not_finite_is_told_with_its_rule():
     learner, _ = make(totals=(2, 3), broken_at=1)
-    learner.run_due()
+    learner.run_due(0)
     with pytest.raises(NonFiniteLossError, match=r"loss of update 4 \(of rule 'down'\) was not"):
         learner.check_finite()
 
@@ -163,7 +163,7 @@ def test_a_resumed_learner_goes_on_with_the_same_bits(lag):
     turns = ('up', 'up', 'down', 'down', 'down')
     whole, tables = make(totals=(4, 6), lag=lag)
     for name in turns:
-        whole.step(rule=name)
+        whole.step(0, rule=name)
     state = whole.get_state()
     before = {name: len(table.written) for name, table in tables.items()}
     resumed, rest = make(totals=(4, 6), lag=lag)
@@ -175,7 +175,7 @@ def test_a_resumed_learner_goes_on_with_the_same_bits(lag):
     assert resumed.get_variables(None)[0] == whole.get_variables(None)[0]
     for learner in (whole, resumed):
         for name in turns:
-            learner.step(rule=name)
+            learner.step(0, rule=name)
     assert whole.metrics == resumed.metrics
     held, of_resumed = (each.get_variables(None) for each in (whole, resumed))
     assert held[0] == of_resumed[0]

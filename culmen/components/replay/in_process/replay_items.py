@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from culmen.components.replay.in_process.fractions import Fractions
 from culmen.components.replay.in_process.items import AreLost
 from culmen.components.replay.in_process.items import Drawn
 from culmen.components.replay.in_process.items import saved_array
@@ -36,11 +37,16 @@ class ReplayItems:
         self._length = replay.window.length
         self._rate = Rate.of(replay)
         sequence = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
-        self._generator = np.random.Generator(np.random.PCG64(sequence))
+        self._fractions = Fractions(sequence, replay.batch_size)
+        self._all = replay.draw == 'all'
+        self._size = np.zeros(
+            ()
+        )  # of the last draw: NumPy multiplies by an array faster than by an int
         self._inserted = 0  # the number of the next item
         self._first = 0  # the smallest number in use
         self._uncounted = 0  # numbers that the rate does not count
         self._draws = 0
+        self._allowed = 0  # draws that the rate allows, counted from the beginning
         self._ends = 0  # ticks in which episodes ended, from min_size items on
         self._codes = np.zeros(self._capacity, np.int64)
         self._lengths = np.zeros(self._capacity, np.int32) if may_be_short(replay.window) else None
@@ -57,7 +63,9 @@ class ReplayItems:
         return size if size < self._capacity else self._capacity
 
     def insert(self, items: Items, priorities: NDArray[Any] | None) -> None:
-        codes = items.start * self._num_lanes + items.lane
+        codes = items.start
+        if self._num_lanes > 1:
+            codes = codes * self._num_lanes + items.lane
         raw, weights = None, None
         if priorities is not None:
             raw = self._priorities.check(priorities, len(codes))
@@ -81,20 +89,22 @@ class ReplayItems:
                     self._tree.set_range(slot, weights[begin:end])
             self._inserted += num
             begin = end
+        self._allow()
         if raw is not None:
             self._priorities.see(raw)
 
+    def _allow(self) -> None:
+        empty = self._inserted == self._first
+        self._allowed = 0 if empty else self._rate.updates(self._inserted - self._uncounted)
+
     def close_tick(self, has_ended: bool) -> None:
-        enough = self._inserted - self._uncounted >= max(self._replay.min_size, 1)
-        if self._replay.by_tick and has_ended and enough:
-            self._ends += 1
+        if has_ended and self._replay.by_tick:
+            self._ends += self._inserted - self._uncounted >= max(self._replay.min_size, 1)
 
     def due(self, updates: int) -> bool:
         if self._replay.by_tick:
             return self._inserted > self._first and self._draws + updates <= self._ends
-        return self._inserted > self._first and self._rate.due(
-            self._inserted - self._uncounted, self._draws + updates
-        )
+        return self._draws + updates <= self._allowed
 
     def draw(self) -> Drawn:
         size = self.size
@@ -102,17 +112,18 @@ class ReplayItems:
             raise RuntimeError(f'draw was called on an empty table, {self._where}: none was due.')
         oldest = self._inserted - size
         self._draws += 1
-        if self._replay.draw == 'all':
+        if self._all:
             numbers = np.arange(oldest, self._inserted)
             slots = numbers % self._capacity
             probability = np.full(size, 1.0 / size, np.float32)
         elif self._tree is None:
             # From 53 random bits, so uniform up to size / 2^53; faster than `integers`.
-            numbers = (self._generator.random(self._replay.batch_size) * size).astype(np.int64)
+            self._size[()] = size
+            numbers = (self._fractions.draw() * self._size).astype(np.int64)
             slots = numbers
             if oldest:
+                slots = numbers + oldest % self._capacity
                 numbers += oldest
-                slots = numbers % self._capacity
             probability = None
         else:
             slots, probability = self._draw_by_weight(self._tree, size)
@@ -120,11 +131,12 @@ class ReplayItems:
             if oldest:
                 numbers = slots + (oldest - oldest % self._capacity)
                 numbers += (numbers < oldest) * self._capacity
-        lengths = None if self._lengths is None else self._lengths[slots]
-        return Drawn(numbers, self._codes[slots], lengths, probability, size)
+        codes = self._codes.take(slots, mode='wrap')
+        lengths = None if self._lengths is None else self._lengths.take(slots, mode='wrap')
+        return Drawn(numbers, codes, lengths, probability, size)
 
     def _draw_by_weight(self, tree: SumTree, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        fractions = self._generator.random(self._replay.batch_size)
+        fractions = self._fractions.draw()
         found = tree.find(fractions)
         if found is None:
             slots = (fractions * size).astype(np.int64)
@@ -163,7 +175,7 @@ class ReplayItems:
             'uncounted': self._uncounted,
             'draws': self._draws,
             'ends': self._ends,
-            'generator': self._generator.bit_generator.state,
+            'generator': self._fractions.get_state(),
             'codes': self._codes[:size].copy(),
         }
         if self._lengths is not None:
@@ -180,7 +192,8 @@ class ReplayItems:
         self._uncounted = int(state.get('uncounted', 0))
         self._draws = int(state['draws'])
         self._ends = int(state.get('ends', 0))
-        self._generator.bit_generator.state = state['generator']
+        self._fractions.set_state(state['generator'])
+        self._allow()
         size = self.size
         self._codes[:size] = saved_array(self._where, state, 'codes', (size,))
         if self._lengths is not None:
@@ -213,4 +226,5 @@ class ReplayItems:
         self._first = -(-self._inserted // self._capacity) * self._capacity
         self._inserted = self._first + kept
         self._uncounted = self._inserted - counted
+        self._allow()
         return dropped

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.dispatch import Packed
 from culmen.components.replay.in_process.gather import Gather
 from culmen.components.replay.in_process.items import ItemStore
 from culmen.components.replay.in_process.queue_items import QueueItems
@@ -21,6 +20,8 @@ from culmen.components.replay.in_process.rows import Rows
 from culmen.components.replay.stream.batch import pad
 from culmen.components.replay.stream.gates import Doorkeeper
 from culmen.components.replay.stream.gates import Gates
+from culmen.components.replay.stream.joining import divide_priorities
+from culmen.components.replay.stream.joining import join_draws
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.components.replay.stream.starts import make_cutter
 from culmen.components.replay.stream.windows import Items
@@ -32,12 +33,11 @@ from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
+from culmen.core.experience import RuleExperience
 from culmen.core.experience import Table
-from culmen.core.experience import mirror
 from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
 from culmen.core.experience import tables
-from culmen.core.experience import unmirror
 from culmen.core.experience import version_shape
 from culmen.core.experience import within
 from culmen.core.types import Nest
@@ -88,14 +88,17 @@ class InProcessTable:
         paths = stored_paths(windows, list(row_spec.leaves))
         self._rows = Rows(row_spec, num_lanes, num_ticks, paths, version_shape(experience))
         self._tables: dict[str, _OneTable] = {}
-        self._readers: dict[str, _RuleReader] = {}
+        self._readers: dict[str, Reader] = {}
         for place, (rule, of_rule) in enumerate(rules_of(experience).items()):
             own = {
                 name: _OneTable(within(rule, name), table, self._rows, seed, place)
                 for name, table in tables(of_rule).items()
             }
             self._tables |= {within(rule, name): table for name, table in own.items()}
-            self._readers[rule] = _RuleReader(of_rule, own)
+            if LONE in own:
+                self._readers[rule] = own[LONE]
+            else:
+                self._readers[rule] = _JoinedTables(of_rule, own)
         self._all = list(self._tables.values())
         self._full_at = 0  # the tick at which to check for room
         self._gates = Gates(experience, num_lanes)
@@ -283,39 +286,30 @@ class InProcessTable:
         return sum(dropped.values())
 
 
-class _RuleReader:
-    """The tables of one rule, as its updates read them."""
+class _JoinedTables:
+    """Several tables of one rule, as its updates read them."""
 
-    def __init__(self, experience: Experience, own: dict[str, '_OneTable']) -> None:
+    def __init__(self, experience: RuleExperience, own: dict[str, '_OneTable']) -> None:
         self._experience = experience
         self._tables = own
-        self._all = list(own.values())
-        self._alone = own.get(LONE)
 
     def due(self, updates: int = 1) -> bool:
-        return all(table.items.due(updates) for table in self._all)
+        return all(table.due(updates) for table in self._tables.values())
 
     def draw(self) -> Draw:
-        if self._alone is not None:
-            return Draw(*self._alone.draw())
-        drawn = {name: table.draw() for name, table in self._tables.items()}
-        keys = {name: numbers for name, (numbers, _) in drawn.items()}
-        samples = {name: sample for name, (_, sample) in drawn.items()}
-        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+        return join_draws(
+            self._experience, {name: table.draw() for name, table in self._tables.items()}
+        )
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        if priorities is None:
-            return
-        numbers = unmirror(self._experience, keys)
-        for name, of_table in unmirror(self._experience, priorities).items():
-            if name not in self._tables:
-                known = list(self._tables)
-                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
-            self._tables[name].items.update_priorities(numbers[name], of_table)
+        for name, numbers, raw in divide_priorities(
+            self._experience, self._tables, keys, priorities
+        ):
+            self._tables[name].update_priorities(numbers, raw)
 
 
 class _OneTable:
-    """The parts that belong to one table of an experience."""
+    """The parts that belong to one table of an experience; of a lone one, the reader too."""
 
     def __init__(self, name: str, table: Table, rows: Rows, seed: int, rule: int) -> None:
         num_lanes = rows.num_lanes
@@ -353,13 +347,20 @@ class _OneTable:
             priorities = np.asarray(self._priority(new.steps))
         self.items.insert(items, priorities)
 
-    def draw(self) -> tuple[NDArray[Any], Packed]:
+    def due(self, updates: int = 1) -> bool:
+        return self.items.due(updates)
+
+    def draw(self) -> Draw:
         numbers, codes, lengths, probability, size = self.items.draw()
         batch = self._gather(codes, lengths, probability, size)
         if len(numbers) < self._padded_to:
             batch = pad(batch, self._padded_to)
             numbers = np.concatenate([numbers, np.full(self._padded_to - len(numbers), -1)])
-        return numbers, batch
+        return Draw(numbers, batch)
+
+    def update_priorities(self, keys: Any, priorities: Any) -> None:
+        if priorities is not None:
+            self.items.update_priorities(keys, priorities)
 
     def first_live(self, next_tick: int) -> int:
         """The oldest tick that an item or a window still open at `next_tick` needs."""

@@ -19,6 +19,7 @@ from culmen.components.replay.in_process.items import saved_array
 from culmen.components.replay.in_process.sum_tree import SumTree
 from culmen.components.replay.recording.recorded import Draws
 from culmen.components.replay.recording.recorded import Recorded
+from culmen.components.replay.stream.joining import join_draws
 from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.priorities import none_taken
 from culmen.components.replay.stream.row_spec import RowSpec
@@ -27,7 +28,6 @@ from culmen.core.experience import Dataset
 from culmen.core.experience import Experience
 from culmen.core.experience import RuleExperience
 from culmen.core.experience import live
-from culmen.core.experience import mirror
 from culmen.core.experience import recorded
 from culmen.core.experience import rules_of
 from culmen.core.experience import table_label
@@ -91,14 +91,11 @@ class DatasetReader:
         """
         drawn = {name: each.draw(self._draws) for name, each in self._datasets.items()}
         self._draws += 1
-        keys: dict[str, Any] = {name: numbers for name, (numbers, _) in drawn.items()}
-        samples: dict[str, Any] = {name: sample for name, (_, sample) in drawn.items()}
         if self._table is not None:
-            of_table = self._table.draw()
-            assert isinstance(of_table.samples, dict)
-            keys |= of_table.keys
-            samples |= of_table.samples
-        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+            keys, samples = self._table.draw()
+            assert isinstance(samples, dict)
+            drawn |= {name: (keys[name], sample) for name, sample in samples.items()}
+        return join_draws(self._experience, drawn)
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
         """Sets raw priorities of drawn items, in Datasets and in the table that actors write to.

@@ -15,15 +15,16 @@ from culmen.components.replay.reverb.layout import ItemLayout
 from culmen.components.replay.reverb.layout import RowLayout
 from culmen.components.replay.reverb.server import Lead
 from culmen.components.replay.reverb.server import check_tables
+from culmen.components.replay.stream.joining import divide_priorities
+from culmen.components.replay.stream.joining import join_draws
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import LONE
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
-from culmen.core.experience import mirror
+from culmen.core.experience import RuleExperience
 from culmen.core.experience import rules_of
 from culmen.core.experience import tables
-from culmen.core.experience import unmirror
 from culmen.core.experience import within
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
@@ -185,7 +186,7 @@ class _RuleReader:
 
     def __init__(
         self,
-        experience: Experience,
+        experience: RuleExperience,
         own: dict[str, _Read],
         connection: Connection,
         info: Callable[[], dict[str, Any]],
@@ -218,21 +219,14 @@ class _RuleReader:
 
     def draw(self) -> Draw:
         self._look(1)
-        drawn = {
-            name: table.draw(self._counts[table.reverb_name])
-            for name, table in self._tables.items()
-        }
-        keys = {name: keys for name, (keys, _) in drawn.items()}
-        samples = {name: sample for name, (_, sample) in drawn.items()}
-        return Draw(mirror(self._experience, keys), mirror(self._experience, samples))
+        counts = self._counts
+        return join_draws(
+            self._experience,
+            {name: table.draw(counts[table.reverb_name]) for name, table in self._tables.items()},
+        )
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:
-        if priorities is None:
-            return
-        of_tables = unmirror(self._experience, keys)
-        for name, of_table in unmirror(self._experience, priorities).items():
-            if name not in self._tables:
-                known = list(self._tables)
-                raise ValueError(f'priorities must be of the tables {known}, got {name!r}.')
-            if of_table is not None:
-                self._tables[name].update_priorities(of_tables[name], of_table)
+        for name, of_table, raw in divide_priorities(
+            self._experience, self._tables, keys, priorities
+        ):
+            self._tables[name].update_priorities(of_table, raw)

@@ -28,7 +28,7 @@ class Rate:
         self._min_size = min_size
         self._samples = fraction.numerator  # samples for this many inserts:
         self._inserts = fraction.denominator
-        self._batch_size = batch_size
+        self._cost = batch_size * self._inserts  # samples of an update, times that
 
     @classmethod
     def of(cls, replay: Replay) -> 'Rate':
@@ -37,19 +37,17 @@ class Rate:
 
     def gain_and_cost(self) -> tuple[int, int]:
         """The formula in the smallest whole numbers: (what an item adds, what an update takes)."""
-        cost = self._batch_size * self._inserts
-        common = math.gcd(self._samples, cost)
-        return self._samples // common, cost // common
+        common = math.gcd(self._samples, self._cost)
+        return self._samples // common, self._cost // common
 
     def due(self, items: int, updates: int) -> bool:
         """Whether this many items allow this many updates, counted from the beginning."""
-        batches = updates * self._batch_size * self._inserts
-        return batches <= (items - self._min_size) * self._samples
+        return updates * self._cost <= (items - self._min_size) * self._samples
 
     def updates(self, items: int) -> int:
         """How many updates this many items allow, counted from the beginning."""
         samples = max(items - self._min_size, 0) * self._samples
-        return samples // (self._batch_size * self._inserts)
+        return samples // self._cost
 
     def may_insert(self, items: int, updates: int, lead: float) -> bool:
         """Whether actors may insert: they are ahead of the learner by at most the lead.
@@ -61,7 +59,7 @@ class Rate:
             lead: in samples.
         """
         samples = (items - self._min_size) * self._samples
-        return samples - updates * self._batch_size * self._inserts <= lead * self._inserts
+        return samples - updates * self._cost <= lead * self._inserts
 
     def limits(self, lead: float) -> tuple[float, float]:
         """The bounds of a limiter that counts single samples in floating point.

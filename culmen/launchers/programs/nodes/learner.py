@@ -223,7 +223,7 @@ class LearnerNode(ActorWaits):
             if self._pending is not None and (not due or learner.learner_steps >= self._pending[1]):
                 self._keep_for_evaluation(self._pending[0])
             if rule is not None:
-                learner.step(updates, self._actor_steps, rule)
+                learner.step(self._actor_steps, updates=updates, rule=rule)
                 self._publish()
                 idle = _IDLE_SECONDS[0]
                 continue
