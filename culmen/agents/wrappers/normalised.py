@@ -18,13 +18,10 @@ import jax.numpy as jnp
 
 from culmen.agents.wrappers.parts import Moments
 from culmen.agents.wrappers.parts import against
-from culmen.agents.wrappers.parts import all_steps
 from culmen.agents.wrappers.parts import initial_moments
 from culmen.agents.wrappers.parts import is_real
 from culmen.agents.wrappers.parts import map_leaves
-from culmen.agents.wrappers.parts import map_steps
-from culmen.agents.wrappers.parts import mean_deviation
-from culmen.agents.wrappers.parts import update_moments
+from culmen.agents.wrappers.parts import update_with_moments
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
 from culmen.core.checks import POSITIVE
@@ -39,11 +36,10 @@ from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
 from culmen.core.types import LearnerCore
-from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Samples
 from culmen.core.types import State
+from culmen.core.types import Steps
 from culmen.core.types import TimeStep
 
 
@@ -131,31 +127,21 @@ class Normalised:
             shapes = [tuple(leaf.shape) for leaf in floats.of(spec.observation)]
             return NormalisedState(base.learner.init(key), initial_moments(shapes))
 
-        def around_rule(name: str, rule: Rule) -> Rule:
-            def update(
-                state: NormalisedState, samples: Samples, context: Context
-            ) -> tuple[NormalisedState, Metrics, Any]:
-                normalised = map_steps(
-                    lambda steps: steps._replace(
-                        observation=normalise(steps.observation, state.moments)
-                    ),
-                    rule.experience,
-                    samples,
-                )
-                trained, metrics, priorities = rule.update(state.base, normalised, context)
-                moments = state.moments
-                for steps in all_steps(rule.experience, samples):
-                    values: list[Array | None] = [
-                        None if leaf is None else jnp.asarray(leaf, jnp.float32)
-                        for leaf in floats.of(steps.observation)
-                    ]
-                    real: list[Array | None] = [
-                        None if leaf is None else is_real(steps, leaf.shape[1]) for leaf in values
-                    ]
-                    moments = update_moments(moments, values, real)
-                metrics = {**metrics, 'observation_deviation': mean_deviation(moments)}
-                return NormalisedState(trained, moments), metrics, priorities
+        def change(steps: Steps, moments: Moments) -> Steps:
+            return steps._replace(observation=normalise(steps.observation, moments))
 
+        def measure(steps: Steps) -> tuple[list[Array | None], list[Array | None]]:
+            values: list[Array | None] = [
+                None if leaf is None else jnp.asarray(leaf, jnp.float32)
+                for leaf in floats.of(steps.observation)
+            ]
+            real: list[Array | None] = [
+                None if leaf is None else is_real(steps, leaf.shape[1]) for leaf in values
+            ]
+            return values, real
+
+        def around_rule(name: str, rule: Rule) -> Rule:
+            update = update_with_moments(rule, change, measure, 'observation_deviation')
             return rule._replace(update=update)
 
         def variables(state: NormalisedState) -> NormalisedState:

@@ -16,11 +16,15 @@ from culmen.core.experience import RuleExperience
 from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
+from culmen.core.rules import Rule
 from culmen.core.specs import leaf_paths
 from culmen.core.types import Array
+from culmen.core.types import Context
+from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Samples
 from culmen.core.types import Steps
+from culmen.core.types import Update
 
 BASE = 'base'  # the field of the outer agent's extras that holds the base's extras
 
@@ -120,6 +124,35 @@ def update_moments(
         real: of each quantity bool[...]; where False a value doesn't count.
     """
     return Moments(*zip(*map(_combined, *moments, values, real), strict=True))
+
+
+def update_with_moments(
+    rule: Rule,
+    change: Callable[[Steps, Moments], Steps],
+    measure: Callable[[Steps], tuple[Sequence[Array | None], Sequence[Array | None]]],
+    metric: str,
+) -> Update:
+    """The update of a rule whose samples are changed by running moments, which the same samples update.
+
+    Samples are changed by the moments from before the update. The rule updates first, then the moments.
+
+    Args:
+        rule: of the base, whose training state is `base` in a named tuple beside `moments`.
+        change: (steps, moments) -> the steps that the rule learns from.
+        measure: steps -> (values, real), as for `update_moments`.
+        metric: the name of the mean deviation after the update.
+    """
+
+    def update(state: Any, samples: Samples, context: Context) -> tuple[Any, Metrics, Any]:
+        changed = map_steps(lambda steps: change(steps, state.moments), rule.experience, samples)
+        trained, metrics, priorities = rule.update(state.base, changed, context)
+        moments = state.moments
+        for steps in all_steps(rule.experience, samples):
+            moments = update_moments(moments, *measure(steps))
+        metrics = {**metrics, metric: mean_deviation(moments)}
+        return state._replace(base=trained, moments=moments), metrics, priorities
+
+    return update
 
 
 def mean_deviation(moments: Moments) -> jax.Array:

@@ -17,14 +17,11 @@ import jax.numpy as jnp
 from culmen.agents.wrappers.parts import BASE
 from culmen.agents.wrappers.parts import Moments
 from culmen.agents.wrappers.parts import against
-from culmen.agents.wrappers.parts import all_steps
 from culmen.agents.wrappers.parts import around_extras
 from culmen.agents.wrappers.parts import base_extras
 from culmen.agents.wrappers.parts import initial_moments
 from culmen.agents.wrappers.parts import map_leaves
-from culmen.agents.wrappers.parts import map_steps
-from culmen.agents.wrappers.parts import mean_deviation
-from culmen.agents.wrappers.parts import update_moments
+from culmen.agents.wrappers.parts import update_with_moments
 from culmen.components import policies
 from culmen.core.agent import Agent
 from culmen.core.agent import Parts
@@ -39,10 +36,8 @@ from culmen.core.types import ActorCore
 from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import LearnerCore
-from culmen.core.types import Metrics
 from culmen.core.types import Nest
 from culmen.core.types import Params
-from culmen.core.types import Samples
 from culmen.core.types import State
 from culmen.core.types import Steps
 from culmen.core.types import TimeStep
@@ -113,25 +108,15 @@ class RewardScaled:
             moments = initial_moments([tuple(leaf.shape) for leaf in rewards])
             return RewardScaledState(base.learner.init(key), moments)
 
-        def around_rule(name: str, rule: Rule) -> Rule:
-            def update(
-                state: RewardScaledState, samples: Samples, context: Context
-            ) -> tuple[RewardScaledState, Metrics, Any]:
-                scaled = map_steps(
-                    lambda steps: base_extras(steps)._replace(
-                        reward=scale(steps.reward, state.moments)
-                    ),
-                    rule.experience,
-                    samples,
-                )
-                trained, metrics, priorities = rule.update(state.base, scaled, context)
-                moments = state.moments
-                for steps in all_steps(rule.experience, samples):
-                    sums = _sums_after(steps, paths, self.discount)
-                    moments = update_moments(moments, sums, [jnp.asarray(steps.mask)] * len(sums))
-                metrics = {**metrics, 'return_deviation': mean_deviation(moments)}
-                return RewardScaledState(trained, moments), metrics, priorities
+        def change(steps: Steps, moments: Moments) -> Steps:
+            return base_extras(steps)._replace(reward=scale(steps.reward, moments))
 
+        def measure(steps: Steps) -> tuple[list[Any], list[Any]]:
+            sums = _sums_after(steps, paths, self.discount)
+            return sums, [jnp.asarray(steps.mask)] * len(sums)
+
+        def around_rule(name: str, rule: Rule) -> Rule:
+            update = update_with_moments(rule, change, measure, 'return_deviation')
             return Rule(update, around_extras(rule.experience, RETURN))
 
         def variables(state: RewardScaledState) -> RewardScaledState:
