@@ -41,7 +41,10 @@ HEAVY = [
     'mlflow',
     'mujoco',
     'pandas',
+    'pettingzoo',
+    'pgx',
     'pygame',
+    'pyspiel',
     'reverb',
     'tensorboardX',
     'tensorflow',
@@ -65,6 +68,7 @@ OPTIONAL = {
     ],
     'dm_control': ['dm_control.suite', 'mujoco'],
     'jax environments': ['gymnax', 'brax.envs'],
+    'players': ['pettingzoo', 'pyspiel', 'pgx', 'rlcard'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [

@@ -5,9 +5,10 @@
     reward = discount = {'player_0': ..., 'player_1': ...}
 
 All players act at every time step. Where they take turns, the action of a player who is not to move is
-ignored, and the field `to_move` of its observation, a bool, is False. A player who leaves has a False
-`present` from its last time step on, where its discount is 0; its later rewards are 0. Without these fields
-all players move at once and stay to the end of the episode.
+ignored, and the field `to_move` of its observation, a bool, is False. A player who leaves while others go on
+has a False `present` from its last time step on. There its discount is 0 if it was terminated and 1 if it
+was truncated; its later rewards and discounts are 0. Without these fields all players move at once and stay
+to the end of the episode.
 """
 
 from collections.abc import Mapping

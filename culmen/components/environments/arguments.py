@@ -157,14 +157,20 @@ def check_seed(seed: Any) -> int:
 
 
 def load(
-    module: str, environment: str, package: str | None = None, *, banner: bool = False
+    module: str,
+    environment: str,
+    package: str | None = None,
+    extra: str = 'culmen[environments]',
+    *,
+    banner: bool = False,
 ) -> types.ModuleType:
     """Imports a module of an environment's package.
 
     The package's own deprecations are silenced while it loads (Box2D's SWIG types crash the
     interpreter where warnings are errors).
 
-    Args: banner: whether it prints text while it loads, which is then left out.
+    Args: package: what pip calls it, if not as the module; extra: what pip installs it with; banner:
+        whether it prints text while it loads, which is then left out.
     Raises: MissingPackage that names the package and what installs it.
     """
     root = module.partition('.')[0]
@@ -185,5 +191,5 @@ def load(
         package = package if package and missing == root else missing
         raise MissingPackage(
             f"{environment} needs the package {package}, which can't be imported here ({error}): "
-            "pip install 'culmen[environments]'"
+            f"pip install '{extra}'"
         ) from error

@@ -49,6 +49,10 @@ _CONTROL = functools.partial(Row, packages=('dm_control',))
 _ATARI = functools.partial(Row, packages=('ale_py', 'cv2'))
 _GYMNAX = functools.partial(Row, packages=('gymnax', 'gymnasium'))
 _BRAX = functools.partial(Row, packages=('brax',))
+_SPIEL = functools.partial(Row, packages=('pyspiel',))
+_ZOO = functools.partial(Row, packages=('pettingzoo', 'gymnasium'))
+_CARDS = functools.partial(Row, packages=('pettingzoo', 'gymnasium', 'rlcard'))
+_PGX = functools.partial(Row, packages=('pgx',))
 _ENVPOOL = functools.partial(Row, packages=('envpool', 'gymnasium'), restorable=False)
 _GYMNASIUM_VECTOR = functools.partial(Row, packages=('gymnasium',), restorable=False)
 _PROBE = functools.partial(Row, packages=())
@@ -152,6 +156,16 @@ ROWS = (
         arguments={'backend': 'spring', 'max_episode_steps': 30},
         ends=_BOTH,
     ),
+    _SPIEL('open_spiel/tic_tac_toe', seeded=False),
+    _SPIEL('open_spiel/kuhn_poker', arguments={'players': 3}),
+    _SPIEL('open_spiel/goofspiel', arguments={'num_cards': 4, 'tensor': 'observation'}),
+    _SPIEL('open_spiel/negotiation'),
+    _SPIEL('open_spiel/catch'),
+    _ZOO('pettingzoo/classic/tictactoe_v3', seeded=False),
+    _ZOO('pettingzoo/classic/rps_v2', arguments={'max_cycles': 4}, seeded=False, ends=_TRUNCATION),
+    _CARDS('pettingzoo/classic/leduc_holdem_v4', steps=60),
+    _PGX('pgx/tic_tac_toe'),
+    _PGX('pgx/minatar-breakout'),
     _ENVPOOL('envpool/CartPole-v1', arguments={'max_episode_steps': 12}, ends=_BOTH),
     _ENVPOOL('envpool/Pendulum-v1', steps=450, ends=_TRUNCATION),
     _ENVPOOL('envpool/Breakout-v5', arguments={'episodic_life': True}, steps=100),

@@ -22,13 +22,6 @@ from culmen.core.specs import REWARD
 
 GAMES = ('asterix', 'breakout', 'freeway', 'seaquest', 'space_invaders')
 _VERSIONS = {'': None, 'v0': False, 'v1': True}
-_COLOURS = np.array(
-    [
-        [0, 0, 0], [230, 80, 60], [80, 160, 240], [240, 200, 60], [110, 200, 110], [190, 110, 220],
-        [240, 140, 60], [90, 210, 210], [220, 220, 220], [150, 120, 90], [230, 120, 170],
-    ],
-    np.uint8,
-)  # fmt: skip
 
 _MID, _LAST = dm_env.StepType.MID, dm_env.StepType.LAST
 _ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
@@ -124,9 +117,7 @@ class MinAtarEnvironment(dm_env.Environment):
 
     def render(self) -> np.ndarray[Any, Any]:
         """Each square in the colour of its last channel."""
-        state = np.asarray(self._environment.state(), bool)
-        channel = np.max(state * (np.arange(state.shape[-1]) + 1), axis=-1)
-        return rendering.enlarge(_COLOURS[channel % len(_COLOURS)])
+        return rendering.draw_planes(self._environment.state())
 
     def get_state(self) -> object:
         # One pickle, since the game and its sticky actions share one generator.
