@@ -2,15 +2,17 @@
 
     python benchmarks/scaling.py run             # 1, 2, 4, 8 actors, 20 ms a step; goes on where it stopped
     python benchmarks/scaling.py run --actors 1 8 --milliseconds 5
+    unshare -n sh -c 'ip link set lo up; exec python benchmarks/scaling.py run'     # with bytes of the replay
     python benchmarks/scaling.py report          # writes docs/results/scaling.md from what has finished
 
 The environment is Catch that sleeps in each step, as a simulator on another machine would; DQN makes an
 update of 32 every 16 steps. All nodes are processes of this machine (`taskset` before the command says of
 which cores). Steps a second are the sum over actors of an actor's steps by the seconds it acted. CPU
 milliseconds a step are those of the nodes' processes while all actors act, by the steps in that time.
-What 10, 100 and 1,000 actors would need is computed from the largest run: CPU, calls and bytes a step as
-measured there, beside one core, the calls a second that a busy node answers (docs/results/calls.md), and
-a network of a gigabit.
+Bytes of the replay are those of the loopback, which carries Reverb alone where the program has a network
+namespace of its own (unshare); calls go over Unix sockets. What 10, 100 and 1,000 actors would need is
+computed from the largest run: CPU, calls and bytes a step as measured there, beside one core, the calls a
+second that a busy node answers (docs/results/calls.md), and a network of a gigabit.
 """
 
 import argparse
@@ -32,6 +34,8 @@ SECONDS = 25.0  # of stepping
 ANSWERED = 7_000  # calls a second of a busy node with 8 callers (docs/results/calls.md)
 NETWORK = 125e6  # bytes a second
 SERVED = ('counter', 'learner')
+CORES = len(os.sched_getaffinity(0))
+STEPS, LOOPBACK = '(steps)', '(loopback)'  # beside the CPU seconds of nodes
 
 
 class Sleeping(dm_env.Environment):  # type: ignore[misc]
@@ -94,14 +98,14 @@ def run(actors: int, milliseconds: int) -> None:
     process = subprocess.Popen(
         command, env={**os.environ, 'PYTHONPATH': path}, stdout=subprocess.PIPE, text=True
     )
-    # CPU seconds by node, and under '' the steps: when all acted first, and last.
+    # CPU seconds by node, steps and bytes of the loopback: when all acted first, and last.
     first: dict[str, float] = {}
     last: dict[str, float] = {}
     while process.poll() is None:
         steps = [_steps(folder, actor) for actor in range(actors)]
         seconds = _cpu_seconds(process.pid)
         if all(steps) and len(seconds) == actors + 4:  # as long as no node has ended
-            last = {**seconds, '': float(max(steps))}
+            last = {**seconds, STEPS: float(max(steps)), LOOPBACK: _loopback_bytes()}
             first = first or last
         time.sleep(0.2)
     assert process.stdout is not None
@@ -110,7 +114,9 @@ def run(actors: int, milliseconds: int) -> None:
     result = json.loads(process.stdout.read())
     nodes = json.loads((folder / 'logs' / 'nodes.json').read_text())
     cpu = {name: value - first[name] for name, value in last.items()}
-    found.write_text(json.dumps({'result': result, 'nodes': nodes, 'cpu': cpu}, indent=1))
+    found.write_text(
+        json.dumps({'result': result, 'nodes': nodes, 'cpu': cpu, 'cores': CORES}, indent=1)
+    )
 
 
 def _steps(folder: Path, actor: int) -> int:
@@ -135,6 +141,14 @@ def _cpu_seconds(launcher: int) -> dict[str, float]:
     return found
 
 
+def _loopback_bytes() -> float:
+    for line in Path('/proc/net/dev').read_text().splitlines():
+        name, _, numbers = line.partition(':')
+        if name.strip() == 'lo':
+            return float(numbers.split()[0])
+    return 0.0
+
+
 def read(milliseconds: int) -> dict[int, dict[str, Any]]:
     """What has finished, by the number of actors."""
     paths = FOLDER.glob(f'{milliseconds}ms-*.json')
@@ -156,19 +170,27 @@ def measure(run: dict[str, Any]) -> dict[str, float]:
             found[f'{kind} {served}'] = total / steps
     for name in ('actor', 'counter', 'learner', 'replay'):
         seconds = sum(value for label, value in run['cpu'].items() if label.startswith(name))
-        found[f'cpu {name}'] = 1_000 * seconds / run['cpu']['']
+        found[f'cpu {name}'] = 1_000 * seconds / run['cpu'][STEPS]
+    found['bytes replay'] = run['cpu'][LOOPBACK] / run['cpu'][STEPS]
     return found
 
 
-def grow(found: dict[str, float], rate: float, actors: int) -> dict[str, float]:
-    """What so many actors would need, as shares of what there is. Args: rate: steps a second of each."""
+def grow(found: dict[str, float], rate: float, actors: int) -> dict[str, tuple[str, float]]:
+    """What so many actors would need: in words, and as a share of what there is.
+
+    Args: rate: steps a second of each.
+    """
     steps = rate * actors
-    cpu = {f'CPU: {name}': steps * found[f'cpu {name}'] / 1_000 for name in (*SERVED, 'replay')}
-    return cpu | {
-        'calls: learner': steps * found['calls learner'] / ANSWERED,
-        'calls: counter': steps * found['calls counter'] / ANSWERED,
-        'bytes: learner': steps * found['bytes learner'] / NETWORK,
-    }
+    needs = {}
+    for name in ('learner', 'counter', 'replay'):
+        cores = steps * found[f'cpu {name}'] / 1_000
+        needs[f'{name}: cores'] = (f'{cores:.2f}', cores)
+        if name in SERVED:
+            calls = steps * found[f'calls {name}']
+            needs[f'{name}: calls/s'] = (f'{calls:,.0f}', calls / ANSWERED)
+        sent = steps * found[f'bytes {name}']
+        needs[f'{name}: MB/s'] = (f'{sent / 1e6:.2f}', sent / NETWORK)
+    return needs
 
 
 def report() -> None:
@@ -178,7 +200,10 @@ def report() -> None:
         runs = {actors: measure(each) for actors, each in read(milliseconds).items()}
         if not runs:
             continue
+        most = runs[max(runs)]
+        busy = most['rate'] * sum(most[name] for name in most if name.startswith('cpu ')) / 1_000
         lines += [f'## Steps of {milliseconds} ms', '', *_table(runs), '']
+        lines += [f'With {max(runs)} actors the nodes take {busy:.2f} cores.', '']
         rate = 1_000 / milliseconds
         lines += [*_growth(runs[max(runs)], rate), '']
     PAGE.write_text('\n'.join(lines).rstrip() + '\n')
@@ -186,10 +211,11 @@ def report() -> None:
 
 
 def _describe() -> list[str]:
-    cores = len(os.sched_getaffinity(0))
+    found = [each['cores'] for milliseconds in (20, 5) for each in read(milliseconds).values()]
+    cores = ' or '.join(map(str, sorted(set(found))))
     text = (__doc__ or '').partition('\n\nThe environment is ')[2]
     return [
-        f'`python benchmarks/scaling.py run`, then `report`, on {cores} core(s), Python '
+        f'`python benchmarks/scaling.py run` on {cores} core(s), which other work shared. Python '
         f'{platform.python_version()}.',
         '',
         'The environment is ' + ' '.join(text.split()),
@@ -214,7 +240,7 @@ def _table(runs: dict[int, dict[str, float]]) -> list[str]:
         values = [
             *(f'{actors}', f'{each["rate"]:.1f}', f'{each["rate"] / one:.2f}'),
             *(f'{each[f"calls {name}"]:.3f}' for name in SERVED),
-            *(f'{each[f"bytes {name}"]:.0f}' for name in SERVED),
+            *(f'{each[f"bytes {name}"]:.0f}' for name in (*SERVED, 'replay')),
             *(f'{each[f"cpu {name}"]:.2f}' for name in ('actor', 'counter', 'learner', 'replay')),
         ]
         rows.append('| ' + ' | '.join(values) + ' |')
@@ -223,20 +249,19 @@ def _table(runs: dict[int, dict[str, float]]) -> list[str]:
 
 def _growth(found: dict[str, float], rate: float) -> list[str]:
     grown = {actors: grow(found, rate, actors) for actors in (10, 100, 1_000)}
-    first = max(grown[10], key=lambda name: grown[10][name])
-    most = int(10 / grown[10][first])
-    rows = [
-        '| actors | steps/s | ' + ' | '.join(grown[10]) + ' |',
-        '|' + ' --- |' * (2 + len(grown[10])),
-    ]
-    for actors, shares in grown.items():
-        texts = [f'{share:.0%}' for share in shares.values()]
+    shares = {name: share for name, (_, share) in grown[10].items()}
+    order = sorted(shares, key=lambda name: -shares[name])
+    rows = ['| actors | steps/s | ' + ' | '.join(shares) + ' |', '|' + ' --- |' * (2 + len(shares))]
+    for actors, needs in grown.items():
+        texts = [text for text, _ in needs.values()]
         rows.append(f'| {actors:,} | {rate * actors:,.0f} | ' + ' | '.join(texts) + ' |')
+    limits = [f'{name} at about {10 / shares[name]:,.0f} actors' for name in order[:4]]
     return [
         *rows,
         '',
-        f'Shares of one core, of {ANSWERED:,} calls a second, and of {NETWORK / 1e6:.0f} MB a second. The '
-        f'first limit is *{first}*, at about {most:,} actors.',
+        f'With one core a node, {ANSWERED:,} calls a second and {NETWORK / 1e6:.0f} MB a second the limits '
+        f'come in this order: {"; ".join(limits)}. (A learner that waits looks at its tables again and '
+        'again, which is part of its CPU here; one that is busy does not.)',
     ]
 
 

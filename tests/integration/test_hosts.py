@@ -207,3 +207,38 @@ def listeners(hosts, i):
             is_loopback = where in ('0100007F', '00000000000000000000000001000000')
             found.add(('127.0.0.1' if is_loopback else where, int(port, 16)))
     return found
+
+
+@pytest.mark.deep
+def test_an_actor_of_another_host_is_started_again_and_a_network_may_be_away_for_a_while(
+    tmp_path, two
+):
+    path = write_file(tmp_path, two, 'silence = 120\n', second='actors = 2')
+    arguments = ('--steps', 6_000, '--restarts', 8)
+    big, small = start_both(two, tmp_path, path, *arguments)
+    log = tmp_path / 'big' / 'run' / 'logs' / 'actor-2.csv'
+    while not log.exists() or log.read_text().count('\n') < 20:
+        assert big.poll() is None, read(tmp_path / 'big.err')
+        time.sleep(0.1)
+    killed = next(pid for pid, line in two.left().items() if line.endswith('=actor-1\0'))
+    os.kill(killed, signal.SIGKILL)
+    restarts = tmp_path / 'big' / 'run' / 'logs' / 'restarts.jsonl'
+    while not restarts.exists():
+        time.sleep(0.1)
+    two.cut(1)
+    time.sleep(30)  # longer than connections wait
+    two.cut(1, away=False)
+    found = {}
+    for name, process in (('big', big), ('small', small)):
+        code, out, err = finish(process, tmp_path / name)
+        assert code == 0, err
+        found[name] = json.loads(out)
+    assert two.left() == {}
+    assert found['big']['actor_steps'] == 6_000
+    first, *others = [json.loads(line) for line in restarts.read_text().splitlines()]
+    assert (first['node'], first['reason']) == ('actor-1', 'it was ended by SIGKILL')
+    assert {each['node'] for each in others} <= {'actor-1', 'actor-2'}
+    said = read(tmp_path / 'small' / 'run' / 'logs' / 'actor-1.log')
+    assert 'Traceback' not in said
+    rows = pd.concat([pd.read_csv(log.parent / f'actor-{i}.csv') for i in range(3)])
+    assert set(rows['episode_length']) == {4}

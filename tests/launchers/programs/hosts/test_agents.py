@@ -30,6 +30,8 @@ from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import Refused
 from culmen.launchers.workdir import write_json
 
+pytestmark = pytest.mark.slow  # they wait for what is silent
+
 FILE = """
 port = {port}
 wait = {wait}
