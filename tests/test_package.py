@@ -34,12 +34,15 @@ HEAVY = [
     'gymnasium',
     'gymnax',
     'imageio',
+    'jumanji',
     'launchpad',
     'matplotlib',
     'mctx',
     'minatar',
+    'minigrid',
     'mlflow',
     'mujoco',
+    'navix',
     'pandas',
     'pettingzoo',
     'pgx',
@@ -51,6 +54,7 @@ HEAVY = [
     'tensorflow_probability',
     'tinygp',
     'wandb',
+    'xminigrid',
 ]
 
 # The modules of every optional dependency, by the extra it comes with.
@@ -67,8 +71,9 @@ OPTIONAL = {
         'imageio_ffmpeg',
     ],
     'dm_control': ['dm_control.suite', 'mujoco'],
-    'jax environments': ['gymnax', 'brax.envs'],
     'players': ['pettingzoo', 'pyspiel', 'pgx', 'rlcard'],
+    'jax environments': ['gymnax', 'brax.envs', 'jumanji', 'navix', 'xminigrid'],
+    'grids': ['minigrid', 'minigrid.wrappers'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [

@@ -11,6 +11,7 @@ import numpy as np
 
 from culmen.components.counts import fold_seed
 from culmen.components.environments.alike import are_alike
+from culmen.components.environments.catalogue import FAMILIES
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.functional import lane_keys
 from culmen.components.files import OnLostRows
@@ -118,10 +119,11 @@ def _as_jax(
     if isinstance(environment, DmEnvironment):
         return environment.functions
     one = '' if len(several) == 1 else f', one of {len(several)}'
+    written = ', '.join(family.pattern for family in FAMILIES if family.jax)
     raise ValueError(
-        f'environment must be written in JAX to be compiled (gymnax/<id>, brax/<environment>, '
-        f'jax/<environment>, or a function that makes a DmEnvironment, without wrappers), got '
-        f'{_name(named)}{one}; use the local launcher, which takes any.'
+        f'environment must be written in JAX to be compiled ({written}, or a function that makes a '
+        f'DmEnvironment, without wrappers), got {_name(named)}{one}; use the local launcher, which '
+        f'takes any.'
     )
 
 

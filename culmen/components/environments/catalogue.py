@@ -214,6 +214,54 @@ FAMILIES = (
         picture='all, as planes of the observation',
     ),
     Family(
+        'jumanji',
+        'jumanji/<id>',
+        ('jumanji/Game2048-v1', 'jumanji/Snake-v1', 'jumanji/Knapsack-v1'),
+        ('jumanji',),
+        'all',
+        actions={
+            'continuous': ('SearchAndRescue-*',),
+            'multi_discrete': (
+                'Cleaner-*',
+                'Connector-*',
+                'JobShop-*',
+                'LevelBasedForaging-*',
+                'MMST-*',
+                'MultiCVRP-*',
+                'RobotWarehouse-*',
+                'RubiksCube-*',
+            ),
+            'discrete': ('*',),
+        },
+        jax=True,
+    ),
+    Family(
+        'minigrid',
+        'minigrid/<id>',
+        ('minigrid/MiniGrid-Empty-8x8-v0', 'minigrid/MiniGrid-DoorKey-6x6-v0'),
+        ('minigrid', 'gymnasium'),
+        'all',
+        actions='discrete',
+    ),
+    Family(
+        'navix',
+        'navix/<id>',
+        ('navix/Navix-Empty-8x8-v0', 'navix/Navix-DoorKey-6x6-v0'),
+        ('navix',),
+        'all',
+        actions='discrete',
+        jax=True,
+    ),
+    Family(
+        'xminigrid',
+        'xminigrid/<id>',
+        ('xminigrid/MiniGrid-Empty-8x8', 'xminigrid/MiniGrid-DoorKey-6x6'),
+        ('xminigrid',),
+        'all',
+        actions='discrete',
+        jax=True,
+    ),
+    Family(
         'jax',
         'jax/<environment>',
         ('jax/catch', 'jax/four_rooms', 'jax/cartpole_swingup'),
@@ -293,6 +341,12 @@ FAMILIES = (
         'those with get_state() and set_state(state)',
     ),
 )
+
+# What one might look for, and why it is not here.
+LEFT_OUT = {
+    'craftax': 'craftax installs the package pygame, which writes over the files of pygame-ce, with '
+    'which other families are drawn',
+}
 
 
 def _is_installed(package: str) -> bool:

@@ -17,6 +17,7 @@ from culmen.components.environments.arguments import foreign_arguments
 from culmen.components.environments.arguments import read_arguments
 from culmen.components.environments.arguments import signature_arguments
 from culmen.components.environments.catalogue import FAMILIES
+from culmen.components.environments.catalogue import LEFT_OUT
 from culmen.components.environments.catalogue import Family
 from culmen.components.environments.families import function
 from culmen.core import checks
@@ -150,6 +151,8 @@ def _split(name: str) -> tuple[Family, str]:
     prefix, slash, identity = name.partition('/')
     if slash and prefix in _BY_NAME and prefix != 'function':
         return _BY_NAME[prefix], identity
+    if slash and prefix in LEFT_OUT:
+        raise ValueError(f'{name} is not among the environments: {LEFT_OUT[prefix]}.')
     if ':' in name:
         return _BY_NAME['function'], name
     patterns = ', '.join(family.pattern for family in FAMILIES)

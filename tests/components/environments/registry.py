@@ -55,6 +55,10 @@ _CARDS = functools.partial(Row, packages=('pettingzoo', 'gymnasium', 'rlcard'))
 _PGX = functools.partial(Row, packages=('pgx',))
 _ENVPOOL = functools.partial(Row, packages=('envpool', 'gymnasium'), restorable=False)
 _GYMNASIUM_VECTOR = functools.partial(Row, packages=('gymnasium',), restorable=False)
+_JUMANJI = functools.partial(Row, packages=('jumanji',))
+_MINIGRID = functools.partial(Row, packages=('gymnasium', 'minigrid'))
+_NAVIX = functools.partial(Row, packages=('navix',))
+_XMINIGRID = functools.partial(Row, packages=('xminigrid',))
 _PROBE = functools.partial(Row, packages=())
 
 _TERMINATION = frozenset({'termination'})
@@ -177,6 +181,41 @@ ROWS = (
         'gymnasium_vector/Taxi-v4',
         arguments={'legal_actions': True},
         steps=450,
+        ends=_TRUNCATION,
+    ),
+    _JUMANJI('jumanji/Game2048-v1'),
+    _JUMANJI('jumanji/Knapsack-v1', arguments={'num_items': 8}),
+    _JUMANJI('jumanji/Minesweeper-v0', arguments={'num_rows': 4, 'num_cols': 4, 'num_mines': 3}),
+    _JUMANJI(
+        'jumanji/Maze-v0',
+        arguments={'num_rows': 4, 'num_cols': 4, 'time_limit': 9},
+        ends=_BOTH,
+    ),
+    _JUMANJI(
+        'jumanji/Cleaner-v0',
+        arguments={'num_rows': 4, 'num_cols': 4, 'num_agents': 2},
+        ends=_BOTH,
+    ),
+    _MINIGRID(
+        'minigrid/MiniGrid-Empty-5x5-v0',
+        arguments={'max_steps': 40},
+        seeded=False,
+        ends=_TRUNCATION,
+    ),
+    _MINIGRID('minigrid/MiniGrid-GoToDoor-5x5-v0', arguments={'view': 'full'}),
+    _MINIGRID(
+        'minigrid/MiniGrid-Dynamic-Obstacles-5x5-v0',
+        arguments={'view': 'rgb_partial', 'tile_size': 3},
+    ),
+    _MINIGRID('minigrid/BabyAI-GoToRedBall-v0', arguments={'max_steps': 50}, ends=_TRUNCATION),
+    _NAVIX('navix/Navix-Empty-Random-5x5-v0', arguments={'max_episode_steps': 20}, ends=_BOTH),
+    _NAVIX(
+        'navix/Navix-Dynamic-Obstacles-5x5-v0', arguments={'observation': 'symbolic_first_person'}
+    ),
+    _XMINIGRID('xminigrid/MiniGrid-EmptyRandom-5x5'),
+    _XMINIGRID(
+        'xminigrid/MiniGrid-DoorKey-5x5',
+        arguments={'direction': True, 'max_episode_steps': 40},
         ends=_TRUNCATION,
     ),
     *(

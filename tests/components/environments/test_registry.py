@@ -25,7 +25,7 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
     program = (
         'import sys\n'
         'from culmen.components import environments\n'
-        'assert len(environments.families()) == 14\n'
+        'assert len(environments.families()) == 18\n'
         '[family.as_dict() for family in environments.families()]\n'
         f'print([name for name in {_PACKAGES} if name in sys.modules])\n'
     )
@@ -51,6 +51,10 @@ def test_importing_and_reading_signatures_imports_no_environment_package():
         ('pgx/tic_tac_toe', 'pgx', 'pgx'),
         ('envpool/CartPole-v1', 'envpool', 'envpool'),
         ('gymnasium_vector/CartPole-v1', 'gymnasium', 'gymnasium'),
+        ('jumanji/Snake-v1', 'jumanji', 'jumanji'),
+        ('minigrid/MiniGrid-Empty-8x8-v0', 'minigrid', 'minigrid'),
+        ('navix/Navix-Empty-8x8-v0', 'navix', 'navix'),
+        ('xminigrid/MiniGrid-Empty-8x8', 'xminigrid', 'xminigrid'),
     ],
 )
 def test_a_missing_package_is_named_with_what_installs_it(name, package, said, monkeypatch):
@@ -78,7 +82,8 @@ def test_families_are_what_make_takes():
     families = environments.families()
     assert [family.name for family in families] == [
         'bsuite', 'gymnasium', 'minatar', 'dm_control', 'atari', 'gymnax', 'brax', 'open_spiel',
-        'pettingzoo', 'pgx', 'jax', 'envpool', 'gymnasium_vector', 'function',
+        'pettingzoo', 'pgx', 'jumanji', 'minigrid', 'navix', 'xminigrid', 'jax', 'envpool',
+        'gymnasium_vector', 'function',
     ]  # fmt: skip
     for family in families[:-1]:
         if family.installed:
@@ -167,6 +172,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, near):
             call(name, 0)
         assert repr(name) in str(caught.value)
         assert near in str(caught.value)
+
+
+def test_a_family_that_is_left_out_says_why():
+    with pytest.raises(ValueError, match='craftax installs the package pygame, which writes over'):
+        environments.check('craftax/Craftax-Symbolic-v1', {})
 
 
 @pytest.mark.parametrize(

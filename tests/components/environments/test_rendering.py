@@ -19,6 +19,10 @@ from tests.components.environments.fakes import Counter
         'atari/pong',
         'bsuite/catch/0',
         'bsuite/cartpole/0',
+        'jumanji/Game2048-v1',
+        'minigrid/MiniGrid-Empty-5x5-v0',
+        'navix/Navix-Empty-Random-5x5-v0',
+        'xminigrid/MiniGrid-EmptyRandom-5x5',
     ],
 )
 def test_a_picture_shows_what_is_there(name):
