@@ -43,18 +43,24 @@ AGENTS = {
 }  # fmt: skip
 
 
-class Slow:
+class Slow(dm_env.Environment):
     """Steps that take time."""
 
     def __init__(self, environment: dm_env.Environment) -> None:
         self._environment = environment
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._environment, name)
+    def reset(self) -> dm_env.TimeStep:
+        return self._environment.reset()
 
     def step(self, action: Any) -> dm_env.TimeStep:
         time.sleep(STEP_SECONDS)
         return self._environment.step(action)
+
+    def observation_spec(self) -> Any:
+        return self._environment.observation_spec()
+
+    def action_spec(self) -> Any:
+        return self._environment.action_spec()
 
 
 def slow_catch(seed: int) -> Slow:
@@ -116,11 +122,11 @@ def make_pass(agent: str, name: str, steps: int, every: float) -> None:
         command(agent, name, steps),
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=open(folder.with_suffix('.err'), 'a'),
         text=True,
     )
     draw = random.Random(0)
-    kills: list[tuple[float, str]] = []
+    log = folder.with_suffix('.kills')  # a line each, those before a stop of this command too
     sizes: dict[str, list[tuple[float, float]]] = defaultdict(list)  # by node and process
     kill_at = time.time() + every
     try:
@@ -140,7 +146,8 @@ def make_pass(agent: str, name: str, steps: int, every: float) -> None:
             ):
                 victim = draw.choice(sorted(now))
                 os.kill(now[victim], signal.SIGKILL)
-                kills.append((time.time() - begin, victim))
+                with open(log, 'a') as file:
+                    file.write(f'{time.time():.0f} {victim}\n')
                 kill_at = time.time() + every
     finally:
         process.terminate()
@@ -150,7 +157,7 @@ def make_pass(agent: str, name: str, steps: int, every: float) -> None:
     summary = {
         'result': json.loads(out.splitlines()[-1]),
         'seconds': time.time() - begin,
-        'kills': kills,
+        'kills': log.read_text().splitlines() if log.exists() else [],
         'lost': lost_of(folder),
         'memory': {each: fit(points) for each, points in sizes.items()},
     }

@@ -3,6 +3,7 @@
 Real processes and real signals. What the tables hold is read from the last checkpoint.
 """
 
+import functools
 import json
 import os
 import signal
@@ -11,13 +12,16 @@ import time
 import numpy as np
 import pytest
 
+import culmen
 from culmen.components.checkpointing import Checkpointer
 from culmen.components.replay.reverb import ReverbReader
 from culmen.components.replay.reverb import ReverbServer
 from culmen.components.replay.reverb import engine
+from culmen.launchers import launchpad
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.configs import from_json
+from culmen.launchers.programs.supervisor import NodeFailure
 from tests.conftest import is_installed
 from tests.integration.commands import Command
 from tests.launchers import ledgers
@@ -92,27 +96,27 @@ def check_runs(steps, last):
     return found
 
 
-def stored_steps(workdir):
+def stored_steps(workdir, experiment=None, num_actors=2):
     """int[N, 3]: run, episode and step at which each item of a Replay begins, from the last checkpoint."""
     config = json.loads((workdir / 'config.json').read_text())
-    experiment = from_json(config, trust=True)
-    built = build(experiment, 0, 2)
+    experiment = experiment or from_json(config, trust=True)
+    built = build(experiment, 0, num_actors)
     built.close()
     experience, row_spec = (
         built.parts.experience,
         trace(built.parts, built.spec, built.lanes).row_spec,
     )
     saved = Checkpointer(workdir / 'checkpoints').restore(python=False)
-    server = ReverbServer(experience, 2, lead=100.0, restore=saved.table)
+    server = ReverbServer(experience, num_actors, lead=100.0, restore=saved.table)
     try:
-        return _all_items(server, experience, row_spec)
+        return _all_items(server, experience, row_spec, num_actors)
     finally:
         server.stop()
 
 
-def _all_items(server, experience, row_spec):
+def _all_items(server, experience, row_spec, num_lanes):
     """Draws every item: items of priority 0 allow further draws, and what was drawn becomes unlikely."""
-    reader = ReverbReader(experience, row_spec, 2, server.address, lead=100.0)
+    reader = ReverbReader(experience, row_spec, num_lanes, server.address, lead=100.0)
     client = engine.load().Client(server.address)
     (before,) = server.info().values()
     found = {}
@@ -126,10 +130,10 @@ def _all_items(server, experience, row_spec):
     return np.array(list(found.values()))
 
 
-def check_replay(workdir, result, steps, killed):
+def check_replay(workdir, result, steps, killed, *experiment, **options):
     """That the tables and the counter agree. Args: killed: how many actors ended, with claims."""
     assert result['actor_steps'] == steps
-    of_runs = check_runs(stored_steps(workdir), ledgers.LENGTH - 1)
+    of_runs = check_runs(stored_steps(workdir, *experiment, **options), ledgers.LENGTH - 1)
     # What an actor had stored but not reported when it was killed is in the table, and not counted. The
     # items of what it had reported are there. A step becomes an item at the next time step.
     assert steps <= sum(of_runs.values()) <= steps + killed * MAX_CLAIM
@@ -187,26 +191,39 @@ def test_windows_of_a_queue_are_each_learned_from_once_whoever_is_killed(tmp_pat
     assert causes == {'learner': None, **dict.fromkeys(with_it, 'learner')}
 
 
-def test_an_environment_that_fails_by_a_counter_is_tried_again_until_it_is_too_often(tmp_path):
-    what = (*DQN[:1], '--environment', 'tests.launchers.ledgers:failing', *DQN[3:],
-            '--environment.times', 2)  # fmt: skip
-    workdir = tmp_path / 'run'
-    where = ('--environment.counter', str(tmp_path / 'failures'))
-    command = program(workdir, what, 400, *where, '--restarts', 2, launcher='threads')
-    result, _ = finish(command)
-    check_replay(workdir, result, 400, killed=2)
-    assert (tmp_path / 'failures').read_bytes() == b'xx'
-    assert [each['life'] for each in restarts(workdir)] in ([1, 1], [1, 2])
+def failing(workdir, counter, restarts):
+    """A program of threads, two actors in each, whose environments fail twice in all."""
+    agent = culmen.agents.dqn.DQN(
+        hidden_sizes=(16,), min_replay_size=MIN_SIZE, batch_size=BATCH, n_step=1, replay_capacity=100_000,
+        samples_per_insert=SAMPLES_PER_INSERT, priority_exponent=0.6,
+    )  # fmt: skip
+    experiment = culmen.Experiment(
+        agent,
+        functools.partial(ledgers.failing, counter=str(counter), times=2),
+        max_actor_steps=800,
+        evaluation=culmen.Evaluation(episodes=1),
+    )
+    return launchpad.make_program(
+        experiment, workdir, num_actors=4, actors_per_process=2, restarts=restarts, hang_after=100.0
+    )
 
-    where = ('--environment.counter', str(tmp_path / 'more'))
-    command = program(tmp_path / 'stopped', what, 400, *where, '--restarts', 1, launcher='threads')
-    code, out, err = command.finish()
-    assert (code, out) == (1, '')
-    last = err.splitlines()[-1]
-    assert 'raised RuntimeError: the floor gave way, number ' in last
-    assert 'nodes failed 2 times in 600 s' in last
-    assert 'in step' in err
-    assert command.left() == {}
+
+def test_an_environment_that_fails_by_a_counter_is_tried_again(tmp_path):
+    workdir, counter = tmp_path / 'run', tmp_path / 'failures'
+    program = failing(workdir, counter, restarts=2)
+    result = launchpad.launch(program, 'threads', progress=False)
+    check_replay(workdir, result.summary, 800, 4, program.experiment, num_actors=4)
+    assert counter.read_bytes() == b'xx'
+    found = restarts(workdir)
+    assert [each['life'] for each in found] in ([1, 1], [1, 2])
+    assert all('the floor gave way' in each['reason'] for each in found)
+
+
+def test_an_environment_that_fails_too_often_ends_the_program_with_a_traceback(tmp_path, capfd):
+    program = failing(tmp_path / 'run', tmp_path / 'failures', restarts=1)
+    with pytest.raises(NodeFailure, match=r'the floor gave way.*; nodes failed 2 times in 600 s'):
+        launchpad.launch(program, 'threads', progress=False)
+    assert 'in step' in capfd.readouterr().err
 
 
 @pytest.mark.deep
@@ -279,3 +296,40 @@ def test_a_full_disk_at_the_learner_leaves_the_checkpoint_before_and_the_run_goe
     marker.unlink()
     result, _ = finish(command)
     check_replay(workdir, result, steps, killed=0)
+
+
+@pytest.mark.deep
+def test_a_checkpoint_that_is_half_written_when_its_learner_is_killed_is_none(tmp_path):
+    workdir, steps = tmp_path / 'run', 3_001
+    command = program(workdir, DQN, steps, '--restarts', 5)
+    command.wait_for_steps(700)
+    pid, checkpoints = command.node('learner'), workdir / 'checkpoints'
+    while not list(checkpoints.glob('.*')):  # its name until it is complete
+        assert command.process.poll() is None
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    result, _ = finish(command)
+    check_replay(workdir, result, steps, killed=0)
+    assert not list(checkpoints.glob('.*'))
+    assert restarts(workdir)[0]['node'] == 'learner'
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize('seconds', [0.0, 0.3])
+def test_a_kill_while_a_program_saves_leaves_a_checkpoint_from_which_the_same_command_goes_on(
+    tmp_path, seconds
+):
+    workdir, steps = tmp_path / 'run', 3_001
+    command = program(workdir, DQN, steps, '--restarts', 5)
+    command.wait_for_steps(900)
+    command.process.send_signal(signal.SIGTERM)
+    time.sleep(seconds)
+    command.process.kill()
+    command.process.communicate()
+    while command.left():
+        time.sleep(0.1)
+    result, _ = finish(program(workdir, DQN, steps, '--restarts', 5))
+    assert result['resumed_at'] >= 500
+    # Steps that were taken after that checkpoint are not in it, and are taken again.
+    assert result['actor_steps'] == steps
+    check_runs(stored_steps(workdir), ledgers.LENGTH - 1)

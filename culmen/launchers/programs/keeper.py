@@ -240,7 +240,7 @@ class Keeper:
         if node.is_running():
             self._end(node)
         node.show()
-        self._running[place] = Away(name)
+        self._running[place] = Away(name, node.host)
         if name not in SERVED and not name.startswith(EVALUATOR):
             for report in self._plans[name].reports or ():
                 self._hooks.tell_lost(int(report.rpartition('-')[2]))

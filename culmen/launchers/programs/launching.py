@@ -51,6 +51,7 @@ from culmen.launchers.programs.topology import restarted_with
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.restoring import tell_losses
+from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 from culmen.launchers.rows import NO_EVALUATION
@@ -264,7 +265,7 @@ class _Launch:
             self._scratch,
             self._folder / LOGS,
             self._engine.count_here(plans),
-            self._care(),
+            Care.of(self._program.faults, self._scratch),
         )
         running: list[supervisor.Node] = []
         interval = sys.getswitchinterval()
@@ -285,22 +286,16 @@ class _Launch:
             raise NodeFailure(f'nodes {", ".join(late)} did not end when they were asked to.')
         return status
 
-    def _care(self) -> Care:
-        """What the nodes do against faults."""
-        settings = self._program.faults
-        if not settings.survives and settings.hang_after is None:
-            return Care()
-        pulses = self._scratch / 'pulses'
-        pulses.mkdir(exist_ok=True)
-        return Care(pulses, settings.survives)
-
     def _hooks(self, job: Job, channel: Channel) -> Hooks:
         """What is restarted with what, and how. Args: channel: to the counter."""
         program, labels = self._program, [plan.label for plan in job.nodes]
         replay = Line(job.addresses[REPLAY], job.key)
 
         def plan_again() -> Sequence[NodePlan]:
-            restored = self._home.restore(on_lost_rows=program.options.on_lost_rows)
+            try:
+                restored = self._home.restore(on_lost_rows=program.options.on_lost_rows)
+            except Refused as error:
+                raise NodeFailure(f'the run can not go back to a checkpoint: {error}') from error
             return plan_nodes(program, self._folder, restored, job.addresses.get(TABLES))
 
         return Hooks(

@@ -23,6 +23,7 @@ _LONG = tuple(
     each.replace('/', os.sep)
     for each in (
         'importlib._bootstrap',
+        '/jax/_src/xla_bridge.py',  # finds devices
         '/jax/_src/compiler.py',
         '/jax/_src/interpreters/mlir.py',
         '/jax/_src/interpreters/partial_eval.py',

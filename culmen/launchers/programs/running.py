@@ -13,6 +13,7 @@ from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.connections import Service
+from culmen.launchers.programs.faults import Faults
 from culmen.launchers.programs.pulses import Heart
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Server
@@ -33,6 +34,15 @@ class Care(NamedTuple):
         None  # a folder of this machine, where they show their progress; None: nowhere
     )
     patient: bool = False  # whether they wait for others that are started again
+
+    @classmethod
+    def of(cls, settings: Faults, scratch: Path) -> 'Care':
+        """What the settings of a program ask for. Args: scratch: a folder of this launch alone."""
+        if not settings.survives and settings.hang_after is None:
+            return cls()
+        pulses = scratch / 'pulses'
+        pulses.mkdir(exist_ok=True)
+        return cls(pulses, settings.survives)
 
     def files(self, plan: NodePlan) -> Sequence[Path]:
         """The files of progress of the nodes of a plan."""

@@ -128,6 +128,13 @@ def test_without_restarts_a_failure_is_the_program_s(house):
         house().fail('actor-1', 'the floor gave way')
 
 
+def test_without_restarts_a_hang_is_the_program_s_failure_too(house):
+    home = house(hang_after=30.0)
+    home.node('actor-1').of_pulse = Pulse(31.0)
+    with pytest.raises(NodeFailure, match='node actor-1 failed: it made no progress for 31 s'):
+        home.look()
+
+
 def test_an_actor_is_started_again_alone_and_its_claims_are_free(house):
     home = house(restarts=3)
     before = list(home.running)

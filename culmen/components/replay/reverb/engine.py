@@ -18,6 +18,7 @@ _INSTALL = "pip install 'culmen[launchpad]' (Python 3.10 on Linux x86-64)"
 _WAIT_SECONDS = 0.2  # between checks of stop() during a wait
 _PROBE_AFTER = 1.0  # seconds of waiting before it checks that the server lives
 _LIMIT_SECONDS = 5  # for requests that a server answers at once
+_CUT_SECONDS = 60.0  # for which a machine that can't be reached may come back
 
 
 def load() -> Any:
@@ -55,7 +56,11 @@ def require_reverb() -> None:
 
 
 class Connection:
-    """A client of one server. Its waits end when `stop()` is True or the server is gone."""
+    """A client of one server. Its waits end when `stop()` is True or the server is gone.
+
+    A server is gone if its machine refuses connections. One that can't be reached is waited for, for a
+    minute: the network may be cut, and what was sent arrives when it is back.
+    """
 
     def __init__(self, address: str, stop: Callable[[], bool] | None = None) -> None:
         """Args: address: 'host:port'. stop: ends every wait when it returns True; None: never."""
@@ -64,6 +69,7 @@ class Connection:
         self.client = self._reverb.Client(address)
         self._stop = stop
         self._worker: _Worker | None = None
+        self._cut_at: float | None = None  # when the server could not be reached first
 
     @property
     def stopped(self) -> bool:
@@ -71,12 +77,26 @@ class Connection:
         return self._stop is not None and self._stop()
 
     def check_alive(self) -> None:
-        """Raises: ConnectionError if no server listens at the address."""
+        """Raises: ConnectionError if no server listens at the address, or it is out of reach for too long."""
         host, _, port = self.address.rpartition(':')
+        now = time.monotonic()
         try:
             socket.create_connection((host, int(port)), timeout=_PROBE_AFTER).close()
         except OSError as error:
-            raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
+            self._cut_at = self._cut_at or now
+            refused = isinstance(error, ConnectionRefusedError)
+            if refused or now - self._cut_at >= _CUT_SECONDS:
+                raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
+        else:
+            self._cut_at = None
+
+    def _is_cut(self) -> bool:
+        """Whether the server can't be reached, and may come back."""
+        try:
+            self.check_alive()
+        except ConnectionError:
+            return False
+        return self._cut_at is not None
 
     def flush(self, writer: Any) -> bool:
         """Waits until the items of a trajectory writer are stored. Returns: False if `stop()` came first.
@@ -109,10 +129,14 @@ class Connection:
 
     def info(self) -> dict[str, Any]:
         """The server's `TableInfo` of every table. Raises: ConnectionError if the server is gone."""
-        try:
-            return dict(self.client.server_info(timeout=_LIMIT_SECONDS))
-        except Exception as error:
-            raise ConnectionError(f'the Reverb server at {self.address} is gone.') from error
+        while True:
+            try:
+                return dict(self.client.server_info(timeout=_LIMIT_SECONDS))
+            except Exception as error:
+                if self.stopped or not self._is_cut():
+                    raise ConnectionError(
+                        f'the Reverb server at {self.address} is gone.'
+                    ) from error
 
     def sample(self, table: str, num: int) -> list[list[Any]]:
         """Draws `num` items, which must be due: [key, probability, size, priority, times, *columns].
