@@ -2,18 +2,24 @@
 
     python benchmarks/program.py run catch cartpole      # every run that has not finished; no name: all
     python benchmarks/program.py run catch --only processes-2
-    python benchmarks/program.py rates                   # of each kind once, on a machine that is quiet
-    python benchmarks/program.py report                  # only writes what has finished
+    python benchmarks/program.py rates catch --steps 3000  # of each kind once, on a machine that is quiet
+    python benchmarks/program.py report                  # only writes the page
 
-Each run has a workdir of its own in runs/program and is a command of its own, one after another. After a
-stop the same command goes on: a run resumes from its checkpoint, a finished one is not run again. For speed
+The page is made of two files beside it, program.csv with the evaluations and program_rates.csv with the
+rates. Finished runs take the place of their rows, so the page can be made where the runs are not. Each run
+has a workdir of its own in runs/program and is a command of its own, one after another. After a stop the same
+command goes on: a run resumes from its checkpoint, a finished one is not run again. For speed
 keep the machine quiet; `taskset` before the command says which cores all of a program share.
 """
 
 import argparse
+import dataclasses
+import datetime
 import json
+import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,6 +36,8 @@ LOCAL = 'one process'
 PROGRAMS = [(launcher, actors) for launcher in ('threads', 'processes') for actors in (1, 2, 4)]
 CHECKPOINT_EVERY = 1_000_000  # of a run's speed nothing goes into checkpoints but the last
 
+NOTES = '## Notes\n'  # written by hand, on the machine and its load: kept
+
 CURVES = (
     'Evaluations of 20 episodes every {every:,} actor steps. *inside*: at how many of them the mean of the '
     'seeds lies within the least and the most of the one-process seeds. *area*: between the curve and the '
@@ -37,11 +45,25 @@ CURVES = (
     'where all are inside, or where the areas differ by at most 10%. One process has {seeds} seeds.'
 )
 RATES = (
-    'Rates while steps are taken (without the start of the nodes), and shares of the time that a node waits: '
-    'an actor until its items are stored (because the learner is behind, or the server busy) and for claims '
-    'of steps, the learner for items, the evaluator for evaluations. Calls and bytes are those to others; '
-    "*looks* is an actor's share of time in asking for parameters. Evaluations take their part of the cores "
-    'from all others; the rate of one process leaves them out.'
+    'Rates of {taken}, while steps are taken (without the start of the nodes), and shares of the time that a '
+    'node waits: an actor until its items are stored (because the learner is behind, or the server busy) and '
+    'for claims of steps, the learner for items, the evaluator for evaluations. Calls and bytes are those to '
+    "others; *looks* is an actor's share of time in asking for parameters. Evaluations take their part of "
+    'the cores from all others; the rate of one process leaves them out.'
+)
+# Columns of program_rates.csv after figure, kind, seed, steps and taken: numbers of one run.
+NUMBERS = (
+    'steps_per_second', 'updates_per_second', 'table', 'claims', 'items', 'evaluations', 'calls',
+    'bytes', 'looks',
+)  # fmt: skip
+EVALUATIONS = (
+    'kind',
+    'seed',
+    'point',
+    'actor_steps',
+    'learner_steps',
+    'episode_return',
+    'episodes',
 )
 SPEEDS = [
     '', 'actor steps/s', 'updates/s', 'actor waits: table', 'claims', 'learner waits', 'evaluator waits',
@@ -140,31 +162,31 @@ def draw(spec: Any, generator: Any) -> Any:
     return generator.uniform(spec.minimum, spec.maximum, spec.shape).astype(spec.dtype)
 
 
-def read(name: str, figure: Figure, runs: Path) -> Any:
-    """The evaluations of all finished runs, at the multiples that they were asked for at."""
+def stored(file: str, name: str) -> Any:
+    """The rows of a figure in a file beside the page."""
     import pandas as pd
 
-    frames = []
+    table = pd.read_csv(RESULTS / file, dtype={'taken': str})
+    return table[table['figure'] == name].drop(columns='figure')
+
+
+def read(name: str, figure: Figure, runs: Path) -> Any:
+    """The evaluations of a figure, at the multiples that they were asked for at."""
+    import pandas as pd
+
+    table = stored('program.csv', name)
     for launcher, actors in kinds():
-        for seed in figure.seeds(name_of(launcher, actors)):
-            workdir = runs / name / name_of(launcher, actors) / f'seed-{seed}'
+        kind = name_of(launcher, actors)
+        for seed in figure.seeds(kind):
+            workdir = runs / name / kind / f'seed-{seed}'
             if not (workdir / 'result.json').exists():
                 continue
             frame = pd.read_csv(workdir / 'logs' / 'evaluator.csv')
             point = frame['actor_steps'] // figure.evaluate_every * figure.evaluate_every
-            frames.append(frame.assign(kind=name_of(launcher, actors), seed=seed, point=point))
-    if not frames:
-        return None
-    columns = [
-        'kind',
-        'seed',
-        'point',
-        'actor_steps',
-        'learner_steps',
-        'episode_return',
-        'episodes',
-    ]
-    return pd.concat(frames)[columns]
+            frame = frame.assign(kind=kind, seed=seed, point=point)[list(EVALUATIONS)]
+            others = table[(table['kind'] != kind) | (table['seed'] != seed)]
+            table = pd.concat([others, frame])
+    return table
 
 
 def compare(table: Any, names: list[str], figure: Figure, floor: float) -> list[list[Any]]:
@@ -193,55 +215,82 @@ def compare(table: Any, names: list[str], figure: Figure, floor: float) -> list[
     return rows
 
 
-def speeds(name: str, runs: Path) -> list[list[Any]]:
-    """A row a kind: rates, waits and traffic, means over the finished seeds."""
-    rows = []
-    mean = lambda values: sum(values) / len(values)
+def share(nodes: Mapping[str, Any], kind: str, why: str) -> float:
+    """The part of the time that the nodes of a kind waited for something."""
+    of_kind = [each for name, each in nodes.items() if name.startswith(kind)]
+    return statistics.mean(each['waited'][why] / each['seconds'] for each in of_kind)
 
-    def share(nodes: dict[str, Any], kind: str, why: str) -> float:
-        of_kind = [each for name, each in nodes.items() if name.startswith(kind)]
-        return mean([each['waited'][why] / each['seconds'] for each in of_kind])
 
-    for launcher, actors in kinds():
+def numbers_of(workdir: Path) -> list[float]:
+    """NUMBERS of a finished run; of one process only the two rates, the others are NaN."""
+    result = json.loads((workdir / 'result.json').read_text())
+    steps = result['steps_per_second']
+    rates = [steps, result['learner_steps'] / result['actor_steps'] * steps]
+    path = workdir / 'logs' / 'nodes.json'
+    if not path.exists():
+        return [*rates, *[math.nan] * (len(NUMBERS) - len(rates))]
+    nodes = json.loads(path.read_text())
+    of_actors = [each for name, each in nodes.items() if name.startswith('actor')]
+    traffic = [each for node in of_actors for each in node['traffic'].values()]
+    return [
+        *rates,
+        share(nodes, 'actor', 'for the table'),
+        share(nodes, 'actor', 'for claims'),
+        share(nodes, 'learner', 'for items'),
+        share(nodes, 'evaluator', 'for evaluations'),
+        *(
+            sum(each[what] for each in traffic) / result['actor_steps']
+            for what in ('calls', 'bytes')
+        ),
+        statistics.mean(
+            each['traffic']['learner']['seconds'] / each['seconds'] for each in of_actors
+        ),
+    ]
+
+
+def machine() -> str:
+    """Cores and versions here."""
+    packages = ('jax', 'dm-launchpad-nightly', 'dm-reverb')
+    versions = ', '.join(f'{package} {metadata.version(package)}' for package in packages)
+    cores = len(os.sched_getaffinity(0))
+    return f'{cores} of {os.cpu_count()} cores, Python {platform.python_version()}, {versions}'
+
+
+def read_rates(name: str, rates: Path) -> Any:
+    """The rows of program_rates.csv of a figure; finished runs take the place of those of their kind."""
+    import pandas as pd
+
+    columns = ['kind', 'seed', 'steps', 'taken', *NUMBERS]
+    table = stored('program_rates.csv', name) if (RESULTS / 'program_rates.csv').exists() else None
+    table = pd.DataFrame(columns=columns) if table is None else table
+    for kind in (name_of(*each) for each in kinds()):
         found = []
-        for seed in SEEDS:
-            workdir = runs / name / name_of(launcher, actors) / f'seed-{seed}'
-            if (workdir / 'result.json').exists():
-                result = json.loads((workdir / 'result.json').read_text())
-                nodes = workdir / 'logs' / 'nodes.json'
-                found.append((result, json.loads(nodes.read_text()) if nodes.exists() else {}))
-        if not found:
-            continue
-        steps = mean([result['steps_per_second'] for result, _ in found])
-        updates = mean(
-            [r['learner_steps'] / r['actor_steps'] * r['steps_per_second'] for r, _ in found]
-        )
-        row = [name_of(launcher, actors), f'{steps:,.0f}', f'{updates:,.0f}']
-        if launcher == 'local':
+        for path in sorted((rates / name / kind).glob('seed-*/result.json')):
+            steps = json.loads(path.read_text())['actor_steps']
+            taken = f'{datetime.date.fromtimestamp(path.stat().st_mtime)} ({machine()})'
+            seed = int(path.parent.name.partition('-')[2])
+            found.append([kind, seed, steps, taken, *numbers_of(path.parent)])
+        if found:
+            others = table[table['kind'] != kind]
+            new = pd.DataFrame(found, columns=columns)
+            table = pd.concat([others, new]) if len(others) else new
+    order = [name_of(*each) for each in kinds()]
+    return table.sort_values('kind', key=lambda column: column.map(order.index))
+
+
+def speeds(table: Any) -> list[list[str]]:
+    """A row a kind: means of the rates, waits and traffic of its runs."""
+    rows = []
+    for kind, found in table.groupby('kind', sort=False):
+        mean = found[list(NUMBERS)].mean()
+        row = [kind, f'{mean["steps_per_second"]:,.0f}', f'{mean["updates_per_second"]:,.0f}']
+        if kind == 'local':
             rows.append([*row, *['-'] * 7])
             continue
-        for kind, why in (
-            ('actor', 'for the table'),
-            ('actor', 'for claims'),
-            ('learner', 'for items'),
-            ('evaluator', 'for evaluations'),
-        ):
-            row.append(f'{mean([share(nodes, kind, why) for _, nodes in found]):.0%}')
-        for what in ('calls', 'bytes'):
-            per_step = [
-                sum(t[what] for n, each in nodes.items() if n.startswith('actor')
-                    for t in each['traffic'].values()) / result['actor_steps']
-                for result, nodes in found
-            ]  # fmt: skip
-            row.append(f'{mean(per_step):,.3g}' if what == 'calls' else f'{mean(per_step):,.0f}')
-        looks = mean(
-            [
-                mean([n['traffic']['learner']['seconds'] / n['seconds']
-                      for name, n in nodes.items() if name.startswith('actor')])
-                for _, nodes in found
-            ]
-        )  # fmt: skip
-        rows.append([*row, f'{looks:.0%}'])
+        row += [f'{mean[what]:.0%}' for what in ('table', 'claims', 'items', 'evaluations')]
+        rows.append(
+            [*row, f'{mean["calls"]:,.3g}', f'{mean["bytes"]:,.0f}', f'{mean["looks"]:.0%}']
+        )
     return rows
 
 
@@ -251,29 +300,20 @@ def markdown(header: list[str], rows: list[list[Any]]) -> list[str]:
     return [f'| {" | ".join(map(str, line))} |' for line in lines]
 
 
-def report(runs: Path, rates: Path, note: str) -> None:
-    """Writes docs/results/program.md, with a note on the machine, and the raw numbers beside it."""
+def report(runs: Path, rates: Path) -> None:
+    """Writes docs/results/program.md and the raw numbers beside it; keeps what the page says in its notes."""
     import pandas as pd
 
-    cores = sorted(os.sched_getaffinity(0))
-    versions = ', '.join(
-        f'{package} {metadata.version(package)}'
-        for package in ('jax', 'dm-launchpad-nightly', 'dm-reverb')
-    )
     lines = [
         '# Programs against one process',
         '',
-        f'DQN with its defaults, {len(cores)} core(s) of {os.cpu_count()} for all nodes '
-        f'of a program, Python {platform.python_version()}, {versions}. All runs: '
-        '`python benchmarks/program.py run`; what has finished: `python benchmarks/program.py report`.',
-        *(['', note] if note else []),
+        'DQN with its defaults. All runs: `python benchmarks/program.py run`; their rates: '
+        '`python benchmarks/program.py rates`; the page alone: `python benchmarks/program.py report`.',
         '',
     ]
-    tables = []
+    tables, of_rates = [], []
     for name, figure in FIGURES.items():
         table = read(name, figure, runs)
-        if table is None:
-            continue
         tables.append(table.assign(figure=name))
         floor = random_return(figure.environment)
         local = table[table['kind'] == 'local'].groupby('point')['episode_return']
@@ -295,16 +335,24 @@ def report(runs: Path, rates: Path, note: str) -> None:
             '',
             f'One process: {points}.',
             '',
-            RATES if (rates / name).exists() else f'{RATES} Taken from the runs of the curves.',
-            '',
-            *markdown(SPEEDS, speeds(name, rates if (rates / name).exists() else runs)),
-            '',
         ]
-    if not tables:
-        raise SystemExit('nothing has finished')
-    RESULTS.mkdir(parents=True, exist_ok=True)
+        taken = read_rates(name, rates)
+        if len(taken):
+            of_rates.append(taken.assign(figure=name))
+            when = ', '.join(sorted(set(taken['taken'])))
+            steps = ', '.join(f'{each:,}' for each in sorted(set(taken['steps'])))
+            lines += [
+                RATES.format(taken=f'{when}, {steps} steps'),
+                '',
+                *markdown(SPEEDS, speeds(taken)),
+                '',
+            ]
     pd.concat(tables).to_csv(RESULTS / 'program.csv', index=False)
-    (RESULTS / 'program.md').write_text('\n'.join(lines).rstrip() + '\n')
+    if of_rates:
+        pd.concat(of_rates).round(5).to_csv(RESULTS / 'program_rates.csv', index=False)
+    page = RESULTS / 'program.md'
+    notes = page.read_text().partition(NOTES)[2] if page.exists() else ''
+    page.write_text('\n'.join(lines) + (f'\n{NOTES}{notes}' if notes else ''))
 
 
 def main() -> None:
@@ -315,10 +363,12 @@ def main() -> None:
     parser.add_argument(
         '--only', nargs='*', default=[], help='kinds: local, threads-1, processes-4 ...'
     )
-    parser.add_argument('--note', default='', help='of the machine and its load, for the page')
     parser.add_argument('--runs', type=Path, default=ROOT / 'runs' / 'program')
     parser.add_argument('--rates', type=Path, default=ROOT / 'runs' / 'program-rates')
+    parser.add_argument('--steps', type=int, help='of a run of `rates`, in place of the figure')
     options = parser.parse_args()
+    if options.steps is not None and options.what != 'rates':
+        parser.error('--steps is for rates: curves have the steps of their figures')
     unknown = set(options.figures) - set(FIGURES)
     if unknown:
         parser.error(f'no such figure: {", ".join(sorted(unknown))}')
@@ -327,8 +377,11 @@ def main() -> None:
             run(name, FIGURES[name], options.runs, set(options.only))
     if options.what == 'rates':
         for name in options.figures or FIGURES:
-            run(name, FIGURES[name], options.rates, set(options.only), seeds=SEEDS[:1])
-    report(options.runs, options.rates, options.note)
+            figure = FIGURES[name]
+            if options.steps is not None:
+                figure = dataclasses.replace(figure, steps=options.steps)
+            run(name, figure, options.rates, set(options.only), seeds=SEEDS[:1])
+    report(options.runs, options.rates)
 
 
 if __name__ == '__main__':
