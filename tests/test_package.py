@@ -32,6 +32,7 @@ HEAVY = [
     'envpool',
     'evosax',
     'gymnasium',
+    'gymnasium_robotics',
     'gymnax',
     'imageio',
     'jumanji',
@@ -74,6 +75,7 @@ OPTIONAL = {
     'players': ['pettingzoo', 'pyspiel', 'pgx', 'rlcard'],
     'jax environments': ['gymnax', 'brax.envs', 'jumanji', 'navix', 'xminigrid'],
     'grids': ['minigrid', 'minigrid.wrappers'],
+    'robotics': ['gymnasium_robotics'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [

@@ -153,6 +153,16 @@ FAMILIES = (
         actions='discrete',
     ),
     Family(
+        'gymnasium_robotics',
+        'gymnasium_robotics/<id>',
+        ('gymnasium_robotics/FetchReach-v4', 'gymnasium_robotics/PointMaze_UMaze-v3'),
+        ('gymnasium_robotics', 'gymnasium', 'mujoco'),
+        'all',
+        {'single_precision': True},
+        actions='continuous',
+        picture='all, with MUJOCO_GL=egl or osmesa',
+    ),
+    Family(
         'gymnax',
         'gymnax/<id>',
         ('gymnax/CartPole-v1', 'gymnax/Pendulum-v1', 'gymnax/Breakout-MinAtar'),

@@ -59,6 +59,7 @@ _JUMANJI = functools.partial(Row, packages=('jumanji',))
 _MINIGRID = functools.partial(Row, packages=('gymnasium', 'minigrid'))
 _NAVIX = functools.partial(Row, packages=('navix',))
 _XMINIGRID = functools.partial(Row, packages=('xminigrid',))
+_ROBOTICS = functools.partial(Row, packages=('gymnasium_robotics', 'mujoco'))
 _PROBE = functools.partial(Row, packages=())
 
 _TERMINATION = frozenset({'termination'})
@@ -145,6 +146,24 @@ ROWS = (
     Row('jax/six_states'),
     Row('jax/two_rooms', arguments={'max_steps': 50}, ends=_TRUNCATION),
     Row('jax/u_maze', arguments={'random_goal': True}, ends=_BOTH),
+    _ROBOTICS(
+        'gymnasium_robotics/FetchReach-v4',
+        arguments={'max_episode_steps': 12},
+        steps=40,
+        ends=_TRUNCATION,
+    ),
+    _ROBOTICS(
+        'gymnasium_robotics/PointMaze_UMaze-v3',
+        arguments={'max_episode_steps': 25},
+        steps=80,
+        ends=_TRUNCATION,
+    ),
+    _ROBOTICS(
+        'gymnasium_robotics/AdroitHandDoor-v1',
+        arguments={'max_episode_steps': 12},
+        steps=30,
+        ends=_TRUNCATION,
+    ),
     _GYMNAX('gymnax/CartPole-v1'),
     _GYMNAX('gymnax/CartPole-v1', arguments={'max_episode_steps': 6}, ends=_TRUNCATION),
     _GYMNAX('gymnax/CartPole-v1', arguments={'max_episode_steps': 15, 'gravity': 12.0}, ends=_BOTH),
