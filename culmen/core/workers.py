@@ -32,6 +32,14 @@ class Draw(NamedTuple):
     samples: Samples | PackedTree  # for a dict of tables, a dict of either
 
 
+class TableCounts(NamedTuple):
+    """How full a table is, and what has gone through it since the run began."""
+
+    items: int  # that it holds now; of a Queue: that wait
+    inserted: int  # items ever
+    sampled: int  # items ever; of updates that are given all items at once, batch_size for each
+
+
 class Writer(Protocol):
     """The side of a table that an actor writes to: one stream of steps per lane."""
 

@@ -238,6 +238,18 @@ def check_evaluations(
             )
 
 
+def check_alike(what: str, spec: EnvironmentSpec, other: EnvironmentSpec) -> None:
+    """Refuses an environment that an agent does not fit.
+
+    Args: what: names it in the error; spec: of training; other: its own.
+    Raises: ValueError that names the first nest in which they differ.
+    """
+    different = _difference(spec, other)
+    if different is not None:
+        name, one, given = different
+        raise ValueError(f'{what} must leave the {name} as it is in training, {one}, got {given}.')
+
+
 def _difference(one: EnvironmentSpec, other: EnvironmentSpec) -> tuple[str, Any, Any] | None:
     """The first nest in which two specs differ, as (name, one's, the other's)."""
     for name, nest in one.nests().items():

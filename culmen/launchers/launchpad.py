@@ -28,6 +28,7 @@ from culmen.launchers.options import check_choice
 from culmen.launchers.programs import launching
 from culmen.launchers.programs import program as programs
 from culmen.launchers.programs import supervisor
+from culmen.launchers.programs.evaluators import FurtherEvaluator as FurtherEvaluator
 from culmen.launchers.programs.launching import Job
 from culmen.launchers.programs.program import Program as Program
 from culmen.launchers.programs.running import run_node
@@ -123,7 +124,7 @@ class Launchpad(launching.OneMachine):
         arguments.append(f'--lp_job_name={plan.label}')
         environment = {
             **os.environ,
-            **supervisor.node_environment(plan.label, small),
+            **supervisor.node_environment(plan.label, small, plan.variables),
             **command.env_overrides,
         }
         output = job.logs / f'{plan.label}.log'

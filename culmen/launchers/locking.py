@@ -3,7 +3,8 @@
 The file names its owner (host and pid). Where the file system has flock, the kernel keeps the lock and
 frees it when the owner dies, however that happens. Where the kernel can't tell (no flock, or an owner on
 another host, whose mount may keep locks to itself), a process watches the file for a while: a living owner
-touches it every few seconds. Only writers take the lock; readers need none.
+touches it every few seconds. Only writers take the lock; readers need none, and ask `find_owner` whether a
+run is under way.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from culmen.components.files import LOCK
 from culmen.launchers.results import Refused
@@ -32,6 +34,11 @@ except ImportError:  # Windows
 _BEAT_SECONDS = 5.0
 _WATCH_SECONDS = 16.0
 _LOOK_SECONDS = 0.5
+_PROBE_SECONDS = (
+    0.002,
+    0.01,
+    0.05,
+)  # between attempts, while somebody may only ask who the owner is
 _OPEN: 'weakref.WeakSet[FolderLock]' = weakref.WeakSet()
 
 
@@ -156,7 +163,7 @@ class FolderLock:
         }
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            held = _flock(descriptor)
+            held = _flock_patiently(descriptor)
             if held is False:
                 owner = _read(self._path)
                 os.close(descriptor)
@@ -237,12 +244,60 @@ class FolderLock:
         self._drop()
 
 
-def _flock(descriptor: int) -> bool | None:
+class Owner(NamedTuple):
+    """Who holds the lock of a folder, or held it when he died."""
+
+    host: str
+    pid: int
+    since: str  # local time of that host
+    lives: bool
+
+
+def find_owner(folder: Path) -> Owner | None:
+    """The owner that the lock of a folder names; None if the folder has no lock. Takes and writes nothing.
+
+    Where the kernel can't tell whether he lives (see above), he lives if the file was touched in the last
+    seconds, by the clock of this host.
+    """
+    path = folder / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        owner = _read(path)
+        if owner is None:
+            return None
+        free = _flock(descriptor, shared=True) if owner.get('kernel') == _kernel() else None
+        age = time.time() - os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+    pid = owner.get('pid')
+    return Owner(
+        str(owner.get('host', '?')),
+        pid if type(pid) is int else 0,
+        str(owner.get('since', '?')),
+        age < _WATCH_SECONDS if free is None else not free,
+    )
+
+
+def _flock_patiently(descriptor: int) -> bool | None:
+    """As `_flock`, but somebody who asks for the owner, and holds a lock for microseconds, refuses no run."""
+    held = _flock(descriptor)
+    for seconds in _PROBE_SECONDS:
+        if held is not False:
+            break
+        time.sleep(seconds)
+        held = _flock(descriptor)
+    return held
+
+
+def _flock(descriptor: int, *, shared: bool = False) -> bool | None:
     """Whether the kernel gave the lock; None if the file system has no locks."""
     if fcntl is None:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         return True
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):

@@ -1,15 +1,8 @@
-"""The folder of a run: which run owns it, what it holds, and where that run resumes.
+"""The folder of a run: which run owns it, and where that run resumes.
 
-    config.json      the experiment, and the launcher that runs it
-    logs/            a CSV file for each log
-    checkpoints/     RunStates, with the rows of tables (culmen.components.checkpointing)
-    result.json      the summary of a run that is finished
-
-Only this file depends on these names and on the content of a checkpoint.
+culmen.launchers.folders has the names of its files. Only this file depends on the content of a checkpoint.
 """
 
-import contextlib
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -30,6 +23,11 @@ from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.core.experiment import Experiment
 from culmen.launchers import configs
+from culmen.launchers.folders import CHECKPOINTS as CHECKPOINTS
+from culmen.launchers.folders import CONFIG as CONFIG
+from culmen.launchers.folders import LOGS as LOGS
+from culmen.launchers.folders import RESULT as RESULT
+from culmen.launchers.folders import write_json as write_json
 from culmen.launchers.locking import Locks
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
@@ -40,7 +38,6 @@ from culmen.launchers.schedule import Counts
 from culmen.launchers.schedule import RowState
 from culmen.launchers.schedule import ScheduleState
 
-CONFIG, RESULT, CHECKPOINTS, LOGS = 'config.json', 'result.json', 'checkpoints', 'logs'
 VERSION = 1  # of RunState
 
 
@@ -365,15 +362,3 @@ def _stored_summary(folder: Path) -> dict[str, Any] | None:
         warnings.warn(f'{error} It is made anew from the newest checkpoint.', stacklevel=2)
         return None
     return summary
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a file atomically: it appears only when it is complete. Raises: OSError that names it."""
-    temporary = path.with_name(f'.{path.name}-{os.getpid()}')
-    try:
-        temporary.write_text(json.dumps(value, indent=2) + '\n')
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OSError(error.errno or 0, f'could not write: {error.strerror}', str(path)) from error

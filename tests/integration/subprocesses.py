@@ -32,7 +32,10 @@ class Subprocesses(launching.OneMachine):
         small = len(usable_cores()) <= job.processes
         path = pathlib.Path(job.scratch) / f'{plan.label}.pickle'
         path.write_bytes(cloudpickle.dumps(_Node(plan, job.stop, job.key, job.addresses, job.care)))
-        environment = {**os.environ, **supervisor.node_environment(plan.label, small)}
+        environment = {
+            **os.environ,
+            **supervisor.node_environment(plan.label, small, plan.variables),
+        }
         return supervisor.ProcessNode(
             plan.label,
             [sys.executable, '-c', _RUN, str(path), f'--node={plan.label}'],

@@ -9,12 +9,16 @@ import culmen
 from culmen.agents import dqn
 from culmen.agents import wrappers
 from culmen.launchers import launchpad
+from culmen.launchers.launchpad import FurtherEvaluator
 from culmen.launchers.results import Refused
+from culmen.launchers.status import read_status
 from tests.conftest import is_installed
 from tests.integration import runs
 from tests.launchers.on_policy import Witness
 from tests.launchers.slow import Slow
 from tests.launchers.toys import corridor
+
+CORRIDOR = 'tests.launchers.toys:corridor'
 
 pytestmark = [
     pytest.mark.launchpad,
@@ -35,10 +39,24 @@ def experiment(agent=None, **changes):
     [
         ({'num_actors': 0}, 'num_actors'),
         ({'actors_per_process': 0}, 'actors_per_process'),
+        (
+            {'num_actors': 2, 'actors_per_process': 3},
+            r'actors_per_process must be in \[1, 2\], got 3',
+        ),
         ({'variables_every': 0}, 'variables_every'),
         ({'restarts': -1}, 'restarts must be at least 0, got -1'),
         ({'restart_window': 0.0}, 'restart_window must be above 0'),
         ({'hang_after': 0.5}, 'hang_after must be at least 1, got 0.5'),
+        ({'device': 'gpu:0,gpu:0'}, "device must be a name such as .* got 'gpu:0,gpu:0'"),
+        (
+            {'actor_device': 'cpu:0,cpu:1'},
+            "actor_device must be a name such as 'cpu', 'gpu:0', got",
+        ),
+        (
+            {'variables': {'lerner': {}}},
+            "variables must be of .* got 'lerner'; the nearest is 'learner'",
+        ),
+        ({'evaluators': {'a b': FurtherEvaluator()}}, "evaluators must be named by .* got 'a b'"),
         ({'lead': 7.0}, r'lead must be at least batch_size \+ samples_per_insert = 8'),
         ({'on_non_finite': 'ignore'}, "on_non_finite must be one of \\['stop', 'log'\\]"),
     ],
@@ -70,8 +88,12 @@ def test_an_actor_that_would_wait_for_its_own_lanes_is_refused():
         launchpad.make_program(experiment(episodes, num_environments=2))
 
 
-def test_a_backend_that_is_none_is_refused(tmp_path):
+def test_a_backend_that_is_none_and_what_it_can_not_do_is_refused(tmp_path):
     program = launchpad.make_program(experiment(), tmp_path / 'run')
+    variables = {'actor': {'OMP_NUM_THREADS': '2'}}
+    placed = launchpad.make_program(experiment(), tmp_path / 'run', variables=variables)
+    with pytest.raises(Refused, match='variables are of processes, and all threads have those of'):
+        launchpad.launch(placed, 'threads')
     with pytest.raises(Refused, match="backend must be one of \\['threads', 'processes'\\]"):
         launchpad.launch(program, 'hosts')
     assert list(tmp_path.iterdir()) == []
@@ -129,11 +151,29 @@ def test_several_actors_in_a_process_and_a_budget_of_updates(tmp_path):
         tmp_path / 'run',
         num_actors=3,
         actors_per_process=2,
+        evaluators={
+            'rich': FurtherEvaluator(culmen.environment(CORRIDOR, prize=3.0), episodes=2),
+            'exploring': FurtherEvaluator(policy=lambda parts: parts.actor),
+        },
     )  # fmt: skip
     result = launchpad.launch(program, 'threads', progress=False)
     assert result.summary['learner_steps'] == 77
     names = {path.stem for path in (tmp_path / 'run' / 'logs').glob('actor-*.csv')}
     assert names == {'actor-0', 'actor-1', 'actor-2'}
+    # The same variables, and a prize three times as large.
+    own, rich, exploring = (
+        result.logs[label] for label in ('evaluator', 'evaluator-rich', 'evaluator-exploring')
+    )
+    for column in ('actor_steps', 'learner_steps'):
+        assert own[column].tolist() == rich[column].tolist() == exploring[column].tolist()
+    assert own['learner_steps'].tolist()[-1] == 77
+    assert rich['episode_return'].tolist() == (3 * own['episode_return']).tolist()
+    assert rich['episodes'].tolist() == [2] * len(rich)
+    status = read_status(tmp_path / 'run')
+    assert status['evaluators']['evaluator-rich']['return_mean'] == rich['episode_return'].iloc[-1]
+    assert [each['name'] for each in status['nodes']][-3:] == [
+        'evaluator', 'evaluator-rich', 'evaluator-exploring',
+    ]  # fmt: skip
     again = launchpad.launch(program, 'threads', progress=False)
     assert again.summary == {**result.summary, 'resumed_at': result.summary['actor_steps']}
     # Its tables keep their rate, so it can not go on with another.

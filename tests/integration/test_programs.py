@@ -18,6 +18,7 @@ import pytest
 
 import culmen
 from culmen.launchers import launchpad
+from culmen.launchers.status import read_status
 from tests.conftest import is_installed
 from tests.integration.commands import Command
 from tests.launchers.on_policy import Witness
@@ -75,6 +76,25 @@ def check_finished(workdir, result, steps, actors):
     assert learner['loss'].notna().all()
 
 
+def check_status(workdir, result):
+    """What `culmen status` shows of a finished run of two actors."""
+    status = read_status(workdir)
+    assert (status['state'], status['restarts'], status['reason']) == ('finished', 0, None)
+    for name in ('actor_steps', 'learner_steps', 'episodes', 'steps_per_second', 'evaluation'):
+        assert status[name] == result[name], name
+    # The numbers of tables and actors are a second old.
+    table = status['tables']['']
+    assert 0 < table['items'] == table['inserted'] <= result['actor_steps']
+    assert table['sampled'] % BATCH == 0
+    assert table['samples_per_insert'] <= table['wanted'] == SAMPLES_PER_INSERT
+    assert 0 <= table['staleness'] <= table['most_stale'] < result['learner_steps']
+    nodes = {each['name']: each for each in status['nodes']}
+    assert list(nodes) == ['counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator']
+    assert {each['state'] for each in nodes.values()} == {'ended'}
+    steps = [nodes[f'actor-{i}']['actor_steps'] for i in range(2)]
+    assert 0 < sum(steps) <= result['actor_steps']
+
+
 ANOTHER = 'tests.integration.subprocesses'
 ENGINES = pytest.mark.parametrize(
     ('module', 'launcher'),
@@ -118,6 +138,7 @@ def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(
     if launcher == 'processes':
         assert (workdir / 'logs' / 'actor-1.log').exists()
     assert culmen.load(workdir, trust=True).summary['learner_steps'] == result['learner_steps']
+    check_status(workdir, result)
 
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob('*') if path.is_file()}
     code, out, err = Command(workdir, *arguments).finish()
@@ -142,9 +163,13 @@ def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on
     tmp_path, module, launcher, number, code
 ):
     workdir = tmp_path / 'run'
-    # Actors of several lanes, two of them in a process, which ends a program with an exact budget too.
+    # Two actors in a process end a program with an exact budget too, and a learner of two devices saves.
     steps = 4_000
     arguments = (*DQN, '--steps', steps, '--launcher', launcher, '--actors', 2)
+    if launcher == 'processes':
+        two = 'learner.XLA_FLAGS=--xla_force_host_platform_device_count=2'
+        arguments += ('--actors-per-process', 2, '--variables', two, '--device', 'cpu:0,cpu:1',
+                      '--actor-device', 'cpu')  # fmt: skip
     command = Command(workdir, *arguments, module=module)
     command.wait_for_steps(300)
     if number == signal.SIGTERM:  # as a scheduler does: to all processes of a job
@@ -156,6 +181,7 @@ def test_a_signal_ends_a_program_after_a_checkpoint_and_the_same_command_goes_on
     assert found == code, err
     assert command.left() == {}
     stopped = json.loads(out)
+    assert read_status(workdir)['state'] == 'stopped'
     assert 300 <= stopped['actor_steps'] < steps
     assert not (workdir / 'result.json').exists()
     assert culmen.load(workdir, trust=True).summary['actor_steps'] == stopped['actor_steps']
@@ -176,6 +202,9 @@ def test_a_node_that_is_killed_ends_the_program(tmp_path, module):
     code, out, err = command.finish()
     assert (code, out) == (1, '')
     assert 'node learner failed: it was ended by SIGKILL' in err
+    status = read_status(tmp_path / 'run')
+    assert status['state'] == 'failed'
+    assert status['reason'] == 'NodeFailure: node learner failed: it was ended by SIGKILL'
     assert command.left() == {}
 
 
@@ -196,8 +225,11 @@ def test_a_launcher_that_is_killed_leaves_nobody(tmp_path, temporary):
     folders = sorted(temporary.iterdir())
     assert [path.name.rpartition('-')[0] for path in folders] == ['culmen-program', 'culmen-reverb']
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    status = read_status(tmp_path / 'run')
+    assert (status['state'], status['pid']) == ('running', command.process.pid)
     command.process.kill()
     check_ended(command)
+    assert read_status(tmp_path / 'run')['state'] == 'killed'
 
     # However early it is killed, and then all at once; the next launch removes what was left.
     for nodes in (1, 5):

@@ -78,6 +78,31 @@ def some_end(seed: int) -> dm_env.Environment:
     return functional.DmEnvironment(SOME_END, seed)
 
 
+class Twice(dm_env.Environment):
+    """Pays twice the action."""
+
+    def __init__(self, environment: dm_env.Environment) -> None:
+        self._environment = environment
+
+    def reset(self):
+        return self._environment.reset()
+
+    def step(self, action):
+        timestep = self._environment.step(action)
+        reward = timestep.reward
+        return timestep if reward is None else timestep._replace(reward=2 * reward)
+
+    def observation_spec(self):
+        return self._environment.observation_spec()
+
+    def action_spec(self):
+        return self._environment.action_spec()
+
+
+def twice(seed: int) -> dm_env.Environment:
+    return Twice(endless(seed))
+
+
 class Plain(dm_env.Environment):
     """The same, where no lane is seen to be written in JAX."""
 

@@ -264,10 +264,14 @@ def test_devices_are_given_by_name(culmen, runs):
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--actor-device', 'cpu'],
-            '--actor-device is for --launcher local, got offline',
+            '--actor-device is for --launcher local, threads, processes or hosts, got offline',
         ),
         ([*TRAIN, '--launcher', 'threads', '--record', 'a'], '--record is for --launcher local'),
-        ([*TRAIN, '--launcher', 'threads', '--device', 'cpu'], '--device is for --launcher local'),
+        (
+            [*TRAIN, '--actors-per-process', '2'],
+            '--actors-per-process is for programs, --launcher threads, processes or hosts, got local',
+        ),
+        ([*TRAIN, '--variables', 'actor.A=1'], '--variables is for programs'),
         ([*TRAIN, '--launcher', 'offline'], 'max_actor_steps is for launchers with actors'),
         ([*TRAIN, '--config', 'none.json'], 'none.json'),
         ([*TRAIN, '--step', '5'], 'No such option.*--step'),
@@ -528,7 +532,6 @@ def test_help_is_quick_and_needs_no_optional_package():
     [
         (['--actors', 2], '--actors is for --launcher threads, processes or hosts'),
         (['--launcher', 'threads', '--replay', 'in_process'], '--replay must be reverb with'),
-        (['--launcher', 'processes', '--device', 'cpu'], 'for --launcher local'),
         (['--restarts', 2], '--restarts is for programs, --launcher threads, processes or hosts'),
         (['--hang-after', '9'], '--hang-after is for programs'),
         (
@@ -541,12 +544,21 @@ def test_help_is_quick_and_needs_no_optional_package():
         (['--launcher', 'hosts', '--hosts', 'none.toml'], 'none.toml does not exist'),
         (['--launcher', 'processes', '--hosts', 'a.toml'], '--hosts is for --launcher hosts'),
         (['--trusted-network'], '--trusted-network is for --launcher hosts'),
+        (['--launcher', 'processes', '--device', 'GPU 1'], "device must be a name .* got 'GPU 1'"),
+        (
+            ['--launcher', 'processes', '--variables', 'A=1'],
+            "must be KIND.NAME=VALUE, got 'A=1'",
+        ),
+        (
+            ['--launcher', 'processes', '--variables', 'actors.A=1'],
+            "got 'actors'; the nearest is 'actor'",
+        ),
     ],
 )
 def test_what_a_program_can_not_do_is_refused(culmen, options, words, tmp_path):
     code, out, err = culmen(*TRAIN, '--workdir', 'a', *options)
     assert (code, out) == (2, '')
-    assert words in err
+    assert re.search(words, err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -633,7 +645,11 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     file = tmp_path / 'config.json'
     config = {'agent': TOY, 'environment': CORRIDOR, 'seed': 4, 'max_actor_steps': 10}
     file.write_text(json.dumps({**config, 'launcher': 'local', 'replay': 'in_process'}))
-    program = ('--launcher', 'processes', '--actors', 3, '--until-return', 1)
+    program = (
+        *('--launcher', 'processes', '--actors', 3, '--until-return', 1, '--device', 'gpu:1'),
+        *('--actor-device', 'cpu', '--actors-per-process', 2, '--variables', 'actor.A=b=c'),
+        *('--variables', 'learner.B=', '--variables', 'actor.C=d'),
+    )
     code, out, _ = culmen(
         'train', '--config', file, *program, '--trust', '--workdir', 'a', '--json'
     )
@@ -642,7 +658,8 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     assert (experiment.seed, str(workdir)) == (4, 'a')
     assert options == {
         'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'on_lost_rows': 'drop',
-        'until_return': 1.0
+        'until_return': 1.0, 'device': 'gpu:1', 'actor_device': 'cpu', 'actors_per_process': 2,
+        'variables': {'actor': {'A': 'b=c', 'C': 'd'}, 'learner': {'B': ''}},
     }  # fmt: skip
     assert launched == ('the program', 'processes')
 

@@ -22,6 +22,7 @@ from culmen.launchers import compiled
 from culmen.launchers import compiled_many
 from culmen.launchers import configs
 from culmen.launchers import factories
+from culmen.launchers.programs.evaluators import FurtherEvaluator
 from culmen.launchers.programs.nodes.evaluator import EvaluatorNode
 from culmen.launchers.programs.stops import Stop
 from culmen.launchers.results import Refused
@@ -86,7 +87,7 @@ class Learner:
     work = ((10, 4, np.float32(4)), (30, 7, np.float32(7)))
 
     def get_start(self):
-        return {'evaluations': 0}
+        return {}
 
     def get_evaluation(self, number):
         return self.work[number] if number < len(self.work) else 'none'
@@ -98,13 +99,19 @@ class Learner:
 class Counter:
     """The counter of a program: keeps what it is told."""
 
-    def __init__(self):
-        self.rows, self.told = [], []
+    def __init__(self, played=0):
+        self.rows, self.told, self.played, self.labels = [], [], played, set()
 
-    def evaluated(self, rows, summary):
+    def get_played(self, label):
+        self.labels.add(label)
+        return self.played
+
+    def evaluated(self, rows, summary, label):
+        self.labels.add(label)
         self.rows.extend((row, summary) for row in rows)
 
-    def evaluating(self, text):
+    def evaluating(self, text, label):
+        self.labels.add(label)
         self.told.append(text)
 
     def report(self, name, timings):
@@ -125,8 +132,32 @@ def test_so_does_the_evaluator_of_a_program(monkeypatch, capfd):
     ):
         assert row['episode_return'] == 2 * echo.told(actor_steps, learner_steps)
         assert row['truncations'] == summary['truncations'] == 3
+    assert counter.labels == {'evaluator'}
     assert counter.told[0] == 'evaluating: 0 of 3 episodes, 1 steps each'
     assert capfd.readouterr().err.count('were cut there') == 1
+
+
+def test_a_further_evaluator_of_a_program_plays_its_own_environment_and_policy_from_its_own_number():
+    counter, asked = Counter(played=1), experiment()
+    spec = make_environment_spec(echo.endless(0))
+
+    def policy(parts):
+        core = parts.evaluator
+
+        def act(params, timestep, state, context):
+            action, state, extras = core.select_action(params, timestep, state, context)
+            return action + 1, state, extras
+
+        return core._replace(select_action=act)
+
+    further = FurtherEvaluator('tests.launchers.echo:twice', policy, episodes=5)
+    EvaluatorNode(
+        asked, spec, label='evaluator-mine', further=further, stop=Stop(), counter=counter,
+        learner=Learner(),
+    ).run()  # fmt: skip
+    [(row, summary)] = counter.rows
+    assert row['episode_return'] == 2 * 2 * (echo.told(30, 7) + 1)
+    assert (summary['episodes'], counter.labels) == (5, {'evaluator-mine'})
 
 
 @pytest.mark.parametrize('run', [culmen.run, compiled.run])

@@ -13,12 +13,14 @@ import pytest
 
 from culmen.components.files import LOCK
 from culmen.launchers.locking import Locks
+from culmen.launchers.locking import find_owner
 from culmen.launchers.results import Refused
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
 from culmen.launchers.locking import Locks
+from culmen.launchers.locking import find_owner
 locks = Locks()
 locks.take(Path(sys.argv[1]))
 if len(sys.argv) > 2:
@@ -192,3 +194,32 @@ def test_of_many_who_come_at_once_one_gets_it(tmp_path):
         thread.join()
     assert set(most) == {1}
     assert not list(tmp_path.iterdir())
+
+
+def test_the_owner_is_found_without_disturbing_anybody(tmp_path):
+    assert find_owner(tmp_path) is None
+    process = hold(tmp_path)
+    try:
+        owner = find_owner(tmp_path)
+        assert (owner.pid, owner.lives) == (process.pid, True)
+    finally:
+        end(process)
+    owner = find_owner(tmp_path)
+    assert (owner.pid, owner.lives) == (process.pid, False)
+    (tmp_path / LOCK).write_text('nonsense')
+    assert find_owner(tmp_path) is None
+
+
+def test_who_asks_for_the_owner_refuses_no_run(tmp_path, monkeypatch):
+    (tmp_path / LOCK).write_text('')
+    asking = os.open(tmp_path / LOCK, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr('culmen.launchers.locking.time.sleep', lambda seconds: os.close(asking))
+    take(tmp_path).release()
+
+
+def test_without_flock_an_owner_is_known_by_its_touch(tmp_path, no_flock):
+    with take(tmp_path, watch_seconds=0.2):
+        assert find_owner(tmp_path).lives
+        os.utime(tmp_path / LOCK, (0, 0))
+        assert not find_owner(tmp_path).lives

@@ -1,4 +1,4 @@
-"""The command line: `culmen train`, `evaluate`, `plot` and `list`.
+"""The command line: `culmen train`, `evaluate`, `status`, `plot` and `list`.
 
 The options become a config (the data of a config.json), and the config an Experiment, which is run as
 from Python. JAX is imported only when a command needs it.
@@ -13,6 +13,7 @@ from culmen.launchers.command_line.evaluating import evaluate
 from culmen.launchers.command_line.listing import list_command
 from culmen.launchers.command_line.plotting import plot
 from culmen.launchers.command_line.reporting import EXIT_CODES
+from culmen.launchers.command_line.showing import status
 from culmen.launchers.command_line.training import train
 
 
@@ -25,7 +26,7 @@ def cli() -> None:
     """Culmen: reinforcement learning in JAX."""
 
 
-for _command in (train, evaluate, plot, list_command):
+for _command in (train, evaluate, status, plot, list_command):
     cli.add_command(_command)
 
 

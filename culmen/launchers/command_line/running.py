@@ -3,15 +3,18 @@
 import functools
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from culmen.launchers.command_line.sweeps import RunKey
 from culmen.launchers.command_line.sweeps import folder_names
+from culmen.launchers.devices import find_devices
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 
-_OF_ONE_PROCESS = ('local', 'compiled', 'offline')
+PROGRAMS = ('threads', 'processes', 'hosts')  # launchers whose runs are programs of nodes
+_NAMED_PROGRAMS = 'threads, processes or hosts'
 
 
 def make_runs(
@@ -43,14 +46,15 @@ def make_runs(
     Raises: Refused, or an error that `refusing` turns into it, before anything is run.
     """
     launcher = config.get('launcher', 'local')
-    learner_devices = None if device is None else _find_devices('--device', device)
-    actor = None if actor_device is None else _find_devices('--actor-device', actor_device)[0]
-    _check_launcher(launcher, learner_devices, actor, record)
-    if of_programs and launcher in _OF_ONE_PROCESS:
+    is_program = launcher in PROGRAMS
+    _check_launcher(launcher, actor_device, record)
+    if of_programs and not is_program:
         option = next(iter(of_programs)).replace('_', '-')
-        raise Refused(
-            f'--{option} is for programs, --launcher threads, processes or hosts, got {launcher}.'
-        )
+        raise Refused(f'--{option} is for programs, --launcher {_NAMED_PROGRAMS}, got {launcher}.')
+    learner_devices = actor = None
+    if not is_program:  # the nodes of a program find theirs
+        learner_devices = None if device is None else find_devices('--device', device)
+        actor = None if actor_device is None else find_devices('--actor-device', actor_device)[0]
     loggers = {key: _loggers(folders[key], tensorboard) for key in experiments}
     if launcher == 'compiled' and many:
         from culmen.launchers import compiled_many
@@ -66,10 +70,17 @@ def make_runs(
         return [run_all]
     if launcher == 'local':
         options.update(replay=config.get('replay', 'in_process'), trust=trust, actor_device=actor)
-    if launcher in _OF_ONE_PROCESS:
-        options['device'] = learner_devices
+    if is_program:
+        options |= {
+            'num_actors': config.get('num_actors') or 1,
+            'device': device,
+            'actor_device': actor_device,
+            **of_programs,
+        }
+        if 'variables' in of_programs:
+            options['variables'] = _read_variables(of_programs['variables'])
     else:
-        options.update(num_actors=config.get('num_actors') or 1, **of_programs)
+        options['device'] = learner_devices
     runs: list[Callable[[], list[Result]]] = []
     for key, experiment in experiments.items():
         if launcher == 'local':
@@ -117,25 +128,21 @@ def _loggers(folder: Path, tensorboard: bool) -> list[Any]:
     return [TensorBoardLog(folder / 'tensorboard')] if tensorboard else []
 
 
-def _find_devices(option: str, text: str) -> list[Any]:
-    import jax
-
-    found = []
-    for name in text.split(','):
-        platform, _, index = name.strip().partition(':')
-        try:
-            found.append(jax.devices(platform)[int(index or 0)])
-        except (RuntimeError, ValueError, IndexError) as error:
-            known = ', '.join(f'{each.platform}:{each.id}' for each in jax.devices())
-            raise Refused(f'{option} {name!r} is not here; there are {known}.') from error
+def _read_variables(typed: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Environment variables by kind of node. Args: typed: KIND.NAME=VALUE. Raises: Refused."""
+    found: dict[str, dict[str, str]] = {}
+    for text in typed:
+        name, equals, value = text.partition('=')
+        kind, dot, name = name.partition('.')
+        if not (equals and dot):
+            raise Refused(f'--variables must be KIND.NAME=VALUE, got {text!r}.')
+        found.setdefault(kind, {})[name] = value
     return found
 
 
-def _check_launcher(launcher: str, devices: Any, actor_device: Any, record: Path | None) -> None:
+def _check_launcher(launcher: str, actor_device: str | None, record: Path | None) -> None:
     """Refuses options that the launcher does not have."""
-    if launcher not in _OF_ONE_PROCESS and devices is not None:
-        raise Refused(f'--device is for --launcher local, compiled or offline, got {launcher}.')
-    if launcher != 'local' and actor_device is not None:
-        raise Refused(f'--actor-device is for --launcher local, got {launcher}.')
+    if actor_device is not None and launcher != 'local' and launcher not in PROGRAMS:
+        raise Refused(f'--actor-device is for --launcher local, {_NAMED_PROGRAMS}, got {launcher}.')
     if launcher != 'local' and record is not None:
         raise Refused(f'--record is for --launcher local, got {launcher}.')

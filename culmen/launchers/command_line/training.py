@@ -125,7 +125,17 @@ from culmen.launchers.results import refusing
 )
 @click.option('--tensorboard', is_flag=True, help='Write records for TensorBoard too.')
 @click.option('--device', metavar='NAME', help='Where to learn: cpu, gpu:0, or gpu:0,gpu:1.')
-@click.option('--actor-device', metavar='NAME', help='Where to act.')
+@click.option(
+    '--actor-device', metavar='NAME', help='Where to act; processes of actors: cpu without it.'
+)
+@click.option('--actors-per-process', type=Count(), help='Of a program, as threads.  [default: 1]')
+@click.option(
+    '--variables',
+    multiple=True,
+    metavar='KIND.NAME=VALUE',
+    help='An environment variable of the processes of a kind of node: counter, replay, learner, actor or '
+    'evaluator.',
+)
 @click.option(
     '--on-non-finite',
     type=click.Choice(['stop', 'log']),
@@ -164,7 +174,7 @@ def train(
     # Options that are not fields of the config.
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
     given = {name: options.pop(name) for name in _OF_PROGRAMS}
-    how['of_programs'] = {name: value for name, value in given.items() if value is not None}
+    how['of_programs'] = {name: value for name, value in given.items() if value not in (None, ())}
     placing = {'actors': options['actors'], **{name: options.pop(name) for name in NAMES}}
     many = seeds is not None or bool(sweep)
     with refusing():
@@ -197,7 +207,9 @@ _HOW = (
 )  # fmt: skip
 
 # Options of programs alone.
-_OF_PROGRAMS = ('restarts', 'restart_window', 'hang_after', 'grace')
+_OF_PROGRAMS = (
+    'restarts', 'restart_window', 'hang_after', 'grace', 'actors_per_process', 'variables',
+)  # fmt: skip
 
 
 def _read_experiments(

@@ -15,13 +15,14 @@ from culmen.components.files.scratch import Scratch
 from culmen.components.loggers import LogFiles
 from culmen.components.loggers import make_progress
 from culmen.launchers import configs
-from culmen.launchers.building import build_agent
-from culmen.launchers.building import with_functions
-from culmen.launchers.initial import read_initial
+from culmen.launchers import status as statuses
 from culmen.launchers.loading import load
 from culmen.launchers.loading import stored_result
 from culmen.launchers.options import signals_to
 from culmen.launchers.programs import supervisor
+from culmen.launchers.programs.beginning import check_initial
+from culmen.launchers.programs.beginning import stored_items
+from culmen.launchers.programs.board import Board
 from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
@@ -46,10 +47,9 @@ from culmen.launchers.programs.topology import REPLAY
 from culmen.launchers.programs.topology import SERVED
 from culmen.launchers.programs.topology import TABLES
 from culmen.launchers.programs.topology import NodePlan
+from culmen.launchers.programs.topology import kind_of
 from culmen.launchers.programs.topology import plan_nodes
 from culmen.launchers.programs.topology import restarted_with
-from culmen.launchers.restoring import fitting
-from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.restoring import tell_losses
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
@@ -65,7 +65,7 @@ from culmen.launchers.workdir import write_json
 
 TIMINGS = 'nodes.json'  # in the logs' folder: how each node spent its time
 _POLL_SECONDS = 0.05
-_STATUS_SECONDS = 0.2
+_STATUS_SECONDS, _FACTS_SECONDS = 0.2, 1.0
 _LEAVE_SECONDS = 5.0  # for nodes to end by themselves once all is saved
 _END_SECONDS = 4.0  # for nodes that were asked to end
 
@@ -166,6 +166,11 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
         failed, with its traceback on standard error.
     """
     with refusing():
+        if engine.in_threads and program.variables:
+            raise ValueError(
+                f'variables are of processes, and all threads have those of this one; got '
+                f'{dict(program.variables)}.'
+            )
         config = configs.to_json(
             program.experiment,
             launcher=engine.launcher,
@@ -179,7 +184,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
         with refusing():
             if home.folder is not None:
                 check_lead(home.folder, program.lead)
-            _check_initial(program, home)
+            check_initial(program, home)
         # For sockets and for what nodes run; other users can't read it.
         scratch = Scratch('program', longest_name=max(map(len, SERVED)))
         with contextlib.closing(scratch):
@@ -187,25 +192,6 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
                 home = Workdir(scratch.path / 'run', program.experiment, config)
             with home:
                 return _Launch(program, engine, home, scratch.path, progress).run()
-
-
-def _check_initial(program: Program, home: Workdir) -> None:
-    """Refuses an initial training state that does not fit. Raises: ValueError, as `read_initial`."""
-    experiment, spec = program.experiment, program.spec
-    if experiment.initial is not None:
-        spec = with_functions(experiment, spec) if program.has_functions else spec
-        learner = build_agent(experiment.agent, spec).learner
-        read_initial(experiment, learner, resumed=home.has_checkpoint)
-
-
-def _stored_items(restored: Restored) -> int:
-    """How many items the saved tables hold. Raises: Refused for a checkpoint that is not of a program."""
-    workers = restored.state.workers
-    with refusing_checkpoints(), fitting(restored.path):
-        for name in ('table', 'actors'):
-            if not isinstance(getattr(workers, name), dict):
-                raise ValueError(f'{name} must be a mapping')
-        return sum(int(each.get('stored', 0)) for each in workers.table.values())
 
 
 class _Launch:
@@ -227,18 +213,20 @@ class _Launch:
         self._scratch = scratch
         self._progress = make_progress(progress, program.experiment.max_actor_steps)
         self._signals: list[int] = []
+        self._board = Board(self._folder)
 
     def run(self) -> Result:
         """Starts the nodes, watches them to the end, and collects the result."""
         restored = self._home.restore(on_lost_rows=self._program.options.on_lost_rows)
         if restored is not None:
-            tell_losses(restored.path, restored.saved, _stored_items(restored))
+            tell_losses(restored.path, restored.saved, stored_items(restored))
         try:
             with signals_to(self._signals.append):
                 self._engine.gather(self._home, self._signals)
                 status = None if self._signals else self._run_nodes(restored)
             result = self._result(status, restored)
         except BaseException as error:
+            self._board.end(statuses.FAILED, f'{type(error).__name__}: {error}', None)
             self._engine.close(error)
             raise
         self._engine.close(result)
@@ -276,8 +264,10 @@ class _Launch:
                 running.append(self._engine.start_node(job, plan))
             channel = Line(job.addresses[COUNTER], job.key)
             asking = Asking('get_status', channel, _STATUS_SECONDS)
+            facts = Asking('get_facts', channel, _FACTS_SECONDS)
             keeper = Keeper(self._hooks(job, channel), job.nodes, running)
-            status = self._watch(running, keeper, asking, channel)
+            self._board.begin(job.nodes, keeper.restarts_of, keeper.state_of)
+            status = self._watch(running, keeper, asking, facts, channel)
         finally:
             late = supervisor.end(running, _END_SECONDS)
             self._progress.close()
@@ -313,6 +303,7 @@ class _Launch:
         running: list[supervisor.Node],
         keeper: Keeper,
         asking: Asking,
+        facts: Asking,
         channel: Channel,
     ) -> dict[str, Any] | None:
         """Watches until the run is over or a signal has ended it, and returns the last status."""
@@ -323,6 +314,7 @@ class _Launch:
                 node.show()
             keeper.look(status, stopping=deadline is not None)
             status = asking.poll()
+            self._board.tell(running, status, facts.poll())
             if status is not None:
                 self._show(status)
                 if status['outcome'] is not None:
@@ -354,7 +346,7 @@ class _Launch:
         deadline = time.monotonic() + _LEAVE_SECONDS
         leaving = [node for node in running if node.name not in (COUNTER, REPLAY)]
         if self._signals:
-            leaving = [node for node in leaving if node.name != EVALUATOR]
+            leaving = [node for node in leaving if kind_of(node.name) != EVALUATOR]
         while any(node.is_running() for node in leaving) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
 
@@ -377,6 +369,7 @@ class _Launch:
         if finished:
             say_endless(summary)
             self._home.finish(summary)
+        self._board.end(statuses.FINISHED if finished else statuses.STOPPED, None, status)
         params, make_policy = None, None
         if self._home.has_checkpoint:
             loaded = load(self._folder, experiment.agent, experiment.environment)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from culmen.components.files import OnLostRows
@@ -26,17 +27,20 @@ from culmen.core.experience import table_label
 from culmen.core.experience import tables
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
+from culmen.core.types import Params
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.factories import check_lanes
+from culmen.launchers.folders import PROGRAM as PROGRAM
 from culmen.launchers.options import RunOptions
+from culmen.launchers.programs.evaluators import FurtherEvaluator
+from culmen.launchers.programs.evaluators import check_evaluators
 from culmen.launchers.programs.faults import Faults
 from culmen.launchers.programs.nodes.actor import MAX_CLAIM
+from culmen.launchers.programs.placement import Variables
+from culmen.launchers.programs.placement import check_placement
 from culmen.launchers.results import refusing
-
-# In a workdir: the settings of a program that are not of its experiment and can't change.
-PROGRAM = 'program.json'
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Program:
     columns: Mapping[str, tuple[str, ...]]  # of the logs, known before tracing
     has_functions: bool = False  # whether there are any
     faults: Faults = Faults()
+    device: str | None = None  # where to learn
+    actor_device: str | None = None
+    variables: Variables = MappingProxyType({})
+    evaluators: Mapping[str, FurtherEvaluator] = MappingProxyType({})
+    evaluator_columns: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of their logs
 
     @property
     def num_lanes(self) -> int:
@@ -78,6 +87,10 @@ def make_program(
     restart_window: float = 600.0,
     hang_after: float | None = None,
     grace: float = 9.0,
+    device: str | None = None,
+    actor_device: str | None = None,
+    variables: Variables = MappingProxyType({}),
+    evaluators: Mapping[str, FurtherEvaluator] = MappingProxyType({}),
 ) -> Program:
     """Checks an experiment and its distribution over nodes. Writes nothing and starts nothing.
 
@@ -102,6 +115,12 @@ def make_program(
         hang_after: seconds without progress after which a node has failed; None: it may take any time. Longer
             than the longest update, step and call of the run; compiling and saving count as progress.
         grace: seconds that a signal leaves for the checkpoint before the program ends without it.
+        device: where to learn, by name: 'gpu:1', or several that share the batch, 'gpu:0,gpu:1'; None: where
+            JAX puts it. The learner's process looks for it.
+        actor_device: where to act; None: in processes the CPU, in threads where JAX puts it.
+        variables: environment variables of the processes of 'actor', 'learner', 'evaluator', 'replay' and
+            'counter'. They come before Culmen's own and those of this process.
+        evaluators: further ones by name, with environments and policies of their own.
     Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong, or what the engine needs to be installed.
     """
@@ -114,8 +133,9 @@ def make_program(
         )
         faults = Faults(restarts, restart_window, hang_after, grace)
         check_range('num_actors', num_actors, 1)
-        check_range('actors_per_process', actors_per_process, 1)
+        check_range('actors_per_process', actors_per_process, 1, num_actors)
         check_range('variables_every', variables_every, 1)
+        check_placement(device, actor_device, variables)
         check_lanes(experiment, num_actors)
         built = build(experiment, 0, num_actors)
         built.close()
@@ -128,7 +148,8 @@ def make_program(
             )
         _check_queues(experience, experiment.num_environments)
         lanes = num_actors * experiment.num_environments
-        _check_updates(built, lanes, on_lost_rows)
+        params = _check_updates(built, lanes, on_lost_rows)
+        columns = check_evaluators(evaluators, experiment, built.spec, built.parts, params)
         return Program(
             experiment=experiment,
             workdir=None if workdir is None else expanded(workdir),
@@ -142,18 +163,27 @@ def make_program(
             columns=built.columns,
             has_functions=built.spec.has_functions,
             faults=faults,
+            device=device,
+            actor_device=actor_device,
+            variables={kind: dict(of_kind) for kind, of_kind in variables.items()},
+            evaluators=dict(evaluators),
+            evaluator_columns=columns,
         )
 
 
-def _check_updates(built: Built, num_lanes: int, on_lost_rows: OnLostRows) -> None:
-    """Traces the updates of an agent. Raises: ValueError that names what is wrong with one."""
+def _check_updates(built: Built, num_lanes: int, on_lost_rows: OnLostRows) -> Params:
+    """Traces the updates of an agent. Returns: shapes and dtypes of the params.
+
+    Raises: ValueError that names what is wrong with an update.
+    """
     experience = built.parts.experience
-    row_spec = trace(built.parts, built.spec, built.lanes).row_spec
+    params, row_spec = trace(built.parts, built.spec, built.lanes)
     sizes = {
         name: len(Recorded(dataset, row_spec, on_lost_rows))
         for name, dataset in recorded(experience).items()
     }
     metric_names(built.parts.learner, sample_spec(experience, row_spec, num_lanes, sizes))
+    return params
 
 
 def _checked_lead(experience: Experience, num_lanes: int, lead: float | None) -> float:

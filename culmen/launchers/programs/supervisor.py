@@ -18,6 +18,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -268,12 +269,15 @@ class Away:
         return None
 
 
-def node_environment(label: str, small: bool) -> dict[str, str]:
+def node_environment(
+    label: str, small: bool, own: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, str]:
     """The environment variables of a node's process, for its imports, devices and threads.
 
     Args:
         label: of the node.
         small: whether there are fewer cores than processes, so that each has to use only one.
+        own: of the node, `NodePlan.variables`: over the others; None: as this process has it.
     """
     # A node must find the same modules as this process, since classes are pickled by name.
     found = {'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
@@ -290,7 +294,7 @@ def node_environment(label: str, small: bool) -> dict[str, str]:
         for name in ('OMP', 'OPENBLAS', 'MKL'):
             found[f'{name}_NUM_THREADS'] = '1'
         found['TF_NUM_INTRAOP_THREADS'] = found['TF_NUM_INTEROP_THREADS'] = '1'
-    return found
+    return {name: value for name, value in {**found, **own}.items() if value is not None}
 
 
 def _last_line(lines: Sequence[str]) -> str:

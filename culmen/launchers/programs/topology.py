@@ -8,8 +8,10 @@ learner     <- actors, evaluator
 import functools
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -21,12 +23,14 @@ from culmen.core.staleness import waits_at_first
 from culmen.launchers.programs import nodes
 from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.nodes.counter import CounterState
+from culmen.launchers.programs.nodes.further import EVALUATOR as EVALUATOR
+from culmen.launchers.programs.placement import variables_of
 from culmen.launchers.programs.program import Program
 from culmen.launchers.workdir import CHECKPOINTS
 from culmen.launchers.workdir import LOGS
 from culmen.launchers.workdir import Restored
 
-COUNTER, REPLAY, LEARNER, EVALUATOR = 'counter', 'replay', 'learner', 'evaluator'
+COUNTER, REPLAY, LEARNER = 'counter', 'replay', 'learner'
 SERVED = (COUNTER, REPLAY, LEARNER)  # nodes that others call
 # Beside these, the address of Reverb's server, which has one of its own. Absent where any port will do.
 TABLES = 'tables'
@@ -42,11 +46,24 @@ class NodePlan(NamedTuple):
     # What it tells the counter before it may end; None: it serves the others to the end of the run.
     reports: tuple[str, ...] | None = None
     life: int = 0  # how often this launch has started it again
+    # Of its process, over those of `supervisor.node_environment`; None: as the launching process has it.
+    variables: Mapping[str, str | None] = MappingProxyType({})
 
     @property
     def is_served(self) -> bool:
         """Whether others call it."""
         return self.label in SERVED
+
+
+def kind_of(label: str) -> str:
+    """The kind of a node: counter, replay, learner, actor or evaluator. Args: label: of its plan."""
+    kind = label.partition('-')[0]
+    return 'actor' if kind == 'actors' else kind
+
+
+def further_label(name: str) -> str:
+    """The label of a further evaluator."""
+    return f'{EVALUATOR}-{name}'
 
 
 def plan_nodes(
@@ -62,7 +79,7 @@ def plan_nodes(
     """
     experiment, folder = program.experiment, folder.absolute()
     table = None if restored is None else restored.saved.table
-    return [
+    plans = [
         NodePlan(
             COUNTER,
             (
@@ -74,6 +91,10 @@ def plan_nodes(
                     sinks=program.options.loggers,
                     until_return=program.options.until_return,
                     columns=program.columns,
+                    evaluators={
+                        further_label(name): columns
+                        for name, columns in program.evaluator_columns.items()
+                    },
                     state=_counter_state(restored),
                 ),
             ),
@@ -106,24 +127,37 @@ def plan_nodes(
                     lost_table=restored is not None and table is None,
                     stop_on_non_finite=program.options.stop_on_non_finite,
                     on_lost_rows=program.options.on_lost_rows,
+                    device=program.device,
                 ),
             ),
             (COUNTER, REPLAY),
         ),
         *_plan_actors(program, restored),
+        *_plan_evaluators(program),
+    ]
+    placed = program.device, program.actor_device, program.variables
+    return [plan._replace(variables=variables_of(kind_of(plan.label), *placed)) for plan in plans]
+
+
+def _plan_evaluators(program: Program) -> list[NodePlan]:
+    further = {further_label(name): each for name, each in program.evaluators.items()}
+    return [
         NodePlan(
-            EVALUATOR,
+            label,
             (
                 functools.partial(
                     nodes.EvaluatorNode,
-                    experiment,
+                    program.experiment,
                     program.spec,
                     has_functions=program.has_functions,
+                    label=label,
+                    further=each,
                 ),
             ),
             (COUNTER, LEARNER),
-            (EVALUATOR,),
-        ),
+            (label,),
+        )
+        for label, each in {EVALUATOR: None, **further}.items()
     ]
 
 
@@ -152,6 +186,7 @@ def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePl
                 variables_every=program.variables_every,
                 state=states.get(str(i)),
                 resumed_at=resumed_at,
+                device=program.actor_device,
             )
             for i in actors
         )

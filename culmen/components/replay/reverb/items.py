@@ -25,6 +25,7 @@ from culmen.components.replay.stream.rate import Rate
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
 from culmen.core.experience import table_label
+from culmen.core.workers import TableCounts
 
 Columns = list[NDArray[Any]]  # the columns of an item
 
@@ -49,8 +50,11 @@ class SampledItems:
         # A reader that has ended may have drawn a part of a batch, which counts as one.
         self._draws = -(-info.rate_limiter_info.sample_stats.completed // self._batch_size)
 
+    def counts(self, info: Any) -> TableCounts:
+        return TableCounts(int(info.current_size), _inserted(info), self._draws * self._batch_size)
+
     def due(self, updates: int, info: Any) -> bool:
-        inserted = info.rate_limiter_info.insert_stats.completed
+        inserted = _inserted(info)
         return self._rate.due(inserted, self._draws + updates)
 
     def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
@@ -128,6 +132,10 @@ class QueuedItems(_DrainedItems):
         self._next = 0  # the place of the next window to draw
         self._reach = 0  # the first place from `_next` on whose window has not arrived
 
+    def counts(self, info: Any) -> TableCounts:
+        waiting = len(self._waiting) + int(info.current_size)
+        return TableCounts(waiting, self._next + waiting, self._next)
+
     def due(self, updates: int, info: Any) -> bool:
         num = updates * self._batch_size
         if not self._ordered:
@@ -190,6 +198,7 @@ class AllItems(_DrainedItems):
     ) -> None:
         super().__init__(name, replay, layout, connection)
         self._capacity = replay.capacity
+        self._batch_size = replay.batch_size
         self._rate = Rate.of(replay)
         self._lead, _ = split_lead(replay, lead, self._where)
         self._items: collections.deque[Columns] = collections.deque(maxlen=replay.capacity)
@@ -209,6 +218,11 @@ class AllItems(_DrainedItems):
         with self._lock:
             self._told += items
             self._ends += self._told >= self._min_size
+
+    def counts(self, info: Any) -> TableCounts:
+        waiting = int(info.current_size)
+        sampled = self._draws * self._batch_size
+        return TableCounts(len(self._items), self._inserted + waiting, sampled)
 
     def due(self, updates: int, info: Any) -> bool:
         self._drain(info)
@@ -254,6 +268,11 @@ class AllItems(_DrainedItems):
         self._ends = int(state.get('ends', 0))
         self._items.clear()
         self._items.extend(columns for _, columns in _unpack(state['items']))
+
+
+def _inserted(info: Any) -> int:
+    """Items that the server has been given ever."""
+    return int(info.rate_limiter_info.insert_stats.completed)
 
 
 def _pack(items: dict[int, Columns]) -> dict[str, Any]:

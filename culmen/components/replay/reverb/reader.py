@@ -28,6 +28,7 @@ from culmen.core.experience import tables
 from culmen.core.experience import within
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
+from culmen.core.workers import TableCounts
 
 
 class ReverbReader:
@@ -151,6 +152,14 @@ class ReverbReader:
             for name, table in self._tables.items()
             if isinstance(table, QueuedItems)
         }
+
+    def counts(self) -> dict[str, TableCounts]:
+        """How full each table is, and what has gone through it, by table name.
+
+        Raises: ConnectionError if the server is gone.
+        """
+        counts = self._info()
+        return {name: each.counts(counts[each.reverb_name]) for name, each in self._tables.items()}
 
     def get_state(self) -> dict[str, Any]:
         """What the server does not keep, and its number of items, as arrays and plain values."""

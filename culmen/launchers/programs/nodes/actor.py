@@ -34,6 +34,7 @@ from culmen.environment_loops.host import EnvironmentLoop
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
+from culmen.launchers.devices import find_devices
 from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
@@ -65,6 +66,7 @@ class ActorNode:
         state: Mapping[str, Any] | None,
         resumed_at: int,
         life: int = 0,
+        device: str | None = None,
         stop: Stop,
         counter: Remote,
         learner: Remote,
@@ -80,6 +82,7 @@ class ActorNode:
             resumed_at: actor steps at that checkpoint; the environments are new and have other seeds.
             life: how often this launch has started this actor again. Each life has seeds of its own, and goes
                 on with the state with which the actor last paused; its episodes begin anew.
+            device: where to act, by name; None: where JAX puts it.
             stop: ends every wait.
             counter, learner, replay: the other nodes.
         """
@@ -107,6 +110,7 @@ class ActorNode:
             Contexts(seed, 'actor', *place),
             fold_seed(seed, 'actor', *place),
             writer=self._writer,
+            device=None if device is None else find_devices('actor_device', device)[0],
         )
         state = counter.get_actor(index) if life else state
         if state is not None:

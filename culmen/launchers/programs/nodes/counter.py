@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ from culmen.components.counts import RunCounts
 from culmen.components.loggers import Logs
 from culmen.components.loggers import Sink
 from culmen.components.loggers import columns_of
+from culmen.launchers.programs.nodes.facts import Facts
+from culmen.launchers.programs.nodes.further import EVALUATOR
+from culmen.launchers.programs.nodes.further import Further
+from culmen.launchers.programs.nodes.further import played_by_all
 from culmen.launchers.programs.stops import Stop
 
 RUN, HOLD, OVER = 'run', 'hold', 'over'
@@ -42,7 +47,7 @@ class News(NamedTuple):
     quiet: bool  # no actor acts: all are paused, have left or are down
     left: bool  # all actors have left
     stopped: bool  # a stop was requested
-    evaluations: int  # done so far
+    evaluations: int  # done so far by every evaluator
 
 
 class CounterState(NamedTuple):
@@ -67,6 +72,7 @@ class CounterNode:
         sinks: Sequence[Sink] = (),
         until_return: float | None = None,
         columns: Mapping[str, Sequence[str]] | None = None,
+        evaluators: Mapping[str, Sequence[str]] = MappingProxyType({}),
         state: CounterState | None = None,
     ) -> None:
         """Starts to count.
@@ -79,6 +85,7 @@ class CounterNode:
             sinks: receive every row too.
             until_return: the run ends when the mean return of an evaluation reaches this.
             columns: of the logs by label; None: those that all runs have.
+            evaluators: further ones by label, with the columns of their logs.
             state: the result of `get_state`, to resume from.
         """
         self._stop = stop
@@ -95,8 +102,10 @@ class CounterNode:
         self._outcome: str | None = None
         self._states: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
+        self._facts = Facts()
         self._evaluation: Mapping[str, Any] | None = None
         self._evaluating: str | None = None
+        self._further = Further(evaluators, None if state is None else state.counter)
         self._columns = columns_of() if columns is None else columns
         self._episode_return: float | None = None
         self._begin: float | None = None
@@ -165,6 +174,7 @@ class CounterNode:
             if self._phase == RUN:
                 self._still[actor] = False
                 granted = self._grant(actor, reported, need, want)
+            self._facts.acted(actor, steps, '' if granted else 'waiting')
             return Grant(granted, reported, self._phase)
 
     def _grant(self, actor: int, reported: int, need: int, want: int) -> int:
@@ -190,6 +200,7 @@ class CounterNode:
         with self._lock:
             self._states[str(actor)] = state
             self._still[actor] = self._phase != RUN
+            self._facts.acted(actor, 0, 'paused')
 
     def leave(self, actor: int, state: Any) -> None:
         """Called by an actor that has reported everything and stops acting."""
@@ -197,6 +208,7 @@ class CounterNode:
             self._states[str(actor)] = state
             self._claimed[actor] = 0
             self._left[actor] = True
+            self._facts.acted(actor, 0, 'done')
 
     def get_actor(self, actor: int) -> Any:
         """The state with which an actor last paused, for one that is started again; None: it never has."""
@@ -227,11 +239,18 @@ class CounterNode:
             self._lost['items'] += items
             if self._logs is not None:
                 self.resume()
+                # Further evaluators go on with the one of the experiment.
+                self._further.go_on_from(counts['evaluations'])
                 return counts['evaluations']
             known = self._columns
             actors = {f'actor-{i}': known['actor'] for i in range(len(self._claimed))}
             self._logs = self._open(
-                {**actors, 'learner': tuple(columns), 'evaluator': known['evaluator']}
+                {
+                    **actors,
+                    'learner': tuple(columns),
+                    EVALUATOR: known[EVALUATOR],
+                    **self._further.columns,
+                }
             )
             if self._saved_logs is not None:
                 self._logs.set_state(self._saved_logs)
@@ -242,6 +261,7 @@ class CounterNode:
         with self._lock:
             done = self._counter.get_counts()['learner_steps']
             counts = self._counter.increment(learner_steps=learner_steps - done)
+            self._facts.heard('learner', '')
             if row is not None:
                 self._write('learner', row)
             return News(
@@ -250,8 +270,13 @@ class CounterNode:
                 all(map(any, zip(self._still, self._left, self._down, strict=True))),
                 all(self._left),
                 self._stopped,
-                counts['evaluations'],
+                played_by_all(self._counts()),
             )
+
+    def tell(self, tables: Mapping[str, Any]) -> None:
+        """The learner tells of its tables. Args: tables: the result of `LearnerFacts.get`."""
+        with self._lock:
+            self._facts.told(tables)
 
     def pause(self) -> None:
         """Asks the actors to pause."""
@@ -277,11 +302,15 @@ class CounterNode:
         with self._lock:
             lost = {_LOST + name: num for name, num in self._lost.items() if num}
             return CounterState(
-                {**self._counter.get_state(), **lost},
+                {**self._counts(), **lost},
                 dict(self._states),
                 self._evaluation,
                 None if self._logs is None else self._logs.get_state(),
             )
+
+    def _counts(self) -> dict[str, int]:
+        """The counts of a checkpoint: those of every run, and what each further evaluator has played."""
+        return {**self._counter.get_state(), **self._further.counts()}
 
     def complete(self, outcome: str) -> None:
         """Marks the run as saved. Args: outcome: FINISHED or STOPPED."""
@@ -290,22 +319,37 @@ class CounterNode:
                 self._logs.flush()
             self._outcome = outcome
 
-    # The evaluator.
+    # The evaluators.
 
-    def evaluating(self, text: str) -> None:
-        """The evaluator reports the progress of a long evaluation."""
-        self._evaluating = text
+    def get_played(self, label: str) -> int:
+        """How many evaluations of the run an evaluator has played: the number of its next one."""
+        with self._lock:
+            return self._further.played(label, self._counter.get_counts())
 
-    def evaluated(self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
-        """The evaluator reports an evaluation.
+    def evaluating(self, text: str, label: str = EVALUATOR) -> None:
+        """An evaluator reports the progress of a long evaluation."""
+        with self._lock:
+            self._facts.heard(label, text)
+            if label == EVALUATOR:
+                self._evaluating = text
+
+    def evaluated(
+        self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], label: str = EVALUATOR
+    ) -> None:
+        """An evaluator reports an evaluation. Only the experiment's own can end the run by its return.
 
         Args:
-            rows: for the evaluator's log, one for each environment.
+            rows: for its log, one for each environment.
             summary: as in a Result.
+            label: of the evaluator.
         """
         with self._lock:
             for row in rows:
-                self._write('evaluator', row)
+                self._write(label, row)
+            self._facts.heard(label, '')
+            if label != EVALUATOR:
+                self._further.add(label, summary)
+                return
             self._counter.increment(evaluations=1)
             self._evaluation, self._evaluating = dict(summary), None
             if self._until_return is not None and summary['return_mean'] >= self._until_return:
@@ -337,13 +381,17 @@ class CounterNode:
                 'steps_per_second': steps / seconds if seconds > 0 else 0.0,
                 'episode_return': self._episode_return,
                 'evaluation': self._evaluation,
+                'evaluators': dict(self._further.summaries),
                 'evaluating': self._evaluating,
                 'outcome': self._outcome,
                 'lost': dict(self._lost),
                 'timings': dict(self._timings),
             }
 
-    # All nodes.
+    def get_facts(self) -> dict[str, Any]:
+        """What is known of the nodes and the tables, as from `Facts.get`."""
+        with self._lock:
+            return self._facts.get()
 
     def report(self, name: str, timings: Mapping[str, Any]) -> None:
         """A node reports how it spent its time: its seconds, how many of them it waited, and its calls."""

@@ -1,4 +1,4 @@
-"""The evaluations of a program: the learner keeps their variables until the evaluator has played them."""
+"""The evaluations of a program: the learner keeps their variables until all evaluators have played them."""
 
 import collections
 import threading
@@ -26,11 +26,6 @@ class KeptEvaluations:
         self._closed = False
 
     @property
-    def first(self) -> int:
-        """The number of the first evaluation that is kept."""
-        return self._first
-
-    @property
     def next(self) -> int:
         """The number of the next evaluation to be kept."""
         with self._lock:
@@ -46,21 +41,22 @@ class KeptEvaluations:
         self._closed = True
 
     def get(self, number: int) -> Any:
-        """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more.
-
-        Discards those before it.
-        """
+        """(actor steps, updates, NumPy parameters) of an evaluation; None: not yet; 'none': no more."""
         with self._lock:
-            while self._first < number and self._kept:
-                self._kept.popleft()
-                self._first += 1
-            if not self._kept:
+            if number >= self._first + len(self._kept):
                 return 'none' if self._closed else None
-            counts, params = self._kept[0]
+            counts, params = self._kept[max(number - self._first, 0)]
         return (*counts, jax.tree_util.tree_map(np.asarray, params))
 
+    def drop(self, played: int) -> None:
+        """Discards those that every evaluator has played. Args: played: how many of the run these are."""
+        with self._lock:
+            while self._first < played and self._kept:
+                self._kept.popleft()
+                self._first += 1
+
     def get_state(self, played: int) -> list[dict[str, Any]]:
-        """What is kept, for a checkpoint. Args: played: how many evaluations of the run are done."""
+        """What is kept, for a checkpoint. Args: played: how many evaluations every evaluator has played."""
         with self._lock:
             kept = list(self._kept)[max(played - self._first, 0) :]
         return [{'at': list(counts), 'variables': to_paths(params)} for counts, params in kept]

@@ -17,18 +17,13 @@ from culmen.components.checkpointing import Checkpointer
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.files import OnLostRows
-from culmen.components.learners import Learner
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.replay import Readers
 from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
-from culmen.core.agent import Parts
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
-from culmen.core.pretraining import pretraining
-from culmen.core.rules import mirrored
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.staleness import effective_lag
 from culmen.core.types import Lanes
 from culmen.core.types import LearnerCore
 from culmen.core.types import Version
@@ -42,6 +37,9 @@ from culmen.launchers.programs.nodes.counter import STOPPED
 from culmen.launchers.programs.nodes.counter import CounterState
 from culmen.launchers.programs.nodes.counter import News
 from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
+from culmen.launchers.programs.nodes.facts import LearnerFacts
+from culmen.launchers.programs.nodes.further import played_by_all
+from culmen.launchers.programs.nodes.making import make_learner
 from culmen.launchers.programs.nodes.tables import FarTables
 from culmen.launchers.programs.nodes.tables import NearTables
 from culmen.launchers.programs.nodes.variables import NewVariables
@@ -80,6 +78,7 @@ class LearnerNode(ActorWaits):
         stop_on_non_finite: bool,
         on_lost_rows: OnLostRows = 'drop',
         life: int = 0,
+        device: str | None = None,
         stop: Stop,
         counter: Remote,
         replay: Remote,
@@ -99,6 +98,7 @@ class LearnerNode(ActorWaits):
             stop_on_non_finite: whether a loss that is not finite ends the run.
             on_lost_rows: what to do with lost rows of a recording.
             life: how often this launch has started the learner again.
+            device: where to learn, by name; None: where JAX puts it.
             stop: ends every wait.
             counter, replay: the other nodes.
         """
@@ -123,7 +123,10 @@ class LearnerNode(ActorWaits):
         seed, row_spec = fold_seed(experiment.seed, 'table'), shapes.row_spec
         self._readers = Readers.of(parts.experience, row_spec, seed, self._reader, on_lost_rows)
         self._actor_steps = 0  # of the program, as last reported
-        self._learner = _make_learner(experiment, parts, self._readers, stop_on_non_finite)
+        self._facts = LearnerFacts(parts.experience, self._readers, self._reader.counts)
+        self._learner = make_learner(
+            experiment, parts, self._facts.readers, stop_on_non_finite, device
+        )
         self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
         self._schedule = Schedule.of(experiment)
@@ -132,6 +135,7 @@ class LearnerNode(ActorWaits):
         self._pending: tuple[int, int] | None = None
         self._behind = largest_backlog(parts.experience, lead, num_lanes)
         self._evaluations = KeptEvaluations()
+        self.get_evaluation = self._evaluations.get  # evaluators call it
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
@@ -157,6 +161,7 @@ class LearnerNode(ActorWaits):
         if restore is not None:
             state = RunState.from_dict(self._checkpointer.read(restore).state)
             self._set_state(state, lost_table)
+        self._facts.begin(self._learner.rule_steps)
         initial = read_initial(self._experiment, core, resumed=restore is not None)
         if initial is not None:
             self._learner.begin_with(initial)
@@ -164,24 +169,17 @@ class LearnerNode(ActorWaits):
     # The others.
 
     def get_start(self, again: bool = False) -> dict[str, Any]:
-        """What actors and the evaluator need at the start, once nothing is left to learn before it.
+        """What actors and evaluators need at the start, once nothing is left to learn before it.
 
         Args: again: whether an actor asks that has been started again.
         """
         if not self._pretrained.wait(_SYNC_SECONDS):
             raise NotReady
-        return {
-            'first_windows': self.get_first_windows(again),
-            'evaluations': self._evaluations.first,
-        }
+        return {'first_windows': self.get_first_windows(again)}
 
     def get_variables(self, have: Version, life: int) -> NewVariables | None:
         """Variables for an actor, as from `Published.get`."""
         return self._published.get(have, life)
-
-    def get_evaluation(self, number: int) -> Any:
-        """An evaluation, as from `KeptEvaluations.get`."""
-        return self._evaluations.get(number)
 
     # The run.
 
@@ -292,6 +290,8 @@ class LearnerNode(ActorWaits):
     def _sync(self, last: bool = False) -> News:
         learner = self._learner
         news = self._counter.sync(learner.learner_steps, None)
+        self._facts.tell(self._counter.tell)
+        self._evaluations.drop(news.evaluations)
         steps = self._actor_steps = news.actor_steps
         counts, due = self._counts, self._state.rows
         over = last or news.phase == 'over'
@@ -354,7 +354,7 @@ class LearnerNode(ActorWaits):
                 self._learner.get_state(),
                 table=self._reader.get_state(),
                 actors=program.actors,
-                evaluations=self._evaluations.get_state(program.counter['evaluations']),
+                evaluations=self._evaluations.get_state(played_by_all(program.counter)),
                 datasets=self._readers.get_state() or None,
             ),
         )
@@ -367,25 +367,6 @@ class LearnerNode(ActorWaits):
         self._state = self._schedule.resume(state.schedule)
         self._evaluations.set_state(
             state.workers.evaluations or (),
-            state.counter['evaluations'],
+            played_by_all(state.counter),
             self._learner.newest_variables,
         )
-
-
-def _make_learner(
-    experiment: Experiment,
-    parts: Parts,
-    readers: Readers,
-    stop_on_non_finite: bool,
-) -> Learner:
-    updates = experiment.updates_per_call
-    return Learner(
-        parts.learner,
-        mirrored(parts.learner, readers),
-        experiment.seed,
-        updates_per_call=updates,
-        lag=effective_lag(parts.experience, experiment.lag, updates, bounded=True),
-        stop_on_non_finite=stop_on_non_finite,
-        max_updates=experiment.max_learner_steps,
-        updates_before=pretraining(parts.experience),
-    )

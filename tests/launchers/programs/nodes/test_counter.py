@@ -10,6 +10,7 @@ from culmen.launchers.programs.nodes.counter import FINISHED
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import RUN
+from culmen.launchers.programs.nodes.further import played_by_all
 from culmen.launchers.programs.stops import Stop
 
 
@@ -177,3 +178,57 @@ def test_a_learner_that_begins_anew_goes_on_in_the_logs_and_what_it_lost_is_coun
     assert resumed.get_status()['lost'] == {'updates': 18, 'items': 5}
     node.complete(FINISHED)
     assert (tmp_path / 'learner.csv').read_text().splitlines()[1:] == ['9,30,0.5', '18,13,0.25']
+
+
+FURTHER = {'evaluator-a': ('actor_steps', 'learner_steps', 'episode_return', 'cell')}
+ROW = {'actor_steps': 9, 'learner_steps': 2, 'episode_return': 1.0}
+
+
+def test_further_evaluators_have_logs_and_numbers_of_their_own_and_end_no_run(tmp_path):
+    node = counter(tmp_path, evaluators=FURTHER, until_return=0.5)
+    node.open_logs(['actor_steps', 'learner_steps', 'loss'])
+    node.evaluated([{**ROW, 'cell': 3.0}], {'return_mean': 1.0}, 'evaluator-a')
+    node.evaluating('long', 'evaluator-a')
+    assert (node.get_phase(), node.get_status()['evaluation']) == (RUN, None)
+    assert node.get_status()['evaluators'] == {'evaluator-a': {'return_mean': 1.0}}
+    assert node.get_status()['evaluating'] is None
+    assert (node.get_played('evaluator'), node.get_played('evaluator-a')) == (0, 1)
+    node.complete(FINISHED)
+    assert (tmp_path / 'evaluator-a.csv').read_text().splitlines() == [
+        'actor_steps,learner_steps,episode_return,cell', '9,2,1.0,3.0',
+    ]  # fmt: skip
+
+
+def test_what_every_evaluator_has_played_counts_for_the_learner_and_for_a_resumed_run(tmp_path):
+    node = counter(tmp_path, evaluators=FURTHER)
+    node.open_logs(['actor_steps', 'learner_steps', 'loss'])
+    for played in (1, 2):
+        node.evaluated([ROW], {'return_mean': 0.0})
+        assert node.sync(0, None).evaluations == 0
+        assert node.get_played('evaluator') == played
+    node.evaluated([ROW], {'return_mean': 0.0}, 'evaluator-a')
+    assert node.sync(0, None).evaluations == 1
+    saved = node.get_state()
+    assert played_by_all(saved.counter) == 1
+    resumed = counter(tmp_path, evaluators=FURTHER, state=saved)
+    assert (resumed.get_played('evaluator'), resumed.get_played('evaluator-a')) == (2, 1)
+    # One that is new begins with what is kept, and one that is gone holds nobody up.
+    changed = counter(tmp_path, evaluators={'evaluator-b': FURTHER['evaluator-a']}, state=saved)
+    assert changed.get_played('evaluator-b') == 1
+    alone = counter(tmp_path, state=saved)
+    assert alone.sync(0, None).evaluations == 2
+    assert set(alone.get_state().counter) == {
+        'actor_steps', 'learner_steps', 'episodes', 'evaluations',
+    }  # fmt: skip
+
+
+def test_after_a_restart_of_the_learner_further_evaluators_go_on_with_the_first(tmp_path):
+    node = counter(tmp_path, evaluators={**FURTHER, 'evaluator-b': FURTHER['evaluator-a']})
+    columns = ['actor_steps', 'learner_steps', 'loss']
+    node.open_logs(columns, 0)
+    for label, number in (('evaluator', 2), ('evaluator-a', 1), ('evaluator-b', 3)):
+        for _ in range(number):
+            node.evaluated([ROW], {'return_mean': 0.0}, label)
+    assert node.open_logs(columns, 0) == 2
+    assert [node.get_played(f'evaluator-{name}') for name in 'ab'] == [2, 2]
+    assert node.sync(0, None).evaluations == 2
