@@ -184,6 +184,8 @@ ROWS = (
     _SPIEL('open_spiel/goofspiel', arguments={'num_cards': 4, 'tensor': 'observation'}),
     _SPIEL('open_spiel/negotiation'),
     _SPIEL('open_spiel/catch'),
+    _SPIEL('open_spiel/kuhn_poker', arguments={'player': 'player_1'}),
+    Row('jax/tic_tac_toe', arguments={'player': 'player_1'}),
     _ZOO('pettingzoo/classic/tictactoe_v3', seeded=False),
     _ZOO('pettingzoo/classic/rps_v2', arguments={'max_cycles': 4}, seeded=False, ends=_TRUNCATION),
     _CARDS('pettingzoo/classic/leduc_holdem_v4', steps=60),

@@ -14,6 +14,8 @@ from culmen.components.environments.wrappers.metrics import ChosenMetrics
 from culmen.components.environments.wrappers.metrics import with_metrics
 from culmen.components.environments.wrappers.observations import FlattenObservation
 from culmen.components.environments.wrappers.observations import HideObservation
+from culmen.components.environments.wrappers.players import OnePlayer
+from culmen.components.environments.wrappers.players import one_player
 from culmen.components.environments.wrappers.precision import SinglePrecision
 from culmen.components.environments.wrappers.rewards import ClipReward
 from culmen.components.environments.wrappers.rewards import DelayedReward
@@ -39,10 +41,12 @@ __all__ = [
     'ObservationActionReward',
     'ObservationWrapper',
     'ObserveState',
+    'OnePlayer',
     'SinglePrecision',
     'StepLimit',
     'Wrapper',
     'observing_state',
+    'one_player',
     'with_metrics',
     'wrap',
 ]

@@ -10,6 +10,7 @@ from culmen.components.environments.wrappers.history import ObservationActionRew
 from culmen.components.environments.wrappers.metrics import with_metrics
 from culmen.components.environments.wrappers.observations import FlattenObservation
 from culmen.components.environments.wrappers.observations import HideObservation
+from culmen.components.environments.wrappers.players import one_player
 from culmen.components.environments.wrappers.precision import SinglePrecision
 from culmen.components.environments.wrappers.rewards import ClipReward
 from culmen.components.environments.wrappers.rewards import DelayedReward
@@ -24,6 +25,7 @@ def wrap(
     environment: dm_env.Environment,
     seed: int,
     *,
+    player: str | None = None,
     observe_state: bool = False,
     noop_starts: Annotated[int, Range(0)] = 0,
     action_repeat: Annotated[int, Range(1)] = 1,
@@ -42,7 +44,9 @@ def wrap(
 
     Args:
         environment: what is wrapped.
-        seed: of the wrappers' draws (the number of no-ops).
+        seed: of the wrappers' draws (the number of no-ops, what opponents do).
+        player: whom the agent plays in an environment of several players, by name, while the others act at
+            random; None: all of them.
         observe_state: the observation holds the environment's state, as the field `environment_state`,
             for agents that search; of environments written in JAX.
         noop_starts: an episode begins with 1 to so many no-ops; 0: none.
@@ -59,6 +63,8 @@ def wrap(
         metrics: named numbers that are logged by episode, as 'success' or 'distance:mean'; (): those that
             the environment itself names.
     """
+    if player is not None:
+        environment = one_player(environment, player, seed)
     if observe_state:
         environment = observing_state(environment)
     if noop_starts:
