@@ -24,6 +24,7 @@ class Row:
     ends: frozenset[str] = frozenset({'termination'})  # which ends come in that many steps
     seeded: bool = True  # False: nothing is drawn, seeds make no difference
     restorable: bool = True  # whether it can be saved in mid-episode
+    deep: bool = False  # whether only `make test-all` runs it: it takes long to compile
 
     @property
     def quick(self) -> bool:
@@ -205,8 +206,12 @@ ROWS = (
         ends=_TRUNCATION,
     ),
     _JUMANJI('jumanji/Game2048-v1'),
-    _JUMANJI('jumanji/Knapsack-v1', arguments={'num_items': 8}),
-    _JUMANJI('jumanji/Minesweeper-v0', arguments={'num_rows': 4, 'num_cols': 4, 'num_mines': 3}),
+    _JUMANJI('jumanji/Knapsack-v1', arguments={'num_items': 8}, deep=True),
+    _JUMANJI(
+        'jumanji/Minesweeper-v0',
+        arguments={'num_rows': 4, 'num_cols': 4, 'num_mines': 3},
+        deep=True,
+    ),
     _JUMANJI(
         'jumanji/Maze-v0',
         arguments={'num_rows': 4, 'num_cols': 4, 'time_limit': 9},
@@ -231,13 +236,16 @@ ROWS = (
     _MINIGRID('minigrid/BabyAI-GoToRedBall-v0', arguments={'max_steps': 50}, ends=_TRUNCATION),
     _NAVIX('navix/Navix-Empty-Random-5x5-v0', arguments={'max_episode_steps': 20}, ends=_BOTH),
     _NAVIX(
-        'navix/Navix-Dynamic-Obstacles-5x5-v0', arguments={'observation': 'symbolic_first_person'}
+        'navix/Navix-Dynamic-Obstacles-5x5-v0',
+        arguments={'observation': 'symbolic_first_person'},
+        deep=True,
     ),
     _XMINIGRID('xminigrid/MiniGrid-EmptyRandom-5x5'),
     _XMINIGRID(
         'xminigrid/MiniGrid-DoorKey-5x5',
         arguments={'direction': True, 'max_episode_steps': 40},
         ends=_TRUNCATION,
+        deep=True,
     ),
     *(
         _PROBE(f'tests.probes:{probe}Probe', seeded=seeded, ends=ends)
@@ -290,10 +298,13 @@ def rows() -> list[Any]:
         pytest.param(
             row,
             id=row.id,
-            marks=pytest.mark.skipif(
-                any(importlib.util.find_spec(package) is None for package in row.packages),
-                reason=f'needs {", ".join(row.packages)}',
-            ),
+            marks=[
+                pytest.mark.skipif(
+                    any(importlib.util.find_spec(package) is None for package in row.packages),
+                    reason=f'needs {", ".join(row.packages)}',
+                ),
+                *([pytest.mark.deep] if row.deep else []),
+            ],
         )
         for row in ROWS
     ]

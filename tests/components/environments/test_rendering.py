@@ -21,8 +21,8 @@ from tests.components.environments.fakes import Counter
         'bsuite/cartpole/0',
         'jumanji/Game2048-v1',
         'minigrid/MiniGrid-Empty-5x5-v0',
-        'navix/Navix-Empty-Random-5x5-v0',
-        'xminigrid/MiniGrid-EmptyRandom-5x5',
+        pytest.param('navix/Navix-Empty-Random-5x5-v0', marks=pytest.mark.deep),
+        pytest.param('xminigrid/MiniGrid-EmptyRandom-5x5', marks=pytest.mark.deep),
     ],
 )
 def test_a_picture_shows_what_is_there(name):
