@@ -34,6 +34,7 @@ ACTORS = 2
 STEP_SECONDS = 0.02
 NODES = ('counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator')
 LOOK_SECONDS = 5.0
+SLOPE_SECONDS = 600.0  # of a life, for its memory to have a slope
 # Settings by agent; DQN's rate says how many updates a run has.
 BATCH, SAMPLES_PER_INSERT = 32, 8.0
 AGENTS = {
@@ -171,10 +172,10 @@ def lost_of(folder: Path) -> Mapping[str, int]:
 
 
 def fit(points: list[tuple[float, float]]) -> Mapping[str, float]:
-    """MiB at the end, and MiB an hour over the second half of a process that lived for a minute or more."""
+    """Seconds that a process lived, MiB at the end, and MiB an hour over the second half."""
     later = points[len(points) // 2 :]
     found = {'seconds': points[-1][0] - points[0][0], 'last': points[-1][1]}
-    if found['seconds'] >= 60 and len(later) > 2:
+    if len(later) > 2:
         at, size = np.array(later).T
         found['slope'] = float(np.polyfit(at, size, 1)[0] * 3600)
     return found
@@ -211,6 +212,7 @@ def report() -> None:
         '# Chaos',
         '',
         'Made by `python benchmarks/chaos.py run`, whose first lines say what a pass is.',
+        'Memory has a slope where a process lived for ten minutes.',
         '',
         f'| {" | ".join(columns)} |',
         '|' + ' --- |' * len(columns),
@@ -224,7 +226,7 @@ def report() -> None:
             log = RUNS / agent / name / 'logs' / 'restarts.jsonl'
             restarts = len(log.read_text().splitlines()) if log.exists() else 0
             result, sizes = one['result'], one['memory'].values()
-            slopes = [each['slope'] for each in sizes if 'slope' in each]
+            slopes = [each['slope'] for each in sizes if each['seconds'] >= SLOPE_SECONDS]
             steepest = f'{max(slopes):.1f}' if slopes else '-'
             lines.append(
                 f'| {agent} | {name} | {one["seconds"] / 60:.1f} | {len(one["kills"])} | {restarts} | '
@@ -239,14 +241,17 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('what', choices=['run', 'report'])
-    parser.add_argument('agents', nargs='*', default=list(AGENTS), choices=list(AGENTS))
+    parser.add_argument('agents', nargs='*', help=f'of {", ".join(AGENTS)}; none: all')
     parser.add_argument('--minutes', type=float, default=60.0)
     parser.add_argument('--every', type=float, default=60.0, help='seconds between kills')
     options = parser.parse_args()
+    for agent in options.agents:
+        if agent not in AGENTS:
+            parser.error(f'an agent must be one of {list(AGENTS)}, got {agent!r}')
     wrong = []
     if options.what == 'run':
         steps = int(options.minutes * 60 * ACTORS / STEP_SECONDS)
-        for agent in options.agents:
+        for agent in options.agents or AGENTS:
             for name in PASSES:
                 make_pass(agent, name, steps if name != 'warm' else steps // 10, options.every)
             found = {
