@@ -347,6 +347,29 @@ def test_a_vector_environment_that_breaks_its_spec_is_refused_by_name(fault, sai
     assert [each.closed for each in made] == [1]
 
 
+@pytest.mark.parametrize(
+    ('name', 'package'),
+    [('envpool/CartPole-v1', 'envpool'), ('gymnasium_vector/Hopper-v5', 'mujoco')],
+)
+def test_numbers_of_lanes_that_are_stepped_together(name, package):
+    pytest.importorskip(package)
+    metric = 'elapsed_step' if package == 'envpool' else 'x_position'
+    lanes = [environments.make(name, seed, metrics=metric) for seed in range(3)]
+    together = batch(lanes, make_environment_spec(lanes[0]))
+    assert isinstance(together, VectorBatch) and together.metric_names == (metric,)
+    together.reset()
+    ended = []
+    rng = np.random.default_rng(0)
+    while len(ended) < 4:
+        together.step(drawn(together.spec, rng, 3))
+        ended += together.episodes
+    if package == 'envpool':
+        assert all(each.metrics == {metric: each.episode_length} for each in ended)
+    else:
+        assert len({each.metrics[metric] for each in ended}) == 4
+    together.close()
+
+
 def test_a_joined_lane_is_not_stepped_by_itself():
     maker = VectorMaker(make_environment_spec(fakes.Counting()), Counters)
     lanes = [VectorLane(maker, seed) for seed in range(2)]

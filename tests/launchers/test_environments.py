@@ -1,5 +1,6 @@
 """Several environments in one run: who has which, what is reported of each, and what is refused."""
 
+import dataclasses
 import json
 
 import jax
@@ -236,3 +237,24 @@ def test_an_experiment_has_an_environment():
 def test_no_one_environment_is_the_model_of_several():
     built = [build(experiment(each)) for each in (TWO, TWO[:1], TWO[0])]
     assert [each.spec.model is None for each in built] == [True, False, False]
+
+
+@pytest.mark.parametrize('name', ['envpool/CartPole-v1', 'gymnasium_vector/CartPole-v1'])
+def test_a_run_in_environments_that_are_several_lanes_by_themselves(name, tmp_path):
+    pytest.importorskip(name.partition('/')[0].partition('_')[0])
+    of_run = experiment(
+        name,
+        agent=culmen.agents.dqn.DQN(),
+        num_environments=3,
+        evaluation=culmen.Evaluation(episodes=3, max_steps=4),
+    )
+    result = culmen.run(of_run, tmp_path / 'run').summary
+    assert result['actor_steps'] >= 60
+    assert result['evaluation']['truncations'] == 3
+    assert result['evaluation']['return_mean'] == 4
+    longer = dataclasses.replace(of_run, max_actor_steps=90)
+    resumed = culmen.run(longer, tmp_path / 'run').summary  # at new episodes
+    assert resumed['resumed_at'] == result['actor_steps']
+    assert resumed['actor_steps'] >= 90
+    with pytest.raises(Refused, match='environment must be written in JAX to be compiled'):
+        compiled.run(of_run)

@@ -4,12 +4,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from culmen.core.environments import JaxEnvironment
-
 _AROUND: 'weakref.WeakValueDictionary[Any, Any]' = weakref.WeakValueDictionary()
 
 
-def around_once(environment: JaxEnvironment, kind: Callable[..., Any], *args: Any) -> Any:
+def around_once(environment: Any, kind: Callable[..., Any], *args: Any) -> Any:
     """`kind(environment, *args)`, one object for all calls, so that its lanes are stepped together."""
     key = (id(environment), kind, args)
     around = _AROUND.get(key)

@@ -74,6 +74,7 @@ class VectorMaker:
     spec: EnvironmentSpec  # of one lane, with one reward and one discount
     make: Callable[[Sequence[int]], VectorEnvironment]  # the seeds of its lanes -> the environment
     metrics: tuple[str, ...] = ()  # the numbers that are logged
+    source: 'VectorMaker | None' = None  # the one of which this one logs other numbers
 
 
 class VectorLane(dm_env.Environment):

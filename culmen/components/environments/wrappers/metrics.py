@@ -1,5 +1,6 @@
 """Chooses which of an environment's named numbers are logged (culmen.core.metrics)."""
 
+import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ import jax
 
 from culmen.components.environments.around import around_once
 from culmen.components.environments.functional import DmEnvironment
+from culmen.components.environments.vector import VectorLane
+from culmen.components.environments.vector import VectorMaker
 from culmen.components.environments.wrappers.base import Wrapper
 from culmen.core import checks
 from culmen.core.environments import JaxEnvironment
@@ -83,6 +86,11 @@ def _nothing_of(metrics: Sequence[str]) -> ValueError:
     )
 
 
+def _choosing(maker: VectorMaker, metrics: tuple[str, ...]) -> VectorMaker:
+    columns = tuple(metric.column for metric in read_metrics(metrics))
+    return dataclasses.replace(maker, metrics=columns, source=maker)
+
+
 def with_metrics(
     environment: dm_env.Environment, metrics: str | Sequence[str]
 ) -> dm_env.Environment:
@@ -92,6 +100,8 @@ def with_metrics(
     """
     if isinstance(metrics, str):
         metrics = [name.strip() for name in metrics.split(',')]
+    if isinstance(environment, VectorLane):
+        return environment.around(around_once(environment.maker, _choosing, tuple(metrics)))
     if not isinstance(environment, DmEnvironment):
         return ChosenMetrics(environment, metrics)
     return environment.around(around_once(environment.functions, ChosenJaxMetrics, tuple(metrics)))
