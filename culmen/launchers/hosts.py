@@ -54,6 +54,7 @@ from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
+from culmen.launchers.workdir import LOGS
 from culmen.launchers.workdir import Workdir
 
 LAUNCHER = 'hosts'
@@ -260,7 +261,10 @@ class OverHosts:
         with refusing():
             check_moved(home.folder, hosts.head, home.has_checkpoint)
             check_ports(hosts, hosts.served_on(hosts.head))
-            self._gathering = Gathering(hosts, home.config, signals, home.has_checkpoint)
+            assert home.folder is not None, 'a launch has a folder, if only for itself'
+            self._gathering = Gathering(
+                hosts, home.config, signals, home.has_checkpoint, home.folder / LOGS
+            )
             server = Server()
             server.open(self._gathering)
             address = hosts.addresses(hosts.head)[GATHERING]

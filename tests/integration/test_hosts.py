@@ -88,6 +88,9 @@ def check_workdirs(tmp_path, steps):
     assert {path.name for path in (small / 'logs').iterdir()} == {
         'actor-1.log', 'replay.log', 'evaluator.log'
     }  # fmt: skip
+    assert {path.name for path in (big / 'logs' / 'small').iterdir()} == {
+        'actor-1.log', 'replay.log', 'evaluator.log'
+    }  # fmt: skip
     assert not (small / 'checkpoints').exists()
 
 

@@ -21,6 +21,7 @@ from culmen.launchers.programs.hosts.file import Host
 from culmen.launchers.programs.hosts.file import Hosts
 from culmen.launchers.programs.hosts.tables import restored_tables
 from culmen.launchers.programs.hosts.tables import with_tables
+from culmen.launchers.programs.outputs import Outputs
 from culmen.launchers.programs.pieces import read_piece
 from culmen.launchers.programs.pieces import sizes
 from culmen.launchers.programs.pulses import Pulse
@@ -32,7 +33,7 @@ from culmen.launchers.programs.topology import NodePlan
 RUN, ASK, KILL = 'run', 'ask', 'kill'  # what is wanted of a node
 _ALIVE_SECONDS = 5.0  # since an agent was heard, until another may take its place
 _DEAF_SECONDS = 2.0  # without a question of an agent, which then can't be told to end a node
-_FAREWELL_SECONDS = 5.0  # for agents to hear of the end
+_FAREWELL_SECONDS = 5.0  # without a word of an agent, after the end
 
 
 class Report(NamedTuple):
@@ -69,7 +70,7 @@ class _Member:
         self.session: str | None = None  # of the agent that has joined
         self.machine = ''
         self.heard = 0.0
-        self.ended = False  # has heard of the end
+        self.ended = False  # has left after the end
         self.lost: str | None = None  # why its nodes of this session are gone
         self.lost_at = 0.0
         self.signals = 0  # told so far
@@ -90,6 +91,7 @@ class Gathering:
         config: Mapping[str, Any],
         signals: list[int],
         has_checkpoint: bool,
+        logs: Path,
     ) -> None:
         """Waits for hosts.
 
@@ -98,7 +100,9 @@ class Gathering:
             config: of the run; the others have to have the same.
             signals: receives those that other hosts got.
             has_checkpoint: whether the run goes on from one of this host.
+            logs: the folder of the run's logs, which receives the output of nodes of other hosts.
         """
+        self._outputs = Outputs(logs)
         self._hosts = hosts
         self._config = dict(config)
         self._signals = signals
@@ -199,7 +203,6 @@ class Gathering:
             member.reports = dict(reports)
             self._signals.extend(signals[member.signals :])
             member.signals = len(signals)
-            member.ended = self._end is not None
             return Orders(dict(member.wanted), self._end)
 
     def get_plan(self, name: str, session: str, label: str) -> bytes:
@@ -220,6 +223,16 @@ class Gathering:
         folder = member.tables
         assert folder is not None, 'no tables are restored'
         return read_piece(folder, file, offset)
+
+    def take_output(self, name: str, session: str, file: str, begin: int, data: bytes) -> None:
+        """Receives what a node there wrote, as `outputs.Outputs.take`."""
+        self._members[name].heard = time.monotonic()
+        self._outputs.take(name, file, begin, data)
+
+    def leave(self, name: str, session: str) -> None:
+        """An agent has heard of the end, and has ended its nodes."""
+        with self._lock:
+            self._members[name].ended = True
 
     # The launching process.
 
@@ -287,14 +300,19 @@ class Gathering:
         member.wanted = {}
 
     def finish(self, end: End) -> None:
-        """Tells the other hosts that the program has ended, and waits a little until they know."""
+        """Tells the other hosts that the program has ended, and waits until they have left or are silent."""
         with self._lock:
             self._end = end
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        while time.monotonic() < deadline:
+        begin = time.monotonic()
+        while True:
             with self._lock:
-                members = [each for each in self._members.values() if each.session]
-                if all(each.ended or each.lost is not None for each in members):
+                since = time.monotonic() - _FAREWELL_SECONDS
+                staying = [
+                    each
+                    for each in self._members.values()
+                    if each.session and not (each.ended or each.lost)
+                ]
+                if all(max(each.heard, begin) < since for each in staying):
                     return
             time.sleep(0.02)
 

@@ -41,7 +41,9 @@ from culmen.launchers.programs.hosts.ssh import Tunnel
 from culmen.launchers.programs.hosts.tables import with_tables
 from culmen.launchers.programs.launching import Engine
 from culmen.launchers.programs.launching import Job
+from culmen.launchers.programs.outputs import send_outputs
 from culmen.launchers.programs.pieces import copy
+from culmen.launchers.programs.remote import RemoteError
 from culmen.launchers.programs.remote import call_once
 from culmen.launchers.programs.running import Care
 from culmen.launchers.programs.stops import Stop
@@ -120,10 +122,25 @@ class Agent:
             if end is not None:
                 return end
             try:
-                return self._follow()
+                end = self._follow()
             finally:
                 nodes = [each.node for each in self._started.values() if each.node is not None]
                 supervisor.end(nodes, _END_SECONDS)
+            self._leave()
+            return end
+
+    def _leave(self) -> None:
+        """Sends what the nodes wrote to the learner's host, and tells it that nothing runs here any more."""
+        with contextlib.suppress(
+            ConnectionError, RemoteError
+        ):  # it may be gone; the files are here too
+            if self._started:
+                send_outputs(
+                    self._make_logs(),
+                    self._here.name,
+                    lambda _, file, begin, data: self._ask_for('take_output', file, begin, data),
+                )
+            self._ask_for('leave')
 
     def _join(self) -> End | None:
         """Joins. Returns: how it ended, if a signal came first."""

@@ -65,11 +65,11 @@ class Plain:
 class Hosts:
     """Two hosts of one machine."""
 
-    def __init__(self, port, wait=60, silence=60, **options):
+    def __init__(self, logs, port, wait=60, silence=60, **options):
         self.hosts = parse_hosts(FILE.format(port=port, wait=wait, silence=silence), 'hosts.toml')
         self.small = self.hosts.find('small')
         self.key, self.signals, self.services = Key(), [], []
-        self.options = {'has_checkpoint': False, **options}
+        self.options = {'has_checkpoint': False, 'logs': logs, **options}
 
     def open(self):
         self.gathering = Gathering(self.hosts, CONFIG, self.signals, **self.options)
@@ -91,7 +91,7 @@ class Hosts:
 
 
 @pytest.fixture
-def make():
+def make(tmp_path):
     """Makes hosts with ports that are free."""
     made = []
 
@@ -99,7 +99,7 @@ def make():
         with contextlib.ExitStack() as stack:
             free = [stack.enter_context(socket.create_server(('127.0.0.1', 0))) for _ in range(2)]
             port = min(max(each.getsockname()[1] for each in free), 65_531)
-        made.append(Hosts(port, **options))
+        made.append(Hosts(tmp_path / 'collected', port, **options))
         return made[-1]
 
     yield make
@@ -178,6 +178,11 @@ def test_nodes_run_on_the_other_host_and_are_seen_here(hosts, tmp_path):
     hosts.gathering.finish(End({'actor_steps': 3}))
     assert running.wait() == End({'actor_steps': 3})
     assert (tmp_path / 'run/logs/actor-0.log').read_text() == 'done\n'
+    # What they wrote is here, too.
+    collected = {path.name: path for path in (tmp_path / 'collected/small').iterdir()}
+    assert set(collected) == {'actor-0.log', 'actor-1.log', 'evaluator.log', 'evaluator-b.log'}
+    assert collected['actor-0.log'].read_text() == 'done\n'
+    assert 'no floor' in collected['actor-1.log'].read_text()
 
 
 def test_tables_that_a_replay_restores_travel_to_its_host(hosts, tmp_path):
