@@ -179,6 +179,7 @@ FAMILIES = (
             'discrete': ('*',),
         },
         jax=True,
+        picture='those that observe a board: MinAtar, Pong, Catch and deep sea',
     ),
     Family(
         'brax',
@@ -188,6 +189,7 @@ FAMILIES = (
         'all',
         actions='continuous',
         jax=True,
+        picture='none: its pictures need OpenGL',
     ),
     Family(
         'open_spiel',
@@ -279,6 +281,7 @@ FAMILIES = (
         'all',
         actions={'continuous': ('cartpole_swingup', 'pixel_reach', 'u_maze'), 'discrete': ('*',)},
         jax=True,
+        picture='all but the two matrix games, whose state is a number of rounds',
     ),
     Family(
         'envpool',

@@ -19,6 +19,12 @@ from tests.components.environments.fakes import Counter
         'atari/pong',
         'bsuite/catch/0',
         'bsuite/cartpole/0',
+        'gymnax/Breakout-MinAtar',
+        'jax/bandit',
+        'jax/bit_flip',
+        'jax/cartpole_swingup',
+        'jax/catch',
+        'jax/six_states',
         'jumanji/Game2048-v1',
         'minigrid/MiniGrid-Empty-5x5-v0',
         pytest.param('navix/Navix-Empty-Random-5x5-v0', marks=pytest.mark.deep),
@@ -26,13 +32,14 @@ from tests.components.environments.fakes import Counter
     ],
 )
 def test_a_picture_shows_what_is_there(name):
-    pytest.importorskip({'atari': 'ale_py'}.get(name.split('/')[0], name.split('/')[0]))
+    family = name.split('/')[0]
+    pytest.importorskip({'atari': 'ale_py'}.get(family, family))
     environment = environments.make(name, 0, frame_stack=2)
     environment.reset()
     pictures = []
     for step in range(8):
         pictures.append(environments.render(environment))
-        environment.step(step % 2)
+        environment.step(np.full(environment.action_spec().shape, step % 2))
     assert all(p.dtype == np.uint8 and p.ndim == 3 and p.shape[-1] == 3 for p in pictures)
     assert len({p.tobytes() for p in pictures}) > 1  # it moves, and no picture is drawn over
 
@@ -47,6 +54,12 @@ def test_mujoco_is_drawn_or_says_what_it_needs():
         assert 'MUJOCO_GL=egl' in str(error)
     else:
         assert picture.shape == (240, 320, 3)
+
+
+def test_a_family_without_pictures_says_why():
+    pytest.importorskip('brax')
+    with pytest.raises(ValueError, match='brax/fast has no picture here: brax draws with OpenGL'):
+        environments.render(environments.make('brax/fast', 0))
 
 
 def test_what_can_not_be_drawn_says_so():

@@ -93,6 +93,9 @@ def _build(identity: str, backend: Backend | None, limit: int) -> functional.Fun
         )
         return BraxState(after, time), outcome
 
+    def render(state: BraxState) -> np.ndarray[Any, Any]:
+        raise ValueError(f'brax/{identity} has no picture here: brax draws with OpenGL.')
+
     spec = EnvironmentSpec(
         observation=specs.Array((environment.observation_size,), np.float32, 'observation'),
         action=specs.BoundedArray((environment.action_size,), np.float32, -1.0, 1.0, 'action'),
@@ -103,6 +106,7 @@ def _build(identity: str, backend: Backend | None, limit: int) -> functional.Fun
         spec,
         functional.foreign(begin),
         functional.foreign(advance),
+        render,
         measure=lambda state: state.state.metrics,
         metrics=(),
     )

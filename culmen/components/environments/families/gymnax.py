@@ -16,6 +16,7 @@ from dm_env import specs
 
 from culmen.components.environments import arguments
 from culmen.components.environments import functional
+from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Argument
 from culmen.core import checks
 from culmen.core.checks import Range
@@ -106,7 +107,19 @@ def _build(identity: str, limit: int | None, options: dict[str, Any]) -> functio
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, functional.foreign(begin), functional.foreign(advance))
+    shape = jax.tree_util.tree_leaves(spec.observation)[0].shape
+
+    def render(state: Any) -> Any:
+        """The board that is observed."""
+        seen = functional.foreign(environment.get_obs)(state, params)
+        return rendering.draw_planes(np.asarray(seen))
+
+    return functional.Functional(
+        spec,
+        functional.foreign(begin),
+        functional.foreign(advance),
+        render if len(shape) in (2, 3) else None,
+    )
 
 
 def _cast(observation: Any) -> Any:

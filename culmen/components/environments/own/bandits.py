@@ -1,6 +1,7 @@
 """A bandit whose arms are drawn anew for each episode, so that an agent has to learn within it."""
 
 from typing import Annotated
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import functional
+from culmen.components.environments import rendering
 from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
@@ -49,10 +51,17 @@ def bandit(
         outcome = functional.Outcome(observation, reward, terminated=made == pulls)
         return BanditState(state.probabilities, made), outcome
 
+    def render(state: BanditState) -> np.ndarray[Any, Any]:
+        """Bars: the probability of each arm, and the share of pulls made."""
+        bars = np.array([*np.asarray(state.probabilities), int(state.pulls) / pulls])
+        filled = np.arange(20)[::-1, None] < np.rint(20 * bars)
+        colours = np.array([(60, 180, 75), (60, 180, 75), (50, 90, 220)], np.uint8)
+        return rendering.enlarge(np.where(filled[..., None], colours, np.uint8(235)))
+
     spec = EnvironmentSpec(
         observation=specs.BoundedArray((4,), np.float32, 0, 1, 'last'),
         action=specs.DiscreteArray(2, np.int32, 'arm'),
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, begin, advance)
+    return functional.Functional(spec, begin, advance, render)

@@ -1,6 +1,7 @@
 """Chains of states, for exploration and hierarchy."""
 
 from typing import Annotated
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import functional
+from culmen.components.environments import rendering
 from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
@@ -60,10 +62,18 @@ def six_states(
         outcome = functional.Outcome(observe(state), reward, home, steps + 1 >= max_steps)
         return (state, steps + 1), outcome
 
+    def render(held: tuple[ChainState, jax.Array]) -> np.ndarray[Any, Any]:
+        """The states in a row: the agent red, the sixth green once it was visited."""
+        picture = np.full((1, LENGTH, 3), 235, np.uint8)
+        if held[0].visited:
+            picture[0, LENGTH - 1] = 60, 180, 75
+        picture[0, int(held[0].position)] = 220, 50, 50
+        return rendering.enlarge(picture, 40)
+
     spec = EnvironmentSpec(
         observation=specs.BoundedArray((LENGTH + show_visited,), np.float32, 0, 1, 'state'),
         action=specs.DiscreteArray(2, np.int32, 'action'),
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, begin, advance)
+    return functional.Functional(spec, begin, advance, render)

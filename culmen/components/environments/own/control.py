@@ -66,6 +66,26 @@ def closeness(physics: jax.Array) -> jax.Array:
     return jnp.exp(-(across**2 + above**2) / (2.0 * WIDTH**2))
 
 
+def _render(state: CartPoleState) -> np.ndarray[Any, Any]:
+    """The cart, 6 m of its track, and the pole with its tip."""
+    position, _, _, angle = np.asarray(state.physics, np.float64)
+    pixels, height, width = 40, 80, 240  # the first for each metre
+    picture = np.full((height, width, 3), 255, np.uint8)
+    picture[height // 2] = 90
+
+    def fill(across: float, below: float, size: int, colour: tuple[int, int, int]) -> None:
+        row, column = height // 2 + round(pixels * below), width // 2 + round(pixels * across)
+        rows = slice(max(row - size, 0), max(row + size + 1, 0))
+        picture[rows, max(column - size, 0) : max(column + size + 1, 0)] = colour
+
+    fill(position, 0.0, 5, (50, 90, 220))
+    for share in np.linspace(0.0, 1.0, 2 * pixels):
+        reach = share * LENGTH
+        fill(position + reach * np.sin(angle), reach * np.cos(angle), 1, (90, 60, 40))
+    fill(position + LENGTH * np.sin(angle), LENGTH * np.cos(angle), 2, (220, 50, 50))
+    return picture
+
+
 def cartpole_swingup(
     *,
     max_steps: Annotated[int, Range(1)] = 40,
@@ -123,4 +143,4 @@ def cartpole_swingup(
         reward=functional.REWARD,
         discount=functional.DISCOUNT,
     )
-    return functional.Functional(spec, begin, advance)
+    return functional.Functional(spec, begin, advance, _render)

@@ -213,12 +213,18 @@ def nim(*, heaps: Annotated[tuple[int, ...], Range(1)] = (3, 4, 5)) -> functiona
         state = NimState(left, 1 - state.mover)
         return state, functional.Outcome(observe(state), reward, ~allowed | won)
 
+    def render(state: NimState) -> np.ndarray[Any, Any]:
+        """A row for each heap."""
+        left = np.arange(largest) < np.asarray(state.heaps)[:, None]
+        colours = np.array([(235, 235, 235), (150, 120, 90)], np.uint8)
+        return rendering.enlarge(colours[left.astype(int)])
+
     observation = {
         'observation': specs.BoundedArray((len(heaps), largest + 1), np.float32, 0, 1, 'heaps'),
         'to_move': specs.Array((), bool, 'to_move'),
         'legal_actions': _legal(num_actions),
     }
-    return functional.Functional(_spec(observation, num_actions), begin, advance)
+    return functional.Functional(_spec(observation, num_actions), begin, advance, render)
 
 
 def _matrix_game(payoff: Sequence[Sequence[float]], rounds: int) -> functional.Functional:

@@ -1,6 +1,7 @@
 """Bits to flip until they are those of a goal."""
 
 from typing import Annotated
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from dm_env import specs
 
 from culmen.components.environments import functional
+from culmen.components.environments import rendering
 from culmen.core.checks import Range
 from culmen.core.goals import Goals
 from culmen.core.specs import EnvironmentSpec
@@ -73,6 +75,11 @@ def bit_flip(
         )
         return state, outcome
 
+    def render(state: BitState) -> np.ndarray[Any, Any]:
+        """The bits above those of the goal."""
+        colours = np.array([(235, 235, 235), (50, 90, 220)], np.uint8)
+        return rendering.enlarge(colours[np.stack([state.bits, state.goal]).astype(int)])
+
     bit = specs.BoundedArray((bits,), np.float32, 0, 1)
     spec = EnvironmentSpec(
         observation={'observation': bit, 'achieved_goal': bit, 'desired_goal': bit},
@@ -81,4 +88,4 @@ def bit_flip(
         discount=functional.DISCOUNT,
         goals=Goals(reward, reached, ends=True),
     )
-    return functional.Functional(spec, begin, advance)
+    return functional.Functional(spec, begin, advance, render)
