@@ -5,9 +5,11 @@ an episode reaches its limit of steps and its end at once, EnvPool says that it 
 have the channels in front, here they are the last axis.
 """
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Annotated
@@ -109,8 +111,7 @@ def _maker(identity: str, config: dict[str, Any]) -> VectorMaker:
         )
     given = {**config, 'gym_reset_return_info': True}
     spec = envpool.make_spec(identity, **given)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # gymnasium's, about the precision of bounds
+    with _about_bounds():
         spaces = spec.gymnasium_observation_space, spec.gymnasium_action_space
     observation, read = batch_reader(spaces[0], 'observation', name)
     action, write = batch_writer(spaces[1], 'action', name)
@@ -125,9 +126,10 @@ def _maker(identity: str, config: dict[str, Any]) -> VectorMaker:
         if has_seeds and len(seeds) > 1:
             own = {'env_seed': list(seeds)}
         drawn = {'render_mode': 'rgb_array'} if is_drawn else {}
-        pool = envpool.make(
-            identity, env_type='gymnasium', num_envs=len(seeds), **own, **given, **drawn
-        )
+        with _about_bounds():
+            pool = envpool.make(
+                identity, env_type='gymnasium', num_envs=len(seeds), **own, **given, **drawn
+            )
         return _Lanes(name, pool, len(seeds), read, write, is_drawn)
 
     return VectorMaker(EnvironmentSpec(observation, action, REWARD, DISCOUNT), make)
@@ -154,7 +156,8 @@ class _Lanes:
         self._observation: Any = None  # the last of each lane
 
     def reset(self) -> TimeStep:
-        observation, self._info = self._pool.reset()
+        with _about_bounds():  # which later versions read here
+            observation, self._info = self._pool.reset()
         lanes = len(self._ended)
         no = np.zeros(lanes, bool)
         self._ended = no
@@ -228,6 +231,14 @@ class _Lanes:
 
     def close(self) -> None:
         self._pool = None  # its threads end with it
+
+
+@contextlib.contextmanager
+def _about_bounds() -> Iterator[None]:
+    """Without gymnasium's warnings about the precision of bounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def _put(old: Any, new: Any, at: NDArray[Any]) -> Any:
