@@ -21,7 +21,6 @@ import functools
 import importlib
 import inspect
 import io
-import itertools
 import re
 import sys
 import textwrap
@@ -100,8 +99,12 @@ def _config(cls: type[Any], inherited: bool = False) -> str:
     presets: dict[str, dict[str, Any]] = getattr(cls, 'presets', {})
     rows: list[Sequence[str]] = []
     classes = [each for each in reversed(cls.__mro__) if dataclasses.is_dataclass(each)]
-    fields = (_commented_fields(each) for each in (classes if inherited else [cls]))
-    for group, name, comment in itertools.chain.from_iterable(fields):
+    found: dict[str, tuple[str | None, str]] = {}
+    for each in classes if inherited else [cls]:
+        for group, name, comment in _commented_fields(each):
+            # A field that is said again keeps its place.
+            found[name] = (found[name][0] if name in found else group, comment)
+    for name, (group, comment) in found.items():
         if group is not None:
             rows.append((f'**{group}**', '', *[''] * len(presets), '', ''))
         of_presets = (_code(values[name]) if name in values else '' for values in presets.values())

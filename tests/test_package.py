@@ -250,6 +250,7 @@ def test_the_optional_dependencies_are_all_imported_above():
     without_a_module = {
         'jax', 'jaxlib', 'dm-haiku', 'optax', 'dm-env', 'dm-tree', 'numpy', 'tomli',  # Culmen imports them.
         'pytest', 'pytest-timeout', 'pytest-xdist', 'psutil', 'ruff', 'ipython',  # The tests run on them.
+        'tyro',  # Another package asks for it, and may not have the newest.
     }  # fmt: skip
     modules_of = {
         'ale-py': 'ale_py',
@@ -257,8 +258,10 @@ def test_the_optional_dependencies_are_all_imported_above():
         'dm-control': 'dm_control',
         'dm-launchpad-nightly': 'launchpad',
         'dm-reverb': 'reverb',
+        'gymnasium-robotics': 'gymnasium_robotics',
         'import-linter': 'importlinter',
         'mlflow-skinny': 'mlflow',
+        'open-spiel': 'pyspiel',
         'opencv-python-headless': 'cv2',
         'pygame-ce': 'pygame',
         'setuptools': 'pkg_resources',

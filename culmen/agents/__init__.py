@@ -11,6 +11,12 @@ AGENTS: dict[str, str] = {
     'reward_scaled': 'culmen.agents.wrappers:RewardScaled',
     'warmed_up': 'culmen.agents.wrappers:WarmedUp',
     'dqn': 'culmen.agents.dqn:DQN',
+    'ape_x': 'culmen.agents.dqn:ApeX',
+    'c51': 'culmen.agents.c51:C51',
+    'qr_dqn': 'culmen.agents.qr_dqn:QRDQN',
+    'iqn': 'culmen.agents.iqn:IQN',
+    'rainbow': 'culmen.agents.rainbow:Rainbow',
+    'pqn': 'culmen.agents.pqn:PQN',
     'r2d2': 'culmen.agents.r2d2:R2D2',
     'sac': 'culmen.agents.sac:SAC',
     'impala': 'culmen.agents.impala:IMPALA',
@@ -21,7 +27,23 @@ AGENTS: dict[str, str] = {
     'd4pg': 'culmen.agents.d4pg:D4PG',
 }
 
-__all__ = ['AGENTS', 'bc', 'd4pg', 'dqn', 'impala', 'ppo', 'r2d2', 'sac', 'td3', 'wrappers']
+__all__ = [
+    'AGENTS',
+    'bc',
+    'c51',
+    'd4pg',
+    'dqn',
+    'impala',
+    'iqn',
+    'ppo',
+    'pqn',
+    'qr_dqn',
+    'r2d2',
+    'rainbow',
+    'sac',
+    'td3',
+    'wrappers',
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from culmen.agents import AGENTS
+from culmen.agents.catalogue import elsewhere
 from culmen.components import environments
 from culmen.core import checks
 from culmen.core.agent import Agent
@@ -137,6 +138,9 @@ def agent_class(name: str) -> type[Any]:
     """
     target = AGENTS.get(name, name)
     if ':' not in target:
+        here = elsewhere(name)
+        if here is not None:
+            raise ValueError(f'unknown agent {name!r}; did you mean {here}?')
         raise ValueError(checks.unknown_name('agent', name, AGENTS))
     cls = resolve('agent', target)
     builds = callable(getattr(cls, 'build', None))

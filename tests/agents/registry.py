@@ -13,11 +13,16 @@ import pytest
 from dm_env import specs
 
 from culmen.agents import bc
+from culmen.agents import c51
 from culmen.agents import d4pg
 from culmen.agents import dqn
 from culmen.agents import impala
+from culmen.agents import iqn
 from culmen.agents import ppo
+from culmen.agents import pqn
+from culmen.agents import qr_dqn
 from culmen.agents import r2d2
+from culmen.agents import rainbow
 from culmen.agents import sac
 from culmen.agents import td3
 from culmen.agents import wrappers
@@ -121,15 +126,23 @@ class Row:
         return legal_actions(self.spec.observation) is not None
 
 
-def favour(params: Any, action: int, num_actions: int, by: float = 1e6) -> Any:
-    """Parameters whose last layers, those with an output an action, are led to one action."""
+def favour(
+    params: Any, action: int, num_actions: int, by: float = 1e6, num_outputs: int = 1
+) -> Any:
+    """Parameters whose last layers, those with outputs an action, are led to one action.
 
-    def change(leaf: Any) -> Any:
-        if leaf.shape != (num_actions,):
+    Args: num_outputs: of each action; of a distribution the later ones are led more, as the greater atoms.
+    """
+    size = num_actions * num_outputs
+    first = action * num_outputs
+    more = by * (1 + np.arange(num_outputs, dtype=np.float32)) / num_outputs
+
+    def change(path: Any, leaf: Any) -> Any:
+        if leaf.shape != (size,) or 'sigma' in jax.tree_util.keystr(path):
             return leaf
-        return leaf.at[action].add(by)
+        return leaf.at[first : first + num_outputs].add(more)
 
-    changed = jax.tree_util.tree_map(change, params)
+    changed = jax.tree_util.tree_map_with_path(change, params)
     assert any(map(lambda a, b: a is not b, *map(jax.tree_util.tree_leaves, (params, changed))))
     return changed
 
@@ -147,6 +160,15 @@ TRACED = MappingProxyType({
     'huber_delta': (1.0, 0.1), 'target_update_period': (2, 3), 'epsilon': (0.1, 0.9),
     'epsilon_initial': (1.0, 0.2), 'epsilon_decay_steps': (20, 2), 'evaluation_epsilon': (0.0, 0.7),
 })  # fmt: skip
+
+# Agents of distributions, whose losses have no huber_delta.
+DISTRIBUTION = {name: value for name, value in SMALL.items() if name != 'huber_delta'}
+DISTRIBUTION_TRACED = MappingProxyType(
+    {name: values for name, values in TRACED.items() if name != 'huber_delta'}
+)
+UNIFORM = {'epsilon_initial': 0.0, 'epsilon': 0.0, 'epsilon_decay_steps': 0}
+# Noise explores, windows are prioritised.
+RAINBOW = {**DISTRIBUTION, **UNIFORM, 'n_step': 3, 'importance_anneal_steps': 40}
 
 REFUSED = (
     (continuous_spec(), r'DQN needs a discrete action \(a DiscreteArray, .* got BoundedArray'),
@@ -179,6 +201,18 @@ UNROLL_TRACED = MappingProxyType({
 })  # fmt: skip
 
 UNROLL_REFUSED = discrete_spec()._replace(action={'a': specs.Array((2,), np.int32, 'a')})
+
+PQN = {
+    'hidden_sizes': (16,), 'epsilon_initial': 1.0, 'epsilon': 0.1, 'epsilon_decay_steps': 20,
+    'discount': 0.9, 'lambda_': 0.9, 'num_epochs': 2, 'num_minibatches': 2, 'learning_rate': 1e-3,
+    'learning_rate_decay_steps': 1_000, 'reward_scale': 0.5, 'unroll_length': 6,
+}  # fmt: skip
+
+PQN_TRACED = MappingProxyType({
+    'learning_rate': (1e-3, 1e-2), 'discount': (0.9, 0.5), 'lambda_': (0.9, 0.2),
+    'optimizer_epsilon': (1e-8, 1e-2), 'max_gradient_norm': (10.0, 0.01), 'reward_scale': (0.5, 2.0),
+    'epsilon': (0.1, 0.9), 'epsilon_initial': (1.0, 0.2), 'epsilon_decay_steps': (20, 2),
+})  # fmt: skip
 
 # Agents of bounded actions.
 CONTINUOUS = {
@@ -263,6 +297,46 @@ AGENTS = [
                 'max_gradient_norm': (10.0, 0.01), 'reward_clip': (1.0, 0.1)}, kind='prioritised'),
     Row('dqn_legal_actions', dqn.DQN(**SMALL, n_step=2), legal_spec()),
     Row('dqn_branches', dqn.DQN(**SMALL, n_step=2, dueling=True, priority_exponent=0.6), branches_spec()),
+    Row('dqn_noisy_munchausen',
+        dqn.DQN(**{**SMALL, 'double': False}, n_step=1, noise='independent', munchausen=0.9,
+                value_cost=0.05, evaluation_noise=True),
+        legal_spec(), traced={'temperature': (0.03, 1.0), 'log_policy_clip': (-1.0, -0.01)}),
+    Row('ape_x', dqn.ApeX(**{**SMALL, 'epsilon_initial': 0.4, 'epsilon': 0.4, 'epsilon_decay_steps': 0}),
+        discrete_spec(), refused=((continuous_spec(), 'ApeX needs a discrete action'),)),
+    Row('c51', c51.C51(**DISTRIBUTION, n_step=1, num_atoms=7, v_min=-2.0, v_max=3.0), discrete_spec(),
+        traced={**DISTRIBUTION_TRACED, 'v_min': (-2.0, -1.0), 'v_max': (3.0, 4.0)},
+        refused=((continuous_spec(), 'C51 needs a discrete action'),)),
+    Row('c51_all_options',
+        c51.C51(**{**DISTRIBUTION, 'double': False}, n_step=2, num_atoms=5, noise='factorised',
+                priority_exponent=0.6, importance_anneal_steps=40),
+        legal_spec(), traced={'importance_exponent': (0.4, 1.0)}),
+    Row('qr_dqn', qr_dqn.QRDQN(**DISTRIBUTION, n_step=1, num_quantiles=7, dueling=True), discrete_spec(),
+        traced={**DISTRIBUTION_TRACED, 'huber_kappa': (1.0, 0.1)},
+        refused=((continuous_spec(), 'QRDQN needs a discrete action'),)),
+    Row('qr_dqn_all_options',
+        qr_dqn.QRDQN(**{**DISTRIBUTION, 'double': False}, n_step=2, num_quantiles=5, huber_kappa=0.0,
+                     priority_exponent=0.6),
+        legal_spec()),
+    Row('iqn', iqn.IQN(**DISTRIBUTION, n_step=1, embedding_size=8, dueling=True), discrete_spec(),
+        traced=DISTRIBUTION_TRACED, refused=((continuous_spec(), 'IQN needs a discrete action'),)),
+    Row('iqn_all_options',
+        iqn.IQN(**{**DISTRIBUTION, 'double': False}, n_step=2, embedding_size=8, num_fractions=4,
+                num_target_fractions=5, num_policy_fractions=6, noise='factorised',
+                priority_exponent=0.6, munchausen=0.9),
+        legal_spec()),
+    Row('iqn_averse', iqn.IQN(**DISTRIBUTION, n_step=1, embedding_size=8, risk='cvar', risk_level=0.25),
+        legal_spec(), traced={'risk_level': (0.25, 1.0)}),
+    Row('rainbow', rainbow.Rainbow(**RAINBOW, num_atoms=7), discrete_spec(),
+        refused=((continuous_spec(), 'Rainbow needs a discrete action'),)),
+    Row('rainbow_iqn', rainbow.Rainbow(**RAINBOW, head='iqn', embedding_size=8, evaluation_noise=True),
+        discrete_spec()),
+    Row('pqn', pqn.PQN(**PQN, batch_size=8, dueling=True), discrete_spec(), replaced=False,
+        traced={**PQN_TRACED, 'learning_rate_decay_steps': (1_000, 10)},
+        refused=((continuous_spec(), 'PQN needs a discrete action'),)),
+    Row('pqn_all_options',
+        pqn.PQN(**{**PQN, 'learning_rate_decay_steps': None}, core='gru', core_size=5,
+                layer_norm=False, max_gradient_norm=None, evaluation_epsilon=0.1),
+        legal_spec(), replaced=False),
     Row('r2d2',
         r2d2.R2D2(**SEQUENCE, core='lstm', dueling=True, rescale=True, previous_action=True,
                   previous_reward=True, priority_exponent=0.9),

@@ -38,6 +38,9 @@ MORE = {
     'torso': ({}, PIXELS),
     'shared_torso': ({'core': 'none'}, None),
     'rmsprop_decay': ({'optimizer': 'rmsprop'}, None),
+    'noise_sigma': ({'noise': 'factorised'}, None),
+    'log_policy_clip': ({'munchausen': 0.9, 'double': False}, None),
+    'head': ({'num_atoms': 51, 'embedding_size': 64}, None),
 }
 # Fields that change no part, by agent and name, with the reason.
 NOTHING: dict[tuple[str, str], str] = {}

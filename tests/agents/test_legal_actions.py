@@ -18,7 +18,13 @@ STEPS = (0, 0, 5, 10, 10**8, 10**8)
 
 
 def favouring(row, tree):
-    return registry.favour(tree, FAVOURED, move_of(row.spec.action).num_values, HUGE)
+    num_actions = move_of(row.spec.action).num_values
+    return registry.favour(tree, FAVOURED, num_actions, HUGE, outputs_of(row))
+
+
+def outputs_of(row):
+    """What the network gives of each action: one value, or a distribution."""
+    return getattr(row.agent, 'num_atoms', getattr(row.agent, 'num_quantiles', 1))
 
 
 def move_of(nest):
@@ -77,7 +83,8 @@ def test_the_update_ignores_illegal_actions(row):
     agent = subject.of(row)
     plain = agent.state
     favoured = favouring(row, plain)  # the online and the target network
-    enough = HUGE / 100 if row.replaced else 1e-2
+    is_bounded = not row.replaced or hasattr(row.agent, 'num_atoms')  # ratios, a support
+    enough = 1e-2 if is_bounded else HUGE / 100
     for sample in agent.samples():
         steps = sample.steps
         extras = steps.extras

@@ -20,7 +20,9 @@ SPEC = registry.continuous_spec()
 # Where a preset of this name is at home.
 SPECS_OF_PRESETS = {
     'atari': registry.discrete_spec(6, (84, 84, 4)),
+    'atari_100k': registry.discrete_spec(6, (84, 84, 4)),
     'minatar': registry.discrete_spec(6, (10, 10, 4)),
+    **dict.fromkeys(('cartpole', 'munchausen', 'noisy', 'unit'), registry.discrete_spec()),
     'mujoco': SPEC,
     'control': SPEC,
 }
@@ -45,7 +47,13 @@ def test_presets_are_settings():
             agent(**settings).build(SPECS_OF_PRESETS[preset])
             found.setdefault(name, set()).add(preset)
     assert found == {
-        'DQN': {'atari', 'minatar'},
+        'DQN': {'atari', 'minatar', 'munchausen', 'noisy'},
+        'ApeX': {'atari'},
+        'C51': {'atari', 'cartpole', 'minatar', 'unit'},
+        'QRDQN': {'atari', 'minatar'},
+        'IQN': {'atari', 'minatar', 'munchausen'},
+        'Rainbow': {'atari', 'atari_100k', 'cartpole', 'minatar', 'unit'},
+        'PQN': {'cartpole', 'minatar'},
         'R2D2': {'atari'},
         'IMPALA': {'atari'},
         'PPO': {'atari', 'mujoco'},
@@ -86,7 +94,7 @@ def test_exploration_noise(agent, noise):
 OUTPUTS = {'SAC': (4, 2, 1), 'TD3': (2, 2, 1), 'DDPG': (2, 1, 1), 'D4PG': (2, 1, 51)}
 
 
-@of_all_with('hidden_sizes', 'layer_norm')
+@pytest.mark.parametrize('agent', [CLASSES[name] for name in OUTPUTS], ids=OUTPUTS)
 @pytest.mark.parametrize('layer_norm', [False, True])
 def test_hidden_sizes_and_layer_norm(agent, layer_norm):
     of_policy, num_critics, of_critic = OUTPUTS[agent.__name__]

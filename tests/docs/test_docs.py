@@ -65,7 +65,7 @@ def test_every_page_with_a_marker_is_one_that_the_script_rewrites():
 
 
 def test_a_table_of_settings_has_every_field_with_its_default():
-    table = load_maker().make('config culmen.agents.dqn:DQNConfig')
+    table = load_maker().make('whole_config culmen.agents.dqn:DQNConfig')
     rows = {row.split(' | ')[0]: row.split(' | ') for row in table.splitlines()}
     for field in dataclasses.fields(dqn.DQNConfig):
         row = rows[f'| `{field.name}`']
@@ -91,7 +91,7 @@ def test_tables_show_the_ranges_that_are_checked():
         rows = [row.split(' | ') for row in load_maker().make(what).splitlines()]
         return {row[0].strip('| `'): row[column] for row in rows}
 
-    fields = shown('config culmen.agents.dqn:DQNConfig', -2)
+    fields = shown('whole_config culmen.agents.dqn:DQNConfig', -2)
     assert fields['discount'] == 'in [0, 1]'
     assert fields['learning_rate'] == 'above 0'
     assert fields['hidden_sizes'] == 'each at least 1'

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from culmen.agents.catalogue import ENTRIES
 from culmen.components.loggers import TensorBoardLog
 from culmen.launchers import command_line
 from culmen.launchers import launchpad
@@ -436,6 +438,12 @@ def test_the_lists(culmen):
     assert code == 0
     assert agents['dqn']['class'] == 'culmen.agents.dqn:DQN'
     assert agents['dqn']['about'].startswith('Deep Q-Networks')
+    assert agents['rainbow']['paper'] == 'Hessel et al. 2018 (1710.02298)'
+    _, out, _ = culmen('list', 'agents')
+    assert re.search(
+        r'^values:\n(.*\n)*continuous control:\n(.*\n)*recorded data:$', out, re.MULTILINE
+    )
+    assert '    learns: off-policy' in out
     _, out, _ = culmen('list', 'environments', '--json')
     assert {'bsuite', 'gymnasium', 'atari'} <= {row['family'] for row in json.loads(out)}
     _, out, _ = culmen('list', 'environments')
@@ -453,6 +461,20 @@ def test_the_list_of_environments_is_filtered(culmen):
     assert (code, "unknown family 'jx'" in error) == (2, True)
     code, _, error = culmen('list', 'agents', '--jax')
     assert (code, 'are of environments' in error) == (2, True)
+
+
+@pytest.mark.parametrize('name', sorted(set(ENTRIES) - {'bc'}))
+def test_the_example_of_an_agent_in_the_list_is_accepted(culmen, runs, name):
+    program, *arguments = shlex.split(ENTRIES[name].example)
+    code, _, err = culmen(*arguments)
+    assert (program, code) == ('culmen', 0), err
+    assert len(runs) == 1
+
+
+def test_the_example_of_bc_asks_for_a_recording(culmen, runs):
+    code, _, err = culmen(*shlex.split(ENTRIES['bc'].example)[1:])
+    assert code == 2
+    assert 'runs/recording' in err
 
 
 def test_train_evaluate_and_plot(culmen):

@@ -1,4 +1,4 @@
-"""The settings of DQN."""
+"""The settings of DQN and of Ape-X."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,54 +6,29 @@ from typing import Any
 from typing import ClassVar
 from typing import Literal
 
+from culmen.components.values import ValueSettings
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
-from culmen.core.checks import check_fields
+from culmen.core.errors import SettingError
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(ValueSettings):
     """Settings of DQN. The defaults are for small tasks; `presets` holds the papers'."""
 
-    # Network.
-    # Units of each layer of the MLP; unused where an image is observed.
-    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
-    dueling: bool = False  # whether the head splits value and advantages
-
-    # Acting.
-    epsilon: Annotated[float, Range(0, 1)] = 0.1  # final probability of a random action
-    epsilon_initial: Annotated[float, Range(0, 1)] = 1.0  # the probability at the first step
-    epsilon_decay_steps: Annotated[int, Range(0)] = 5_000  # actor steps from initial to final
-    # Lane i of N has epsilon ** (1 + alpha i / (N - 1)); 0: all alike; 7 in Ape-X.
-    epsilon_lane_alpha: Annotated[float, Range(0)] = 0.0
-    evaluation_epsilon: Annotated[float, Range(0, 1)] = 0.0  # the probability in evaluations
-
-    # Learning.
-    discount: Annotated[float, Range(0, 1)] = 0.99  # per step
-    n_step: Annotated[int, Range(1)] = 10  # rewards before the bootstrap
-    double: bool = True  # whether the online network selects the bootstrap's action
-    learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
-    optimizer: Literal['adam', 'rmsprop'] = 'adam'  # rmsprop: centred, as in the Nature paper
-    # Added to the root of Adam's second moment, or under the root of RMSProp's.
-    optimizer_epsilon: Annotated[float, POSITIVE] = 1e-8
-    max_gradient_norm: Annotated[float | None, POSITIVE] = None  # global norm; None: not clipped
+    # Loss.
     # Error at which the loss turns linear; None: squared error.
     huber_delta: Annotated[float | None, POSITIVE] = 1.0
-    # Rewards are clipped to [-clip, clip]; None: not at all.
-    reward_clip: Annotated[float | None, POSITIVE] = None
-    # Updates between copies to the target network.
-    target_update_period: Annotated[int, Range(1)] = 200
-
-    # Experience.
-    batch_size: Annotated[int, Range(1)] = 128  # windows per update
-    replay_capacity: Annotated[int, Range(1)] = 100_000  # windows
-    # Windows in the replay before the first update.
-    min_replay_size: Annotated[int, Range(0, 'replay_capacity')] = 1_000
-    # How often a window is drawn on average; the default makes an update every other step.
-    samples_per_insert: Annotated[float, POSITIVE] = 64.0
-    # Windows are drawn in proportion to error ** exponent; 0: uniformly.
-    priority_exponent: Annotated[float, Range(0)] = 0.0
-    importance_exponent: Annotated[float, Range(0, 1)] = 0.4  # importance correction; 1: full
+    # Weight of the taken action's value in the loss: DQNReg, whose 0.1 beside error^2 is 0.05 here; None: 0.
+    value_cost: Annotated[float | None, Range(0)] = None
+    # Scale of the log-policy that is added to the reward, and the soft maximum for the bootstrap; None:
+    # Q-learning. 0 is soft Q-learning, 0.9 Munchausen's.
+    munchausen: Annotated[float | None, Range(0, 1)] = None
+    temperature: Annotated[float, POSITIVE] = 0.03  # of the soft policy; only with `munchausen`
+    # The least that temperature * log-policy may be; only with `munchausen`.
+    log_policy_clip: Annotated[float, Range(None, 0)] = -1.0
+    # What a new window's priority is: the largest error so far, or that of the values that acted.
+    initial_priority: Literal['largest', 'acting'] = 'largest'
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Mnih et al. 2015, extended data table 1, in steps of four frames.
@@ -74,7 +49,51 @@ class DQNConfig:
             'target_update_period': 1_000, 'batch_size': 32, 'replay_capacity': 100_000,
             'min_replay_size': 5_000, 'samples_per_insert': 32.0,
         },
+        # Fortunato et al. 2017 (1706.10295), section 3.2: noise explores, and epsilon is 0.
+        'noisy': {
+            'noise': 'factorised', 'epsilon_initial': 0.0, 'epsilon': 0.0, 'epsilon_decay_steps': 0,
+        },
+        # Vieillard et al. 2020 (2007.14430), table 2 for the loss; one reward before the bootstrap.
+        'munchausen': {
+            'munchausen': 0.9, 'temperature': 0.03, 'log_policy_clip': -1.0, 'double': False,
+            'n_step': 1,
+        },
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
+        if self.munchausen is not None and self.double:
+            raise SettingError(
+                'double must be False with munchausen, whose bootstrap is a soft maximum, got True.'
+            )
+        if self.initial_priority == 'acting' and not self.priority_exponent:
+            raise SettingError(
+                'initial_priority is acting, which needs a priority_exponent above 0, got 0.'
+            )
+
+
+@dataclass(frozen=True)
+class ApeXConfig(DQNConfig):
+    """Settings of Ape-X: DQN, prioritised from the first draw, with a different epsilon in each lane."""
+
+    dueling: bool = True  # whether the head splits value and advantages
+    epsilon: Annotated[float, Range(0, 1)] = 0.4  # final probability of a random action
+    epsilon_initial: Annotated[float, Range(0, 1)] = 0.4  # the probability at the first step
+    epsilon_decay_steps: Annotated[int, Range(0)] = 0  # actor steps from initial to final
+    # Lane i of N has epsilon ** (1 + alpha i / (N - 1)); 0: all alike.
+    epsilon_lane_alpha: Annotated[float, Range(0)] = 7.0
+    n_step: Annotated[int, Range(1)] = 3  # rewards before the bootstrap
+    max_gradient_norm: Annotated[float | None, POSITIVE] = 40.0  # global norm; None: not clipped
+    # Windows are drawn in proportion to error ** exponent; 0: uniformly.
+    priority_exponent: Annotated[float, Range(0)] = 0.6
+    # What a new window's priority is: the largest error so far, or that of the values that acted.
+    initial_priority: Literal['largest', 'acting'] = 'acting'
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        # Horgan et al. 2018 (1803.00933), section 4.1 and appendix C, in steps of four frames.
+        'atari': {
+            'optimizer': 'rmsprop', 'learning_rate': 2.5e-4 / 4, 'optimizer_epsilon': 1.5e-7,
+            'reward_clip': 1.0, 'target_update_period': 2_500, 'batch_size': 512,
+            'replay_capacity': 2_000_000, 'min_replay_size': 50_000, 'samples_per_insert': 8.0,
+        },
+    }  # fmt: skip

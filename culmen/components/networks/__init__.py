@@ -25,6 +25,9 @@ from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.distributions import Distribution
 from culmen.components.networks.distributions import Product
 from culmen.components.networks.distributions import leaf_distributions
+from culmen.components.networks.fractions import Risk
+from culmen.components.networks.fractions import distorted
+from culmen.components.networks.fractions import draw_fractions
 from culmen.components.networks.heads import BernoulliHead
 from culmen.components.networks.heads import BranchingHead
 from culmen.components.networks.heads import CategoricalHead
@@ -37,8 +40,12 @@ from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import dropout
+from culmen.components.networks.keyed import take_key
+from culmen.components.networks.keyed import with_keys
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.noisy import Noise
 from culmen.components.networks.noisy import NoisyLinear
+from culmen.components.networks.noisy import noisy_dense
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.pixels import random_shift
@@ -50,18 +57,22 @@ from culmen.components.networks.recurrent import unroll
 from culmen.components.networks.residual import ResNetTorso
 from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
+from culmen.components.networks.torsos import Dense
 from culmen.components.networks.torsos import LayerNormMLPTorso
 from culmen.components.networks.torsos import MinAtarTorso
 from culmen.components.networks.torsos import MLPTorso
 from culmen.components.networks.torsos import NatureTorso
 from culmen.components.networks.torsos import as_float
+from culmen.components.networks.torsos import make_divided_torso
 from culmen.components.networks.torsos import make_torso
 from culmen.components.networks.values import NO_ACTION
 from culmen.components.networks.values import RecurrentInputs
 from culmen.components.networks.values import RecurrentNetwork
 from culmen.components.networks.values import make_action_value_network
+from culmen.components.networks.values import make_quantile_network
 from culmen.components.networks.values import make_recurrent_action_value_network
 from culmen.components.networks.values import num_discrete_actions
+from culmen.components.networks.values import without_memory
 
 __all__ = [
     'FAN_IN_UNIFORM',
@@ -79,6 +90,7 @@ __all__ = [
     'CategoricalsHead',
     'ContinuousNetworks',
     'CriticParams',
+    'Dense',
     'DeterministicHead',
     'DiagonalGaussian',
     'Distribution',
@@ -90,6 +102,7 @@ __all__ = [
     'MinAtarTorso',
     'NatureTorso',
     'Network',
+    'Noise',
     'NoisyLinear',
     'Orthogonal',
     'PixelTorso',
@@ -98,12 +111,15 @@ __all__ = [
     'RecurrentInputs',
     'RecurrentNetwork',
     'ResNetTorso',
+    'Risk',
     'TanhGaussian',
     'TanhGaussianHead',
     'ValueHead',
     'action_box',
     'as_float',
     'check_actions',
+    'distorted',
+    'draw_fractions',
     'drawing',
     'draws_are_actions',
     'dropout',
@@ -115,15 +131,21 @@ __all__ = [
     'make_branches',
     'make_branching_network',
     'make_continuous_networks',
+    'make_divided_torso',
     'make_network',
     'make_policy_head',
+    'make_quantile_network',
     'make_recurrent_action_value_network',
     'make_torso',
+    'noisy_dense',
     'num_discrete_actions',
     'only_legal',
     'random_shift',
+    'take_key',
     'takers',
     'to_action',
     'unroll',
+    'with_keys',
+    'without_memory',
     'Linear',
 ]

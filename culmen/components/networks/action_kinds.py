@@ -53,16 +53,24 @@ def _lone(is_kind: Callable[[specs.Array], bool]) -> Callable[[Any], bool]:
     return lambda action_spec: isinstance(action_spec, specs.Array) and is_kind(action_spec)
 
 
+_one_choice = _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray))
+
 # What each agent takes. A refusal names those that take what is refused.
 _TAKES: dict[str, Callable[[Any], bool]] = {
     'a2c': _every(is_choice, is_box),
+    'ape_x': _one_choice,
     'bc': _every(is_choice, is_bounded_box),
+    'c51': _one_choice,
     'd4pg': _lone(is_bounded_box),
     'ddpg': _lone(is_bounded_box),
     'dqn': _every(is_choice),
     'impala': _every(is_choice, is_box),
+    'iqn': _one_choice,
     'ppo': _every(is_choice, is_box),
-    'r2d2': _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray)),
+    'pqn': _one_choice,
+    'qr_dqn': _one_choice,
+    'r2d2': _one_choice,
+    'rainbow': _one_choice,
     'sac': _lone(is_bounded_box),
     'td3': _lone(is_bounded_box),
 }

@@ -91,7 +91,10 @@ def make_actor_critic_network(
     def new_torso() -> Callable[[Nest], jax.Array]:
         if torso == 'resnet':
             return ResNetTorso()
-        options = {'activation': ACTIVATIONS[activation], 'w_init': Orthogonal(2**0.5)}
+        options: dict[str, Any] = {
+            'activation': ACTIVATIONS[activation],
+            'w_init': Orthogonal(2**0.5),
+        }
         return make_torso(observation_spec, hidden_sizes, **options)
 
     def make() -> Any:

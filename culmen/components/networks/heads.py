@@ -1,5 +1,6 @@
 """Heads: features [B, D] -> outputs: action values, distributions over actions."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import haiku as hk
@@ -13,35 +14,96 @@ from culmen.components.networks.distributions import Categoricals
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.torsos import Dense
 
 
 class ValueHead(hk.Module):
     """One linear layer: features [B, D] -> action values [B, num_actions]."""
 
-    def __init__(self, num_actions: int, name: str | None = None) -> None:
-        """Args: num_actions: of the discrete action."""
+    def __init__(
+        self,
+        num_actions: int,
+        name: str | None = None,
+        *,
+        num_outputs: int | None = None,
+        dense: Dense = Linear,
+    ) -> None:
+        """Makes the head.
+
+        Args:
+            num_actions: of the discrete action.
+            num_outputs: of each action, as the atoms of a distribution; None: one, its value.
+            dense: makes the layer.
+        """
         super().__init__(name=name)
         self._num_actions = num_actions
+        self._num_outputs = num_outputs
+        self._dense = dense
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """float32[B, D] -> float32[B, num_actions]."""
-        return Linear(self._num_actions)(features)
+        """float32[B, D] -> float32[B, num_actions], or float32[B, num_actions, num_outputs]."""
+        outputs = self._dense(self._num_actions * (self._num_outputs or 1))(features)
+        return _by_action(outputs, self._num_actions, self._num_outputs)
 
 
 class DuelingHead(hk.Module):
-    """State value and advantages, Wang et al. 2016 (1511.06581), equation 9."""
+    """State value and advantages, Wang et al. 2016 (1511.06581), equation 9.
 
-    def __init__(self, num_actions: int, hidden_size: int, name: str | None = None) -> None:
-        """Args: num_actions: of the discrete action; hidden_size: units of each stream's layer."""
+    Of several outputs each is divided by itself, Hessel et al. 2018 (1710.02298), "The Integrated Agent".
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        hidden_size: int,
+        name: str | None = None,
+        *,
+        num_outputs: int | None = None,
+        dense: Dense | None = None,
+    ) -> None:
+        """Makes the head.
+
+        Args:
+            num_actions: of the discrete action.
+            hidden_size: units of each stream's layer.
+            num_outputs: of each action, as the atoms of a distribution; None: one, its value.
+            dense: makes the layers; None: Haiku's linear ones.
+        """
         super().__init__(name=name)
         self._num_actions = num_actions
         self._hidden_size = hidden_size
+        self._num_outputs = num_outputs
+        self._dense = dense
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """float32[B, D] -> float32[B, num_actions]."""
-        value = hk.nets.MLP([self._hidden_size, 1], name='value')(features)
-        advantage = hk.nets.MLP([self._hidden_size, self._num_actions], name='advantage')(features)
-        return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
+        """float32[B, D] -> float32[B, num_actions], or float32[B, num_actions, num_outputs]."""
+        size, num_outputs = self._num_actions, self._num_outputs or 1
+        value = self._stream(num_outputs, 'value')(features)
+        advantage = self._stream(size * num_outputs, 'advantage')(features)
+        if self._num_outputs is None:
+            return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
+        advantage = _by_action(advantage, size, num_outputs)
+        return value[:, None] + advantage - jnp.mean(advantage, axis=1, keepdims=True)
+
+    @hk.transparent
+    def _stream(self, num_outputs: int, name: str) -> Callable[[jax.Array], jax.Array]:
+        if self._dense is None:
+            return hk.nets.MLP([self._hidden_size, num_outputs], name=name)
+        return _Stream((self._hidden_size, num_outputs), self._dense, name)
+
+
+class _Stream(hk.Module):
+    """Dense layers with a ReLU between them."""
+
+    def __init__(self, sizes: Sequence[int], dense: Dense, name: str) -> None:
+        super().__init__(name=name)
+        self._sizes = tuple(sizes)
+        self._dense = dense
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        for size in self._sizes[:-1]:
+            features = jax.nn.relu(self._dense(size)(features))
+        return self._dense(self._sizes[-1])(features)
 
 
 class BranchingHead(hk.Module):
@@ -147,3 +209,10 @@ class GaussianHead(hk.Module):
         constant = hk.initializers.Constant(self._initial_log_scale)
         log_scale = hk.get_parameter('log_scale', (self._size,), init=constant)
         return DiagonalGaussian(mean, jnp.broadcast_to(log_scale, mean.shape))
+
+
+def _by_action(outputs: jax.Array, num_actions: int, num_outputs: int | None) -> jax.Array:
+    """float32[B, A * N] -> float32[B, A, N]; as it is where `num_outputs` is None."""
+    if num_outputs is None:
+        return outputs
+    return jnp.reshape(outputs, (-1, num_actions, num_outputs))

@@ -50,6 +50,26 @@ def drawing(apply: Callable[..., Any]) -> Callable[..., Any]:
     return applied
 
 
+def take_key(params: Params) -> tuple[jax.Array, Params]:
+    """A key to draw with beside a network, and parameters for its own draws.
+
+    Args: params: `Keyed`.
+    Returns: (a key [] or keys [B], parameters with another).
+    """
+    held, keys = params
+    split = jax.vmap(jax.random.split, out_axes=1) if keys.ndim else jax.random.split
+    own, others = split(keys)
+    return own, Keyed(held, others)
+
+
+def with_keys(key: jax.Array, *params: Params) -> list[Params]:
+    """Parameters of several calls of networks, each with a key of its own. Args: key: []."""
+    return [
+        Keyed(held, own)
+        for held, own in zip(params, jax.random.split(key, len(params)), strict=True)
+    ]
+
+
 def split_keyed(params: Params, num: int) -> list[Params]:
     """Takes a tuple of `num` networks' parameters apart; each gets keys of its own if there are keys.
 

@@ -1,12 +1,17 @@
 """Linear layers with learned noise on their weights, which explore: Fortunato et al. 2017 (1706.10295)."""
 
+import functools
 from typing import Literal
+from typing import TypeAlias
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from culmen.components.networks.keyed import next_draw
+from culmen.components.networks.torsos import Dense
+
+Noise: TypeAlias = Literal['none', 'factorised', 'independent']
 
 
 class NoisyLinear(hk.Module):
@@ -57,15 +62,24 @@ class NoisyLinear(hk.Module):
         key = next_draw()
         if key is None:
             return outputs
-        of_inputs, of_outputs = jax.random.split(key)
+        # One draw for the whole layer: each takes XLA a good part of a second to compile.
         if self._factorised:
-            e_in = _signed_root(jax.random.normal(of_inputs, (1, num_inputs), jnp.float32))
-            e_out = _signed_root(jax.random.normal(of_outputs, (1, self._size), jnp.float32))
+            e = _signed_root(jax.random.normal(key, (1, sum(shape)), jnp.float32))
+            e_in, e_out = e[:, :num_inputs], e[:, num_inputs:]
             # e_w = e_in e_out: no weight has to be drawn, nor held for each row.
             return outputs + ((inputs * e_in) @ sigma_w + sigma_b[None]) * e_out
-        e_w = jax.random.normal(of_inputs, shape, jnp.float32)
-        e_b = jax.random.normal(of_outputs, (1, self._size), jnp.float32)
-        return outputs + inputs @ (sigma_w * e_w) + sigma_b[None] * e_b
+        e = jax.random.normal(key, (num_inputs + 1, self._size), jnp.float32)
+        return outputs + inputs @ (sigma_w * e[1:]) + sigma_b[None] * e[:1]
+
+
+def noisy_dense(noise: Noise, sigma_0: float | None = None) -> Dense | None:
+    """What makes the dense layers of a network with this noise; None: the network's own, for 'none'.
+
+    Args: sigma_0: of `NoisyLinear`.
+    """
+    if noise == 'none':
+        return None
+    return functools.partial(NoisyLinear, noise=noise, sigma_0=sigma_0)
 
 
 def _signed_root(x: jax.Array) -> jax.Array:

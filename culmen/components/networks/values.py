@@ -8,6 +8,7 @@ from typing import NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 from dm_env import specs
 
 from culmen.components.networks import recurrent
@@ -18,6 +19,9 @@ from culmen.components.networks.base import make_network
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import ValueHead
 from culmen.components.networks.keyed import drawing
+from culmen.components.networks.linear import Linear
+from culmen.components.networks.torsos import Dense
+from culmen.components.networks.torsos import make_divided_torso
 from culmen.components.networks.torsos import make_torso
 from culmen.core.actions import check_legal_actions
 from culmen.core.specs import EnvironmentSpec
@@ -69,6 +73,10 @@ def make_action_value_network(
     num_actions: int,
     hidden_sizes: Sequence[int] = (64, 64),
     dueling: bool = False,
+    *,
+    num_outputs: int | None = None,
+    dense: Dense | None = None,
+    layer_norm: bool = False,
 ) -> Network:
     """A network of action values with a torso that fits the observation.
 
@@ -77,15 +85,63 @@ def make_action_value_network(
         num_actions: of the discrete action.
         hidden_sizes: of the MLP, where the observation is no image.
         dueling: whether the head splits state value and advantages.
-    Returns: a network: observation [B, ...] -> float32[B, num_actions].
+        num_outputs: of each action, as the atoms of a distribution; None: one, its value.
+        dense: makes the dense layers, such as noisy ones; None: linear ones.
+        layer_norm: whether each layer of the torso is normalised.
+    Returns: a network: observation [B, ...] -> float32[B, num_actions], or
+        float32[B, num_actions, num_outputs].
     """
 
     def forward(observation: Nest) -> jax.Array:
-        torso = make_torso(without_legal_actions(spec.observation), hidden_sizes)
+        torso = make_torso(
+            without_legal_actions(spec.observation),
+            hidden_sizes,
+            dense=dense,
+            layer_norm=layer_norm,
+        )
         features = torso(without_legal_actions(observation))
-        return _make_head(num_actions, features.shape[-1], dueling)(features)
+        head = _make_head(num_actions, features.shape[-1], dueling, num_outputs, dense)
+        return head(features)
 
     return make_network(forward, spec)
+
+
+def make_quantile_network(
+    spec: EnvironmentSpec,
+    num_actions: int,
+    hidden_sizes: Sequence[int] = (64, 64),
+    dueling: bool = False,
+    *,
+    embedding_size: int = 64,
+    dense: Dense | None = None,
+) -> Network:
+    """A network of the quantiles of returns at any fractions, Dabney et al. 2018 (1806.06923), section 3.
+
+    The features before the torso's last dense layer are multiplied by an embedding of each fraction.
+
+    Args:
+        spec, num_actions, hidden_sizes, dueling, dense: as for `make_action_value_network`.
+        embedding_size: n, the number of cosines of a fraction.
+    Returns: a network: observation [B, ...], fractions float32[B, N] in [0, 1] -> float32[B, N, num_actions].
+    """
+
+    def forward(observation: Nest, tau: jax.Array) -> jax.Array:
+        torso, size = make_divided_torso(
+            without_legal_actions(spec.observation), hidden_sizes, dense
+        )
+        features = torso(without_legal_actions(observation))
+        make = dense or Linear
+        # Equation 4: phi_j(tau) = ReLU(sum_i cos(pi i tau) w_ij + b_j), i = 0, ..., n - 1.
+        multiples = jnp.pi * jnp.arange(embedding_size)[None]
+        cosines = jnp.cos(multiples * jnp.reshape(tau, (-1, 1)))
+        embedded = jax.nn.relu(make(features.shape[-1])(cosines))
+        num = tau.shape[1]
+        joined = jnp.repeat(features, num, axis=0) * embedded
+        hidden = jax.nn.relu(make(size)(joined))
+        values = _make_head(num_actions, size, dueling, None, dense)(hidden)
+        return jnp.reshape(values, (-1, num, num_actions))
+
+    return make_network(forward, spec, np.zeros((1, 1), np.float32))
 
 
 def make_recurrent_action_value_network(
@@ -98,6 +154,7 @@ def make_recurrent_action_value_network(
     core_size: int = 64,
     previous_action: bool = True,
     previous_reward: bool = True,
+    layer_norm: bool = False,
 ) -> RecurrentNetwork:
     """A network of action values with memory between the torso and the head.
 
@@ -110,10 +167,13 @@ def make_recurrent_action_value_network(
         previous_action: whether the core sees the previous action, one-hot; zeros where an
             episode begins.
         previous_reward: whether it sees the reward that came with the observation, through a tanh.
+        layer_norm: whether each layer of the torso is normalised.
     """
 
     def make() -> Any:
-        torso = make_torso(without_legal_actions(spec.observation), hidden_sizes)
+        torso = make_torso(
+            without_legal_actions(spec.observation), hidden_sizes, layer_norm=layer_norm
+        )
         memory = recurrent.make_core(core, core_size)
         head = _make_head(num_actions, core_size, dueling)
 
@@ -130,7 +190,8 @@ def make_recurrent_action_value_network(
             windows = jnp.shape(inputs.step_type)  # [B, T]
             begins = jnp.asarray(inputs.step_type) == FIRST
             inputs = inputs._replace(
-                previous_action=jnp.where(begins, NO_ACTION, inputs.previous_action)
+                previous_action=jnp.where(begins, NO_ACTION, inputs.previous_action),
+                reward=jnp.where(begins, 0.0, inputs.reward),
             )
             flat = jax.tree_util.tree_map(
                 lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), inputs
@@ -160,6 +221,22 @@ def make_recurrent_action_value_network(
     return RecurrentNetwork(init, initial_state, step, unroll)
 
 
+def without_memory(network: Network) -> RecurrentNetwork:
+    """A network of action values as one with memory, which keeps nothing and sees the observation alone."""
+
+    def step(params: Params, inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
+        return network.apply(params, inputs.observation), state
+
+    def unroll(params: Params, inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
+        windows = jnp.shape(inputs.step_type)
+        flat = jax.tree_util.tree_map(
+            lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), inputs.observation
+        )
+        return jnp.reshape(network.apply(params, flat), (*windows, -1)), state
+
+    return RecurrentNetwork(network.init, lambda batch_size: (), step, unroll)
+
+
 def _with_previous(
     features: jax.Array, inputs: RecurrentInputs, num_actions: int | None, reward: bool
 ) -> jax.Array:
@@ -172,5 +249,13 @@ def _with_previous(
     return jnp.concatenate(seen, axis=-1)
 
 
-def _make_head(num_actions: int, hidden_size: int, dueling: bool) -> hk.Module:
-    return DuelingHead(num_actions, hidden_size) if dueling else ValueHead(num_actions)
+def _make_head(
+    num_actions: int,
+    hidden_size: int,
+    dueling: bool,
+    num_outputs: int | None = None,
+    dense: Dense | None = None,
+) -> hk.Module:
+    if dueling:
+        return DuelingHead(num_actions, hidden_size, num_outputs=num_outputs, dense=dense)
+    return ValueHead(num_actions, num_outputs=num_outputs, dense=dense or Linear)

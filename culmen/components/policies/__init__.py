@@ -16,6 +16,8 @@ from culmen.components.policies.continuous import Policy
 from culmen.components.policies.continuous import deterministic
 from culmen.components.policies.continuous import exploring
 from culmen.components.policies.continuous import with_gaussian_noise
+from culmen.components.policies.epsilon_greedy import ActionValues
+from culmen.components.policies.epsilon_greedy import ValueExtras
 from culmen.components.policies.epsilon_greedy import ape_x_exponents
 from culmen.components.policies.epsilon_greedy import epsilon_greedy
 from culmen.components.policies.epsilon_greedy import greedy
@@ -30,11 +32,13 @@ from culmen.components.policies.legal import mask_illegal
 from culmen.components.policies.uniform import uniform_actions
 
 __all__ = [
+    'ActionValues',
     'ActorCriticState',
     'Behaviour',
     'Extras',
     'Policy',
     'Schedule',
+    'ValueExtras',
     'ape_x_exponents',
     'around_mode',
     'at_mode',

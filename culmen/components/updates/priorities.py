@@ -58,13 +58,17 @@ class ErrorThatActed:
     """`Replay.priority` of n-step transitions: the absolute error of the values that acted."""
 
     discount: float  # per step
+    reward_clip: float | None = None  # rewards are clipped to [-clip, clip]; None: not at all
 
     def __call__(self, steps: Steps) -> Array:
         """Windows [N] of n transitions -> float32[N]."""
-        return _first_error(steps._replace(observation=(), action=()), self.discount)
+        seen = steps._replace(observation=(), action=())
+        return _first_error(seen, self.discount, self.reward_clip)
 
 
 @jax.jit
-def _first_error(steps: Steps, discount: Array) -> Array:
+def _first_error(steps: Steps, discount: Array, reward_clip: Array | None) -> Array:
+    if reward_clip is not None:
+        steps = steps._replace(reward=jnp.clip(steps.reward, -reward_clip, reward_clip))
     length = steps.mask.shape[1]
     return jnp.abs(errors_that_acted(steps, discount, length)[:, 0])

@@ -37,22 +37,33 @@ def list_command(*, as_json: bool, kind: str, family: str | None, actions: Any, 
     if as_json:
         print_json(rows)
         return
+    group = None
     for row in rows:
+        if kind == 'agents' and row['group'] != group:
+            group = row['group']
+            click.echo(f'{group}:')
         click.echo(row['name'])
         if is_filtered:
             continue
         for key, value in row.items():
-            if key != 'name' and value not in ('', [], {}):
+            if key not in ('name', 'group') and value not in ('', [], {}):
                 text = ', '.join(map(str, value)) if isinstance(value, list) else value
                 click.echo(f'    {key}: {text}')
 
 
 def _agents() -> list[dict[str, Any]]:
+    """The agents by group, each with what its page begins with."""
     from culmen.agents import AGENTS
+    from culmen.agents.catalogue import ENTRIES
 
     return [
-        {'name': name, 'class': target, 'about': _first_line(target.partition(':')[0])}
-        for name, target in sorted(AGENTS.items())
+        {
+            'name': name,
+            'class': AGENTS[name],
+            'about': _first_line(AGENTS[name].partition(':')[0]),
+            **entry._asdict(),
+        }
+        for name, entry in ENTRIES.items()
     ]
 
 

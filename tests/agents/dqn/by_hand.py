@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from culmen.components.networks import Network
 from culmen.core.types import MID
+from culmen.core.types import Context
 from culmen.core.types import Sample
 from culmen.core.types import Steps
 
@@ -21,6 +23,7 @@ def lookup(params: Any, observation: Any) -> Any:
     return params[number]
 
 
+CONTEXT = Context(jax.random.key(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
 NETWORK = Network(init=lambda key: ONLINE, apply=lookup)
 
 

@@ -47,7 +47,7 @@ def loss(double, legal=None, online=ONLINE):
     config = dqn.DQNConfig(**SETTINGS, double=double)
     network = Network(init=None, apply=by_hand.lookup)
     branches = branches_of(legal is not None)
-    return dqn.loss(online, TARGET, sample, network, config, branches)
+    return dqn.loss(online, TARGET, sample, by_hand.CONTEXT, network, config, branches)
 
 
 def test_the_target_is_the_mean_of_the_branches_best_values():

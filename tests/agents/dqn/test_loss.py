@@ -25,7 +25,9 @@ PLAIN = {'n_step': 1, 'double': False, 'discount': 0.5, 'huber_delta': None, 're
 def loss(sample=TWO, **settings):
     """(loss, errors, metrics) of a sample."""
     config = dqn.DQNConfig(**{**PLAIN, **settings})
-    value, (metrics, errors) = dqn.loss(ONLINE, TARGET, sample, by_hand.NETWORK, config)
+    value, (metrics, errors) = dqn.loss(
+        ONLINE, TARGET, sample, by_hand.CONTEXT, by_hand.NETWORK, config
+    )
     assert value == metrics['loss']
     return float(value), np.asarray(errors).tolist(), metrics
 
@@ -40,7 +42,9 @@ def test_the_loss_is_half_the_mean_squared_error():
 
 def test_the_gradient_flows_through_the_prediction_alone():
     config = dqn.DQNConfig(**PLAIN)
-    value = lambda online, target: dqn.loss(online, target, TWO, by_hand.NETWORK, config)[0]
+    value = lambda online, target: dqn.loss(
+        online, target, TWO, by_hand.CONTEXT, by_hand.NETWORK, config
+    )[0]
     of_online, of_target = jax.grad(value, argnums=(0, 1))(ONLINE, TARGET)
     # d/dQ of the mean of (target - Q)^2 / 2 is -error / 2 at each action taken.
     np.testing.assert_array_equal(of_online, [[0, -1.5], [2.0, 0], [0, 0]])
@@ -52,9 +56,9 @@ def test_double_takes_the_action_of_the_online_network_and_the_value_of_the_targ
     # target network: 1 + 0.5 * 6 = 4, error 2.
     assert loss(double=True)[1] == [2.0, 4.0]
     config = dqn.DQNConfig(**{**PLAIN, 'double': True})
-    grads = jax.grad(lambda online: dqn.loss(online, TARGET, TWO, by_hand.NETWORK, config)[0])(
-        ONLINE
-    )
+    grads = jax.grad(
+        lambda online: dqn.loss(online, TARGET, TWO, by_hand.CONTEXT, by_hand.NETWORK, config)[0]
+    )(ONLINE)
     np.testing.assert_array_equal(grads, [[0, -1.0], [2.0, 0], [0, 0]])  # the choice has none
 
 

@@ -49,7 +49,10 @@ def test_a_window_is_what_its_steps_are(core, dueling):
             lambda new, old, first=first: jnp.where(first[:, None], new, old), fresh, state
         )
         given = jax.tree_util.tree_map(lambda leaf, t=t: jnp.asarray(leaf[:, t]), inputs)
-        given = given._replace(previous_action=jnp.where(first, NO_ACTION, given.previous_action))
+        given = given._replace(
+            previous_action=jnp.where(first, NO_ACTION, given.previous_action),
+            reward=jnp.where(first, 0.0, given.reward),
+        )
         expected, state = step(params, given, state)
         np.testing.assert_allclose(values[:, t], expected, rtol=1e-5, atol=1e-6)
     streams.assert_trees_close(after, state)

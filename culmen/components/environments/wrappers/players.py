@@ -21,7 +21,6 @@ from culmen.components.environments.around import around_once
 from culmen.components.environments.functional import DmEnvironment
 from culmen.components.environments.random_actions import random_action
 from culmen.components.environments.wrappers.base import Wrapper
-from culmen.components.policies.uniform import uniform_actions
 from culmen.core import checks
 from culmen.core.environments import JaxEnvironment
 from culmen.core.metrics import metrics_of
@@ -278,6 +277,9 @@ class OnePlayerInJax:
 
     def _move(self, key: jax.Array, inner: Any, seen: Any, action: Nest) -> tuple[Any, TimeStep]:
         """Steps the environment. Args: action: of the player; None: it is not to move."""
+        # Policies import Haiku, which those who only name an environment do not wait for.
+        from culmen.components.policies.uniform import uniform_actions
+
         of_step, *keys = jax.random.split(key, 1 + len(self._inner.action))
         actions = {}
         for name, of_player in zip(self._inner.action, keys, strict=True):
