@@ -193,10 +193,7 @@ def make_recurrent_action_value_network(
                 previous_action=jnp.where(begins, NO_ACTION, inputs.previous_action),
                 reward=jnp.where(begins, 0.0, inputs.reward),
             )
-            flat = jax.tree_util.tree_map(
-                lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), inputs
-            )
-            seen = jnp.reshape(see(flat), (*windows, -1))
+            seen = jnp.reshape(see(_flat(inputs)), (*windows, -1))
             output, state = recurrent.unroll(memory, seen, inputs.step_type, state)
             values = head(jnp.reshape(output, (-1, core_size)))
             return jnp.reshape(values, (*windows, num_actions)), state
@@ -210,13 +207,7 @@ def make_recurrent_action_value_network(
         return recurrent.initial_state(core, core_size, batch_size)
 
     def init(key: jax.Array) -> Params:
-        inputs = RecurrentInputs(
-            jnp.full(1, FIRST),
-            zeros_like(spec.observation, (1,)),
-            jnp.full(1, NO_ACTION),
-            jnp.zeros(1),
-        )
-        return transformed.init(key, inputs, initial_state(1))
+        return transformed.init(key, _first_inputs(spec), initial_state(1))
 
     return RecurrentNetwork(init, initial_state, step, unroll)
 
@@ -229,12 +220,25 @@ def without_memory(network: Network) -> RecurrentNetwork:
 
     def unroll(params: Params, inputs: RecurrentInputs, state: State) -> tuple[jax.Array, State]:
         windows = jnp.shape(inputs.step_type)
-        flat = jax.tree_util.tree_map(
-            lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), inputs.observation
-        )
-        return jnp.reshape(network.apply(params, flat), (*windows, -1)), state
+        values = network.apply(params, _flat(inputs.observation))
+        return jnp.reshape(values, (*windows, -1)), state
 
     return RecurrentNetwork(network.init, lambda batch_size: (), step, unroll)
+
+
+def _first_inputs(spec: EnvironmentSpec) -> RecurrentInputs:
+    """Inputs of one lane, [1, ...], for initialisation."""
+    return RecurrentInputs(
+        jnp.full(1, FIRST),
+        zeros_like(spec.observation, (1,)),
+        jnp.full(1, NO_ACTION),
+        jnp.zeros(1),
+    )
+
+
+def _flat(windows: Nest) -> Nest:
+    """Leaves [B, T, ...] -> [B * T, ...]."""
+    return jax.tree_util.tree_map(lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), windows)
 
 
 def _with_previous(

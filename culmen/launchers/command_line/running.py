@@ -47,10 +47,7 @@ def make_runs(
     """
     launcher = config.get('launcher', 'local')
     is_program = launcher in PROGRAMS
-    _check_launcher(launcher, actor_device, record)
-    if of_programs and not is_program:
-        option = next(iter(of_programs)).replace('_', '-')
-        raise Refused(f'--{option} is for programs, --launcher {_NAMED_PROGRAMS}, got {launcher}.')
+    _check_launcher(launcher, actor_device, record, of_programs)
     learner_devices = actor = None
     if not is_program:  # the nodes of a program find theirs
         learner_devices = None if device is None else find_devices('--device', device)
@@ -71,12 +68,8 @@ def make_runs(
     if launcher == 'local':
         options.update(replay=config.get('replay', 'in_process'), trust=trust, actor_device=actor)
     if is_program:
-        options |= {
-            'num_actors': config.get('num_actors') or 1,
-            'device': device,
-            'actor_device': actor_device,
-            **of_programs,
-        }
+        placed = {'device': device, 'actor_device': actor_device}
+        options |= {'num_actors': config.get('num_actors') or 1, **placed, **of_programs}
         if 'variables' in of_programs:
             options['variables'] = _read_variables(of_programs['variables'])
     else:
@@ -140,8 +133,16 @@ def _read_variables(typed: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _check_launcher(launcher: str, actor_device: str | None, record: Path | None) -> None:
+def _check_launcher(
+    launcher: str,
+    actor_device: str | None,
+    record: Path | None,
+    of_programs: Mapping[str, Any],
+) -> None:
     """Refuses options that the launcher does not have."""
+    if of_programs and launcher not in PROGRAMS:
+        option = next(iter(of_programs)).replace('_', '-')
+        raise Refused(f'--{option} is for programs, --launcher {_NAMED_PROGRAMS}, got {launcher}.')
     if actor_device is not None and launcher != 'local' and launcher not in PROGRAMS:
         raise Refused(f'--actor-device is for --launcher local, {_NAMED_PROGRAMS}, got {launcher}.')
     if launcher != 'local' and record is not None:

@@ -102,8 +102,7 @@ def make_program(
         lead: by how many samples the actors may be ahead of the learner (inserted items times
             samples_per_insert, minus samples drawn) before they wait. At least a batch and
             samples_per_insert; None: one claim of steps for every lane, and two batches.
-        variables_every: after how many ticks an actor asks for new parameters; where a Replay has max_lag, it
-            asks at each tick.
+        variables_every: ticks between an actor's requests for parameters; with a Replay's max_lag, 1.
         loggers: receive every row of the logs too; they must pickle.
         on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
         until_return: the run ends when the mean return of an evaluation reaches this.
@@ -124,51 +123,63 @@ def make_program(
     Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong, or what the engine needs to be installed.
     """
+    how_many = num_actors, actors_per_process, variables_every, lead
+    placed = device, actor_device, variables
     with refusing():
-        options = RunOptions(
-            tuple(loggers),
-            on_non_finite=on_non_finite,
-            until_return=until_return,
-            on_lost_rows=on_lost_rows,
-        )
+        options = RunOptions(tuple(loggers), None, on_non_finite, until_return, on_lost_rows)
         faults = Faults(restarts, restart_window, hang_after, grace)
-        check_range('num_actors', num_actors, 1)
-        check_range('actors_per_process', actors_per_process, 1, num_actors)
-        check_range('variables_every', variables_every, 1)
-        check_placement(device, actor_device, variables)
-        check_lanes(experiment, num_actors)
-        built = build(experiment, 0, num_actors)
-        built.close()
-        experience = built.parts.experience
-        written = live(experience)
-        if written is None:
-            raise ValueError(
-                'experience is of Datasets alone, which no actor writes to: the offline launcher '
-                'trains on it (culmen.launchers.offline.run, --launcher offline).'
-            )
-        _check_queues(experience, experiment.num_environments)
-        lanes = num_actors * experiment.num_environments
-        params = _check_updates(built, lanes, on_lost_rows)
-        columns = check_evaluators(evaluators, experiment, built.spec, built.parts, params)
-        return Program(
-            experiment=experiment,
-            workdir=None if workdir is None else expanded(workdir),
-            num_actors=num_actors,
-            actors_per_process=actors_per_process,
-            lead=_checked_lead(experience, lanes, lead),
-            variables_every=variables_every,
-            options=options,
-            spec=built.spec.without_functions(),
-            experience=written,
-            columns=built.columns,
-            has_functions=built.spec.has_functions,
-            faults=faults,
-            device=device,
-            actor_device=actor_device,
-            variables={kind: dict(of_kind) for kind, of_kind in variables.items()},
-            evaluators=dict(evaluators),
-            evaluator_columns=columns,
+        return _distribute(experiment, workdir, how_many, options, faults, placed, evaluators)
+
+
+def _distribute(
+    experiment: Experiment,
+    workdir: str | os.PathLike[str] | None,
+    how_many: tuple[int, int, int, float | None],
+    options: RunOptions,
+    faults: Faults,
+    placed: tuple[str | None, str | None, Variables],
+    evaluators: Mapping[str, FurtherEvaluator],
+) -> Program:
+    """The program of `make_program`, from settings that are checked by themselves."""
+    num_actors, actors_per_process, variables_every, lead = how_many
+    device, actor_device, variables = placed
+    check_range('num_actors', num_actors, 1)
+    check_range('actors_per_process', actors_per_process, 1, num_actors)
+    check_range('variables_every', variables_every, 1)
+    check_placement(device, actor_device, variables)
+    check_lanes(experiment, num_actors)
+    built = build(experiment, 0, num_actors)
+    built.close()
+    experience = built.parts.experience
+    written = live(experience)
+    if written is None:
+        raise ValueError(
+            'experience is of Datasets alone, which no actor writes to: the offline launcher '
+            'trains on it (culmen.launchers.offline.run, --launcher offline).'
         )
+    _check_queues(experience, experiment.num_environments)
+    lanes = num_actors * experiment.num_environments
+    params = _check_updates(built, lanes, options.on_lost_rows)
+    columns = check_evaluators(evaluators, experiment, built.spec, built.parts, params)
+    return Program(
+        experiment=experiment,
+        workdir=None if workdir is None else expanded(workdir),
+        num_actors=num_actors,
+        actors_per_process=actors_per_process,
+        lead=_checked_lead(experience, lanes, lead),
+        variables_every=variables_every,
+        options=options,
+        spec=built.spec.without_functions(),
+        experience=written,
+        columns=built.columns,
+        has_functions=built.spec.has_functions,
+        faults=faults,
+        device=device,
+        actor_device=actor_device,
+        variables={kind: dict(of_kind) for kind, of_kind in variables.items()},
+        evaluators=dict(evaluators),
+        evaluator_columns=columns,
+    )
 
 
 def _check_updates(built: Built, num_lanes: int, on_lost_rows: OnLostRows) -> Params:

@@ -80,25 +80,7 @@ def plan_nodes(
     experiment, folder = program.experiment, folder.absolute()
     table = None if restored is None else restored.saved.table
     plans = [
-        NodePlan(
-            COUNTER,
-            (
-                functools.partial(
-                    nodes.CounterNode,
-                    num_actors=program.num_actors,
-                    max_actor_steps=experiment.max_actor_steps,
-                    logs=folder / LOGS,
-                    sinks=program.options.loggers,
-                    until_return=program.options.until_return,
-                    columns=program.columns,
-                    evaluators={
-                        further_label(name): columns
-                        for name, columns in program.evaluator_columns.items()
-                    },
-                    state=_counter_state(restored),
-                ),
-            ),
-        ),
+        _plan_counter(program, folder / LOGS, restored),
         NodePlan(
             REPLAY,
             (
@@ -168,6 +150,23 @@ def _counter_state(restored: Restored | None) -> CounterState | None:
     return CounterState(
         state.counter, state.workers.actors or {}, state.last_evaluation, state.logs
     )
+
+
+def _plan_counter(program: Program, logs: Path, restored: Restored | None) -> NodePlan:
+    make = functools.partial(
+        nodes.CounterNode,
+        num_actors=program.num_actors,
+        max_actor_steps=program.experiment.max_actor_steps,
+        logs=logs,
+        sinks=program.options.loggers,
+        until_return=program.options.until_return,
+        columns=program.columns,
+        evaluators={
+            further_label(name): columns for name, columns in program.evaluator_columns.items()
+        },
+        state=_counter_state(restored),
+    )
+    return NodePlan(COUNTER, (make,))
 
 
 def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePlan]:

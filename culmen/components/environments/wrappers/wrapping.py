@@ -60,8 +60,7 @@ def wrap(
         single_precision: float64 observations and actions become float32, int64 int32.
         frame_stack: number of consecutive observations that are stacked.
         observation_action_reward: the observation holds the previous action and reward.
-        metrics: named numbers that are logged by episode, as 'success' or 'distance:mean'; (): those that
-            the environment itself names.
+        metrics: named numbers to log by episode, as 'distance:mean'; (): those that it names itself.
     """
     if player is not None:
         environment = one_player(environment, player, seed)

@@ -97,11 +97,8 @@ class ActorNode:
         self._over_since: float | None = None
         self._ask_at = 0.0
         self._writer = self._make_writer(built, shapes.row_spec, replay, life > 0)
-        bounded = any(
-            isinstance(table, Replay) and table.max_lag is not None
-            for table in tables(built.parts.experience).values()
-        )
-        self._variables = _Variables(learner, self._writer, 1 if bounded else variables_every)
+        every = 1 if _has_max_lag(built.parts.experience) else variables_every
+        self._variables = _Variables(learner, self._writer, every)
         seed, place = experiment.seed, (index, life) if life else (index,)
         self._actor = Actor(
             built.parts.actor,
@@ -112,9 +109,8 @@ class ActorNode:
             writer=self._writer,
             device=None if device is None else find_devices('actor_device', device)[0],
         )
-        state = counter.get_actor(index) if life else state
-        if state is not None:
-            self._actor.set_state(dict(state))
+        if (kept := counter.get_actor(index) if life else state) is not None:
+            self._actor.set_state(dict(kept))
         self._taken = _Taken(resumed_at)
         self._reward_names = reward_names(built.spec)
         self._labels = labels_of(experiment)
@@ -367,3 +363,11 @@ class _Variables:
             return None
         self._is_given = True
         return self.version, self._params
+
+
+def _has_max_lag(experience: Any) -> bool:
+    """Whether a table bounds the lag of hand-offs."""
+    return any(
+        isinstance(table, Replay) and table.max_lag is not None
+        for table in tables(experience).values()
+    )

@@ -91,16 +91,14 @@ class LearnerNode(ActorWaits):
             has_functions: whether there are any.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead.
-            checkpoints: their folder.
-            restore: the name of the checkpoint to resume from.
+            checkpoints: their folder; restore: the name of the one to resume from.
             lost_table: whether its tables are lost and have to fill as at the beginning.
             far_tables: whether the replay is on another host, and can't write to this one's checkpoints.
             stop_on_non_finite: whether a loss that is not finite ends the run.
             on_lost_rows: what to do with lost rows of a recording.
             life: how often this launch has started the learner again.
             device: where to learn, by name; None: where JAX puts it.
-            stop: ends every wait.
-            counter, replay: the other nodes.
+            stop: ends every wait; counter, replay: the other nodes.
         """
         reverb_replay.require_reverb()  # slow to import, so it is done while the server starts
         self._experiment = experiment
@@ -111,24 +109,15 @@ class LearnerNode(ActorWaits):
         self._tables = (FarTables if far_tables else NearTables)(replay)
         spec = with_functions(experiment, spec) if has_functions else spec
         parts = build_agent(experiment.agent, spec)
-        lanes = Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes)
-        shapes = trace(parts, spec, lanes)
+        shapes = trace(parts, spec, Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes))
         run_small_networks_inline(shapes.params)
-        written = live(parts.experience)
-        assert written is not None
-        self._reader = reverb_replay.ReverbReader(
-            written, shapes.row_spec, num_lanes, replay.get_address(), lead=lead, stop=stop.is_set
-        )
-        # Beside a table of actors, Datasets are due whenever it is.
-        seed, row_spec = fold_seed(experiment.seed, 'table'), shapes.row_spec
-        self._readers = Readers.of(parts.experience, row_spec, seed, self._reader, on_lost_rows)
+        self._open_tables(parts.experience, shapes.row_spec, num_lanes, lead, on_lost_rows)
         self._actor_steps = 0  # of the program, as last reported
-        self._facts = LearnerFacts(parts.experience, self._readers, self._reader.counts)
         self._learner = make_learner(
             experiment, parts, self._facts.readers, stop_on_non_finite, device
         )
-        self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._folder = checkpoints
+        self._checkpointer = Checkpointer(checkpoints, experiment.checkpoint.keep)
         self._schedule = Schedule.of(experiment)
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates due at its step: (actor steps, updates).
@@ -139,17 +128,43 @@ class LearnerNode(ActorWaits):
         self._saving = False  # the actors have been asked to pause
         self._stopped_at: float | None = None  # when a stop was first seen
         self._outcome = STOPPED
-        samples = sample_spec(parts.experience, shapes.row_spec, num_lanes, self._readers.sizes)
         self._begin(parts.learner, restore, lost_table)
+        sizes = self._readers.sizes
+        self._open_logs(sample_spec(parts.experience, shapes.row_spec, num_lanes, sizes))
+        super().__init__(parts.experience, num_lanes, self._reader)
+        self._begin_to_serve()
+
+    def _open_tables(
+        self,
+        experience: Any,
+        row_spec: Any,
+        num_lanes: int,
+        lead: float,
+        on_lost_rows: OnLostRows,
+    ) -> None:
+        written = live(experience)
+        assert written is not None
+        self._reader = reverb_replay.ReverbReader(
+            written,
+            row_spec,
+            num_lanes,
+            self._replay.get_address(),
+            lead=lead,
+            stop=self._stop.is_set,
+        )
+        # Beside a table of actors, Datasets are due whenever it is.
+        seed = fold_seed(self._experiment.seed, 'table')
+        self._readers = Readers.of(experience, row_spec, seed, self._reader, on_lost_rows)
+        self._facts = LearnerFacts(experience, self._readers, self._reader.counts)
+
+    def _open_logs(self, samples: Any) -> None:
         played = self._counter.open_logs(
             learner_columns(self._learner.metric_names(samples)),
             self._learner.learner_steps,
-            replay.take_dropped() if life else 0,
+            self._replay.take_dropped() if self._life else 0,
         )
-        if life:
+        if self._life:
             self._evaluations.skip(played)
-        super().__init__(parts.experience, num_lanes, self._reader)
-        self._begin_to_serve()
 
     def _begin_to_serve(self) -> None:
         self._published = Published(self._life)
