@@ -111,13 +111,8 @@ def same_experiment(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     If the list is empty, the second run continues the first.
     """
     # An earlier version did not write fields that came later: it ran with their defaults.
-    defaults = {
-        field.name: _data(field.default)
-        for field in _fields(Experiment)
-        if field.default is not dataclasses.MISSING
-    }
     whole = [
-        {**config, **{k: v for k, v in defaults.items() if k not in config}}
+        _filled({**config, 'agent': _whole_agent(config.get('agent'))}, Experiment)
         for config in (old, new)
     ]
     flat = [dict(_leaves(json.loads(json.dumps(config)))) for config in whole]
@@ -377,6 +372,22 @@ def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
 
 def _fields(cls: type[Any]) -> list['dataclasses.Field[Any]']:
     return [field for field in dataclasses.fields(cls) if field.init]
+
+
+def _filled(data: Mapping[str, Any], cls: type[Any]) -> dict[str, Any]:
+    """The config of a dataclass, and after it the defaults of fields that it does not have."""
+    defaults = {field.name: _default(field) for field in _fields(cls) if field.name not in data}
+    known = {k: _data(value) for k, value in defaults.items() if value is not dataclasses.MISSING}
+    return {**data, **known}
+
+
+def _whole_agent(agent: Any) -> Any:
+    """The config of one of Culmen's agents with the defaults of fields that it does not have."""
+    if not isinstance(agent, Mapping):
+        return agent
+    said = {name: _whole_agent(value) for name, value in agent.items()}
+    name = agent.get('name')
+    return _filled(said, agent_class(name)) if name in AGENTS else said
 
 
 def _default(field: 'dataclasses.Field[Any]') -> Any:

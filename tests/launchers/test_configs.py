@@ -10,6 +10,7 @@ import culmen
 from culmen.agents import AGENTS
 from culmen.agents import bc
 from culmen.agents import dqn
+from culmen.agents import wrappers
 from culmen.launchers import configs
 from tests.launchers.toys import Around
 from tests.launchers.toys import Corridor
@@ -217,6 +218,19 @@ def test_what_makes_another_experiment():
         'lag',
         'updates_per_call',
     ]
+
+
+def test_a_field_of_an_agent_that_came_later_has_its_default_in_an_older_config():
+    agents = {'plain': dqn.DQN(), 'around': wrappers.Normalised(dqn.DQN())}
+    noisy = {'plain': dqn.DQN(noise='factorised')}
+    noisy['around'] = wrappers.Normalised(noisy['plain'])
+    for kind, path in (('plain', 'agent'), ('around', 'agent.base')):
+        old = configs.to_json(experiment(agents[kind]), 'local', 'in_process')
+        of_dqn = old['agent'] if kind == 'plain' else old['agent']['base']
+        del of_dqn['noise']
+        for agent, different in ((agents[kind], []), (noisy[kind], [f'{path}.noise'])):
+            new = configs.to_json(experiment(agent), 'local', 'in_process')
+            assert configs.same_experiment(old, new) == different
 
 
 @pytest.fixture
