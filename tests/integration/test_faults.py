@@ -153,11 +153,12 @@ def test_an_actor_and_a_learner_that_are_killed_come_back_and_no_step_is_lost_or
     assert 'node actor-0 failed: it was ended by SIGKILL. It is started again in 1 s.' in err
     of_runs = check_replay(workdir, result, steps, killed=1)
     assert len(of_runs) == 3  # an actor that is started again is another run
-    # Updates since the checkpoint are lost with the learner, and a batch that it had begun to draw.
+    # Updates since the checkpoint are lost with the learner, and a batch that it had begun to draw. Of those
+    # after its last report, a fiftieth of a second before, nobody knows: less than 100 are possible.
     allowed = (sum(of_runs.values()) - MIN_SIZE) * SAMPLES_PER_INSERT / BATCH
     lost = json.loads((workdir / 'logs' / 'nodes.json').read_text())['counter']['lost']['updates']
     assert lost > 0
-    assert allowed - lost - 2 <= result['learner_steps'] <= allowed - lost
+    assert allowed - lost - 100 <= result['learner_steps'] <= allowed - lost
     found = [(each['node'], each['caused_by']) for each in restarts(workdir)]
     assert found == [('actor-0', None), ('learner', None), ('evaluator', 'learner')]
     assert result['evaluation']['episodes'] == 2

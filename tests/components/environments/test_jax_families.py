@@ -1,5 +1,8 @@
 """What jumanji, navix, xminigrid and minigrid have alone: numbers, ends, masks, missions and refusals."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +82,20 @@ def test_an_episode_of_navix_is_its_own(limit):
             break
     assert ended == (limit == 200)
     agree(ours(functions, actions), theirs)
+
+
+def test_navix_is_made_beside_launchpad_s_tensorflow():
+    """TensorFlow Probability would refuse that version, though navix has no use for it."""
+    pytest.importorskip('navix')
+    pytest.importorskip('tensorflow')
+    code = (
+        'import sys, tensorflow\n'
+        'from culmen.components import environments\n'
+        'environments.make("navix/Navix-Empty-5x5-v0", 1).reset()\n'
+        'assert sys.modules["tensorflow"] is tensorflow\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_episode_of_jumanji_is_its_own_but_for_the_name_of_its_limit():

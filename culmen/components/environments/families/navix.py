@@ -1,6 +1,10 @@
 """Environments of NAVIX (Pignatelli et al. 2024, 2407.19396), MiniGrid in JAX: `navix/Navix-Empty-5x5-v0`."""
 
+import contextlib
 import dataclasses
+import sys
+import types
+from collections.abc import Iterator
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -144,4 +148,35 @@ def _observation_spec(view: Any, given: Any, navix: Any) -> specs.BoundedArray:
 
 
 def _navix(environment: str) -> Any:
-    return arguments.load('navix', environment)
+    with _without_tensorflow():
+        return arguments.load('navix', environment)
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keeps TensorFlow Probability, which navix imports for JAX alone, from checking TensorFlow.
+
+    Where TensorFlow is loaded, as with Reverb, it would refuse the version that Launchpad needs. What
+    stands in has all that TensorFlow has, but does not list it.
+    """
+    loaded = sys.modules.get('tensorflow')
+    if 'navix' in sys.modules or not hasattr(loaded, 'compat'):
+        yield
+        return
+    sys.modules['tensorflow'] = _Unlisted(loaded)
+    try:
+        yield
+    finally:
+        sys.modules['tensorflow'] = loaded
+
+
+class _Unlisted(types.ModuleType):
+    def __init__(self, module: Any) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def __dir__(self) -> list[str]:
+        return []
