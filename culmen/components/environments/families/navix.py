@@ -160,7 +160,7 @@ def _without_tensorflow() -> Iterator[None]:
     stands in has all that TensorFlow has, but does not list it.
     """
     loaded = sys.modules.get('tensorflow')
-    if 'navix' in sys.modules or not hasattr(loaded, 'compat'):
+    if loaded is None or not hasattr(loaded, 'compat') or 'navix' in sys.modules:
         yield
         return
     sys.modules['tensorflow'] = _Unlisted(loaded)
