@@ -229,7 +229,7 @@ FAMILIES = (
         'jumanji',
         'jumanji/<id>',
         ('jumanji/Game2048-v1', 'jumanji/Snake-v1', 'jumanji/Knapsack-v1'),
-        ('jumanji',),
+        ('jumanji', 'gymnasium'),
         'all',
         actions={
             'continuous': ('SearchAndRescue-*',),
