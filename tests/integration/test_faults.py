@@ -192,15 +192,15 @@ def test_windows_of_a_queue_are_each_learned_from_once_whoever_is_killed(tmp_pat
     assert causes == {'learner': None, **dict.fromkeys(with_it, 'learner')}
 
 
-def failing(workdir, counter, restarts):
-    """A program of threads, two actors in each, whose environments fail twice in all."""
+def failing(workdir, counter, restarts, times):
+    """A program of threads, two actors in each, whose environments fail so often in all."""
     agent = culmen.agents.dqn.DQN(
         hidden_sizes=(16,), min_replay_size=MIN_SIZE, batch_size=BATCH, n_step=1, replay_capacity=100_000,
         samples_per_insert=SAMPLES_PER_INSERT, priority_exponent=0.6,
     )  # fmt: skip
     experiment = culmen.Experiment(
         agent,
-        functools.partial(ledgers.failing, counter=str(counter), times=2),
+        functools.partial(ledgers.failing, counter=str(counter), times=times),
         max_actor_steps=800,
         evaluation=culmen.Evaluation(episodes=1),
     )
@@ -211,17 +211,18 @@ def failing(workdir, counter, restarts):
 
 def test_an_environment_that_fails_by_a_counter_is_tried_again(tmp_path):
     workdir, counter = tmp_path / 'run', tmp_path / 'failures'
-    program = failing(workdir, counter, restarts=2)
+    program = failing(workdir, counter, restarts=2, times=2)
     result = launchpad.launch(program, 'threads', progress=False)
     check_replay(workdir, result.summary, 800, 4, program.experiment, num_actors=4)
     assert counter.read_bytes() == b'xx'
     found = restarts(workdir)
-    assert [each['life'] for each in found] in ([1, 1], [1, 2])
+    # Of two nodes, of one twice, or of two actors that share one.
+    assert [each['life'] for each in found] in ([1, 1], [1, 2], [1])
     assert all('the floor gave way' in each['reason'] for each in found)
 
 
 def test_an_environment_that_fails_too_often_ends_the_program_with_a_traceback(tmp_path, capfd):
-    program = failing(tmp_path / 'run', tmp_path / 'failures', restarts=1)
+    program = failing(tmp_path / 'run', tmp_path / 'failures', restarts=1, times=1_000)
     with pytest.raises(NodeFailure, match=r'the floor gave way.*; nodes failed 2 times in 600 s'):
         launchpad.launch(program, 'threads', progress=False)
     assert 'in step' in capfd.readouterr().err
