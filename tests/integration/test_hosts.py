@@ -94,6 +94,7 @@ def check_workdirs(tmp_path, steps):
     assert not (small / 'checkpoints').exists()
 
 
+@pytest.mark.deep  # A learner that ends may abort in its libraries when three tests share two cores.
 def test_two_hosts_stop_on_a_signal_of_either_and_the_same_commands_go_on(tmp_path, two):
     # The replay is not beside the learner, whose checkpoints hold its tables all the same.
     path = write_file(tmp_path, two, second='actors = 1\nnodes = ["replay", "evaluator"]')
