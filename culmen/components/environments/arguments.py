@@ -16,6 +16,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -154,6 +155,17 @@ def check_seed(seed: Any) -> int:
     if not 0 <= int(seed) < 2**31:
         raise ValueError(f'seed must be an int in [0, 2**31), got {seed}.')
     return int(seed)
+
+
+def check_name(family: str, identity: str, known: Collection[str]) -> None:
+    """Checks the name of an environment within its family.
+
+    Args: known: the names that the family has, without its own.
+    Raises: ValueError with the nearest names.
+    """
+    if identity not in known:
+        full = [f'{family}/{each}' for each in known]
+        raise ValueError(checks.unknown_name('environment', f'{family}/{identity}', full))
 
 
 def load(

@@ -15,7 +15,6 @@ from dm_env import specs
 
 from culmen.components.environments import arguments
 from culmen.components.environments import functional
-from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
@@ -39,9 +38,7 @@ def names() -> list[str]:
 def check(identity: str) -> None:
     """Raises ValueError with the nearest names where there is no such environment."""
     _brax(f'brax/{identity}')  # named where it is missing
-    if identity not in names():
-        known = [f'brax/{name}' for name in names()]
-        raise ValueError(checks.unknown_name('environment', f'brax/{identity}', known))
+    arguments.check_name('brax', identity, names())
 
 
 _BUILT: dict[Any, functional.Functional] = {}

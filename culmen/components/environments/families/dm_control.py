@@ -16,7 +16,6 @@ import numpy as np
 
 from culmen.components.environments import arguments
 from culmen.components.environments import rendering
-from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.ranges import as_float32
 from culmen.core.ranges import cast_exactly
@@ -31,9 +30,7 @@ def names() -> list[str]:
 def check(identity: str) -> None:
     """Raises ValueError with the nearest tasks where there is no such task."""
     known = ['/'.join(task) for task in _suite(f'dm_control/{identity}').ALL_TASKS]
-    if identity not in known:
-        known = [f'dm_control/{name}' for name in known]
-        raise ValueError(checks.unknown_name('environment', f'dm_control/{identity}', known))
+    arguments.check_name('dm_control', identity, known)
 
 
 def make(

@@ -29,7 +29,6 @@ from culmen.components.environments.vector import VectorEnvironment
 from culmen.components.environments.vector import VectorLane
 from culmen.components.environments.vector import VectorMaker
 from culmen.components.environments.vector import batched_timestep
-from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.metrics import is_number
 from culmen.core.specs import DISCOUNT
@@ -57,9 +56,7 @@ def names() -> list[str]:
 def check(identity: str) -> None:
     """Raises ValueError with the nearest ids where there is no such environment."""
     known = _envpool(f'envpool/{identity}').list_all_envs()
-    if identity not in known:
-        shown = [f'envpool/{each}' for each in sorted(known)]
-        raise ValueError(checks.unknown_name('environment', f'envpool/{identity}', shown))
+    arguments.check_name('envpool', identity, known)
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:

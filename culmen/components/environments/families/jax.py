@@ -4,11 +4,11 @@ from typing import Any
 
 import dm_env
 
+from culmen.components.environments import arguments
 from culmen.components.environments import functional
 from culmen.components.environments.arguments import Argument
 from culmen.components.environments.arguments import signature_arguments
 from culmen.components.environments.own import MAKERS
-from culmen.core import checks
 
 
 def names() -> list[str]:
@@ -18,9 +18,7 @@ def names() -> list[str]:
 
 def check(identity: str) -> None:
     """Raises ValueError with the nearest names where there is no such environment."""
-    if identity not in MAKERS:
-        known = [f'jax/{name}' for name in names()]
-        raise ValueError(checks.unknown_name('environment', f'jax/{identity}', known))
+    arguments.check_name('jax', identity, names())
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:

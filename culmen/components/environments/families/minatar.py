@@ -14,7 +14,6 @@ from dm_env import specs
 
 from culmen.components.environments import arguments
 from culmen.components.environments import rendering
-from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.ranges import as_float32
 from culmen.core.specs import DISCOUNT
@@ -34,9 +33,7 @@ def names() -> list[str]:
 
 def check(identity: str) -> None:
     """Raises ValueError with the nearest games where there is no such game."""
-    if identity not in names():
-        known = [f'minatar/{name}' for name in names()]
-        raise ValueError(checks.unknown_name('environment', f'minatar/{identity}', known))
+    arguments.check_name('minatar', identity, names())
 
 
 def make(

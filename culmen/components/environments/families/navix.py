@@ -19,7 +19,6 @@ from culmen.components.environments import arguments
 from culmen.components.environments import functional
 from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Argument
-from culmen.core import checks
 from culmen.core.checks import Range
 from culmen.core.specs import EnvironmentSpec
 
@@ -44,9 +43,7 @@ def names() -> list[str]:
 def check(identity: str) -> None:
     """Raises ValueError with the nearest ids where there is no such environment."""
     _navix(f'navix/{identity}')  # named where it is missing
-    if identity not in names():
-        known = [f'navix/{name}' for name in names()]
-        raise ValueError(checks.unknown_name('environment', f'navix/{identity}', known))
+    arguments.check_name('navix', identity, names())
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:

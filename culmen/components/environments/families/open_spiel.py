@@ -14,7 +14,6 @@ from dm_env import specs
 from culmen.components.environments import arguments
 from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Argument
-from culmen.core import checks
 from culmen.core.errors import SettingError
 from culmen.core.ranges import SpecError
 from culmen.core.ranges import as_float32
@@ -42,9 +41,7 @@ def check(identity: str) -> None:
     """Raises ValueError with the nearest names where there is no such game, or it can't be played here."""
     name = f'open_spiel/{identity}'
     games = _games(name)
-    if identity not in games:
-        known = [f'open_spiel/{each}' for each in games]
-        raise ValueError(checks.unknown_name('environment', name, known))
+    arguments.check_name('open_spiel', identity, games)
     if _is_mean_field(games[identity]):
         raise ValueError(f'{name} is a mean-field game, whose players are too many to be stepped.')
     if not _tensors(games[identity]):

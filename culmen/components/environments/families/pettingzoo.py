@@ -18,7 +18,6 @@ from culmen.components.environments import arguments
 from culmen.components.environments.arguments import Argument
 from culmen.components.environments.families.pettingzoo_episodes import AtOnce
 from culmen.components.environments.families.pettingzoo_episodes import InTurn
-from culmen.core import checks
 
 _MODULES = ('atari', 'butterfly', 'classic', 'sisl')
 # What some of them need besides, as (module to import, what pip calls it).
@@ -45,9 +44,7 @@ def check(identity: str) -> None:
     """Raises ValueError with the nearest names where there is no such environment; MissingPackage."""
     name = f'pettingzoo/{identity}'
     known = _all_names(name)
-    if identity not in known:
-        full = [f'pettingzoo/{each}' for each in known]
-        raise ValueError(checks.unknown_name('environment', name, full))
+    arguments.check_name('pettingzoo', identity, known)
     _load(identity)
 
 

@@ -16,7 +16,6 @@ from culmen.components.environments import arguments
 from culmen.components.environments import functional
 from culmen.components.environments import rendering
 from culmen.components.environments.arguments import Argument
-from culmen.core import checks
 from culmen.core.specs import EnvironmentSpec
 
 # Arguments of a constructor that belong to the id.
@@ -31,9 +30,7 @@ def names() -> list[str]:
 def check(identity: str) -> None:
     """Raises ValueError with the nearest ids where there is no such environment."""
     _pgx(f'pgx/{identity}')  # named where it is missing
-    if identity not in names():
-        known = [f'pgx/{name}' for name in names()]
-        raise ValueError(checks.unknown_name('environment', f'pgx/{identity}', known))
+    arguments.check_name('pgx', identity, names())
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:
