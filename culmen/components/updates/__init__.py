@@ -1,4 +1,4 @@
-"""What updates of several agents share: optimisers, training states, means over real steps, critics.
+"""What updates of several agents share: optimisers, training states, means over real steps, critics, duals.
 
 A learner calls an update with a sample. Nothing here depends on an agent, a table or a device.
 """
@@ -10,6 +10,14 @@ from culmen.components.updates.critics import critic_outputs
 from culmen.components.updates.critics import ensemble_td_loss
 from culmen.components.updates.critics import initial_state
 from culmen.components.updates.critics import shift_images
+from culmen.components.updates.duals import DualParams
+from culmen.components.updates.duals import decoupled
+from culmen.components.updates.duals import divergences
+from culmen.components.updates.duals import initial_duals
+from culmen.components.updates.duals import kl_constraints
+from culmen.components.updates.duals import positive
+from culmen.components.updates.duals import raw_of
+from culmen.components.updates.duals import train_with_duals
 from culmen.components.updates.epochs import epochs_of_minibatches
 from culmen.components.updates.means import masked_mean
 from culmen.components.updates.means import masked_standardised
@@ -33,6 +41,7 @@ from culmen.components.updates.training import follow
 from culmen.components.updates.training import train
 
 __all__ = [
+    'DualParams',
     'ErrorThatActed',
     'PolicyAndCriticState',
     'Pool',
@@ -43,6 +52,8 @@ __all__ = [
     'canonical_transitions',
     'copy_every',
     'critic_outputs',
+    'decoupled',
+    'divergences',
     'draw_from_pool',
     'ensemble_td_loss',
     'epochs_of_minibatches',
@@ -50,7 +61,9 @@ __all__ = [
     'follow',
     'generalised_advantages',
     'gradient_step',
+    'initial_duals',
     'initial_state',
+    'kl_constraints',
     'lambda_returns',
     'learning_rate_schedule',
     'make_optimizer',
@@ -58,7 +71,10 @@ __all__ = [
     'masked_standardised',
     'n_step_targets',
     'new_pool',
+    'positive',
+    'raw_of',
     'returns_to_go',
     'shift_images',
     'train',
+    'train_with_duals',
 ]
