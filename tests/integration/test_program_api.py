@@ -37,7 +37,9 @@ def experiment(agent=None, **changes):
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        ({'num_actors': 0}, 'num_actors'),
+        ({'num_actors': 0}, 'num_actors must be at least 1, got 0'),
+        ({'num_actors': 1.5}, 'NodeOptions.num_actors must be an int, got 1.5'),
+        ({'evaluators': [1]}, 'NodeOptions.evaluators must be .*Mapping.*, got'),
         ({'actors_per_process': 0}, 'actors_per_process'),
         (
             {'num_actors': 2, 'actors_per_process': 3},

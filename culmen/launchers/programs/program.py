@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 from typing import Literal
 
 from culmen.components.files import OnLostRows
@@ -17,7 +18,8 @@ from culmen.components.loggers import Sink
 from culmen.components.replay import sample_spec
 from culmen.components.replay.recording.recorded import Recorded
 from culmen.components.replay.reverb.server import lead_of
-from culmen.core.checks import check_range
+from culmen.core.checks import Range
+from culmen.core.checks import check_fields
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -71,6 +73,27 @@ class Program:
         return self.num_actors * self.experiment.num_environments
 
 
+@dataclass(frozen=True)
+class NodeOptions:
+    """How many nodes a program has, and where they compute, as `make_program` was asked.
+
+    Raises: SettingError, SettingTypeError that name an option.
+    """
+
+    num_actors: Annotated[int, Range(1)]
+    actors_per_process: Annotated[int, Range(1, 'num_actors')]
+    lead: float | None  # None: the largest that a table needs
+    variables_every: Annotated[int, Range(1)]
+    device: str | None
+    actor_device: str | None
+    variables: Variables
+    evaluators: Mapping[str, FurtherEvaluator]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_placement(self.device, self.actor_device, self.variables)
+
+
 def make_program(
     experiment: Experiment,
     workdir: str | os.PathLike[str] | None = None,
@@ -106,8 +129,7 @@ def make_program(
         loggers: receive every row of the logs too; they must pickle.
         on_non_finite: how to treat a loss that is not finite: 'stop' the run, or 'log' the loss.
         until_return: the run ends when the mean return of an evaluation reaches this.
-        on_lost_rows: what to do if only the tables of a checkpoint are damaged: 'drop' their items and
-            continue, or 'refuse'.
+        on_lost_rows: if only tables of a checkpoint are damaged, 'drop' their items and go on, or 'refuse'.
         restarts: nodes that fail are started again, as long as there are no more failures than this in any
             `restart_window` seconds; 0: the first failure ends the program (docs/faults.md).
         restart_window: seconds.
@@ -123,32 +145,37 @@ def make_program(
     Returns: the program, for `launch`.
     Raises: Refused (a ValueError) that names what is wrong, or what the engine needs to be installed.
     """
-    how_many = num_actors, actors_per_process, variables_every, lead
-    placed = device, actor_device, variables
     with refusing():
-        options = RunOptions(tuple(loggers), None, on_non_finite, until_return, on_lost_rows)
+        nodes = NodeOptions(
+            num_actors=num_actors,
+            actors_per_process=actors_per_process,
+            lead=lead,
+            variables_every=variables_every,
+            device=device,
+            actor_device=actor_device,
+            variables=variables,
+            evaluators=evaluators,
+        )
+        options = RunOptions(
+            loggers=tuple(loggers),
+            on_non_finite=on_non_finite,
+            until_return=until_return,
+            on_lost_rows=on_lost_rows,
+        )
         faults = Faults(restarts, restart_window, hang_after, grace)
-        return _distribute(experiment, workdir, how_many, options, faults, placed, evaluators)
+        return _distribute(experiment, workdir, nodes, options, faults)
 
 
 def _distribute(
     experiment: Experiment,
     workdir: str | os.PathLike[str] | None,
-    how_many: tuple[int, int, int, float | None],
+    nodes: NodeOptions,
     options: RunOptions,
     faults: Faults,
-    placed: tuple[str | None, str | None, Variables],
-    evaluators: Mapping[str, FurtherEvaluator],
 ) -> Program:
-    """The program of `make_program`, from settings that are checked by themselves."""
-    num_actors, actors_per_process, variables_every, lead = how_many
-    device, actor_device, variables = placed
-    check_range('num_actors', num_actors, 1)
-    check_range('actors_per_process', actors_per_process, 1, num_actors)
-    check_range('variables_every', variables_every, 1)
-    check_placement(device, actor_device, variables)
-    check_lanes(experiment, num_actors)
-    built = build(experiment, 0, num_actors)
+    """The program of `make_program`, from options that are checked by themselves."""
+    check_lanes(experiment, nodes.num_actors)
+    built = build(experiment, 0, nodes.num_actors)
     built.close()
     experience = built.parts.experience
     written = live(experience)
@@ -158,26 +185,26 @@ def _distribute(
             'trains on it (culmen.launchers.offline.run, --launcher offline).'
         )
     _check_queues(experience, experiment.num_environments)
-    lanes = num_actors * experiment.num_environments
+    lanes = nodes.num_actors * experiment.num_environments
     params = _check_updates(built, lanes, options.on_lost_rows)
-    columns = check_evaluators(evaluators, experiment, built.spec, built.parts, params)
+    columns = check_evaluators(nodes.evaluators, experiment, built.spec, built.parts, params)
     return Program(
         experiment=experiment,
         workdir=None if workdir is None else expanded(workdir),
-        num_actors=num_actors,
-        actors_per_process=actors_per_process,
-        lead=_checked_lead(experience, lanes, lead),
-        variables_every=variables_every,
+        num_actors=nodes.num_actors,
+        actors_per_process=nodes.actors_per_process,
+        lead=_checked_lead(experience, lanes, nodes.lead),
+        variables_every=nodes.variables_every,
         options=options,
         spec=built.spec.without_functions(),
         experience=written,
         columns=built.columns,
         has_functions=built.spec.has_functions,
         faults=faults,
-        device=device,
-        actor_device=actor_device,
-        variables={kind: dict(of_kind) for kind, of_kind in variables.items()},
-        evaluators=dict(evaluators),
+        device=nodes.device,
+        actor_device=nodes.actor_device,
+        variables={kind: dict(of_kind) for kind, of_kind in nodes.variables.items()},
+        evaluators=dict(nodes.evaluators),
         evaluator_columns=columns,
     )
 
