@@ -148,6 +148,8 @@ def page(
             f'Bar: {figure.bar:g} for {figure.bar_of}; {verdict} '
             f'(the worst is {worst:.2f}, the mean {mean:.2f}).',
         ]
+    if figure.beside:
+        lines += ['', against(figure.beside, figures, table)]
     if figure.published:
         lines += ['', figure.published]
     lines += [
@@ -170,6 +172,20 @@ def page(
         + f'. Raw numbers: [{name}.csv]({name}.csv).', '',
     ]  # fmt: skip
     return '\n'.join(lines)
+
+
+def against(name: str, figures: Mapping[int, float], table: Any) -> str:
+    """What a figure is beside another that has finished, in a sentence."""
+    import pandas as pd
+
+    other = FIGURES[name]
+    of_seeds = pd.read_csv(RESULTS / f'{name}.csv').groupby('seed')['episode_return']
+    mean = of_seeds.apply(lambda values: values.iloc[-other.last :].mean()).mean()
+    area = table.groupby('seed')['episode_return'].mean().mean() / of_seeds.mean().mean()
+    return (
+        f'Beside [{other.agent}]({name}.md), whose mean is {mean:.2f}: the least seed is '
+        f'{min(figures.values()):.2f}, and the area below the curve is {area:.2f} times as large.'
+    )
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ class Figure:
     bar: float | None = None  # for every seed, or for
     bar_of: str = 'every seed'  # 'the mean over seeds'
     published: str = ''  # what it lies beside
+    beside: str = ''  # the name of a figure with the same steps, by whose curve it is measured
 
 
 # Four environments, 128 steps of each an update, in minibatches of 64.
