@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from culmen.core import Evaluation
     from culmen.core import Experiment
     from culmen.core import environment
+    from culmen.launchers.comparing import Comparison
+    from culmen.launchers.comparing import compare
     from culmen.launchers.loading import load
     from culmen.launchers.local import run
     from culmen.launchers.results import Result
@@ -36,6 +38,8 @@ _LAZY = {
     'environment': ('culmen.core', 'environment'),
     'check_environment': ('culmen.components.environments', 'check_environment'),
     'recorded_streams': ('culmen.components.replay', 'recorded_streams'),
+    'compare': ('culmen.launchers.comparing', 'compare'),
+    'Comparison': ('culmen.launchers.comparing', 'Comparison'),
     'load': ('culmen.launchers.loading', 'load'),
     'run': ('culmen.launchers.local', 'run'),
     'Result': ('culmen.launchers.results', 'Result'),
@@ -48,11 +52,13 @@ _LAZY = {
 
 __all__ = [
     'Checkpoint',
+    'Comparison',
     'Evaluation',
     'Experiment',
     'Result',
     'agents',
     'check_environment',
+    'compare',
     'components',
     'core',
     'environment',

@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 from culmen.components import environments  # noqa: E402
 from culmen.components import networks  # noqa: E402
 from culmen.components.environments.arguments import signature_arguments  # noqa: E402
-from culmen.components.loggers import COLUMNS  # noqa: E402
+from culmen.components.loggers import columns_of  # noqa: E402
 from culmen.core.checks import field_ranges  # noqa: E402
 from culmen.core.checks import field_types  # noqa: E402
 
@@ -198,7 +198,7 @@ def _families() -> str:
 def _columns() -> str:
     rows = [
         (f'`logs/{label}.csv`', ', '.join(f'`{name}`' for name in names))
-        for label, names in COLUMNS.items()
+        for label, names in columns_of().items()
     ]
     return _table(('file', 'columns'), rows)
 

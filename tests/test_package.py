@@ -77,6 +77,7 @@ OPTIONAL = {
     'grids': ['minigrid', 'minigrid.wrappers'],
     'robotics': ['gymnasium_robotics'],
     'logging': ['tensorboardX', 'wandb', 'mlflow'],
+    'compare': ['rliable.library', 'rliable.metrics'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [
         'hypothesis',

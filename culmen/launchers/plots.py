@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 Series = tuple[Floats, Floats]  # actor steps [n], increasing; returns [n]
 
 # Colours that can be told apart with any colour vision (Okabe and Ito, 2008).
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 _BINS = 100  # points of a curve of training episodes
 
 
@@ -92,7 +92,7 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
         series = marks if evaluated else _series(curve, training_series)
         if not any(len(steps) for steps, _ in series):
             raise ValueError(f'{curve.folder or curve.agent} has no episodes to draw yet.')
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         series = [each for each in series if len(each[0])]
         _draw_line(axes, series, label, colour)
         if not evaluated:
@@ -101,6 +101,11 @@ def draw(curves: Sequence[Curve], path: str | os.PathLike[str] | None = None) ->
     _dress(axes, curves, evaluated, 'actor steps' if acted else 'learner steps')
     if path is not None:
         figure.savefig(expanded(path))
+    return shown(figure)
+
+
+def shown(figure: 'Figure') -> 'Figure':
+    """The same figure, which a notebook now displays."""
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     return figure
 
@@ -187,11 +192,7 @@ def _dress(axes: 'Axes', curves: Sequence[Curve], evaluated: bool, steps: str) -
     axes.set_xlabel(steps)
     axes.set_ylabel('evaluation return' if evaluated else 'training return (dots: evaluation)')
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:,.0f}')
-    axes.grid(color='#e6e6e6', linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.margins(x=0.01)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
+    dress_axes(axes)
     seeds = any(len(curve.runs) > 1 for curve in curves)
     axes.legend(
         frameon=False,
@@ -201,6 +202,15 @@ def _dress(axes: 'Axes', curves: Sequence[Curve], evaluated: bool, steps: str) -
         fontsize=9,
         alignment='left',
     )
+
+
+def dress_axes(axes: 'Axes') -> None:
+    """Gives axes the style of Culmen's figures."""
+    axes.grid(color='#e6e6e6', linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
 
 
 def _labels(curves: Sequence[Curve]) -> list[str]:

@@ -158,8 +158,9 @@ def test_an_offline_run_that_was_killed_goes_on_to_the_bit(tmp_path):
     assert 0 < resumed.summary['resumed_at'] < 3_000
     for key in ('learner_steps', 'evaluation'):
         assert resumed.summary[key] == unbroken.summary[key]
+    logs = [runs.numbers(each)[0] for each in (resumed, unbroken)]
     for label in ('evaluator', 'learner'):
-        assert resumed.logs[label].equals(unbroken.logs[label])
+        assert logs[0][label].equals(logs[1][label])
     leaves = map(jax.tree_util.tree_leaves, (unbroken.params, resumed.params))
     for a, b in zip(*leaves, strict=True):
         np.testing.assert_array_equal(a, b)

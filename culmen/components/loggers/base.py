@@ -7,6 +7,9 @@ from typing import Protocol
 
 Row = Mapping[str, float | str]  # the column `environment` is text, all others are numbers
 
+# A column of this name is filled by `Logs`: the seconds of wall clock that the run had taken.
+SECONDS = 'seconds'
+
 # The columns known before tracing, which adds a learner's metrics to its own. Names with 'time' or
 # 'second' mark columns of time; all other columns are the same when a run is repeated.
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -54,11 +57,12 @@ def columns_of(
         'evaluator': (*COLUMNS['evaluator'], *actor, *stds),
     }
     for name in metric_names:
-        if name in (*columns['actor'], *columns['evaluator'], 'environment'):
+        if name in (*columns['actor'], *columns['evaluator'], 'environment', SECONDS):
             raise ValueError(f'metrics must not be named as columns of the logs are, got {name!r}.')
     for label in ('actor', 'evaluator'):
         named = ('environment',) if has_environments else ()
         columns[label] = (*columns[label], *named, *metric_names)
+    columns['evaluator'] = (*columns['evaluator'], SECONDS)
     return columns
 
 

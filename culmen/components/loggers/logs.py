@@ -1,6 +1,7 @@
 """All logs of a run: a stream of rows for each label, in files or in memory, and more sinks."""
 
 import os
+import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from culmen.components.files import expanded
 from culmen.components.loggers.base import COLUMNS
+from culmen.components.loggers.base import SECONDS
 from culmen.components.loggers.base import Row
 from culmen.components.loggers.base import Sink
 from culmen.components.loggers.base import steps_of
@@ -27,6 +29,9 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         logs.set_columns('learner', ['actor_steps', 'learner_steps', 'loss', 'td_error'])
         logs.write('actor', {'actor_steps': 9, 'episode_return': 1.0, ...})
         logs['actor']                                  # a pandas DataFrame
+
+    A column `seconds` is filled here: the seconds of wall clock since the logs were opened, and those before
+    the checkpoint from which the run goes on.
 
     Files of an earlier run are kept until this one begins: at `set_state`, which cuts them back to a
     checkpoint, or at the first row. Only one thread at a time may use it.
@@ -53,6 +58,7 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         }
         self._sinks = list(sinks)
         self._steps = 0  # of the latest row
+        self._began = time.monotonic()
 
     def set_columns(self, label: str, columns: Sequence[str]) -> None:
         """Fixes the header of a label, before its first row."""
@@ -60,6 +66,8 @@ class Logs(Mapping[str, 'pd.DataFrame']):
 
     def write(self, label: str, row: Row) -> None:
         """Writes a row of `label`."""
+        if SECONDS in self._logs[label].columns:
+            row = {**row, SECONDS: self._seconds()}
         self._logs[label].write(row)
         self._steps = max(self._steps, steps_of(row))
         for sink in self._sinks:
@@ -82,6 +90,7 @@ class Logs(Mapping[str, 'pd.DataFrame']):
             'positions': {label: log.position() for label, log in self._logs.items()},
             'checksums': {label: log.checksum() for label, log in self._logs.items()},
             'actor_steps': self._steps,
+            SECONDS: self._seconds(),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -93,6 +102,7 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         for label, log in self._logs.items():
             log.cut(int(state['positions'].get(label, 0)), checksums.get(label))
         self._steps = int(state['actor_steps'])
+        self._began = time.monotonic() - float(state.get(SECONDS, 0.0))
         for sink in self._sinks:
             resume = getattr(sink, 'resume', None)
             if resume is not None:
@@ -109,6 +119,9 @@ class Logs(Mapping[str, 'pd.DataFrame']):
         self._sinks = []
         if error is not None:
             raise error
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
     def __getitem__(self, label: str) -> 'pd.DataFrame':
         return self._logs[label].dataframe()

@@ -1,4 +1,4 @@
-"""The command line: `culmen train`, `evaluate`, `status`, `plot` and `list`.
+"""The command line: `culmen train`, `evaluate`, `status`, `plot`, `compare` and `list`.
 
 The options become a config (the data of a config.json), and the config an Experiment, which is run as
 from Python. JAX is imported only when a command needs it.
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from culmen import __version__
+from culmen.launchers.command_line.comparing import compare
 from culmen.launchers.command_line.evaluating import evaluate
 from culmen.launchers.command_line.listing import list_command
 from culmen.launchers.command_line.plotting import plot
@@ -26,7 +27,7 @@ def cli() -> None:
     """Culmen: reinforcement learning in JAX."""
 
 
-for _command in (train, evaluate, status, plot, list_command):
+for _command in (train, evaluate, status, plot, compare, list_command):
     cli.add_command(_command)
 
 

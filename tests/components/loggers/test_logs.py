@@ -118,3 +118,28 @@ def test_nothing_optional_is_imported_with_the_package():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
+
+
+def test_seconds_are_filled_and_go_on_from_the_checkpoint(tmp_path, monkeypatch):
+    columns = {'evaluator': ('actor_steps', 'seconds')}
+    now = [100.0]
+    monkeypatch.setattr('culmen.components.loggers.logs.time.monotonic', lambda: now[0])
+    logs = Logs(tmp_path, columns)
+    now[0] += 2.5
+    logs.write('evaluator', {'actor_steps': 1})
+    state = logs.get_state()
+    now[0] += 4
+    logs.write('evaluator', {'actor_steps': 2})  # after the checkpoint: void
+    logs.close()
+    now[0] = 7.0  # another boot of the machine
+    logs = Logs(tmp_path, columns)
+    now[0] += 1
+    logs.set_state(state)
+    now[0] += 1.5
+    logs.write('evaluator', {'actor_steps': 3})
+    assert logs['evaluator']['seconds'].tolist() == [2.5, 4.0]
+    del state['seconds']  # a checkpoint of an earlier version
+    logs.set_state(state)
+    logs.write('evaluator', {'actor_steps': 4})
+    assert logs['evaluator']['seconds'].tolist() == [2.5, 0.0]
+    logs.close()
