@@ -32,6 +32,7 @@ _BACKLOG = 128
 _AT_ONCE = 16_384  # bytes that a socket accepts without waiting for the other side
 _CONNECT_SECONDS = 5.0  # for a connection to another machine
 _QUIET_SECONDS = 20  # after which a machine that does not react counts as cut off
+_END_SECONDS = 1.0  # for the calls that are being answered when a service ends
 _AGAIN_SECONDS = 0.1  # until the next try, if no connection can be accepted
 
 
@@ -82,7 +83,7 @@ class Service:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address)
         self._listener = connections.Listener(address, backlog=_BACKLOG)
-        self._open: set[connections.Connection] = set()
+        self._open: dict[connections.Connection, threading.Thread] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._accept, name='connections', daemon=True)
@@ -97,11 +98,12 @@ class Service:
             except OSError:  # too many open files, or a caller that left at once
                 time.sleep(_AGAIN_SECONDS)
                 continue
-            with self._lock:
-                self._open.add(connection)
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, args=(connection,), name='connection', daemon=True
-            ).start()
+            )
+            with self._lock:
+                self._open[connection] = thread
+                thread.start()
         with contextlib.suppress(OSError):  # the folder of the socket may be gone
             self._listener.close()
 
@@ -117,7 +119,7 @@ class Service:
             pass  # the caller has gone
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open.pop(connection, None)
                 connection.close()
 
     def _greet(self, connection: connections.Connection) -> bool:
@@ -136,17 +138,22 @@ class Service:
         return True
 
     def close(self) -> None:
-        """Ends all connections; a second call does nothing."""
+        """Ends all connections and waits for their threads; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
         with self._lock:
+            threads = list(self._open.values())
             for connection in self._open:
                 _hang_up(connection)
         # Only a new connection wakes a thread that waits in `accept`.
         with contextlib.suppress(OSError):
             _connect(self._address).close()
         self._thread.join(_PROBE_SECONDS)
+        # A thread that outlived its service would keep the node, and let go of its arrays at any time.
+        until = time.monotonic() + _END_SECONDS
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0.0))
 
 
 class Line:

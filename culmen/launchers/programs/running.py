@@ -14,6 +14,7 @@ from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.connections import Service
 from culmen.launchers.programs.faults import Faults
+from culmen.launchers.programs.leaving import ends_process
 from culmen.launchers.programs.pulses import Heart
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import Server
@@ -58,7 +59,7 @@ def run_node(
     addresses: Mapping[str, Address],
     care: Care = Care(),  # noqa: B008 (of no state)
 ) -> None:
-    """Makes the node of a plan and runs it to its end.
+    """Makes the node of a plan and runs it to its end. A process of its own ends with it.
 
     Args:
         plan: of the node.
@@ -69,6 +70,13 @@ def run_node(
         care: against faults.
     """
     stop.install()
+    with ends_process() if stop.has_process else contextlib.nullcontext():
+        _run_plan(plan, stop, key, addresses, care)
+
+
+def _run_plan(
+    plan: NodePlan, stop: Stop, key: Key, addresses: Mapping[str, Address], care: Care
+) -> None:
     lines = {label: Line(addresses[label], key) for label in plan.calls}
     tables = addresses.get(TABLES)
     with contextlib.ExitStack() as stack:

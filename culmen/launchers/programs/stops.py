@@ -40,6 +40,11 @@ class Stop:
         self._of_process = False
         self._heart: Heart | None = None
 
+    @property
+    def has_process(self) -> bool:
+        """Whether the node has a process of its own, which a launcher started."""
+        return self._of_process
+
     def __call__(self) -> bool:
         if self._heart is not None:
             self._heart.beat()

@@ -20,6 +20,7 @@ from culmen.components.files import Scratch
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.connections import Service
+from culmen.launchers.programs.remote import NO_ARGUMENTS
 from culmen.launchers.programs.remote import Asking
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.remote import RemoteError
@@ -103,6 +104,24 @@ def test_arrays_of_any_size_go_there_and_back(served):
         result = remote.add(np.arange(size), np.int16(1))
         np.testing.assert_array_equal(result, np.arange(size) + 1)
     assert remote.traffic()['calls'] == served.node.calls == 4
+
+
+def test_a_service_that_ends_waits_for_the_call_that_is_being_answered(served):
+    call = served.line().start('wait', NO_ARGUMENTS)
+    while not served.node.calls:
+        call.done()
+        time.sleep(0.01)
+
+    def leave():
+        with pytest.raises(ConnectionError):
+            call.result()
+        served.node.gate.set()
+
+    caller = threading.Thread(target=leave)
+    caller.start()
+    served.service.close()
+    assert served.node.waited == 1
+    caller.join()
 
 
 def test_an_error_is_told_with_its_traceback_and_the_next_call_is_made(served):

@@ -197,7 +197,8 @@ class _Worker:
         self._done = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, name='reverb-calls', daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name='reverb-calls', daemon=True)
+        self._thread.start()
 
     def submit(self, function: Callable[[], Any]) -> threading.Event:
         self._done.clear()
@@ -206,6 +207,7 @@ class _Worker:
 
     def end(self) -> None:
         self._calls.put(None)
+        self._thread.join(_LIMIT_SECONDS)
 
     def result(self) -> Any:
         result, error = self._result, self._error
