@@ -1,46 +1,50 @@
-"""A program whose nodes are killed at random, beside the same program in peace: what is lost.
+"""A program over two hosts whose nodes are killed at random, beside the same program in peace: what is lost.
 
-    python benchmarks/chaos.py run dqn impala       # an hour of chaos for each, and the two passes before
-    python benchmarks/chaos.py run dqn --minutes 4 --every 20
-    python benchmarks/chaos.py report               # only writes what has finished
+    python benchmarks/chaos.py run                          # DQN and IMPALA, side by side: about 2.5 hours
+    python benchmarks/chaos.py run --minutes 25             # about an hour
+    python benchmarks/chaos.py run dqn --minutes 1 --every 20
+    python benchmarks/chaos.py report                       # only writes what has finished
 
-Three passes of one command: warm (compiled programs come into the caches), quiet, and chaos, in which SIGKILL
-goes to a random node every `--every` seconds. A step of Catch takes time here, so that the budget lasts for
-`--minutes`. Each pass has a workdir in runs/chaos. After a stop the same command goes on.
+Three passes of one command: warm (compiled programs come into the caches), quiet, and chaos, in which
+SIGKILL goes to a random node every `--every` seconds. The hosts are two network namespaces of this machine,
+each with an address, a command and a workdir of its own. One has learner and counter, the other replay and
+evaluator, and each an actor. A step of Catch takes 20 ms longer here, so that quiet and chaos take at least
+`--minutes` each. The memory of each process is written down every five seconds. All is in runs/chaos. After
+a stop the same command goes on, and passes that have finished are not made again. Needs root, and iproute2.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import signal
-import subprocess
 import sys
+import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dm_env
-import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 RUNS = ROOT / 'runs' / 'chaos'
-PAGE = ROOT / 'docs' / 'results' / 'chaos.md'
 PASSES = ('warm', 'quiet', 'chaos')
+HOSTS = ('big', 'small')
 ACTORS = 2
 STEP_SECONDS = 0.02
-NODES = ('counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator')
 LOOK_SECONDS = 5.0
-SLOPE_SECONDS = 600.0  # of a life, for its memory to have a slope
-# Settings by agent; DQN's rate says how many updates a run has.
-BATCH, SAMPLES_PER_INSERT = 32, 8.0
+NODES = ('counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator')
+# Settings by agent. Small tables are full soon, and a full one has no reason to grow.
+BATCH, SAMPLES_PER_INSERT, UNROLL = 32, 8.0, 32
 AGENTS = {
-    'dqn': ['--agent.min_replay_size', 200, '--agent.batch_size', BATCH, '--agent.samples_per_insert',
-            SAMPLES_PER_INSERT],
-    'impala': [],
+    'dqn': ['--agent.min_replay_size', 200, '--agent.batch_size', BATCH,
+            '--agent.samples_per_insert', SAMPLES_PER_INSERT, '--agent.replay_capacity', 5_000],
+    'impala': ['--agent.batch_size', ACTORS, '--agent.unroll_length', UNROLL],
 }  # fmt: skip
 
 
@@ -71,34 +75,120 @@ def slow_catch(seed: int) -> Slow:
     return Slow(catch.Catch(seed=seed))
 
 
-def command(agent: str, name: str, steps: int) -> list[str]:
-    """Of a pass."""
-    arguments = [
-        *('train', agent, '--environment', 'benchmarks.chaos:slow_catch', *AGENTS[agent]),
-        *('--steps', steps, '--evaluate-every', max(steps // 5, 1), '--evaluation-episodes', 5),
-        *(
-            '--checkpoint-every',
-            max(steps // 20, 200),
-            '--launcher',
-            'processes',
-            '--actors',
-            ACTORS,
-        ),
-        *('--restarts', 100, '--hang-after', 120, '--workdir', RUNS / agent / name, '--json'),
+def arguments(agent: str, folder: Path, host: str, steps: int) -> list[str]:
+    """Of `culmen train` on a host. Args: folder: of the pass."""
+    given = [
+        *(agent, '--environment', 'benchmarks.chaos:slow_catch', *AGENTS[agent]),
+        *('--steps', steps, '--evaluate-every', max(steps // 5, 1), '--evaluation-episodes', 20),
+        *('--checkpoint-every', min(max(steps // 20, 200), 2_000), '--launcher', 'hosts'),
+        *('--hosts', folder / 'hosts.toml', '--host', host, '--trusted-network'),
+        *('--restarts', 30, '--hang-after', 120, '--workdir', folder / host),
     ]
-    return [sys.executable, '-m', 'culmen', *map(str, arguments)]
+    return [str(each) for each in given]
 
 
-def processes(launcher: int) -> Iterator[tuple[str, int]]:
-    """(node, process id) of a program that runs."""
-    for path in Path('/proc').glob('[0-9]*'):
-        try:
-            if f'CULMEN_LAUNCHER={launcher}\0'.encode() in (path / 'environ').read_bytes():
-                name = (path / 'cmdline').read_bytes().decode().rstrip('\0').rpartition('=')[2]
-                if name in NODES:
-                    yield name, int(path.name)
-        except OSError:
-            continue
+def write_hosts(folder: Path, addresses: Sequence[str]) -> None:
+    """Writes the file of hosts of a pass, and a key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = folder / 'key'
+    if not key.exists():
+        with open(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), 'w') as file:
+            file.write(os.urandom(32).hex() + '\n')
+    nodes = ('["learner"]', '["replay", "evaluator"]')
+    tables = [
+        f'[hosts.{name}]\naddress = "{address}"\nnodes = {of_host}\nactors = 1\n'
+        for name, address, of_host in zip(HOSTS, addresses, nodes, strict=True)
+    ]
+    (folder / 'hosts.toml').write_text(f'key = "{key}"\n' + '\n'.join(tables))
+
+
+class Pass:
+    """One pass of an agent: its two commands, whom it kills, and what it writes down."""
+
+    def __init__(self, agent: str, name: str, every: float) -> None:
+        """Args: every: seconds between kills, in chaos."""
+        self.agent = agent
+        self.name = name
+        self.folder = RUNS / agent / name
+        self._every = every if name == 'chaos' else None
+        self._kills = self.folder / 'kills.csv'  # seconds since 1970, node
+        self._memory = self.folder / 'memory.csv'  # seconds since 1970, process, its id, MiB
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Asks for the end: the run saves, and the same command goes on later."""
+        self._stop.set()
+
+    def run(self, steps: int) -> None:
+        """Runs it to its end, unless it is there already."""
+        from tests.integration.namespaces import namespaces
+
+        done = self.folder / 'result.json'
+        if done.exists():
+            return
+        print(f'{self.agent}, {self.name}: {steps:,} steps', flush=True)
+        with namespaces(len(HOSTS)) as hosts:
+            write_hosts(self.folder, hosts.addresses)
+            processes = [
+                hosts.train(
+                    i, *arguments(self.agent, self.folder, host, steps), output=self.folder / host
+                )
+                for i, host in enumerate(HOSTS)
+            ]
+            self._watch(hosts, processes)
+            codes = [process.wait() for process in processes]
+        if codes != [0, 0]:
+            said = (self.folder / 'big.err').read_text()[-3_000:]
+            raise RuntimeError(
+                f'{self.agent}, {self.name} ended with codes {codes}; the same command goes on.\n{said}'
+            )
+        result = json.loads((self.folder / 'big.out').read_text().splitlines()[-1])
+        done.write_text(json.dumps({'result': result, 'lost': self._lost()}, indent=1) + '\n')
+
+    def _watch(self, hosts: Any, processes: Sequence[Any]) -> None:
+        """Looks at all processes until the commands have ended; kills a node now and then."""
+        kill_at = time.time() + (self._every or 0.0)
+        while any(process.poll() is None for process in processes):
+            if self._stop.wait(min(LOOK_SECONDS, (self._every or LOOK_SECONDS) / 4)):
+                processes[0].send_signal(signal.SIGTERM)
+                return
+            now = time.time()
+            found = dict(name_processes(hosts.left()))
+            with open(self._memory, 'a') as file:
+                for pid, name in found.items():
+                    size = memory(pid)
+                    if size is not None:
+                        file.write(f'{now:.0f},{name},{pid},{size:.1f}\n')
+            nodes = {name: pid for pid, name in found.items() if name in NODES}
+            begun = (self.folder / 'big' / 'checkpoints').exists()
+            whole = begun and len(nodes) == len(NODES)  # those killed before are there again
+            if self._every is not None and whole and now >= kill_at:
+                self._kill(nodes, now)
+                kill_at = now + self._every
+
+    def _kill(self, nodes: Mapping[str, int], now: float) -> None:
+        kills = len(self._kills.read_text().splitlines()) if self._kills.exists() else 0
+        victim = random.Random(f'{self.agent} {kills}').choice(sorted(nodes))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(nodes[victim], signal.SIGKILL)
+            with open(self._kills, 'a') as file:
+                file.write(f'{now:.0f},{victim}\n')
+
+    def _lost(self) -> Mapping[str, int]:
+        """What the counter says of lost updates and items."""
+        timings = json.loads((self.folder / 'big' / 'logs' / 'nodes.json').read_text())
+        found: Mapping[str, int] = timings.get('counter', {}).get('lost', {})
+        return {'updates': 0, 'items': 0, **found}
+
+
+def name_processes(commands: Mapping[int, str]) -> Iterator[tuple[int, str]]:
+    """(process id, node or host) of the processes of a program. Args: commands: by process id."""
+    for pid, line in commands.items():
+        words = line.rstrip('\0').split('\0')
+        if words[-1].startswith('--lp_job_name='):
+            yield pid, words[-1].partition('=')[2]
+        elif '--host' in words:
+            yield pid, f'host {words[words.index("--host") + 1]}'
 
 
 def memory(pid: int) -> float | None:
@@ -110,155 +200,54 @@ def memory(pid: int) -> float | None:
         return None
 
 
-def make_pass(agent: str, name: str, steps: int, every: float) -> None:
-    """Runs a pass to its end, and writes what was seen."""
-    folder = RUNS / agent / name
-    seen = folder.with_suffix('.json')
-    if seen.exists():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    print(f'{agent}, {name}: {steps:,} steps', flush=True)
-    begin = time.time()
-    process = subprocess.Popen(
-        command(agent, name, steps),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=open(folder.with_suffix('.err'), 'a'),
-        text=True,
-    )
-    log = folder.with_suffix('.kills')  # a line each, those before a stop of this command too
-    draw = random.Random(len(log.read_text().splitlines()) if log.exists() else 0)
-    sizes: dict[str, list[tuple[float, float]]] = defaultdict(list)  # by node and process
-    kill_at = time.time() + every
+def run_all(agents: Sequence[str], minutes: float, every: float) -> list[str]:
+    """Makes the passes of each agent, agents side by side. Returns: what went wrong."""
+    steps = int(minutes * 60 * ACTORS / STEP_SECONDS)
+    passes = [[Pass(agent, name, every) for name in PASSES] for agent in agents]
+    errors: list[str] = []
+
+    def run(of_agent: Sequence[Pass]) -> None:
+        try:
+            for one in of_agent:
+                one.run(steps if one.name != 'warm' else max(steps // 20, 1_000))
+        except BaseException as error:  # a skip of the tests' helper is none of Exception
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=run, args=(of_agent,)) for of_agent in passes]
+    for thread in threads:
+        thread.start()
     try:
-        while process.poll() is None:
-            time.sleep(min(LOOK_SECONDS, every / 4))
-            now = dict(processes(process.pid))
-            for node, pid in now.items():
-                size = memory(pid)
-                if size is not None:
-                    sizes[f'{node} {pid}'].append((time.time() - begin, size))
-            # A program that has not begun to act, or is nearly done, is left alone.
-            if (
-                name == 'chaos'
-                and now
-                and time.time() >= kill_at
-                and (folder / 'checkpoints').exists()
-            ):
-                victim = draw.choice(sorted(now))
-                os.kill(now[victim], signal.SIGKILL)
-                with open(log, 'a') as file:
-                    file.write(f'{time.time():.0f} {victim}\n')
-                kill_at = time.time() + every
-    finally:
-        process.terminate()
-        out, _ = process.communicate()
-    if process.returncode:
-        sys.exit(f'{agent}, {name} ended with code {process.returncode}; the same command goes on.')
-    summary = {
-        'result': json.loads(out.splitlines()[-1]),
-        'seconds': time.time() - begin,
-        'kills': log.read_text().splitlines() if log.exists() else [],
-        'lost': lost_of(folder),
-        'memory': {each: fit(points) for each, points in sizes.items()},
-    }
-    seen.write_text(json.dumps(summary, indent=1) + '\n')
-
-
-def lost_of(folder: Path) -> Mapping[str, int]:
-    """What the counter says of lost updates and items."""
-    timings = json.loads((folder / 'logs' / 'nodes.json').read_text())
-    return timings.get('counter', {}).get('lost', {'updates': 0, 'items': 0})
-
-
-def fit(points: list[tuple[float, float]]) -> Mapping[str, float]:
-    """Seconds that a process lived, MiB at the end, and MiB an hour over the second half."""
-    later = points[len(points) // 2 :]
-    found = {'seconds': points[-1][0] - points[0][0], 'last': points[-1][1]}
-    if len(later) > 2:
-        at, size = np.array(later).T
-        found['slope'] = float(np.polyfit(at, size, 1)[0] * 3600)
-    return found
-
-
-def check(agent: str, found: Mapping[str, Mapping[str, Any]], steps: int) -> list[str]:
-    """What does not hold of the passes of an agent."""
-    quiet, chaos = found['quiet'], found['chaos']
-    wrong = [
-        f'{name}: actor_steps is {one["result"]["actor_steps"]}, not {steps}'
-        for name, one in found.items()
-        if one['result']['actor_steps'] != steps
-    ]
-    if agent == 'dqn':
-        lost, expected = chaos['lost'], quiet['result']['learner_steps']
-        items = lost['items'] + 16 * len(
-            chaos['kills']
-        )  # what an actor had claimed is stored, or is not
-        explained = lost['updates'] + items * SAMPLES_PER_INSERT / BATCH + 1
-        if abs(chaos['result']['learner_steps'] - expected) > explained:
-            wrong.append(
-                f'chaos: {chaos["result"]["learner_steps"]} updates, {expected} in peace, {lost}'
-            )
-    return wrong
-
-
-def report() -> None:
-    """Writes the page of what has finished."""
-    columns = (
-        'agent', 'pass', 'minutes', 'kills', 'restarts', 'actor steps', 'updates', 'lost updates',
-        'lost items', 'return', 'largest process, MiB', 'steepest, MiB an hour',
-    )  # fmt: skip
-    lines = [
-        '# Chaos',
-        '',
-        'Made by `python benchmarks/chaos.py run`, whose first lines say what a pass is.',
-        'Memory has a slope where a process lived for ten minutes.',
-        '',
-        f'| {" | ".join(columns)} |',
-        '|' + ' --- |' * len(columns),
-    ]
-    for agent in AGENTS:
-        for name in PASSES:
-            path = RUNS / agent / f'{name}.json'
-            if not path.exists():
-                continue
-            one = json.loads(path.read_text())
-            log = RUNS / agent / name / 'logs' / 'restarts.jsonl'
-            restarts = len(log.read_text().splitlines()) if log.exists() else 0
-            result, sizes = one['result'], one['memory'].values()
-            slopes = [each['slope'] for each in sizes if each['seconds'] >= SLOPE_SECONDS]
-            steepest = f'{max(slopes):.1f}' if slopes else '-'
-            lines.append(
-                f'| {agent} | {name} | {one["seconds"] / 60:.1f} | {len(one["kills"])} | {restarts} | '
-                f'{result["actor_steps"]:,} | {result["learner_steps"]:,} | {one["lost"]["updates"]} | '
-                f'{one["lost"]["items"]} | {result["evaluation"]["return_mean"]:.2f} | '
-                f'{max(each["last"] for each in sizes):.0f} | {steepest} |'
-            )
-    PAGE.write_text('\n'.join(lines) + '\n')
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for one in (one for of_agent in passes for one in of_agent):
+            one.stop()
+    for thread in threads:
+        thread.join()
+    return errors
 
 
 def main() -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    import chaos_report
+
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('what', choices=['run', 'report'])
     parser.add_argument('agents', nargs='*', help=f'of {", ".join(AGENTS)}; none: all')
-    parser.add_argument('--minutes', type=float, default=60.0)
+    parser.add_argument(
+        '--minutes', type=float, default=60.0, help='of quiet and of chaos, at least'
+    )
     parser.add_argument('--every', type=float, default=60.0, help='seconds between kills')
     options = parser.parse_args()
     for agent in options.agents:
         if agent not in AGENTS:
             parser.error(f'an agent must be one of {list(AGENTS)}, got {agent!r}')
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wrong = []
     if options.what == 'run':
-        steps = int(options.minutes * 60 * ACTORS / STEP_SECONDS)
-        for agent in options.agents or AGENTS:
-            for name in PASSES:
-                make_pass(agent, name, steps if name != 'warm' else steps // 10, options.every)
-            found = {
-                name: json.loads((RUNS / agent / f'{name}.json').read_text()) for name in PASSES[1:]
-            }
-            wrong += [f'{agent}, {each}' for each in check(agent, found, steps)]
-    report()
+        wrong = run_all(options.agents or list(AGENTS), options.minutes, options.every)
+    chaos_report.write()
+    wrong += chaos_report.check()
     if wrong:
         sys.exit('\n'.join(wrong))
 
