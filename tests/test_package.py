@@ -76,7 +76,7 @@ OPTIONAL = {
     'jax environments': ['gymnax', 'brax.envs', 'jumanji', 'navix', 'xminigrid'],
     'grids': ['minigrid', 'minigrid.wrappers'],
     'robotics': ['gymnasium_robotics'],
-    'logging': ['tensorboardX', 'wandb', 'mlflow'],
+    'logging': ['tensorboardX', 'crc32c', 'wandb', 'mlflow'],
     'compare': ['rliable.library', 'rliable.metrics'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [

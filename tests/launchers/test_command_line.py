@@ -15,7 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from culmen.agents.catalogue import ENTRIES
+from culmen.components.loggers import JsonlLog
+from culmen.components.loggers import MlflowLog
 from culmen.components.loggers import TensorBoardLog
+from culmen.components.loggers import WandbLog
 from culmen.launchers import command_line
 from culmen.launchers import launchpad
 from culmen.launchers import local
@@ -217,11 +220,21 @@ def test_a_recording_is_cloned_offline(culmen):
     assert culmen('plot', 'b')[0] == 0
 
 
-def test_tensorboard_records_go_into_the_workdir(culmen, runs):
-    culmen(*TRAIN, '--workdir', 'a', '--tensorboard')
-    [sink] = runs[0][2]['loggers']
-    assert isinstance(sink, TensorBoardLog)
+def test_rows_go_to_the_sinks_that_are_named(culmen, runs):
+    names = {
+        'jsonl': JsonlLog,
+        'tensorboard': TensorBoardLog,
+        'wandb': WandbLog,
+        'mlflow': MlflowLog,
+    }
+    for name in names:
+        culmen(*TRAIN, '--workdir', 'a', '--log', name)
+    assert [type(sink) for run in runs for sink in run[2]['loggers']] == [*names.values()]
+    culmen(*TRAIN, '--workdir', 'a', '--log', 'jsonl', '--log', 'mlflow', '--log', 'jsonl')
+    assert [type(sink) for sink in runs[-1][2]['loggers']] == [JsonlLog, MlflowLog]
     assert not os.path.exists('a')
+    code, _, err = culmen(*TRAIN, '--workdir', 'a', '--log', 'comet')
+    assert code == 2 and "'wandb'" in err
 
 
 def test_devices_are_given_by_name(culmen, runs):

@@ -25,7 +25,7 @@ def make_runs(
     placing: Mapping[str, Any],
     *,
     trust: bool,
-    tensorboard: bool,
+    log: Sequence[str],
     device: str | None,
     actor_device: str | None,
     record: Path | None,
@@ -40,7 +40,7 @@ def make_runs(
         folders: the workdir of each.
         many: whether these are the runs of a sweep or of several seeds, even if there is only one.
         placing: options of --launcher hosts.
-        trust, tensorboard, device, actor_device, record: as typed.
+        trust, log, device, actor_device, record: as typed.
         of_programs: options of programs alone, those that were typed.
         options: of every launcher.
     Raises: Refused, or an error that `refusing` turns into it, before anything is run.
@@ -52,7 +52,7 @@ def make_runs(
     if not is_program:  # the nodes of a program find theirs
         learner_devices = None if device is None else find_devices('--device', device)
         actor = None if actor_device is None else find_devices('--actor-device', actor_device)[0]
-    loggers = {key: _loggers(folders[key], tensorboard) for key in experiments}
+    loggers = {key: _sinks(log, folders[key], each, config) for key, each in experiments.items()}
     if launcher == 'compiled' and many:
         from culmen.launchers import compiled_many
 
@@ -115,10 +115,24 @@ def _as_list(run: Callable[[], Result]) -> list[Result]:
     return [run()]
 
 
-def _loggers(folder: Path, tensorboard: bool) -> list[Any]:
-    from culmen.components.loggers import TensorBoardLog
+def _sinks(
+    names: Sequence[str], folder: Path, experiment: Any, config: Mapping[str, Any]
+) -> list[Any]:
+    """The sinks of --log, each in a folder of the workdir. Raises: ImportError, ValueError."""
+    if not names:
+        return []
+    from culmen.components import loggers
+    from culmen.launchers import configs
 
-    return [TensorBoardLog(folder / 'tensorboard')] if tensorboard else []
+    launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
+    told = configs.to_json(experiment, launcher, replay, config.get('num_actors'))
+    makers: dict[str, Callable[[], Any]] = {
+        'jsonl': lambda: loggers.JsonlLog(folder / 'rows.jsonl'),
+        'tensorboard': lambda: loggers.TensorBoardLog(folder / 'tensorboard'),
+        'wandb': lambda: loggers.WandbLog(folder / 'wandb', told),
+        'mlflow': lambda: loggers.MlflowLog(folder / 'mlflow', told),
+    }
+    return [makers[name]() for name in dict.fromkeys(names)]
 
 
 def _read_variables(typed: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -123,7 +123,12 @@ from culmen.launchers.results import refusing
     help='Import and call what files name as module:name, and go on with a run whose files somebody else '
     'may have written: both may run any code.',
 )
-@click.option('--tensorboard', is_flag=True, help='Write records for TensorBoard too.')
+@click.option(
+    '--log',
+    multiple=True,
+    type=click.Choice(['jsonl', 'tensorboard', 'wandb', 'mlflow']),
+    help='Write the rows of the logs there too; may be given several times.',
+)
 @click.option('--device', metavar='NAME', help='Where to learn: cpu, gpu:0, or gpu:0,gpu:1.')
 @click.option(
     '--actor-device', metavar='NAME', help='Where to act; processes of actors: cpu without it.'
@@ -203,7 +208,7 @@ def train(
 
 
 _HOW = (
-    'tensorboard', 'device', 'actor_device', 'on_non_finite', 'on_lost_rows', 'until_return', 'record',
+    'log', 'device', 'actor_device', 'on_non_finite', 'on_lost_rows', 'until_return', 'record',
 )  # fmt: skip
 
 # Options of programs alone.
