@@ -84,6 +84,8 @@ def make_program(
             raise ValueError(
                 f'num_actors must be {found.num_actors}, as many as {found.name} has, got {asked}.'
             )
+        if options.get('replay', 'reverb') != 'reverb':
+            raise ValueError(f"replay must be 'reverb' over hosts, got {options['replay']!r}.")
         found.check_processes(options.get('actors_per_process', 1))
     return launchpad.make_program(experiment, workdir, num_actors=found.num_actors, **options)
 
@@ -303,7 +305,7 @@ class OverHosts:
                 print(f'culmen: waiting for hosts: {names}.', file=sys.stderr, flush=True)
             time.sleep(_LOOK_SECONDS)
 
-    def tell_open(self) -> str:
+    def tell_open(self, replay: str) -> str:
         """The ports that stay open, and what closes them to others."""
         return tell_open(self._hosts)
 

@@ -14,22 +14,20 @@ import importlib.util
 import os
 import tempfile
 import types
-from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from typing import Literal
-from typing import ParamSpec
-from typing import TypeVar
 
 from culmen.components.dispatch import usable_cores
-from culmen.components.replay import reverb as reverb_replay
 from culmen.launchers.options import check_choice
 from culmen.launchers.programs import launching
 from culmen.launchers.programs import program as programs
 from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.evaluators import FurtherEvaluator as FurtherEvaluator
 from culmen.launchers.programs.launching import Job
+from culmen.launchers.programs.nodes.replay import REVERB
+from culmen.launchers.programs.nodes.replay import prepare
 from culmen.launchers.programs.program import Program as Program
 from culmen.launchers.programs.running import run_node
 from culmen.launchers.programs.stops import Stop
@@ -38,19 +36,22 @@ from culmen.launchers.programs.topology import NodePlan
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 
-P = ParamSpec('P')
-T = TypeVar('T')
 Backend = Literal['threads', 'processes']
 BACKENDS: tuple[Backend, ...] = ('threads', 'processes')
 _INSTALL = (
     "programs need Launchpad and Reverb: pip install 'culmen[launchpad]', on Python 3.10 and Linux "
-    'x86-64, for which alone they have wheels. One process (launcher local) needs neither.'
+    'x86-64, for which alone they have wheels. One process (launcher local) needs neither, and Ray '
+    '(launcher ray) carries the same programs on every Python.'
 )
 
 
-def require() -> None:
-    """Raises: ImportError that says what to install, if Launchpad or Reverb is missing."""
-    missing = [name for name in ('launchpad', 'reverb') if not _is_installed(name)]
+def require(replay: str = REVERB) -> None:
+    """Raises: ImportError that says what to install, if Launchpad or Reverb is missing.
+
+    Args: replay: what keeps the tables.
+    """
+    wanted = ('launchpad', 'reverb') if replay == REVERB else ('launchpad',)
+    missing = [name for name in wanted if not _is_installed(name)]
     if missing:
         raise ImportError(f'{" and ".join(missing)} can not be imported: {_INSTALL}')
 
@@ -62,19 +63,11 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def _requiring(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, which is refused first where Launchpad or Reverb is missing."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **options: P.kwargs) -> T:
-        with refusing():
-            require()
-        return function(*args, **options)
-
-    return call
-
-
-make_program = _requiring(programs.make_program)
+@functools.wraps(programs.make_program)
+def make_program(*args: Any, **options: Any) -> Program:
+    with refusing():
+        require(options.get('replay', REVERB))
+    return programs.make_program(*args, **options)
 
 
 def launch(
@@ -95,7 +88,9 @@ def launch(
     """
     with refusing():
         check_choice('backend', backend, BACKENDS)
-        require()
+        require(program.replay)
+        if backend == 'threads':
+            prepare(program.replay)  # once, before several threads import it
     return launching.launch(program, Launchpad(backend), progress)
 
 
@@ -114,7 +109,6 @@ class Launchpad(launching.OneMachine):
         program = _program(job, plan, stop)
         (group,) = program.groups.values()
         if self.in_threads:
-            reverb_replay.require_reverb()  # once, before several threads import it
             return supervisor.ThreadNode(plan.label, group[0].function, stop, pulse)
         small = len(usable_cores()) <= job.processes
         with _launchpad_writes_to(job.scratch):

@@ -29,9 +29,11 @@ from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.keeper import Hooks
 from culmen.launchers.programs.keeper import Keeper
 from culmen.launchers.programs.nodes.counter import FINISHED
+from culmen.launchers.programs.nodes.replay import REVERB
 from culmen.launchers.programs.program import PROGRAM
 from culmen.launchers.programs.program import Program
-from culmen.launchers.programs.program import check_lead
+from culmen.launchers.programs.program import check_tables
+from culmen.launchers.programs.program import describe_tables
 from culmen.launchers.programs.remote import NO_ARGUMENTS
 from culmen.launchers.programs.remote import Asking
 from culmen.launchers.programs.remote import Channel
@@ -109,8 +111,8 @@ class Engine(Protocol):
         """How many of the nodes run on this machine."""
         ...
 
-    def tell_open(self) -> str:
-        """What others can reach while the program runs, as sentences."""
+    def tell_open(self, replay: str) -> str:
+        """What others can reach while the program runs, as sentences. Args: replay: as of the program."""
         ...
 
     def start_node(self, job: Job, plan: NodePlan) -> supervisor.Node:
@@ -140,8 +142,10 @@ class OneMachine:
         """All of them."""
         return len(plans)
 
-    def tell_open(self) -> str:
+    def tell_open(self, replay: str) -> str:
         """Reverb's port alone."""
+        if replay != REVERB:
+            return 'No port is open: nodes call each other over sockets in a folder of this user.'
         return (
             'Reverb listens on all interfaces and asks for no password: whoever reaches its port can '
             'read, alter and empty the tables, and run no code. Run programs on trusted networks.'
@@ -174,7 +178,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
         config = configs.to_json(
             program.experiment,
             launcher=engine.launcher,
-            replay='reverb',
+            replay=program.replay,
             num_actors=program.num_actors,
         )
         home = Workdir(program.workdir, program.experiment, config)
@@ -183,7 +187,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
     with home:
         with refusing():
             if home.folder is not None:
-                check_lead(home.folder, program.lead)
+                check_tables(home.folder, program)
             check_initial(program, home)
         # For sockets and for what nodes run; other users can't read it.
         scratch = Scratch('program', longest_name=max(map(len, SERVED)))
@@ -235,11 +239,11 @@ class _Launch:
     def _run_nodes(self, restored: Restored | None) -> dict[str, Any] | None:
         """Starts the nodes, watches them, and ends them. Returns: the last status."""
         self._home.begin()
-        write_json(self._folder / PROGRAM, {'lead': self._program.lead})
+        write_json(self._folder / PROGRAM, describe_tables(self._program))
         (self._folder / LOGS).mkdir(exist_ok=True)
         print(
             f'culmen: {self._program.num_actors} actors as {self._engine.launcher}. '
-            f'{self._engine.tell_open()}',
+            f'{self._engine.tell_open(self._program.replay)}',
             file=sys.stderr,
             flush=True,
         )

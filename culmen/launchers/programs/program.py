@@ -17,7 +17,7 @@ from culmen.components.learners import metric_names
 from culmen.components.loggers import Sink
 from culmen.components.replay import sample_spec
 from culmen.components.replay.recording.recorded import Recorded
-from culmen.components.replay.reverb.server import lead_of
+from culmen.components.replay.served.rules import lead_of
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
 from culmen.core.experience import Experience
@@ -40,6 +40,7 @@ from culmen.launchers.programs.evaluators import FurtherEvaluator
 from culmen.launchers.programs.evaluators import check_evaluators
 from culmen.launchers.programs.faults import Faults
 from culmen.launchers.programs.nodes.actor import MAX_CLAIM
+from culmen.launchers.programs.nodes.replay import REVERB
 from culmen.launchers.programs.placement import Variables
 from culmen.launchers.programs.placement import check_placement
 from culmen.launchers.results import refusing
@@ -66,6 +67,7 @@ class Program:
     variables: Variables = MappingProxyType({})
     evaluators: Mapping[str, FurtherEvaluator] = MappingProxyType({})
     evaluator_columns: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of their logs
+    replay: str = REVERB  # what keeps the tables
 
     @property
     def num_lanes(self) -> int:
@@ -88,6 +90,7 @@ class NodeOptions:
     actor_device: str | None
     variables: Variables
     evaluators: Mapping[str, FurtherEvaluator]
+    replay: Literal['reverb', 'in_process']
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -99,6 +102,7 @@ def make_program(
     workdir: str | os.PathLike[str] | None = None,
     *,
     num_actors: int = 1,
+    replay: Literal['reverb', 'in_process'] = 'reverb',
     actors_per_process: int = 1,
     lead: float | None = None,
     variables_every: int = 4,
@@ -121,6 +125,8 @@ def make_program(
         experiment: what to run; each actor has `num_environments` lanes.
         workdir: for config, logs, checkpoints and the result; None: nothing is kept.
         num_actors: how many actors run side by side.
+        replay: what keeps the tables: a 'reverb' server, or the replay's node 'in_process', which the others
+            call for them.
         actors_per_process: how many of them share a process, as threads.
         lead: by how many samples the actors may be ahead of the learner (inserted items times
             samples_per_insert, minus samples drawn) before they wait. At least a batch and
@@ -155,6 +161,7 @@ def make_program(
             actor_device=actor_device,
             variables=variables,
             evaluators=evaluators,
+            replay=replay,
         )
         options = RunOptions(
             loggers=tuple(loggers),
@@ -206,6 +213,7 @@ def _distribute(
         variables={kind: dict(of_kind) for kind, of_kind in nodes.variables.items()},
         evaluators=dict(nodes.evaluators),
         evaluator_columns=columns,
+        replay=nodes.replay,
     )
 
 
@@ -261,14 +269,22 @@ def _default_lead(table: Replay, num_lanes: int) -> float:
     return float(max(least, 2 * MAX_CLAIM * num_lanes * table.samples_per_insert))
 
 
-def check_lead(folder: Path, lead: float) -> None:
-    """Refuses a lead other than that of the saved tables in a workdir. Raises: ValueError."""
+def describe_tables(program: Program) -> dict[str, object]:
+    """What program.json holds of the tables that are saved in a workdir."""
+    return {'lead': program.lead, 'replay': program.replay}
+
+
+def check_tables(folder: Path, program: Program) -> None:
+    """Refuses to go on with tables that were made otherwise than this program's. Raises: ValueError."""
     if not (folder / PROGRAM).exists():
         return
     with reading(folder / PROGRAM):
-        old = float(read_json(folder / PROGRAM)['lead'])
-    if old != lead:
-        raise ValueError(
-            f'lead must be {old:g} in {folder}, whose tables were made with it, got {lead:g}; '
-            f'choose another workdir.'
-        )
+        saved = read_json(folder / PROGRAM)
+        old = {'lead': float(saved['lead']), 'replay': str(saved.get('replay', REVERB))}
+    for name, wanted in describe_tables(program).items():
+        if old[name] != wanted:
+            texts = [f'{each:g}' if name == 'lead' else each for each in (old[name], wanted)]
+            raise ValueError(
+                f'{name} must be {texts[0]} in {folder}, whose tables were made with it, '
+                f'got {texts[1]}; choose another workdir.'
+            )

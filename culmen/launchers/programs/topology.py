@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
+from culmen.components.counts import fold_seed
 from culmen.core.experience import Experience
 from culmen.core.experience import Queue
 from culmen.core.experience import Replay
@@ -86,9 +87,11 @@ def plan_nodes(
             (
                 functools.partial(
                     nodes.ReplayNode,
+                    kind=program.replay,
                     experience=program.experience,
                     num_lanes=program.num_lanes,
                     lead=program.lead,
+                    seed=fold_seed(experiment.seed, 'table'),
                     port=None if tables is None else int(tables[1]),
                     restore=None if table is None else table.absolute(),
                 ),
@@ -102,6 +105,7 @@ def plan_nodes(
                     experiment,
                     program.spec,
                     has_functions=program.has_functions,
+                    tables=program.replay,
                     num_lanes=program.num_lanes,
                     lead=program.lead,
                     checkpoints=folder / CHECKPOINTS,
@@ -182,6 +186,7 @@ def _plan_actors(program: Program, restored: Restored | None) -> Sequence[NodePl
                 program.experiment,
                 i,
                 program.num_actors,
+                tables=program.replay,
                 variables_every=program.variables_every,
                 state=states.get(str(i)),
                 resumed_at=resumed_at,

@@ -9,6 +9,7 @@ import pytest
 
 from culmen.components.replay import InProcessTable
 from culmen.components.replay.reverb import ReverbTable
+from tests.components.replay.called.table import CalledTable
 from tests.components.replay.device.table import DeviceTable
 
 
@@ -38,6 +39,7 @@ def has_reverb() -> bool:
 TABLES = {
     'in_process': Row(InProcessTable, seeded=True),
     'reverb': Row(make_reverb, seeded=False),
+    'called': Row(CalledTable, seeded=True),
     'device': Row(DeviceTable, seeded=True, compiled=True),
 }
 
@@ -51,5 +53,6 @@ NAMES = [
             pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
         ],
     ),
+    'called',
     pytest.param('device', marks=pytest.mark.slow),
 ]

@@ -13,8 +13,8 @@ from culmen.components.dispatch import unpacked
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import RowSpec
 from culmen.components.replay import fold
-from culmen.components.replay.reverb.layout import ItemLayout
-from culmen.components.replay.reverb.layout import RowLayout
+from culmen.components.replay.served.layout import ItemLayout
+from culmen.components.replay.served.layout import RowLayout
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window

@@ -4,10 +4,10 @@
 `ReverbTable` is all three in one process. Reverb is imported only when one of them is made.
 """
 
+from culmen.components.replay.reverb.ends import ReverbReader
+from culmen.components.replay.reverb.ends import ReverbWriter
 from culmen.components.replay.reverb.engine import require_reverb
-from culmen.components.replay.reverb.reader import ReverbReader
 from culmen.components.replay.reverb.server import ReverbServer
 from culmen.components.replay.reverb.table import ReverbTable
-from culmen.components.replay.reverb.writer import ReverbWriter
 
 __all__ = ['ReverbReader', 'ReverbServer', 'ReverbTable', 'ReverbWriter', 'require_reverb']

@@ -12,7 +12,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from culmen.components.replay.served.connection import Sampled
+from culmen.components.replay.served.connection import Stored
 
 _INSTALL = "pip install 'culmen[launchpad]' (Python 3.10 on Linux x86-64)"
 _WAIT_SECONDS = 0.2  # between checks of stop() during a wait
@@ -53,6 +61,18 @@ def _leave_gpus_alone(tensorflow: Any) -> None:
 def require_reverb() -> None:
     """Raises: ImportError that says what installs Reverb, if it can't be imported."""
     load()
+
+
+def as_stored(info: Mapping[str, Any]) -> dict[str, Stored]:
+    """What Reverb's `TableInfo` of each table says."""
+    return {
+        name: Stored(
+            int(each.current_size),
+            int(each.rate_limiter_info.insert_stats.completed),
+            int(each.rate_limiter_info.sample_stats.completed),
+        )
+        for name, each in info.items()
+    }
 
 
 class Connection:
@@ -127,6 +147,17 @@ class Connection:
         thread.start()
         thread.join(_LIMIT_SECONDS)
 
+    def open_writers(self, lanes: Sequence[int], rows: int) -> list[Any]:
+        """A trajectory writer for each lane. Args: lanes: over the program; rows: that items may have."""
+        return [
+            self.client.trajectory_writer(num_keep_alive_refs=rows, validate_items=False)
+            for _ in lanes
+        ]
+
+    def stored(self) -> dict[str, Stored]:
+        """What there is, by Reverb's names of the tables. Raises: ConnectionError if the server is gone."""
+        return as_stored(self.info())
+
     def info(self) -> dict[str, Any]:
         """The server's `TableInfo` of every table. Raises: ConnectionError if the server is gone."""
         while True:
@@ -138,8 +169,8 @@ class Connection:
                         f'the Reverb server at {self.address} is gone.'
                     ) from error
 
-    def sample(self, table: str, num: int) -> list[list[Any]]:
-        """Draws `num` items, which must be due: [key, probability, size, priority, times, *columns].
+    def sample(self, table: str, num: int) -> Sampled:
+        """Draws `num` items, which must be due.
 
         Raises: ConnectionError if the server is gone.
         """
@@ -149,11 +180,20 @@ class Connection:
         def draw() -> list[list[Any]]:
             return [sampler.GetNextTrajectory() for _ in range(num)]
 
-        return list(self.call(draw))
+        # Each is [key, probability, size, priority, times, *columns].
+        drawn = list(self.call(draw))
+        return Sampled(
+            np.array([item[0] for item in drawn], np.uint64),
+            np.array([item[1] for item in drawn], np.float32),
+            int(drawn[0][2]),
+            np.array([item[3] for item in drawn]),
+            [item[5:] for item in drawn],
+        )
 
-    def update_priorities(self, table: str, priorities: dict[int, float]) -> None:
+    def update_priorities(self, table: str, keys: NDArray[Any], priorities: NDArray[Any]) -> None:
         """Sets raw priorities by key. Raises: ConnectionError if the server is gone."""
-        self.call(lambda: self.client.mutate_priorities(table, priorities))
+        new = dict(zip(keys.tolist(), priorities.tolist()))
+        self.call(lambda: self.client.mutate_priorities(table, new))
 
     def end(self) -> None:
         """Ends the thread of calls, if there is one."""

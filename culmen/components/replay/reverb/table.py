@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb.reader import ReverbReader
-from culmen.components.replay.reverb.server import Files
+from culmen.components.replay.reverb.ends import ReverbReader
+from culmen.components.replay.reverb.ends import ReverbWriter
 from culmen.components.replay.reverb.server import ReverbServer
-from culmen.components.replay.reverb.writer import ReverbWriter
+from culmen.components.replay.served.saving import Files
 from culmen.components.replay.stream.gates import Gates
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import LONE

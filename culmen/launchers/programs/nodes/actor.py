@@ -16,7 +16,7 @@ from culmen.components.counts import StepCounter
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import run_small_networks_inline
-from culmen.components.replay import reverb as reverb_replay
+from culmen.components.replay.served import ServedWriter
 from culmen.components.replay.stream.row_spec import RowSpec
 from culmen.core.experience import Replay
 from culmen.core.experience import live
@@ -39,6 +39,9 @@ from culmen.launchers.factories import labels_of
 from culmen.launchers.programs.nodes.counter import HOLD
 from culmen.launchers.programs.nodes.counter import OVER
 from culmen.launchers.programs.nodes.counter import Grant
+from culmen.launchers.programs.nodes.replay import REVERB
+from culmen.launchers.programs.nodes.replay import connect
+from culmen.launchers.programs.nodes.replay import prepare
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.stops import Stop
 from culmen.launchers.programs.stops import Stopped
@@ -62,6 +65,7 @@ class ActorNode:
         index: int,
         num_actors: int,
         *,
+        tables: str = REVERB,
         variables_every: int,
         state: Mapping[str, Any] | None,
         resumed_at: int,
@@ -77,6 +81,7 @@ class ActorNode:
         Args:
             experiment: what is run.
             index, num_actors: the index of this actor, and how many there are.
+            tables: the kind of the replay's server.
             variables_every: ticks between requests for new parameters; 1 where a Replay has max_lag.
             state: of the actor, from a checkpoint.
             resumed_at: actor steps at that checkpoint; the environments are new and have other seeds.
@@ -86,7 +91,7 @@ class ActorNode:
             stop: ends every wait.
             counter, learner, replay: the other nodes.
         """
-        reverb_replay.require_reverb()  # slow to import, so it is done while the other nodes start
+        prepare(tables)
         built = build(experiment, index, num_actors, resumed_at, life)
         shapes = trace(built.parts, built.spec, built.lanes)
         run_small_networks_inline(shapes.params)
@@ -94,9 +99,10 @@ class ActorNode:
         self._stop = stop
         self._counter = counter
         self._learner = learner
+        self._replay = replay
         self._over_since: float | None = None
         self._ask_at = 0.0
-        self._writer = self._make_writer(built, shapes.row_spec, replay, life > 0)
+        self._writer = self._make_writer(built, shapes.row_spec, tables, life > 0)
         every = 1 if _has_max_lag(built.parts.experience) else variables_every
         self._variables = _Variables(learner, self._writer, every)
         seed, place = experiment.seed, (index, life) if life else (index,)
@@ -127,9 +133,7 @@ class ActorNode:
         self._rows: list[dict[str, Any]] = []
         self._begin_to_count()
 
-    def _make_writer(
-        self, built: Built, row_spec: RowSpec, replay: Remote, again: bool
-    ) -> '_Writer':
+    def _make_writer(self, built: Built, row_spec: RowSpec, tables: str, again: bool) -> '_Writer':
         start = self._learner.get_start(again)
         written = live(built.parts.experience)
         assert written is not None
@@ -137,8 +141,7 @@ class ActorNode:
             written,
             row_spec,
             built.lanes,
-            replay.get_address(),
-            stop=self._gives_up,
+            connect(tables, self._replay, self._gives_up),
             first_windows={
                 name: of_lanes[built.lanes.index]
                 for name, of_lanes in start['first_windows'].items()
@@ -173,6 +176,7 @@ class ActorNode:
                     'traffic': {
                         'counter': self._counter.traffic(),
                         'learner': self._learner.traffic(),
+                        'replay': self._replay.traffic(),
                     },
                 },
             )
@@ -304,7 +308,7 @@ class _Taken(StepCounter):
         return taken
 
 
-class _Writer(reverb_replay.ReverbWriter):
+class _Writer(ServedWriter):
     """Measures how long it waits for items to be stored, when the learner is behind or the server busy."""
 
     waited = 0.0
@@ -319,7 +323,7 @@ class _Writer(reverb_replay.ReverbWriter):
 class _Variables:
     """Gives the actor the last parameters fetched. Now and then it asks the learner for newer ones."""
 
-    def __init__(self, learner: Remote, writer: reverb_replay.ReverbWriter, every: int) -> None:
+    def __init__(self, learner: Remote, writer: ServedWriter, every: int) -> None:
         self._learner = learner
         self._writer = writer
         self._every = every

@@ -19,8 +19,8 @@ from culmen.components.dispatch import run_small_networks_inline
 from culmen.components.files import OnLostRows
 from culmen.components.learners import NonFiniteLossError
 from culmen.components.replay import Readers
-from culmen.components.replay import reverb as reverb_replay
 from culmen.components.replay import sample_spec
+from culmen.components.replay.served import ServedReader
 from culmen.core.experience import live
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
@@ -40,6 +40,9 @@ from culmen.launchers.programs.nodes.evaluations import KeptEvaluations
 from culmen.launchers.programs.nodes.facts import LearnerFacts
 from culmen.launchers.programs.nodes.further import played_by_all
 from culmen.launchers.programs.nodes.making import make_learner
+from culmen.launchers.programs.nodes.replay import REVERB
+from culmen.launchers.programs.nodes.replay import connect
+from culmen.launchers.programs.nodes.replay import prepare
 from culmen.launchers.programs.nodes.tables import FarTables
 from culmen.launchers.programs.nodes.tables import NearTables
 from culmen.launchers.programs.nodes.variables import NewVariables
@@ -69,6 +72,7 @@ class LearnerNode(ActorWaits):
         spec: EnvironmentSpec,
         *,
         has_functions: bool = False,
+        tables: str = REVERB,
         num_lanes: int,
         lead: float,
         checkpoints: Path,
@@ -89,6 +93,7 @@ class LearnerNode(ActorWaits):
             experiment: what is run.
             spec: of its environments, without their functions.
             has_functions: whether there are any.
+            tables: the kind of the replay's server.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead.
             checkpoints: their folder; restore: the name of the one to resume from.
@@ -100,7 +105,7 @@ class LearnerNode(ActorWaits):
             device: where to learn, by name; None: where JAX puts it.
             stop: ends every wait; counter, replay: the other nodes.
         """
-        reverb_replay.require_reverb()  # slow to import, so it is done while the server starts
+        prepare(tables)
         self._experiment = experiment
         self._life = life
         self._stop = stop
@@ -111,7 +116,7 @@ class LearnerNode(ActorWaits):
         parts = build_agent(experiment.agent, spec)
         shapes = trace(parts, spec, Lanes(np.arange(num_lanes, dtype=np.int32), num_lanes))
         run_small_networks_inline(shapes.params)
-        self._open_tables(parts.experience, shapes.row_spec, num_lanes, lead, on_lost_rows)
+        self._open_tables(parts.experience, shapes.row_spec, num_lanes, tables, lead, on_lost_rows)
         self._actor_steps = 0  # of the program, as last reported
         self._learner = make_learner(
             experiment, parts, self._facts.readers, stop_on_non_finite, device
@@ -139,19 +144,14 @@ class LearnerNode(ActorWaits):
         experience: Any,
         row_spec: Any,
         num_lanes: int,
+        kind: str,
         lead: float,
         on_lost_rows: OnLostRows,
     ) -> None:
         written = live(experience)
         assert written is not None
-        self._reader = reverb_replay.ReverbReader(
-            written,
-            row_spec,
-            num_lanes,
-            self._replay.get_address(),
-            lead=lead,
-            stop=self._stop.is_set,
-        )
+        connection = connect(kind, self._replay, self._stop.is_set)
+        self._reader = ServedReader(written, row_spec, num_lanes, connection, lead=lead)
         # Beside a table of actors, Datasets are due whenever it is.
         seed = fold_seed(self._experiment.seed, 'table')
         self._readers = Readers.of(experience, row_spec, seed, self._reader, on_lost_rows)

@@ -1,13 +1,26 @@
-"""The node of the tables: a Reverb server, which other nodes call at its own address."""
+"""The node of the tables: a server of items, which actors write to and the learner draws from.
 
-import shutil
+Two kinds of server can be there, as `Program.replay` says: Reverb's, which others reach at an address of its
+own, and that of plain Python, whose methods others call as those of any node.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from culmen.components.files import Scratch
 from culmen.components.replay import reverb as reverb_replay
+from culmen.components.replay.called import CalledConnection
+from culmen.components.replay.called import CalledServer
+from culmen.components.replay.reverb.engine import Connection as ReverbConnection
+from culmen.components.replay.served import Connection
 from culmen.core.experience import Experience
 from culmen.launchers.programs.pieces import read_piece
+from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.stops import Stop
+
+REVERB, IN_PROCESS = 'reverb', 'in_process'
+KINDS = (REVERB, IN_PROCESS)
 
 
 class ReplayNode:
@@ -17,9 +30,11 @@ class ReplayNode:
         self,
         *,
         stop: Stop,
+        kind: str = REVERB,
         experience: Experience,
         num_lanes: int,
         lead: float,
+        seed: int = 0,
         port: int | None = None,
         restore: Path | None = None,
         before: int | None = None,
@@ -28,30 +43,35 @@ class ReplayNode:
 
         Args:
             stop: ends `run`.
+            kind: of the server, REVERB or IN_PROCESS.
             experience: of the agent.
             num_lanes: of the whole program.
             lead: by how many samples the actors may be ahead of the learner.
-            port: of the server; None: a free one.
+            seed: of the draws, IN_PROCESS.
+            port: of Reverb's server; None: a free one.
             restore: the folder that `checkpoint` wrote.
             before: items that were inserted ever, before the tables went back to `restore`; None: not known.
         """
         self._stop = stop
-        self._written: Path | None = None
-        self._server = reverb_replay.ReverbServer(
-            experience, num_lanes, lead=lead, port=port, restore=restore
-        )
+        self._scratch: Scratch | None = None  # of what `write` wrote
+        self._server: reverb_replay.ReverbServer | CalledServer
+        if kind == REVERB:
+            self._server = reverb_replay.ReverbServer(
+                experience, num_lanes, lead=lead, port=port, restore=restore
+            )
+            self.get_address = lambda: self._server.address  # for writers and readers
+        else:
+            self._server = server = CalledServer(
+                experience, num_lanes, lead=lead, seed=seed, restore=restore
+            )
+            self.put, self.await_room = server.put, server.await_room
+            self.get_stored, self.draw = server.get_stored, server.draw
+            self.set_priorities = server.set_priorities
         self._dropped = 0 if before is None else max(before - self.get_inserted(), 0)
-
-    def get_address(self) -> str:
-        """The address of the server, for writers and readers."""
-        return self._server.address
 
     def get_inserted(self) -> int:
         """How many items were inserted ever, into all tables."""
-        return sum(
-            int(each.rate_limiter_info.insert_stats.completed)
-            for each in self._server.info().values()
-        )
+        return sum(each.inserted for each in self._server.get_stored().values())
 
     def take_dropped(self) -> int:
         """How many items were lost when the tables went back to a checkpoint; 0 from the second call on."""
@@ -64,21 +84,34 @@ class ReplayNode:
 
     def write(self) -> Any:
         """As `checkpoint`, to a temporary folder of this host, whose files `read` gives."""
-        self._written = self._server.new_folder()
-        return self._server.checkpoint(self._written)
+        self._scratch = Scratch('program')
+        return self._server.checkpoint(self._scratch.path / 'tables')
 
     def read(self, name: str, offset: int) -> bytes:
         """A piece of a file that `write` wrote, from an offset on."""
-        assert self._written is not None, 'nothing is written'
-        return read_piece(self._written, name, offset)
+        assert self._scratch is not None, 'nothing is written'
+        return read_piece(self._scratch.path / 'tables', name, offset)
 
     def forget(self) -> None:
         """Removes what `write` wrote."""
-        if self._written is not None:
-            shutil.rmtree(self._written, ignore_errors=True)
-        self._written = None
+        if self._scratch is not None:
+            self._scratch.close()
+        self._scratch = None
 
     def run(self) -> None:
         """Serves until the program ends."""
         self._stop.wait()
         self._server.stop()
+
+
+def prepare(kind: str) -> None:
+    """Imports what a connection to such a server needs, which is slow, while the server starts."""
+    if kind == REVERB:
+        reverb_replay.require_reverb()
+
+
+def connect(kind: str, replay: Remote, stop: Callable[[], bool]) -> Connection:
+    """The connection of a writer or a reader. Args: kind: of the server; stop: ends every wait."""
+    if kind == REVERB:
+        return ReverbConnection(replay.get_address(), stop)
+    return CalledConnection(replay, stop)

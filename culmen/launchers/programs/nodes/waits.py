@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb import ReverbReader
+from culmen.components.replay.served import ServedReader
 from culmen.components.replay.stream.gates import Ended
 from culmen.components.replay.stream.gates import Gates
 from culmen.core.experience import Experience
@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 0.2  # for the learner's loop; then the actor asks again
 class ActorWaits:
     """The part of the learner's node that answers actors which wait. Several threads call it."""
 
-    def __init__(self, experience: Experience, num_lanes: int, reader: ReverbReader) -> None:
+    def __init__(self, experience: Experience, num_lanes: int, reader: ServedReader) -> None:
         """Begins with no open episode.
 
         Args:
@@ -42,7 +42,7 @@ class ActorWaits:
         self._asked = threading.Event()
 
     def tell_ended(self, items: Mapping[str, int]) -> None:
-        """An actor tells of a tick in which episodes ended, as `ReverbReader.tell_ended`."""
+        """An actor tells of a tick in which episodes ended, as `ServedReader.tell_ended`."""
         self._told(items)
 
     def admit(self, ended: Sequence[Ended], lanes: Sequence[int], version: Version) -> list[int]:
@@ -51,7 +51,7 @@ class ActorWaits:
             return self._gates.admit(ended, lanes, version)
 
     def get_first_windows(self, again: bool) -> Mapping[str, NDArray[Any]]:
-        """The number of each lane's first window, as `ReverbReader.next_windows`.
+        """The number of each lane's first window, as `ServedReader.next_windows`.
 
         Args: again: whether to look now: an actor that is started again has stored windows since the start.
         Raises: NotReady if the learner's loop, which alone uses the reader, is busy.

@@ -1,4 +1,4 @@
-"""Checkpoints of the Reverb table, and of a program that is restored.
+"""Checkpoints of tables that a server keeps, and of a program that is restored.
 
 The items, rates and draws are in `test_tables.py`, with those of the other tables.
 """
@@ -11,7 +11,6 @@ import pytest
 from culmen.components.checkpointing import trees
 from culmen.components.dispatch import unpacked
 from culmen.components.replay.reverb import ReverbTable
-from culmen.components.replay.reverb.engine import Connection
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
@@ -19,15 +18,11 @@ from culmen.core.experience import mirror
 from culmen.core.experience import tables
 from culmen.core.experience import unmirror
 from tests.components.replay import streams
-from tests.components.replay.registry import has_reverb
-from tests.components.replay.reverb.programs import CROSSING
-from tests.components.replay.reverb.programs import STREAM
-from tests.components.replay.reverb.programs import places
-
-pytestmark = [
-    pytest.mark.launchpad,
-    pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
-]
+from tests.components.replay.registry import TABLES
+from tests.components.replay.served.programs import CROSSING
+from tests.components.replay.served.programs import STREAM
+from tests.components.replay.served.programs import places
+from tests.components.replay.served.programs import stored
 
 EXPERIENCES = {
     'uniform': Replay(Window(length=3), 40, 5, 8, 4.0),
@@ -40,6 +35,11 @@ EXPERIENCES = {
         'b': Replay(Window(length=5, period=3), 20, 2, 4, 8.0, priority_exponent=1.0),
     },
 }
+
+
+@pytest.fixture
+def make_table(kind: str) -> Any:
+    return lambda experience: TABLES[kind].make(experience, streams.ROW_SPEC, 5, 0)
 
 
 def run(table: ReverbTable, experience: Any, ticks: range, act_first: bool = False) -> list[Any]:
@@ -77,24 +77,20 @@ def _priority(sample: Any) -> Any:
 @pytest.mark.parametrize('name', list(EXPERIENCES))
 @pytest.mark.parametrize('between', [False, True], ids=['after act', 'between observe and act'])
 def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
-    name: str, between: bool, tmp_path: Any
+    make_table: Any, name: str, between: bool, tmp_path: Any
 ) -> None:
     experience = EXPERIENCES[name]
-    table = ReverbTable(experience, streams.ROW_SPEC, 5)
+    table = make_table(experience)
     run(table, experience, range(60))
     _observe(table, experience, STREAM.at(60)[0])
     if not between:
         table.act(*STREAM.at(60)[1:])
     table.checkpoint(tmp_path / 'saved')
     plain, arrays = trees.split(table.get_state())
-    info = reverb_info(table)
-    restored = ReverbTable(experience, streams.ROW_SPEC, 5)
+    before = stored(table._server)
+    restored = make_table(experience)
     restored.set_state(trees.join(plain, arrays), tmp_path / 'saved')
-    for key, value in reverb_info(restored).items():
-        assert value.current_size == info[key].current_size
-        for counts in ('insert_stats', 'sample_stats'):
-            old, new = (getattr(x.rate_limiter_info, counts) for x in (info[key], value))
-            assert new.completed == old.completed
+    assert stored(restored._server) == before
     draws = []
     for each in (table, restored):
         ticks = range(60 if between else 61, 120)
@@ -116,18 +112,13 @@ def test_a_restored_table_goes_on_with_the_same_items_at_the_same_ticks(
                     streams.assert_same_item(leaves, content)
 
 
-def reverb_info(table: ReverbTable) -> dict[str, Any]:
-    """What the table's server tells of its tables."""
-    return Connection(f'localhost:{table.port}').info()
-
-
 def all_items(window: Window) -> list[streams.Item]:
     return streams.cut(STREAM.timestep.step_type, window)
 
 
-def test_priorities_come_back(tmp_path: Any) -> None:
+def test_priorities_come_back(make_table: Any, tmp_path: Any) -> None:
     experience = Replay(Window(), 30, 1, 64, 1e6, priority_exponent=0.5)
-    table = ReverbTable(experience, streams.ROW_SPEC, 5)
+    table = make_table(experience)
     for tick in range(20):
         table.observe(STREAM.at(tick)[0])
         table.act(*STREAM.at(tick)[1:])
@@ -143,7 +134,7 @@ def test_priorities_come_back(tmp_path: Any) -> None:
     before = probabilities(table)
     assert len(set(before.values())) > 3
     table.checkpoint(tmp_path / 'saved')
-    restored = ReverbTable(experience, streams.ROW_SPEC, 5)
+    restored = make_table(experience)
     restored.set_state(table.get_state(), tmp_path / 'saved')
     after = probabilities(restored)
     assert set(before) & set(after)
@@ -198,8 +189,8 @@ def test_a_restored_program_goes_on_from_the_windows_that_are_stored(
     ]  # fmt: skip
 
 
-def test_a_checkpoint_is_whole_or_not_there(tmp_path: Any) -> None:
-    table = ReverbTable(Replay(Window(), 30, 1, 1, 1.0), streams.ROW_SPEC, 5)
+def test_a_checkpoint_is_whole_or_not_there(make_table: Any, tmp_path: Any) -> None:
+    table = make_table(Replay(Window(), 30, 1, 1, 1.0))
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(OSError, match='could not save the replay'):
         table.checkpoint(tmp_path / 'file' / 'saved')

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.dispatch import Packed
-from culmen.components.replay.reverb.engine import Connection
-from culmen.components.replay.reverb.layout import ItemLayout
-from culmen.components.replay.reverb.server import Lead
-from culmen.components.replay.reverb.server import is_ordered
-from culmen.components.replay.reverb.server import split_lead
-from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.served.connection import Columns
+from culmen.components.replay.served.connection import Connection
+from culmen.components.replay.served.connection import Stored
+from culmen.components.replay.served.layout import ItemLayout
+from culmen.components.replay.served.rules import Lead
+from culmen.components.replay.served.rules import is_ordered
+from culmen.components.replay.served.rules import split_lead
+from culmen.components.replay.served.rules import table_name
 from culmen.components.replay.stream.batch import pad
 from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.priorities import none_taken
@@ -27,16 +29,14 @@ from culmen.core.experience import Replay
 from culmen.core.experience import table_label
 from culmen.core.workers import TableCounts
 
-Columns = list[NDArray[Any]]  # the columns of an item
-
 
 class SampledItems:
-    """Items that Reverb draws, many times."""
+    """Items that the server draws, many times."""
 
     def __init__(
         self, name: str, replay: Replay, layout: ItemLayout, connection: Connection
     ) -> None:
-        self.reverb_name = table_name(name)
+        self.server_name = table_name(name)
         self._where = table_label(name)
         self._replay = replay
         self._batch_size = replay.batch_size
@@ -46,32 +46,30 @@ class SampledItems:
         self._draws = 0
         self.raw = RawPriorities(self._where, replay) if replay.prioritised else None
 
-    def begin(self, info: Any) -> None:
+    def begin(self, now: Stored) -> None:
         # A reader that has ended may have drawn a part of a batch, which counts as one.
-        self._draws = -(-info.rate_limiter_info.sample_stats.completed // self._batch_size)
+        self._draws = -(-now.sampled // self._batch_size)
 
-    def counts(self, info: Any) -> TableCounts:
-        return TableCounts(int(info.current_size), _inserted(info), self._draws * self._batch_size)
+    def counts(self, now: Stored) -> TableCounts:
+        return TableCounts(now.size, now.inserted, self._draws * self._batch_size)
 
-    def due(self, updates: int, info: Any) -> bool:
-        inserted = _inserted(info)
+    def due(self, updates: int, now: Stored) -> bool:
+        inserted = now.inserted
         return self._rate.due(inserted, self._draws + updates)
 
-    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
-        if not self.due(1, info):
+    def draw(self, now: Stored) -> tuple[NDArray[Any], Packed]:
+        if not self.due(1, now):
             raise RuntimeError(f'draw was called on {self._where}, and none was due.')
-        items = self._connection.sample(self.reverb_name, self._batch_size)
+        drawn = self._connection.sample(self.server_name, self._batch_size)
         self._draws += 1
-        keys = np.array([item[0] for item in items], np.uint64)
-        probability = np.array([item[1] for item in items], np.float32)
-        return keys, self._layout.assemble([item[5:] for item in items], probability, items[0][2])
+        return drawn.keys, self._layout.assemble(drawn.items, drawn.probabilities, drawn.size)
 
     def update_priorities(self, keys: NDArray[Any], priorities: Any) -> None:
         if self.raw is None:
             raise ValueError(none_taken(self._where, self._replay))
         raw = self.raw.check(priorities, len(keys))
         self.raw.see(raw)
-        self._connection.update_priorities(self.reverb_name, dict(zip(keys.tolist(), raw.tolist())))
+        self._connection.update_priorities(self.server_name, keys, raw)
 
     def get_state(self) -> dict[str, Any]:
         return {
@@ -94,21 +92,21 @@ class _DrainedItems:
     def __init__(
         self, name: str, table: Replay | Queue, layout: ItemLayout, connection: Connection
     ) -> None:
-        self.reverb_name = table_name(name)
+        self.server_name = table_name(name)
         self._where = table_label(name)
         self._table = table
         self._layout = layout
         self._connection = connection
 
-    def begin(self, info: Any) -> None:
+    def begin(self, now: Stored) -> None:
         pass
 
     def _take(self, num: int) -> list[tuple[int, Columns]]:
         """(place in the order, columns) of `num` items, which must be there."""
         if num < 1:
             return []
-        drawn = self._connection.sample(self.reverb_name, num)
-        return [(int(item[3]), item[5:]) for item in drawn]
+        drawn = self._connection.sample(self.server_name, num)
+        return list(zip(drawn.priorities.astype(np.int64).tolist(), drawn.items))
 
     def update_priorities(self, keys: NDArray[Any], priorities: Any) -> None:
         raise ValueError(none_taken(self._where, self._table))
@@ -132,26 +130,26 @@ class QueuedItems(_DrainedItems):
         self._next = 0  # the place of the next window to draw
         self._reach = 0  # the first place from `_next` on whose window has not arrived
 
-    def counts(self, info: Any) -> TableCounts:
-        waiting = len(self._waiting) + int(info.current_size)
+    def counts(self, now: Stored) -> TableCounts:
+        waiting = len(self._waiting) + now.size
         return TableCounts(waiting, self._next + waiting, self._next)
 
-    def due(self, updates: int, info: Any) -> bool:
+    def due(self, updates: int, now: Stored) -> bool:
         num = updates * self._batch_size
         if not self._ordered:
-            return num <= int(info.current_size)
+            return num <= now.size
         if self._reach < self._next + num:
-            self._drain(info)
+            self._drain(now)
         return self._reach >= self._next + num
 
-    def _drain(self, info: Any) -> None:
-        self._waiting.update(self._take(int(info.current_size)))
+    def _drain(self, now: Stored) -> None:
+        self._waiting.update(self._take(now.size))
         while self._reach in self._waiting:
             self._reach += 1
 
-    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
-        size = len(self._waiting) + int(info.current_size)
-        if not self.due(1, info):
+    def draw(self, now: Stored) -> tuple[NDArray[Any], Packed]:
+        size = len(self._waiting) + now.size
+        if not self.due(1, now):
             raise RuntimeError(f'draw was called on {self._where}, a Queue, and none was due.')
         num = self._batch_size
         places = range(self._next, self._next + num)
@@ -163,14 +161,14 @@ class QueuedItems(_DrainedItems):
         batch = self._layout.assemble(items, np.ones(num, np.float32), size)
         return np.array(places, np.int64), batch
 
-    def arrived(self, info: Any) -> int:
+    def arrived(self, now: Stored) -> int:
         """How many windows have arrived ever, where they are drawn in order of arrival."""
-        return self._next + int(info.current_size)
+        return self._next + now.size
 
-    def next_windows(self, info: Any) -> NDArray[Any]:
+    def next_windows(self, now: Stored) -> NDArray[Any]:
         if not self._ordered:
             return np.zeros(self._num_lanes, np.int64)
-        self._drain(info)
+        self._drain(now)
         lanes = np.arange(self._num_lanes)
         # For each lane, its first place from `next` on.
         first = self._next + (lanes - self._next) % self._num_lanes
@@ -219,20 +217,20 @@ class AllItems(_DrainedItems):
             self._told += items
             self._ends += self._told >= self._min_size
 
-    def counts(self, info: Any) -> TableCounts:
-        waiting = int(info.current_size)
+    def counts(self, now: Stored) -> TableCounts:
+        waiting = now.size
         sampled = self._draws * self._batch_size
         return TableCounts(len(self._items), self._inserted + waiting, sampled)
 
-    def due(self, updates: int, info: Any) -> bool:
-        self._drain(info)
+    def due(self, updates: int, now: Stored) -> bool:
+        self._drain(now)
         if self._by_tick:
             return bool(self._items) and self._draws + updates <= self._ends
         return self._rate.due(self._inserted, self._draws + updates)
 
-    def _drain(self, info: Any) -> None:
+    def _drain(self, now: Stored) -> None:
         """Fetches new items up to the lead. The rest stay in the server and make the actors wait."""
-        waiting = int(info.current_size)
+        waiting = now.size
         taken = 0
         while taken < waiting and self._rate.may_insert(
             self._inserted + taken + 1, self._draws, self._lead
@@ -241,8 +239,8 @@ class AllItems(_DrainedItems):
         self._items.extend(columns for _, columns in self._take(taken))
         self._inserted += taken
 
-    def draw(self, info: Any) -> tuple[NDArray[Any], Packed]:
-        self._drain(info)
+    def draw(self, now: Stored) -> tuple[NDArray[Any], Packed]:
+        self._drain(now)
         size = len(self._items)
         if not size:
             raise RuntimeError(f'draw was called on an empty table, {self._where}: none was due.')
@@ -268,11 +266,6 @@ class AllItems(_DrainedItems):
         self._ends = int(state.get('ends', 0))
         self._items.clear()
         self._items.extend(columns for _, columns in _unpack(state['items']))
-
-
-def _inserted(info: Any) -> int:
-    """Items that the server has been given ever."""
-    return int(info.rate_limiter_info.insert_stats.completed)
 
 
 def _pack(items: dict[int, Columns]) -> dict[str, Any]:

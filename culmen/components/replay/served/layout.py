@@ -1,4 +1,4 @@
-"""How Reverb stores the stream: a row is columns of bytes, and an item is slices of these columns.
+"""How a server stores the stream: a row is columns of bytes, and an item is slices of these columns.
 
 Small leaves of a row share two columns, one for those known before the action and one for those known
 after; a large leaf has a column of its own. As bytes, columns do not depend on dtypes. Short windows are

@@ -8,13 +8,7 @@ from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
 from culmen.core.workers import TableCounts
-from tests.components.replay.registry import has_reverb
-from tests.components.replay.reverb.programs import CROSSING
-
-pytestmark = [
-    pytest.mark.launchpad,
-    pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
-]
+from tests.components.replay.served.programs import CROSSING
 
 # A lane of 30 ticks in one episode has 29 transitions; any 30 have 7 windows of 4 with one time step more.
 _SIZES = {

@@ -1,4 +1,4 @@
-"""The writer, which an actor holds to write the streams of its lanes to Reverb tables."""
+"""The writer, which an actor holds to write the streams of its lanes to a server's tables."""
 
 import collections
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb.engine import Connection
-from culmen.components.replay.reverb.layout import Columns
-from culmen.components.replay.reverb.layout import RowLayout
-from culmen.components.replay.reverb.server import check_tables
-from culmen.components.replay.reverb.written import Written
+from culmen.components.replay.served.connection import Connection
+from culmen.components.replay.served.layout import Columns
+from culmen.components.replay.served.layout import RowLayout
+from culmen.components.replay.served.rules import check_tables
+from culmen.components.replay.served.written import Written
 from culmen.components.replay.stream.gates import Doorkeeper
 from culmen.components.replay.stream.gates import Gatekeeper
 from culmen.components.replay.stream.row_spec import RowSpec
@@ -25,7 +25,7 @@ from culmen.core.types import TimeStep
 from culmen.core.types import Version
 
 
-class ReverbWriter:
+class ServedWriter:
     """Writes the streams of an actor's lanes, and makes items of their windows.
 
     Waits inside `observe` and `act` while a limiter blocks inserts, until `stop()` is True. Not
@@ -37,23 +37,21 @@ class ReverbWriter:
         experience: Experience,
         row_spec: RowSpec,
         lanes: Lanes,
-        address: str,
+        connection: Connection,
         *,
-        stop: Callable[[], bool] | None = None,
         flush_period: int = 16,
         first_windows: Mapping[str, NDArray[Any]] | None = None,
         single_writer: bool = False,
         tell_ended: Callable[[dict[str, int]], None] | None = None,
         gates: Gatekeeper | None = None,
     ) -> None:
-        """Connects.
+        """Begins to write.
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
             row_spec: of the stream.
             lanes: the B lanes of this actor.
-            address: of the server.
-            stop: ends every wait when it returns True.
+            connection: to the server; its `stop()` ends every wait.
             flush_period: ticks between flushes; windows of a Queue, and all windows of a single writer,
                 are flushed at once.
             first_windows: int[B] by table name, the first window number of each lane, from a reader's
@@ -74,12 +72,12 @@ class ReverbWriter:
             Written(name, table, self._rows, lanes, (first_windows or {}).get(name), single_writer)
             for name, table in check_tables(experience).items()
         ]
-        self._connection = Connection(address, stop)
+        self._connection = connection
         self._flush_period = flush_period
         self._tell_ended = tell_ended
         self._by_tick = [table for table in self._tables if table.by_tick]
         self._max_length = max(table.window.length for table in self._tables)
-        self._writers = [self._new_writer() for _ in range(num_lanes)]
+        self._writers = connection.open_writers(self._lanes.tolist(), self._max_length + 1)
         self._histories: list[Any] = [None] * num_lanes
         self._newest: collections.deque[Columns] = collections.deque(maxlen=self._max_length + 1)
         self._keeps_rows = single_writer or any(
@@ -96,11 +94,6 @@ class ReverbWriter:
         self._asks = single_writer
         self._door = Doorkeeper(experience, self._lanes, lanes.total)
         self.held: NDArray[np.bool_] | None = None  # as of a Writer
-
-    def _new_writer(self) -> Any:
-        return self._connection.client.trajectory_writer(
-            num_keep_alive_refs=self._max_length + 1, validate_items=False
-        )
 
     # The stream.
 
@@ -188,7 +181,7 @@ class ReverbWriter:
             if history is None:
                 history = self._histories[lane] = self._writers[lane].history
             columns = table.layout.columns(history, length, is_open)
-            self._writers[lane].create_item(table.reverb_name, float(priority), columns)
+            self._writers[lane].create_item(table.server_name, float(priority), columns)
             self._pending.add(lane)
         return table.at_once
 

@@ -1,4 +1,4 @@
-"""The reader, which a learner holds to draw from Reverb tables. A program has one."""
+"""The reader, which a learner holds to draw from a server's tables. A program has one."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb.engine import Connection
-from culmen.components.replay.reverb.items import AllItems
-from culmen.components.replay.reverb.items import QueuedItems
-from culmen.components.replay.reverb.items import SampledItems
-from culmen.components.replay.reverb.layout import ItemLayout
-from culmen.components.replay.reverb.layout import RowLayout
-from culmen.components.replay.reverb.server import Lead
-from culmen.components.replay.reverb.server import check_tables
+from culmen.components.replay.served.connection import Connection
+from culmen.components.replay.served.connection import Stored
+from culmen.components.replay.served.items import AllItems
+from culmen.components.replay.served.items import QueuedItems
+from culmen.components.replay.served.items import SampledItems
+from culmen.components.replay.served.layout import ItemLayout
+from culmen.components.replay.served.layout import RowLayout
+from culmen.components.replay.served.rules import Lead
+from culmen.components.replay.served.rules import check_tables
 from culmen.components.replay.stream.joining import divide_priorities
 from culmen.components.replay.stream.joining import join_draws
 from culmen.components.replay.stream.row_spec import RowSpec
@@ -31,7 +32,7 @@ from culmen.core.workers import Reader
 from culmen.core.workers import TableCounts
 
 
-class ReverbReader:
+class ServedReader:
     """Draws batches only when they are due, so it never waits for a limiter. Not thread-safe."""
 
     def __init__(
@@ -39,33 +40,31 @@ class ReverbReader:
         experience: Experience,
         row_spec: RowSpec,
         num_lanes: int,
-        address: str,
+        connection: Connection,
         *,
         lead: Lead = None,
-        stop: Callable[[], bool] | None = None,
-        info: Callable[[], dict[str, Any]] | None = None,
+        stored: Callable[[], Mapping[str, Stored]] | None = None,
     ) -> None:
-        """Connects, and reads the counts of the server.
+        """Reads the counts of the server.
 
         Args:
             experience: a Replay, a Queue, or a dict of them.
             row_spec: of the stream.
             num_lanes: of the whole program.
-            address: of the server.
+            connection: to the server; its `stop()` ends every wait.
             lead: as for the server.
-            stop: ends every wait when it returns True; None if the server is in this process.
-            info: the server's `info`, if it is in this process.
+            stored: a faster way to what `Connection.stored` gives; None: there is none.
         Raises: ValueError for a Dataset, and for an unknown path in `Window.fields`, `ends` or `first`;
-            ConnectionError if no server listens at the address.
+            ConnectionError if the server is gone.
         """
         check_tables(experience)
         rows = RowLayout(experience, row_spec, np.zeros(1, np.int32))
-        self._connection = Connection(address, stop)
-        self._info = info or self._connection.info
+        self._connection = connection
+        self._stored = stored or connection.stored
         self._num_lanes = num_lanes
         self._tables: dict[str, _Read] = {}
         self._readers: dict[str, _RuleReader] = {}
-        counts = self._info()
+        counts = self._stored()
         for place, (rule, of_rule) in enumerate(rules_of(experience).items()):
             own: dict[str, _Read] = {}
             for name, table in tables(of_rule).items():
@@ -78,9 +77,9 @@ class ReverbReader:
                     own[name] = AllItems(full, table, *common, lead)
                 else:
                     own[name] = SampledItems(full, table, *common)
-                own[name].begin(counts[own[name].reverb_name])
+                own[name].begin(counts[own[name].server_name])
                 self._tables[full] = own[name]
-            self._readers[rule] = _RuleReader(of_rule, own, self._connection, self._info)
+            self._readers[rule] = _RuleReader(of_rule, own, self._connection, self._stored)
 
     def reader(self, rule: str) -> Reader:
         """The side from which a rule's updates read: the tables of that rule. A lone rule has the name ''."""
@@ -137,18 +136,18 @@ class ReverbReader:
         The writers of a restored program count from these numbers. Fetches what waits in the server.
         Returns: int64[lanes of the program]; zeros where a Queue does not use such numbers.
         """
-        counts = self._info()
+        counts = self._stored()
         return {
-            name: table.next_windows(counts[table.reverb_name])
+            name: table.next_windows(counts[table.server_name])
             for name, table in self._tables.items()
             if isinstance(table, QueuedItems)
         }
 
     def arrived(self) -> dict[str, int]:
         """How many windows of each Queue have arrived ever, by table name, for `Gates`."""
-        counts = self._info()
+        counts = self._stored()
         return {
-            name: table.arrived(counts[table.reverb_name])
+            name: table.arrived(counts[table.server_name])
             for name, table in self._tables.items()
             if isinstance(table, QueuedItems)
         }
@@ -158,14 +157,14 @@ class ReverbReader:
 
         Raises: ConnectionError if the server is gone.
         """
-        counts = self._info()
-        return {name: each.counts(counts[each.reverb_name]) for name, each in self._tables.items()}
+        counts = self._stored()
+        return {name: each.counts(counts[each.server_name]) for name, each in self._tables.items()}
 
     def get_state(self) -> dict[str, Any]:
         """What the server does not keep, and its number of items, as arrays and plain values."""
-        counts = self._info()
+        counts = self._stored()
         return {
-            name: {**table.get_state(), 'stored': int(counts[table.reverb_name].current_size)}
+            name: {**table.get_state(), 'stored': int(counts[table.server_name].size)}
             for name, table in self._tables.items()
         }
 
@@ -198,13 +197,13 @@ class _RuleReader:
         experience: RuleExperience,
         own: dict[str, _Read],
         connection: Connection,
-        info: Callable[[], dict[str, Any]],
+        stored: Callable[[], Mapping[str, Stored]],
     ) -> None:
         self._experience = experience
         self._tables = own
         self._connection = connection
-        self._info = info
-        self._counts = info()
+        self._stored = stored
+        self._counts = stored()
 
     def due(self, updates: int = 1) -> bool:
         try:
@@ -217,21 +216,21 @@ class _RuleReader:
 
     def _due(self, updates: int) -> bool:
         counts = self._counts
-        return all(table.due(updates, counts[table.reverb_name]) for table in self._tables.values())
+        return all(table.due(updates, counts[table.server_name]) for table in self._tables.values())
 
     def _look(self, updates: int) -> None:
         """Asks the server for its counts, unless the known counts already make this many updates due."""
         # Counts of inserts only grow, so a due update stays due; other tables lose the items they draw.
         replays = all(isinstance(table, SampledItems) for table in self._tables.values())
         if not (replays and self._due(updates)):
-            self._counts = self._info()
+            self._counts = self._stored()
 
     def draw(self) -> Draw:
         self._look(1)
         counts = self._counts
         return join_draws(
             self._experience,
-            {name: table.draw(counts[table.reverb_name]) for name, table in self._tables.items()},
+            {name: table.draw(counts[table.server_name]) for name, table in self._tables.items()},
         )
 
     def update_priorities(self, keys: Any, priorities: Any) -> None:

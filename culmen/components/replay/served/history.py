@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb.layout import Columns
+from culmen.components.replay.served.layout import Columns
 
 
 class History:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from culmen.components.replay.reverb.history import History
-from culmen.components.replay.reverb.layout import ItemLayout
-from culmen.components.replay.reverb.layout import RowLayout
-from culmen.components.replay.reverb.server import is_ordered
-from culmen.components.replay.reverb.server import table_name
+from culmen.components.replay.served.history import History
+from culmen.components.replay.served.layout import ItemLayout
+from culmen.components.replay.served.layout import RowLayout
+from culmen.components.replay.served.rules import is_ordered
+from culmen.components.replay.served.rules import table_name
 from culmen.components.replay.stream.priorities import RawPriorities
 from culmen.components.replay.stream.starts import make_cutter
 from culmen.components.replay.stream.windows import Items
@@ -38,7 +38,7 @@ class Written:
         single_writer: bool,
     ) -> None:
         self.name = name
-        self.reverb_name = table_name(name)
+        self.server_name = table_name(name)
         self.window: Window = table.window
         self._lanes = np.asarray(lanes.index, np.int64)
         self._total = int(lanes.total)
@@ -80,7 +80,7 @@ class Written:
         self._inserted = 0
 
     def priorities(self, items: Items, rows: Any, is_open: bool) -> Any:
-        """Reverb's priorities of new items: raw priorities, or places in the order of a queue."""
+        """The server's priorities of new items: raw priorities, or places in the order of a queue."""
         num = len(items.lane)
         self._untold += num
         if self.raw is None:

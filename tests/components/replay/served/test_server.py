@@ -5,24 +5,21 @@ from typing import Any
 import pytest
 
 from culmen.components.dispatch import unpacked
-from culmen.components.replay.reverb import ReverbServer
+from culmen.components.replay.called import CalledServer
 from culmen.components.replay.stream.rate import Rate
 from culmen.core import Dataset
 from culmen.core import Queue
 from culmen.core import Replay
 from culmen.core import Window
-from tests.components.replay.registry import has_reverb
-from tests.components.replay.reverb.programs import Program
-from tests.components.replay.reverb.programs import size
-
-pytestmark = [
-    pytest.mark.launchpad,
-    pytest.mark.skipif(not has_reverb(), reason='Reverb is not installed'),
-]
+from tests.components.replay.served.programs import Program
+from tests.components.replay.served.programs import size
 
 
 def may_insert(program: Program) -> bool:
-    """Whether the next item is taken at once, as Reverb's limiter counts."""
+    """Whether the next item is taken at once, as the server's limiter counts."""
+    if isinstance(program.server, CalledServer):
+        (table,) = program.server._tables.values()
+        return table.has_room()
     info = program.server.info()['experience']
     limiter = info.rate_limiter_info
     inserted, sampled = (stats.completed for stats in (limiter.insert_stats, limiter.sample_stats))
@@ -62,12 +59,12 @@ def test_actors_and_learner_wait_where_the_formula_says(
     assert updates == rate.updates(29)
 
 
-def test_a_lead_at_which_no_batch_becomes_due_is_refused() -> None:
+def test_a_lead_at_which_no_batch_becomes_due_is_refused(make_server: Any) -> None:
     replay = Replay(Window(), 100, 1, 32, 4.0)
     with pytest.raises(ValueError, match=r'lead must be at least .* = 36 of .*a.*, got 35'):
-        ReverbServer({'a': replay}, 1, lead=35)
+        make_server({'a': replay}, 1, lead=35)
     with pytest.raises(ValueError, match='experience must be a Replay or a Queue here, got a Data'):
-        ReverbServer(Dataset(Window(), 'folder', 3), 1)
+        make_server(Dataset(Window(), 'folder', 3), 1)
 
 
 def test_by_default_a_lead_lets_a_batch_wait_while_another_is_gathered(make_program: Any) -> None:
