@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py run             # 1, 2, 4, 8 actors, 20 ms a step; goes on where it stopped
     python benchmarks/scaling.py run --actors 1 8 --milliseconds 5
+    python benchmarks/scaling.py run --launcher ray     # the same; report --launcher ray: scaling_ray.md
     unshare -n sh -c 'ip link set lo up; exec python benchmarks/scaling.py run'     # with bytes of the replay
     python benchmarks/scaling.py report          # writes docs/results/scaling.md from what has finished
 
@@ -10,7 +11,8 @@ update of 32 every 16 steps. All nodes are processes of this machine (`taskset` 
 which cores). Steps a second are the sum over actors of an actor's steps by the seconds it acted. CPU
 milliseconds a step are those of the nodes' processes while all actors act, by the steps in that time.
 Bytes of the replay are those of the loopback, which carries Reverb alone where the program has a network
-namespace of its own (unshare); calls go over Unix sockets. What 10, 100 and 1,000 actors would need is
+namespace of its own (unshare); under Ray they are counted by its callers, as those of any node. Calls go over
+Unix sockets. What 10, 100 and 1,000 actors would need is
 computed from the largest run: CPU, calls and bytes a step as measured there, beside one core, the calls a
 second that a busy node answers (docs/results/calls.md), and a network of a gigabit.
 """
@@ -80,9 +82,9 @@ def _catch(seed: int, seconds: float) -> dm_env.Environment:
     return Sleeping(environments.make('bsuite/catch/0', seed=seed), seconds)
 
 
-def run(actors: int, milliseconds: int) -> None:
+def run(actors: int, milliseconds: int, launcher: str) -> None:
     """Runs one program, and writes what it took beside its workdir."""
-    folder = FOLDER / f'{milliseconds}ms-{actors}'
+    folder = _folder(launcher) / f'{milliseconds}ms-{actors}'
     found = folder.with_suffix('.json')
     if found.exists():
         return
@@ -90,7 +92,7 @@ def run(actors: int, milliseconds: int) -> None:
     command = [
         *(sys.executable, '-m', 'culmen', 'train', 'dqn', '--steps', str(total), '--json'),
         *('--environment', f'scaling:catch_{milliseconds}', '--workdir', str(folder)),
-        *('--launcher', 'processes', '--actors', str(actors), '--evaluation-episodes', '1'),
+        *('--launcher', launcher, '--actors', str(actors), '--evaluation-episodes', '1'),
         *('--agent.batch_size', '32', '--agent.samples_per_insert', '2'),
         *('--agent.min_replay_size', '200', '--checkpoint-every', '1000000'),
     ]
@@ -103,7 +105,7 @@ def run(actors: int, milliseconds: int) -> None:
     last: dict[str, float] = {}
     while process.poll() is None:
         steps = [_steps(folder, actor) for actor in range(actors)]
-        seconds = _cpu_seconds(process.pid)
+        seconds = _cpu_seconds(folder)
         if all(steps) and len(seconds) == actors + 4:  # as long as no node has ended
             last = {**seconds, STEPS: float(max(steps)), LOOPBACK: _loopback_bytes()}
             first = first or last
@@ -126,18 +128,22 @@ def _steps(folder: Path, actor: int) -> int:
     return int(rows[-2].partition(',')[0]) if len(rows) > 10 else 0
 
 
-def _cpu_seconds(launcher: int) -> dict[str, float]:
-    """Of each node that runs, by its name."""
+def _folder(launcher: str) -> Path:
+    return FOLDER if launcher == 'processes' else FOLDER / launcher
+
+
+def _cpu_seconds(folder: Path) -> dict[str, float]:
+    """Of each node that runs, by its name, whichever engine has started it."""
     found, ticks = {}, os.sysconf('SC_CLK_TCK')
-    for path in Path('/proc').glob('[0-9]*'):
+    path = folder / 'status.json'
+    for node in json.loads(path.read_text())['nodes'] if path.exists() else []:
+        if node['state'] != 'running' or node['pid'] is None:
+            continue
         try:
-            status = (path / 'stat').read_text().rpartition(')')[2].split()
-            command = (path / 'cmdline').read_text().rstrip('\0').split('\0')
+            status = Path(f'/proc/{node["pid"]}/stat').read_text().rpartition(')')[2].split()
         except OSError:
             continue
-        if int(status[1]) == launcher and command[-1].startswith('--lp_job_name='):
-            name = command[-1].partition('=')[2]
-            found[name] = (int(status[11]) + int(status[12])) / ticks
+        found[node['name']] = (int(status[11]) + int(status[12])) / ticks
     return found
 
 
@@ -149,9 +155,9 @@ def _loopback_bytes() -> float:
     return 0.0
 
 
-def read(milliseconds: int) -> dict[int, dict[str, Any]]:
+def read(milliseconds: int, launcher: str = 'processes') -> dict[int, dict[str, Any]]:
     """What has finished, by the number of actors."""
-    paths = FOLDER.glob(f'{milliseconds}ms-*.json')
+    paths = _folder(launcher).glob(f'{milliseconds}ms-*.json')
     found = {int(path.stem.partition('-')[2]): json.loads(path.read_text()) for path in paths}
     return dict(sorted(found.items()))
 
@@ -172,6 +178,9 @@ def measure(run: dict[str, Any]) -> dict[str, float]:
         seconds = sum(value for label, value in run['cpu'].items() if label.startswith(name))
         found[f'cpu {name}'] = 1_000 * seconds / run['cpu'][STEPS]
     found['bytes replay'] = run['cpu'][LOOPBACK] / run['cpu'][STEPS]
+    if run['result']['launcher'] == 'ray':  # whose replay is called like any node
+        callers = [*actors.values(), run['nodes']['learner']]
+        found['bytes replay'] = sum(each['traffic']['replay']['bytes'] for each in callers) / steps
     return found
 
 
@@ -193,11 +202,14 @@ def grow(found: dict[str, float], rate: float, actors: int) -> dict[str, tuple[s
     return needs
 
 
-def report() -> None:
-    """Writes the page."""
-    lines = ['# How a program grows', '', *_describe(), '']
+def report(launcher: str) -> None:
+    """Writes the page of a launcher."""
+    is_ray = launcher == 'ray'
+    page = PAGE.with_name('scaling_ray.md') if is_ray else PAGE
+    title = 'How a program grows under Ray' if is_ray else 'How a program grows'
+    lines = [f'# {title}', '', *_describe(launcher), '']
     for milliseconds in (20, 5):
-        runs = {actors: measure(each) for actors, each in read(milliseconds).items()}
+        runs = {actors: measure(each) for actors, each in read(milliseconds, launcher).items()}
         if not runs:
             continue
         most = runs[max(runs)]
@@ -206,16 +218,18 @@ def report() -> None:
         lines += [f'With {max(runs)} actors the nodes take {busy:.2f} cores.', '']
         rate = 1_000 / milliseconds
         lines += [*_growth(runs[max(runs)], rate), '']
-    PAGE.write_text('\n'.join(lines).rstrip() + '\n')
-    print(f'written: {PAGE.relative_to(ROOT)}')
+    page.write_text('\n'.join(lines).rstrip() + '\n')
+    print(f'written: {page.relative_to(ROOT)}')
 
 
-def _describe() -> list[str]:
-    found = [each['cores'] for milliseconds in (20, 5) for each in read(milliseconds).values()]
+def _describe(launcher: str) -> list[str]:
+    runs = [read(milliseconds, launcher) for milliseconds in (20, 5)]
+    found = [each['cores'] for of_one in runs for each in of_one.values()]
     cores = ' or '.join(map(str, sorted(set(found))))
     text = (__doc__ or '').partition('\n\nThe environment is ')[2]
+    option = ' --launcher ray' if launcher == 'ray' else ''
     return [
-        f'`python benchmarks/scaling.py run` on {cores} core(s), which other work shared. Python '
+        f'`python benchmarks/scaling.py run{option}` on {cores} core(s), which other work shared. Python '
         f'{platform.python_version()}.',
         '',
         'The environment is ' + ' '.join(text.split()),
@@ -270,13 +284,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('what', choices=['run', 'report'])
     parser.add_argument('--actors', type=int, nargs='+', default=[1, 2, 4, 8])
+    parser.add_argument('--launcher', choices=['processes', 'ray'], default='processes')
     parser.add_argument('--milliseconds', type=int, choices=[20, 5], default=20)
     options = parser.parse_args()
     if options.what == 'run':
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        _folder(options.launcher).mkdir(parents=True, exist_ok=True)
         for actors in options.actors:
-            run(actors, options.milliseconds)
-    report()
+            run(actors, options.milliseconds, options.launcher)
+    report(options.launcher)
 
 
 if __name__ == '__main__':

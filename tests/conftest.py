@@ -43,6 +43,7 @@ OPTIONAL = {
     'mlflow': 'logging',
     'mctx': 'search',
     'evosax': 'populations',
+    'ray': 'ray',
 }
 
 

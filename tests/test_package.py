@@ -49,6 +49,7 @@ HEAVY = [
     'pgx',
     'pygame',
     'pyspiel',
+    'ray',
     'reverb',
     'tensorboardX',
     'tensorflow',
@@ -62,6 +63,7 @@ HEAVY = [
 OPTIONAL = {
     'base': ['cloudpickle', 'click', 'matplotlib.pyplot', 'pandas', 'rich.progress'],
     'launchpad': ['launchpad', 'reverb', 'tensorflow', 'tensorboard', 'pkg_resources'],
+    'ray': ['ray'],
     'gymnasium': ['gymnasium', 'gymnasium.wrappers', 'pygame', 'Box2D', 'ale_py', 'cv2'],
     'environments': [
         'bsuite',

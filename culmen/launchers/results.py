@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,3 +149,13 @@ def describe(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f'{value:,}'
     return str(value)
+
+
+class RunsFailed(RuntimeError):
+    """Some of many runs failed, and the others went on to their ends."""
+
+    def __init__(self, failed: Mapping[str, str], results: Sequence[Result]) -> None:
+        """Args: failed: why, by workdir; results: of the others."""
+        texts = '; '.join(f'{workdir}: {reason}' for workdir, reason in failed.items())
+        super().__init__(f'{len(failed)} of {len(failed) + len(results)} runs failed: {texts}')
+        self.results = list(results)

@@ -23,6 +23,8 @@ from culmen.launchers import hosts
 from culmen.launchers import launchpad
 from culmen.launchers import local
 from culmen.launchers import offline
+from culmen.launchers import ray
+from culmen.launchers import ray_runs
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -242,6 +244,9 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled_many, 'run_many', run_many)
     monkeypatch.setattr(launchpad, 'make_program', lambda experiment, *_, **__: experiment)
     monkeypatch.setattr(launchpad, 'launch', launch)
+    monkeypatch.setattr(ray, 'make_program', lambda experiment, *_, **__: experiment)
+    monkeypatch.setattr(ray, 'launch', lambda program, *_, **__: run(program, None))
+    monkeypatch.setattr(ray_runs, 'run_many', run_many)
     monkeypatch.setattr(hosts, 'make_program', lambda experiment, *_, **__: experiment)
     monkeypatch.setattr(hosts, 'launch', lambda program, *_, **__: run(program, None))
     monkeypatch.setattr(hosts, 'join', lambda experiment, file, *_, **__: run(experiment, file))

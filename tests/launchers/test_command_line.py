@@ -271,7 +271,7 @@ def test_devices_are_given_by_name(culmen, runs):
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--actors', '2'],
-            '--actors is for --launcher threads, processes or hosts',
+            '--actors is for --launcher threads, processes, hosts or ray',
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--record', 'a'],
@@ -279,12 +279,12 @@ def test_devices_are_given_by_name(culmen, runs):
         ),
         (
             [*TRAIN[:4], '--launcher', 'offline', '--learner-steps', '5', '--actor-device', 'cpu'],
-            '--actor-device is for --launcher local, threads, processes or hosts, got offline',
+            '--actor-device is for --launcher local, threads, processes, hosts or ray, got offline',
         ),
         ([*TRAIN, '--launcher', 'threads', '--record', 'a'], '--record is for --launcher local'),
         (
             [*TRAIN, '--actors-per-process', '2'],
-            '--actors-per-process is for programs, --launcher threads, processes or hosts, got local',
+            '--actors-per-process is for programs, --launcher threads, processes, hosts or ray, got local',
         ),
         ([*TRAIN, '--variables', 'actor.A=1'], '--variables is for programs'),
         ([*TRAIN, '--launcher', 'offline'], 'max_actor_steps is for launchers with actors'),
@@ -567,9 +567,17 @@ def test_help_is_quick_and_needs_no_optional_package():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--actors', 2], '--actors is for --launcher threads, processes or hosts'),
-        (['--launcher', 'threads', '--replay', 'in_process'], '--replay must be reverb with'),
-        (['--restarts', 2], '--restarts is for programs, --launcher threads, processes or hosts'),
+        (['--actors', 2], '--actors is for --launcher threads, processes, hosts or ray'),
+        (['--address', 'auto'], '--address is for --launcher ray'),
+        (['--resources', 'actor.cpu=1'], '--resources is for --launcher ray'),
+        (['--launcher', 'ray', '--resources', 'actor'], '--resources must be KIND.NAME=NUMBER'),
+        (['--launcher', 'ray', '--seeds', 2, '--actors', 2], '--actors is for a program, and with'),
+        (['--launcher', 'ray', '--seeds', 2, '--device', 'cpu'], '--device is for a program, and'),
+        (
+            ['--launcher', 'ray', '--seeds', 2, '--resources', 'actor.cpu=1'],
+            '--resources must be of run with --seeds or --sweep, got actor',
+        ),
+        (['--restarts', 2], '--restarts is for programs, --launcher threads, processes, hosts or'),
         (['--hang-after', '9'], '--hang-after is for programs'),
         pytest.param(
             ['--launcher', 'threads', '--hang-after', '0.5'],
@@ -704,7 +712,7 @@ def test_the_options_make_a_program(culmen, monkeypatch, tmp_path):
     (experiment, workdir, options), launched = calls
     assert (experiment.seed, str(workdir)) == (4, 'a')
     assert options == {
-        'num_actors': 3, 'loggers': [], 'on_non_finite': 'stop', 'on_lost_rows': 'drop',
+        'num_actors': 3, 'replay': 'reverb', 'loggers': [], 'on_non_finite': 'stop', 'on_lost_rows': 'drop',
         'until_return': 1.0, 'device': 'gpu:1', 'actor_device': 'cpu', 'actors_per_process': 2,
         'variables': {'actor': {'A': 'b=c', 'C': 'd'}, 'learner': {'B': ''}},
     }  # fmt: skip

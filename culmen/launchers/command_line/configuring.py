@@ -86,7 +86,7 @@ def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Sets a typed launcher with the options that belong to it, replacing those of the config."""
     if config.get('launcher', 'local') in ('local', 'compiled', 'offline'):
         if options['actors'] is not None:
-            raise Refused('--actors is for --launcher threads, processes or hosts.')
+            raise Refused('--actors is for --launcher threads, processes, hosts or ray.')
         config.pop('num_actors', None)
         if config.get('launcher') == 'offline':
             if options['replay'] == 'reverb':
@@ -101,9 +101,10 @@ def _apply_launcher(config: dict[str, Any], options: Mapping[str, Any]) -> None:
         elif config.get('replay') == 'device':
             config['replay'] = 'in_process'
         return
-    if options['replay'] == 'in_process':
-        raise Refused(f'--replay must be reverb with --launcher {config["launcher"]}.')
-    config['replay'] = 'reverb'
+    if options['replay'] is not None:
+        config['replay'] = options['replay']
+    elif options['launcher'] is not None or config.get('replay') not in ('in_process', 'reverb'):
+        config['replay'] = 'in_process' if config['launcher'] == 'ray' else 'reverb'
     config.setdefault('num_actors', 1)
 
 
@@ -138,7 +139,7 @@ def check_complete(config: Mapping[str, Any]) -> None:
         raise Refused('--environment is needed: see culmen list environments.')
     if config.get('max_actor_steps') is None and config.get('max_learner_steps') is None:
         raise Refused('--steps or --learner-steps is needed.')
-    launchers = ('local', 'compiled', 'threads', 'processes', 'hosts', 'offline')
+    launchers = ('local', 'compiled', 'threads', 'processes', 'hosts', 'ray', 'offline')
     if config.get('launcher', 'local') not in launchers:
         raise Refused(f'the config must have a launcher of {", ".join(launchers)}.')
     if config.get('replay', 'in_process') not in ('in_process', 'reverb', 'device'):

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from culmen.launchers.command_line.clusters import read_resources
 from culmen.launchers.command_line.sweeps import RunKey
 from culmen.launchers.command_line.sweeps import folder_names
 from culmen.launchers.devices import find_devices
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 
-PROGRAMS = ('threads', 'processes', 'hosts')  # launchers whose runs are programs of nodes
-_NAMED_PROGRAMS = 'threads, processes or hosts'
+PROGRAMS = ('threads', 'processes', 'hosts', 'ray')  # launchers whose runs are programs of nodes
+_NAMED_PROGRAMS = 'threads, processes, hosts or ray'
 
 
 def make_runs(
@@ -39,7 +40,7 @@ def make_runs(
         experiments: what is run.
         folders: the workdir of each.
         many: whether these are the runs of a sweep or of several seeds, even if there is only one.
-        placing: options of --launcher hosts.
+        placing: options of --launcher hosts and --launcher ray.
         trust, log, device, actor_device, record: as typed.
         of_programs: options of programs alone, those that were typed.
         options: of every launcher.
@@ -65,13 +66,15 @@ def make_runs(
             **options,
         )
         return [run_all]
+    if launcher == 'ray' and many:
+        given = {'device': device, 'actor_device': actor_device, **of_programs}
+        options['trust'] = trust
+        return [_many_under_ray(config, experiments, folders, loggers, placing, given, options)]
     if launcher == 'local':
         options.update(replay=config.get('replay', 'in_process'), trust=trust, actor_device=actor)
     if is_program:
         placed = {'device': device, 'actor_device': actor_device}
-        options |= {'num_actors': config.get('num_actors') or 1, **placed, **of_programs}
-        if 'variables' in of_programs:
-            options['variables'] = _read_variables(of_programs['variables'])
+        options |= placed | _of_program(config, of_programs)
     else:
         options['device'] = learner_devices
     runs: list[Callable[[], list[Result]]] = []
@@ -80,11 +83,19 @@ def make_runs(
             options['record'] = record
             if record is not None and many:
                 options['record'] = record.joinpath(*folder_names(key))
-        if launcher == 'hosts':
+        if launcher in ('hosts', 'ray'):
             options['how'] = placing
         run = _make_run(launcher, experiment, folders[key], loggers=loggers[key], **options)
         runs.append(functools.partial(_as_list, run))
     return runs
+
+
+def _of_program(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that programs alone have. Args: config: gives actors and tables. Raises: Refused."""
+    options = {'num_actors': config.get('num_actors') or 1, 'replay': config['replay'], **typed}
+    if 'variables' in typed:
+        options['variables'] = _read_variables(typed['variables'])
+    return options
 
 
 def _make_run(launcher: str, experiment: Any, folder: Path, **options: Any) -> Callable[[], Result]:
@@ -105,10 +116,53 @@ def _make_run(launcher: str, experiment: Any, folder: Path, **options: Any) -> C
         from culmen.launchers.command_line.hosting import make_host_run
 
         return make_host_run(experiment, folder, **options)
+    if launcher == 'ray':
+        from culmen.launchers import ray
+
+        how = options.pop('how')
+        resources = read_resources(how['resources'])
+        program = ray.make_program(experiment, folder, **options)
+        return functools.partial(ray.launch, program, how['address'], resources=resources)
     from culmen.launchers import launchpad
 
     program = launchpad.make_program(experiment, folder, **options)
     return functools.partial(launchpad.launch, program, launcher)
+
+
+def _many_under_ray(
+    config: Mapping[str, Any],
+    experiments: Mapping[RunKey, Any],
+    folders: Mapping[RunKey, Path],
+    loggers: Mapping[RunKey, Any],
+    how: Mapping[str, Any],
+    of_programs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Callable[[], list[Result]]:
+    """Runs of one process each, side by side on a cluster. Raises: Refused for options of programs."""
+    typed = {'actors': how['actors'], **of_programs}
+    given = [name for name, value in typed.items() if value is not None]
+    if given:
+        raise Refused(
+            f'--{given[0].replace("_", "-")} is for a program, and with --seeds or --sweep under '
+            f'--launcher ray each run has one process.'
+        )
+    resources = read_resources(how['resources'])
+    if set(resources) - {'run'}:
+        raise Refused(
+            f'--resources must be of run with --seeds or --sweep, got {min(set(resources) - {"run"})}.'
+        )
+    from culmen.launchers import ray_runs
+
+    return functools.partial(
+        ray_runs.run_many,
+        list(experiments.values()),
+        list(folders.values()),
+        address=how['address'],
+        each=[{'loggers': loggers[key]} for key in experiments],
+        replay=config.get('replay', 'in_process'),
+        **({'resources': resources['run']} if resources else {}),
+        **options,
+    )
 
 
 def _as_list(run: Callable[[], Result]) -> list[Result]:

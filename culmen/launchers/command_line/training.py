@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from culmen.launchers.command_line import clusters
 from culmen.launchers.command_line.configuring import apply_options
 from culmen.launchers.command_line.configuring import check_complete
 from culmen.launchers.command_line.configuring import read_config
@@ -31,6 +32,7 @@ from culmen.launchers.command_line.sweeps import check_folder
 from culmen.launchers.command_line.sweeps import make_variants
 from culmen.launchers.command_line.sweeps import run_folders
 from culmen.launchers.results import Result
+from culmen.launchers.results import RunsFailed
 from culmen.launchers.results import refusing
 
 
@@ -76,17 +78,22 @@ from culmen.launchers.results import refusing
 @click.option('--num-environments', type=Count(), help='Stepped side by side.  [default: 1]')
 @click.option('--updates-per-call', type=Count(), help='Of the compiled update.  [default: 1]')
 @click.option('--lag', type=Count(0), help='Calls until an update reaches actors.  [default: 1]')
-@click.option('--replay', type=click.Choice(['in_process', 'reverb']), help='[default: in_process]')
+@click.option(
+    '--replay',
+    type=click.Choice(['in_process', 'reverb']),
+    help="What keeps the tables.  [default: in_process; of Launchpad's programs: reverb]",
+)
 @click.option(
     '--launcher',
-    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'hosts', 'offline']),
+    type=click.Choice(['local', 'compiled', 'threads', 'processes', 'hosts', 'ray', 'offline']),
     help='One process, one compiled program with an environment written in JAX, a program of nodes '
-    'under Launchpad on this machine or on several, or one process without actors, which learns from a '
-    'recording.  '
+    'under Launchpad on this machine or on several or under Ray, or one process without actors, which '
+    'learns from a recording.  '
     '[default: local]',
 )
 @click.option('--actors', type=Count(), help='Of a program, each with its own environments.')
 @host_options
+@clusters.ray_options
 @click.option(
     '--record',
     type=UserPath(path_type=Path),
@@ -180,7 +187,10 @@ def train(
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
     given = {name: options.pop(name) for name in _OF_PROGRAMS}
     how['of_programs'] = {name: value for name, value in given.items() if value not in (None, ())}
-    placing = {'actors': options['actors'], **{name: options.pop(name) for name in NAMES}}
+    placing = {
+        'actors': options['actors'],
+        **{name: options.pop(name) for name in (*NAMES, *clusters.NAMES)},
+    }
     many = seeds is not None or bool(sweep)
     with refusing():
         config = read_config(config_file)
@@ -191,17 +201,24 @@ def train(
         apply_options(config, options, context.meta['fields'], vouched)
         config.setdefault('seed', 0)
         apply_hosts(config, placing, many)
+        clusters.check_ray(config, placing)
         check_complete(config)
         experiments = _read_experiments(config, seeds, sweep, vouched)
         folders = run_folders(config, workdir, many, list(experiments))
-        _check_folders(config, experiments, folders)
+        _check_folders(config, experiments, folders, many)
         runs = make_runs(config, experiments, folders, many, placing, **how)
     if workdir is None:
         click.echo(f'culmen: the workdir is {", ".join(map(str, folders.values()))}', err=True)
-    results = _run(runs, as_json)
+    failed = None
+    try:
+        results = _run(runs, as_json)
+    except RunsFailed as error:
+        results, failed = error.results, error
     summaries = [dict(result.summary) for result in results]
     if as_json:
         print_json({'runs': summaries} if many else summaries[0])
+    if failed is not None:
+        raise failed
     stopped = [result for result in results if result.interrupted]
     if stopped:
         sys.exit(128 + (stopped[0].signal or signal.SIGINT))
@@ -231,14 +248,20 @@ def _read_experiments(
 
 
 def _check_folders(
-    config: Mapping[str, Any], experiments: Mapping[RunKey, Any], folders: Mapping[RunKey, Path]
+    config: Mapping[str, Any],
+    experiments: Mapping[RunKey, Any],
+    folders: Mapping[RunKey, Path],
+    many: bool,
 ) -> None:
     """Checks all workdirs before the first run begins."""
     from culmen.launchers import configs
 
     launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
+    num_actors = config.get('num_actors')
+    if launcher == 'ray' and many:  # each run is one of one process
+        launcher, num_actors = 'local', None
     for key, experiment in experiments.items():
-        data = configs.to_json(experiment, launcher, replay, config.get('num_actors'))
+        data = configs.to_json(experiment, launcher, replay, num_actors)
         check_folder(folders[key], data)
 
 

@@ -12,6 +12,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from multiprocessing import AuthenticationError
@@ -24,6 +25,8 @@ from culmen.launchers.programs.remote import Server
 from culmen.launchers.programs.stops import take_handed
 
 Address: TypeAlias = str | tuple[str, int]  # a path, or a host and a port
+# Or what gives it at each connection, and raises a ConnectionError while it is not known.
+Whereabouts: TypeAlias = Address | Callable[[], Address]
 
 _KEY_BYTES = 32
 _GREETING_SECONDS = 10.0  # for a new connection to prove that it knows the key
@@ -159,20 +162,24 @@ class Service:
 class Line:
     """A Channel to a node that a `Service` serves. Thread-safe."""
 
-    def __init__(self, address: Address, key: Key) -> None:
+    def __init__(self, address: Whereabouts, key: Key) -> None:
         """Args: address: of the node; key: of the program."""
-        self._address = address
+        self._where = address
         self._key = key
         self._idle: list[_Wire] = []
 
     def listens(self) -> bool:
         """Whether the node is listening."""
         try:
-            with _connect(self._address) as probe:
+            address = self._find()
+            with _connect(address) as probe:
                 # A tunnel accepts for a node that is not there yet: only a node asks for the key at once.
-                return isinstance(self._address, str) or bool(_greeting(probe))
+                return isinstance(address, str) or bool(_greeting(probe))
         except OSError:
             return False
+
+    def _find(self) -> Address:
+        return self._where() if callable(self._where) else self._where
 
     def start(self, name: str, payload: bytes) -> Pending:
         """Begins a call, which is made at most once. Never waits."""
@@ -199,7 +206,7 @@ class Line:
     def _send(self, wire: '_Wire | None', request: bytes, sending: 'Future[_Wire]') -> None:
         try:
             if wire is None:
-                wire = _Wire(_open(self._address, self._key))
+                wire = _Wire(_open(self._find(), self._key))
             wire.connection.send_bytes(request)
         except Exception as error:
             sending.set_exception(_lost(error))
