@@ -23,13 +23,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import learning_figures_of_control
 import learning_figures_of_values
 from learning_figures import FIGURES as FIRST
 from learning_figures import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'docs' / 'results'
-FIGURES = {**FIRST, **learning_figures_of_values.FIGURES}
+FIGURES = {
+    **FIRST, **learning_figures_of_values.FIGURES, **learning_figures_of_control.FIGURES,
+}  # fmt: skip
 
 
 def command(figure: Figure, seed: int, workdir: Path) -> list[str]:

@@ -16,6 +16,8 @@ AGENTS: dict[str, str] = {
     'qr_dqn': 'culmen.agents.qr_dqn:QRDQN',
     'iqn': 'culmen.agents.iqn:IQN',
     'rainbow': 'culmen.agents.rainbow:Rainbow',
+    'mpo': 'culmen.agents.mpo:MPO',
+    'dmpo': 'culmen.agents.mpo:DMPO',
     'pqn': 'culmen.agents.pqn:PQN',
     'r2d2': 'culmen.agents.r2d2:R2D2',
     'sac': 'culmen.agents.sac:SAC',
@@ -25,6 +27,7 @@ AGENTS: dict[str, str] = {
     'td3': 'culmen.agents.td3:TD3',
     'ddpg': 'culmen.agents.td3:DDPG',
     'd4pg': 'culmen.agents.d4pg:D4PG',
+    'wpo': 'culmen.agents.wpo:WPO',
 }
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     'dqn',
     'impala',
     'iqn',
+    'mpo',
     'ppo',
     'pqn',
     'qr_dqn',
@@ -42,6 +46,7 @@ __all__ = [
     'rainbow',
     'sac',
     'td3',
+    'wpo',
     'wrappers',
 ]
 

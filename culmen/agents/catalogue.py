@@ -80,6 +80,18 @@ ENTRIES: dict[str, Entry] = {
         'continuous control', 'Haarnoja et al. 2018 (1812.05905)', 'a bounded box', 'off-policy',
         f'{_TRAIN} sac {_PENDULUM}',
     ),
+    'mpo': Entry(
+        'continuous control', 'Abdolmaleki et al. 2018 (1806.06920)', 'a choice or a bounded box',
+        'off-policy', f'{_TRAIN} mpo {_PENDULUM}',
+    ),
+    'dmpo': Entry(
+        'continuous control', 'Abdolmaleki et al. 2018 (1806.06920), Hoffman et al. 2020 (2006.00979)',
+        'a choice or a bounded box', 'off-policy', f'{_TRAIN} dmpo {_PENDULUM}',
+    ),
+    'wpo': Entry(
+        'continuous control', 'Pfau et al. 2025 (2505.00663)', 'a bounded box', 'off-policy',
+        f'{_TRAIN} wpo {_PENDULUM}',
+    ),
     'bc': Entry(
         'recorded data', 'Pomerleau 1989 (NIPS 1)', 'choices and bounded boxes', 'from recordings',
         f'{_TRAIN} bc --agent.source runs/recording --launcher offline --learner-steps 2000 '
@@ -129,6 +141,8 @@ ELSEWHERE: dict[str, str] = {
     'recurrent_ppo': 'ppo --agent.core lstm',
     'maskableppo': 'ppo, which keeps to legal actions',
     'maskable_ppo': 'ppo, which keeps to legal actions',
+    'mo_mpo': 'mpo, with a bound for each of several rewards',
+    'mog_mpo': 'dmpo --agent.critic gaussians',
     'drq': 'sac --agent.augmentation_pad 4',
     'vecnormalize': 'normalised --agent.base ppo',
 }

@@ -18,6 +18,7 @@ from culmen.agents import d4pg
 from culmen.agents import dqn
 from culmen.agents import impala
 from culmen.agents import iqn
+from culmen.agents import mpo
 from culmen.agents import ppo
 from culmen.agents import pqn
 from culmen.agents import qr_dqn
@@ -25,6 +26,7 @@ from culmen.agents import r2d2
 from culmen.agents import rainbow
 from culmen.agents import sac
 from culmen.agents import td3
+from culmen.agents import wpo
 from culmen.agents import wrappers
 from culmen.core.experience import tables
 from culmen.core.specs import EnvironmentSpec
@@ -248,6 +250,20 @@ D4PG_TRACED = MappingProxyType({
     'target_update_period': (2, 3),
 })  # fmt: skip
 
+MPO = {
+    'hidden_sizes': (8,), 'min_replay_size': 8, 'replay_capacity': 64, 'batch_size': 8,
+    'samples_per_insert': 8.0, 'discount': 0.9, 'num_samples': 4, 'critic_learning_rate': 1e-3,
+    'policy_learning_rate': 1e-3, 'target_policy_update_period': 5, 'target_critic_update_period': 3,
+    'initial_temperature': 1.0,
+}  # fmt: skip
+
+MPO_TRACED = MappingProxyType({
+    'critic_learning_rate': (1e-3, 1e-2), 'policy_learning_rate': (1e-3, 1e-2),
+    'discount': (0.9, 0.5), 'dual_learning_rate': (1e-2, 1e-1), 'max_gradient_norm': (40.0, 0.01),
+    'target_policy_update_period': (2, 3), 'target_critic_update_period': (2, 3),
+    'epsilon_temperature': (0.1, 1.0), 'initial_temperature': (1.0, 0.1),
+})  # fmt: skip
+
 UNBOUNDED = continuous_spec()._replace(action=specs.Array((2,), np.float32, 'action'))
 
 CLONE = {'hidden_sizes': (16,), 'batch_size': 8, 'learning_rate': 1e-3}
@@ -369,6 +385,32 @@ AGENTS = [
                   priority_exponent=0.6, max_gradient_norm=10.0),
         box_spec(),
         traced={**D4PG_TRACED, 'max_gradient_norm': (10.0, 0.01), 'importance_exponent': (0.4, 1.0)}),
+    Row('mpo', mpo.MPO(**MPO, n_step=2), continuous_spec(),
+        traced={**MPO_TRACED, 'initial_scale': (0.5, 1.0), 'epsilon_penalty': (0.001, 0.1),
+                'epsilon_mean': (0.0025, 0.1), 'epsilon_scale': (1e-6, 0.1),
+                'initial_alpha_mean': (10.0, 0.1), 'initial_alpha_scale': (1000.0, 0.1)},
+        refused=tuple((spec, r'MPO needs one choice .* or a continuous action')
+                      for spec in (UNBOUNDED, multi_binary_spec()))),
+    Row('mpo_legal_retrace',
+        mpo.MPO(**MPO, targets='retrace', retrace_lambda=0.9, sequence_length=4, sequence_period=2,
+                core='lstm', core_size=5, layer_norm=False, max_gradient_norm=None),
+        legal_spec(), traced={'retrace_lambda': (0.9, 0.1), 'epsilon_policy': (0.0025, 0.1),
+                              'initial_alpha_policy': (3.0, 0.1)}),
+    Row('dmpo', mpo.DMPO(**MPO, n_step=2, num_atoms=7, v_min=-10.0, v_max=10.0, per_dimension=False),
+        box_spec(), traced={'v_min': (-10.0, -5.0), 'v_max': (10.0, 5.0)},
+        refused=((UNBOUNDED, r'DMPO needs one choice'),)),
+    Row('dmpo_online_sequences',
+        mpo.DMPO(**{**MPO, 'samples_per_insert': 4.0, 'min_replay_size': 0}, online=True,
+                 critic='gaussians', num_components=2, num_returns=8, sequence_length=4,
+                 sequence_period=2, n_step=2, core='gru', core_size=5),
+        discrete_spec()),
+    Row('wpo',
+        wpo.WPO(**{name: value for name, value in MPO.items() if name != 'initial_temperature'}, n_step=2,
+                dual_learning_rate=1e-2),
+        continuous_spec(),
+        traced={'initial_alpha_mean': (1.0, 10.0), 'initial_alpha_scale': (500.0, 1.0),
+                'epsilon_mean': (0.0025, 0.1), 'dual_learning_rate': (0.0, 0.1)},
+        refused=tuple((spec, r'WPO needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
     Row('impala',
         impala.IMPALA(**UNROLL, batch_size=8, optimizer='rmsprop', rmsprop_decay=0.9, reward_clip=1.0,
                       learning_rate_decay_steps=1_000),

@@ -22,6 +22,7 @@ from culmen.components.dispatch import unpack_context
 from culmen.components.replay import sample_spec
 from culmen.core import Lanes
 from culmen.core.experience import tables
+from culmen.core.specs import REWARD
 from culmen.core.types import FIRST
 from culmen.core.types import TimeStep
 from culmen.launchers.building import trace
@@ -32,15 +33,26 @@ pytestmark = pytest.mark.slow  # of all agents together; each field takes a part
 
 LANES = Lanes(np.arange(2, dtype=np.int32), 2)
 PIXELS = specs.BoundedArray((84, 84, 1), np.uint8, 0, 255, 'observation')
-# What has to be said for a field to matter, where no row of the registry says it: settings, observation.
+# What has to be said for a field to matter, where no row of the registry does: settings, parts of the spec.
 MORE = {
-    'encoder_channels': ({'encoder_channels': (2,), 'augmentation_pad': 1}, PIXELS),
-    'torso': ({}, PIXELS),
-    'shared_torso': ({'core': 'none'}, None),
-    'rmsprop_decay': ({'optimizer': 'rmsprop'}, None),
-    'noise_sigma': ({'noise': 'factorised'}, None),
-    'log_policy_clip': ({'munchausen': 0.9, 'double': False}, None),
-    'head': ({'num_atoms': 51, 'embedding_size': 64}, None),
+    'encoder_channels': (
+        {'encoder_channels': (2,), 'augmentation_pad': 1},
+        {'observation': PIXELS},
+    ),
+    'torso': ({}, {'observation': PIXELS}),
+    'shared_torso': ({'core': 'none'}, {}),
+    'rmsprop_decay': ({'optimizer': 'rmsprop'}, {}),
+    'noise_sigma': ({'noise': 'factorised'}, {}),
+    'log_policy_clip': ({'munchausen': 0.9, 'double': False}, {}),
+    'retrace_lambda': ({'targets': 'retrace', 'critic': 'mean', 'sequence_length': 4}, {}),
+    **dict.fromkeys(('num_atoms', 'v_min', 'v_max'), ({'critic': 'categorical'}, {})),
+    **dict.fromkeys(('num_components', 'num_returns'), ({'critic': 'gaussians'}, {})),
+    'online': ({'min_replay_size': 0, 'samples_per_insert': 4.0}, {}),
+    'head': ({'num_atoms': 51, 'embedding_size': 64}, {}),
+    'epsilon_objectives': (
+        {'epsilon_objectives': (0.1, 0.2)},
+        {'reward': {'a': REWARD, 'b': REWARD}},
+    ),
 }
 # Fields that change no part, by agent and name, with the reason.
 NOTHING: dict[tuple[str, str], str] = {}
@@ -50,11 +62,12 @@ for _row in registry.AGENTS:
     BASES.setdefault(type(_row.agent), []).append((_row.agent, _row.spec))
 OWN = {}  # the place of the base that is made for a field
 for _agent, _bases in BASES.items():
-    for _name, (_settings, _observation) in MORE.items():
-        if _name in {field.name for field in dataclasses.fields(_agent)}:
+    for _name, (_settings, _parts) in MORE.items():
+        _fields = {field.name for field in dataclasses.fields(_agent)}
+        if _name in _fields:
             _base, _spec = _bases[0]
-            if _observation is not None:
-                _spec = _spec._replace(observation=_observation)
+            _settings = {each: _settings[each] for each in _settings if each in _fields}
+            _spec = _spec._replace(**_parts)
             OWN[_agent, _name] = len(_bases)
             _bases.append((dataclasses.replace(_base, **_settings), _spec))
 
@@ -216,6 +229,8 @@ def other_values(agent: type, name: str, value: Any) -> Iterator[Any]:
         yield from (value / 2, value / 2 + 0.25)
     elif isinstance(value, tuple):
         yield (*value, 3)
+        if all(isinstance(each, float) for each in value):
+            yield tuple(each / 2 for each in value)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from other_agents(value, field.name)

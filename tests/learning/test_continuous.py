@@ -5,8 +5,10 @@ from dm_env import specs
 
 import culmen
 from culmen.agents import d4pg
+from culmen.agents import mpo
 from culmen.agents import sac
 from culmen.agents import td3
+from culmen.agents import wpo
 from tests import probes
 
 pytestmark = pytest.mark.learning
@@ -17,11 +19,22 @@ SMALL = {
     'min_replay_size': 100, 'random_steps': 100, 'replay_capacity': 2_000,
 }  # fmt: skip
 RATES = {'policy_learning_rate': 3e-3, 'critic_learning_rate': 3e-3, 'exploration_noise': 0.3}
+IMPROVED = {
+    **{name: value for name, value in SMALL.items() if name != 'random_steps'},
+    'policy_learning_rate': 3e-3, 'critic_learning_rate': 3e-3, 'n_step': 1, 'num_samples': 10,
+    'target_policy_update_period': 10, 'target_critic_update_period': 10,
+}  # fmt: skip
+MPO = {**IMPROVED, 'epsilon_mean': 0.1, 'epsilon_scale': 1e-3, 'initial_temperature': 1.0}
 AGENTS = {
     'sac': sac.SAC(**SMALL, learning_rate=3e-3, target_rate=0.05, temperature=0.01),
     'td3': td3.TD3(**SMALL, **RATES, target_rate=0.05),
     'ddpg': td3.DDPG(**SMALL, **RATES, target_rate=0.05),
     'd4pg': d4pg.D4PG(**SMALL, **RATES, n_step=1, v_min=-5.0, v_max=5.0, target_update_period=20),
+    'mpo': mpo.MPO(**MPO),
+    'mpo_retrace': mpo.MPO(**MPO, targets='retrace', sequence_length=4),
+    'dmpo': mpo.DMPO(**MPO, v_min=-5.0, v_max=5.0),
+    'dmpo_gaussians': mpo.DMPO(**MPO, critic='gaussians', num_returns=16),
+    'wpo': wpo.WPO(**IMPROVED, initial_alpha_scale=10.0),
 }
 
 

@@ -141,16 +141,22 @@ def mpo_compute_weights_and_temperature_loss(
     temperature_constraint: LagrangePenalty,
     projection_operator: Callable[[Array], Array],
     sample_axis: int = 0,
+    *,
+    log_prior: Array | None = None,
 ) -> tuple[Array, Array, int]:
     """MPO's E-step: weights of sampled actions, and the dual loss of the temperature.
 
-        q(s) = softmaxₛ(Q(aₛ)/η),  L = η (ε + log 1/S Σₛ exp(Q(aₛ)/η))
+        q(s) = softmaxₛ(Q(aₛ)/η + log p(s)),  L = η (ε + log Σₛ p(s) exp(Q(aₛ)/η))
+
+    with p(s) = 1/S for actions drawn from the old policy.
 
     Args:
         sample_q_values: [S, E*] values of sampled actions.
         temperature_constraint: η, large for even weights, and its bound ε.
         projection_operator: keeps η in its range.
         sample_axis: where the axis S is.
+        log_prior: [S, E*] log p(s), where the S actions are not drawn but all that there are: their
+            log-probabilities under the old policy. None: they are drawn.
     Returns: E* temperature losses, [S, E*] weights, the number S.
     Raises: ValueError naming the argument whose shape, dtype or value is wrong.
     Reference: Abdolmaleki et al., 2018, arXiv 1806.06920, eq. 8 and 9.
@@ -170,7 +176,17 @@ def mpo_compute_weights_and_temperature_loss(
     num_samples = sample_q_values.shape[sample_axis]
     temperature = projection_operator(temperature_constraint.alpha)
     scaled = sample_q_values / temperature
-    log_mean = jax.scipy.special.logsumexp(scaled, axis=sample_axis) - jnp.log(num_samples)
+    if log_prior is None:
+        log_mean = jax.scipy.special.logsumexp(scaled, axis=sample_axis) - jnp.log(num_samples)
+    else:
+        [log_prior] = check_floats(log_prior=log_prior)
+        if log_prior.shape != sample_q_values.shape:
+            raise ValueError(
+                f'log_prior must have the shape of sample_q_values, {sample_q_values.shape}, '
+                f'got shape {log_prior.shape}'
+            )
+        scaled = scaled + log_prior
+        log_mean = jax.scipy.special.logsumexp(scaled, axis=sample_axis)
     loss = temperature * (temperature_constraint.epsilon + log_mean)
     return loss, jax.nn.softmax(scaled, axis=sample_axis), num_samples
 

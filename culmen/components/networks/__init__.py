@@ -3,6 +3,7 @@
 from culmen.components.networks.action_box import ActionBox
 from culmen.components.networks.action_box import action_box
 from culmen.components.networks.action_kinds import check_actions
+from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import takers
 from culmen.components.networks.actor_critic import ActorCriticNetwork
 from culmen.components.networks.actor_critic import PolicyAndValue
@@ -34,6 +35,7 @@ from culmen.components.networks.heads import CategoricalHead
 from culmen.components.networks.heads import CategoricalsHead
 from culmen.components.networks.heads import DuelingHead
 from culmen.components.networks.heads import GaussianHead
+from culmen.components.networks.heads import SoftplusGaussianHead
 from culmen.components.networks.heads import ValueHead
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.initializers import Orthogonal
@@ -49,6 +51,9 @@ from culmen.components.networks.noisy import noisy_dense
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.pixels import random_shift
+from culmen.components.networks.policy_and_critic import EncodedCriticParams
+from culmen.components.networks.policy_and_critic import PolicyAndCritic
+from culmen.components.networks.policy_and_critic import make_policy_and_critic
 from culmen.components.networks.policy_heads import draws_are_actions
 from culmen.components.networks.policy_heads import make_policy_head
 from culmen.components.networks.policy_heads import only_legal
@@ -95,9 +100,11 @@ __all__ = [
     'DiagonalGaussian',
     'Distribution',
     'DuelingHead',
+    'EncodedCriticParams',
     'GaussianHead',
     'Keyed',
     'LayerNormMLPTorso',
+    'Linear',
     'MLPTorso',
     'MinAtarTorso',
     'NatureTorso',
@@ -106,18 +113,21 @@ __all__ = [
     'NoisyLinear',
     'Orthogonal',
     'PixelTorso',
+    'PolicyAndCritic',
     'PolicyAndValue',
     'Product',
     'RecurrentInputs',
     'RecurrentNetwork',
     'ResNetTorso',
     'Risk',
+    'SoftplusGaussianHead',
     'TanhGaussian',
     'TanhGaussianHead',
     'ValueHead',
     'action_box',
     'as_float',
     'check_actions',
+    'check_reward',
     'distorted',
     'draw_fractions',
     'drawing',
@@ -133,6 +143,7 @@ __all__ = [
     'make_continuous_networks',
     'make_divided_torso',
     'make_network',
+    'make_policy_and_critic',
     'make_policy_head',
     'make_quantile_network',
     'make_recurrent_action_value_network',
@@ -147,5 +158,4 @@ __all__ = [
     'unroll',
     'with_keys',
     'without_memory',
-    'Linear',
 ]

@@ -54,6 +54,7 @@ def _lone(is_kind: Callable[[specs.Array], bool]) -> Callable[[Any], bool]:
 
 
 _one_choice = _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray))
+_choice_or_box = _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray) or is_bounded_box(leaf))
 
 # What each agent takes. A refusal names those that take what is refused.
 _TAKES: dict[str, Callable[[Any], bool]] = {
@@ -63,9 +64,11 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'c51': _one_choice,
     'd4pg': _lone(is_bounded_box),
     'ddpg': _lone(is_bounded_box),
+    'dmpo': _choice_or_box,
     'dqn': _every(is_choice),
     'impala': _every(is_choice, is_box),
     'iqn': _one_choice,
+    'mpo': _choice_or_box,
     'ppo': _every(is_choice, is_box),
     'pqn': _one_choice,
     'qr_dqn': _one_choice,
@@ -73,6 +76,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'rainbow': _one_choice,
     'sac': _lone(is_bounded_box),
     'td3': _lone(is_bounded_box),
+    'wpo': _lone(is_bounded_box),
 }
 
 

@@ -211,6 +211,30 @@ class GaussianHead(hk.Module):
         return DiagonalGaussian(mean, jnp.broadcast_to(log_scale, mean.shape))
 
 
+class SoftplusGaussianHead(hk.Module):
+    """Linear layers for means and deviations: features [B, D] -> a normal distribution.
+
+    Both depend on the input. A deviation is a softplus, with a floor; the first means are near 0.
+    Abdolmaleki et al. 2018 (1812.02256), appendix B.
+    """
+
+    def __init__(
+        self, size: int, initial_scale: float | jax.Array = 0.5, name: str | None = None
+    ) -> None:
+        """Args: size: of the action; initial_scale: of the first standard deviations, about."""
+        super().__init__(name=name)
+        self._size = size
+        self._initial_scale = initial_scale
+
+    def __call__(self, features: jax.Array) -> DiagonalGaussian:
+        """float32[B, D] -> DiagonalGaussian with leaves float32[B, size]."""
+        small = hk.initializers.VarianceScaling(1e-4)
+        mean = Linear(self._size, w_init=small, name='mean')(features)
+        raw = Linear(self._size, w_init=small, name='scale')(features)
+        scale = jax.nn.softplus(raw) * (self._initial_scale / jnp.log(2.0)) + 1e-6
+        return DiagonalGaussian(mean, jnp.log(scale))
+
+
 def _by_action(outputs: jax.Array, num_actions: int, num_outputs: int | None) -> jax.Array:
     """float32[B, A * N] -> float32[B, A, N]; as it is where `num_outputs` is None."""
     if num_outputs is None:

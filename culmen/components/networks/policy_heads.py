@@ -108,8 +108,9 @@ def _to_leaf(leaf: specs.Array, drawn: Array) -> Array:
         return choices_to_action(leaf, found.minimum, drawn)
     if len(leaf.shape) != 1:
         drawn = jnp.reshape(drawn, (*drawn.shape[:-1], *leaf.shape))
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
     if not isinstance(leaf, specs.BoundedArray):
-        return drawn
+        return drawn.astype(dtype)
     with np.errstate(over='ignore'):
         low, high = (
             np.broadcast_to(np.asarray(bound, np.float32), drawn.shape)
@@ -119,7 +120,7 @@ def _to_leaf(leaf: specs.Array, drawn: Array) -> Array:
     lower, upper = (0.5 * np.where(bounded, bound, 0).astype(np.float32) for bound in (low, high))
     middle = lower + upper
     half = np.where(bounded, upper - lower, 1).astype(np.float32)
-    return jnp.clip(middle + half * drawn, low, high)
+    return jnp.clip(middle + half * drawn, low, high).astype(dtype)
 
 
 def choices_to_action(leaf: specs.Array, minimum: Array, drawn: Array) -> jax.Array:

@@ -40,7 +40,9 @@ class ActorCriticState(NamedTuple):
     core_state: State  # of the network, within an episode
 
 
-def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras) -> ActorCore:
+def sampling(
+    network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras, *, keeps_draws: bool = True
+) -> ActorCore:
     """Draws actions.
 
     The extras are those that `extras` gives; `core_state`, the state that entered the step, if the network
@@ -50,8 +52,9 @@ def sampling(network: ActorCriticNetwork, spec: EnvironmentSpec, extras: Extras)
         network: of policy and value.
         spec: of the environment.
         extras: gives what a learner needs of the policy that acted.
+        keeps_draws: whether draws that are not the actions are kept.
     """
-    keeps_draws = not draws_are_actions(spec.action)
+    keeps_draws = keeps_draws and not draws_are_actions(spec.action)
 
     def select_action(
         params: Params, timestep: TimeStep, state: ActorCriticState, context: Context

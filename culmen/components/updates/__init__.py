@@ -21,6 +21,7 @@ from culmen.components.updates.duals import train_with_duals
 from culmen.components.updates.epochs import epochs_of_minibatches
 from culmen.components.updates.means import masked_mean
 from culmen.components.updates.means import masked_standardised
+from culmen.components.updates.n_step import n_step_parts
 from culmen.components.updates.optimizers import gradient_step
 from culmen.components.updates.optimizers import learning_rate_schedule
 from culmen.components.updates.optimizers import make_optimizer
@@ -69,6 +70,7 @@ __all__ = [
     'make_optimizer',
     'masked_mean',
     'masked_standardised',
+    'n_step_parts',
     'n_step_targets',
     'new_pool',
     'positive',

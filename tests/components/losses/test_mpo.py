@@ -130,6 +130,29 @@ def test_projection_keeps_multipliers_positive():
     assert losses.compute_parametric_kl_penalty_and_dual_loss([], jnp.abs) == (0.0, 0.0)
 
 
+def test_all_actions_are_weighed_by_their_probability():
+    rng = np.random.default_rng(0)
+    values, logits = rng.normal(size=(2, 3, 4))
+    prior = np.exp(logits) / np.sum(np.exp(logits), axis=0)
+    penalty = LagrangePenalty(jnp.array(ETA), BOUND)
+
+    def weigh(prior):
+        return losses.mpo_compute_weights_and_temperature_loss(
+            jnp.asarray(values, jnp.float32), penalty, losses.at_least_smallest,
+            log_prior=None if prior is None else jnp.log(jnp.asarray(prior, jnp.float32)),
+        )  # fmt: skip
+
+    loss, weights, _ = weigh(prior)
+    for i in range(4):
+        parts = [prior[s, i] * np.exp(values[s, i] / ETA) for s in range(3)]
+        np.testing.assert_allclose(weights[:, i], parts / np.sum(parts), rtol=1e-5)
+        assert loss[i] == pytest.approx(ETA * (BOUND + np.log(np.sum(parts))), rel=1e-5)
+    for one, other in zip(weigh(np.full((3, 4), 1 / 3)), weigh(None), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    with pytest.raises(ValueError, match='log_prior must have the shape of sample_q_values'):
+        weigh(prior[:2])
+
+
 def vmpo_reference(log_probs, advantages, restarting, importance, fraction):
     scaled = advantages / ETA
     order = sorted(range(len(scaled)), key=lambda i: (restarting[i] > 0, scaled[i]), reverse=True)
