@@ -38,6 +38,7 @@ OPTIONAL = {
     'bsuite': 'environments',
     'minatar': 'environments',
     'dm_control': 'environments (below Python 3.13)',
+    'gym_super_mario_bros': 'environments (Python 3.13)',
     'tensorboardX': 'logging',
     'wandb': 'logging',
     'mlflow': 'logging',

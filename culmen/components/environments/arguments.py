@@ -157,15 +157,37 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def check_name(family: str, identity: str, known: Collection[str]) -> None:
+def check_name(
+    family: str,
+    identity: str,
+    known: Collection[str],
+    left_out: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
     """Checks the name of an environment within its family.
 
-    Args: known: the names that the family has, without its own.
-    Raises: ValueError with the nearest names.
+    Args:
+        known: the names that the family has, without its own.
+        left_out: names that its package has and Culmen has not, with the reasons.
+    Raises: ValueError with the reason, or with the nearest names.
     """
+    if identity in left_out:
+        raise ValueError(f'{family}/{identity} is left out: {left_out[identity]}.')
     if identity not in known:
         full = [f'{family}/{each}' for each in known]
         raise ValueError(checks.unknown_name('environment', f'{family}/{identity}', full))
+
+
+# Packages that there are not for every Python: whether for this one, and for which.
+_PYTHONS: dict[str, tuple[bool, str]] = {
+    'dm_control': (
+        sys.version_info < (3, 13),
+        '3.12 or older: labmaze, on which it depends, has no wheel for newer ones',
+    ),
+    'gym_super_mario_bros': (
+        sys.version_info >= (3, 13),
+        '3.13 or newer: earlier versions are made for gym, which gymnasium has replaced',
+    ),
+}
 
 
 def load(
@@ -200,7 +222,12 @@ def load(
             return importlib.import_module(module)
     except ImportError as error:
         missing = (error.name or root).partition('.')[0]
+        is_there, pythons = _PYTHONS.get(missing, (True, ''))
         package = package if package and missing == root else missing
+        if not is_there:
+            raise MissingPackage(
+                f'{environment} needs the package {package}, which needs Python {pythons}.'
+            ) from error
         raise MissingPackage(
             f"{environment} needs the package {package}, which can't be imported here ({error}): "
             f"pip install '{extra}'"

@@ -153,6 +153,15 @@ FAMILIES = (
         actions='discrete',
     ),
     Family(
+        'mario',
+        'mario/<id>',
+        ('mario/SuperMarioBros-1-1-v0', 'mario/SuperMarioBros-v0', 'mario/SuperMarioBros3-1-1-v0'),
+        ('gym_super_mario_bros', 'gymnasium', 'cv2'),
+        'all, by playing the episode again',
+        {'frame_stack': 4},
+        actions='discrete',
+    ),
+    Family(
         'gymnasium_robotics',
         'gymnasium_robotics/<id>',
         ('gymnasium_robotics/FetchReach-v4', 'gymnasium_robotics/PointMaze_UMaze-v3'),
@@ -359,6 +368,11 @@ FAMILIES = (
 LEFT_OUT = {
     'craftax': 'craftax installs the package pygame, which writes over the files of pygame-ce, with '
     'which other families are drawn',
+    'procgen': 'procgen has no wheel for Python 3.11 or newer, and on 3.10 its gym3 holds imageio-ffmpeg '
+    'below 0.4 and glfw below 2, with which other families and videos do not run; a function of your own '
+    '(module:function) can adapt it where it is installed alone',
+    'unity': 'a build of Unity comes from its editor, and mlagents-envs holds NumPy below 1.24 and Python at '
+    '3.10.12 or older; a function of your own (module:function) can adapt one',
 }
 
 

@@ -48,6 +48,7 @@ _MUJOCO = functools.partial(Row, packages=('gymnasium', 'mujoco'))
 _MINATAR = functools.partial(Row, packages=('minatar',))
 _CONTROL = functools.partial(Row, packages=('dm_control',))
 _ATARI = functools.partial(Row, packages=('ale_py', 'cv2'))
+_MARIO = functools.partial(Row, packages=('gym_super_mario_bros', 'gymnasium', 'cv2'), seeded=False)
 _GYMNAX = functools.partial(Row, packages=('gymnax', 'gymnasium'))
 _BRAX = functools.partial(Row, packages=('brax',))
 _SPIEL = functools.partial(Row, packages=('pyspiel',))
@@ -127,6 +128,8 @@ ROWS = (
         steps=60,
         ends=_NEITHER,
     ),
+    _MARIO('mario/SuperMarioBros-1-1-v0', arguments={'step_limit': 20}, steps=60, ends=_TRUNCATION),
+    _MARIO('mario/SuperMarioBros-v0', arguments={'movement': 'complex'}, steps=40, ends=_NEITHER),
     Row('jax/bandit', arguments={'pulls': 20}),
     Row('jax/bit_flip', arguments={'bits': 3, 'max_steps': 5}, ends=_BOTH),
     Row('jax/cartpole_swingup', arguments={'observation_noise': 0.01}, ends=_TRUNCATION),
@@ -173,6 +176,7 @@ ROWS = (
     _GYMNAX('gymnax/MountainCarContinuous-v0', ends=_NEITHER),
     _GYMNAX('gymnax/Breakout-MinAtar'),
     _GYMNAX('gymnax/Asterix-MinAtar', arguments={'max_episode_steps': 60}, steps=600, ends=_BOTH),
+    _GYMNAX('gymnax/BernoulliBandit-misc', ends=_TRUNCATION),
     _GYMNAX('gymnax/DiscountingChain-bsuite', seeded=False),
     _GYMNAX('gymnax/MemoryChain-bsuite', arguments={'memory_length': 3}),
     _BRAX(
@@ -233,6 +237,7 @@ ROWS = (
         'minigrid/MiniGrid-Dynamic-Obstacles-5x5-v0',
         arguments={'view': 'rgb_partial', 'tile_size': 3},
     ),
+    _MINIGRID('minigrid/MiniGrid-LockedRoom-v0', arguments={'max_steps': 60}, ends=_TRUNCATION),
     _MINIGRID('minigrid/BabyAI-GoToRedBall-v0', arguments={'max_steps': 50}, ends=_TRUNCATION),
     _NAVIX('navix/Navix-Empty-Random-5x5-v0', arguments={'max_episode_steps': 20}, ends=_BOTH),
     _NAVIX(

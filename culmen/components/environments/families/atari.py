@@ -22,16 +22,22 @@ from culmen.core.specs import REWARD
 
 _MID, _LAST = dm_env.StepType.MID, dm_env.StepType.LAST
 _ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
+# Their ROMs are in the wheel, and ALE ends the process when it is to load one.
+_LEFT_OUT = dict.fromkeys(
+    ('combat', 'joust', 'maze_craze', 'warlords'), 'it is a game for two, which ALE does not play'
+)
 
 
 def names() -> list[str]:
-    """Every game whose ROM is in the wheel, as 'space_invaders'."""
+    """Every game that ALE plays and whose ROM is in the wheel, as 'space_invaders'."""
     return _games('atari')
 
 
 def check(identity: str) -> None:
-    """Raises ValueError with the nearest games where there is no such game."""
+    """Raises ValueError: with the nearest games for an unknown one, or with why one is left out."""
     known = _games(f'atari/{identity}')
+    if identity in _LEFT_OUT:
+        arguments.check_name('atari', identity, known, _LEFT_OUT)
     if identity not in known:
         # 'SpaceInvaders' is how gymnasium writes it.
         near = identity.lower().replace('-', '_')
@@ -250,7 +256,8 @@ class AtariEnvironment(dm_env.Environment):
 
 
 def _games(environment: str) -> list[str]:
-    return sorted(_roms(environment).get_all_rom_ids())
+    known = _roms(environment).get_all_rom_ids()
+    return sorted(game for game in known if game not in _LEFT_OUT)
 
 
 def _roms(environment: str) -> Any:

@@ -46,17 +46,24 @@ _OWN = frozenset(
     'version'.split()
 )
 _TYPES = (bool, int, float, str)
+_LEFT_OUT = {
+    **dict.fromkeys(
+        ('Cig-v1', 'MultiDuel-v1'), 'it waits for other players, which EnvPool does not start'
+    ),
+    'VizdoomCustom-v1': 'it needs files of a scenario of its own',
+}
 
 
 def names() -> list[str]:
     """Every id of the installed EnvPool, as 'CartPole-v1'."""
-    return sorted(_envpool('envpool').list_all_envs())
+    known = _envpool('envpool').list_all_envs()
+    return sorted(name for name in known if name not in _LEFT_OUT)
 
 
 def check(identity: str) -> None:
-    """Raises ValueError with the nearest ids where there is no such environment."""
+    """Raises ValueError: with the nearest ids for an unknown one, or with why one is left out."""
     known = _envpool(f'envpool/{identity}').list_all_envs()
-    arguments.check_name('envpool', identity, known)
+    arguments.check_name('envpool', identity, known, _LEFT_OUT)
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:

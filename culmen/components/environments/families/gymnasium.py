@@ -33,14 +33,20 @@ _DRAWN_WITH_PYGAME = (
     'gymnasium.envs.classic_control',
     'gymnasium.envs.toy_text',
 )
+# Registered, and refused by gymnasium itself beside the versions of MuJoCo that it needs elsewhere.
+_LEFT_OUT = {'Pusher-v4': 'it needs mujoco below 3; gymnasium/Pusher-v5 is the same task'}
 _FIRST, _MID, _LAST = dm_env.StepType
 _ENDED, _GOES_ON = np.float32(0), np.float32(1)  # discounts
 
 
 def names() -> list[str]:
-    """Every id in gymnasium's registry that can be built, as 'CartPole-v1'."""
+    """Every id of gymnasium's own that can be built, as 'CartPole-v1'.
+
+    What other packages register with gymnasium depends on which of them have been imported.
+    """
     registry = _gymnasium('gymnasium').registry
-    return sorted(name for name, spec in registry.items() if isinstance(spec.entry_point, str))
+    known = (name for name, spec in registry.items() if _is_of_gymnasium(spec))
+    return sorted(name for name in known if name not in _LEFT_OUT)
 
 
 def check(identity: str) -> None:
@@ -314,9 +320,14 @@ def draw(environment: Any, name: str) -> np.ndarray[Any, Any]:
 
 
 def registered(identity: str) -> Any:
-    """gymnasium's spec of an id. Raises: ValueError with the nearest ids; MissingPackage."""
+    """gymnasium's spec of an id.
+
+    Raises: ValueError with the nearest ids, or with the reason why it is left out; MissingPackage.
+    """
     name = f'gymnasium/{identity}'
     gymnasium = _gymnasium(name)
+    if identity in _LEFT_OUT:
+        arguments.check_name('gymnasium', identity, (), _LEFT_OUT)
     module, _, registered = identity.rpartition(':')
     namespace = registered.partition('/')[0] if '/' in registered else ''
     if module:
@@ -334,6 +345,10 @@ def registered(identity: str) -> Any:
         known = [f'gymnasium/{each}' for each in gymnasium.registry]
         raise ValueError(checks.unknown_name('environment', name, known))
     return gymnasium.registry[registered]
+
+
+def _is_of_gymnasium(spec: Any) -> bool:
+    return isinstance(spec.entry_point, str) and spec.entry_point.startswith('gymnasium.')
 
 
 def _creator(spec: Any) -> Callable[..., Any]:

@@ -45,7 +45,7 @@ _GO, _STAY, _BEGIN = range(3)  # what a lane does at the next step
 
 
 def names() -> list[str]:
-    """Every id in gymnasium's registry that can be built, as 'CartPole-v1'."""
+    """Every id of gymnasium's own that can be built, as 'CartPole-v1'."""
     return of_one.names()
 
 

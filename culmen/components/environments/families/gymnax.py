@@ -23,19 +23,23 @@ from culmen.core.specs import EnvironmentSpec
 
 # Here the limit on steps belongs to the task: the observation shows how much of it is left.
 _LIMIT_IS_THE_END = ('DiscountingChain-bsuite',)
+_LEFT_OUT = {
+    'MNISTBandit-bsuite': 'it downloads its data, which environments here never do',
+    'SimpleBandit-bsuite': "gymnax takes its rewards for its time, and can't step it; it is bsuite/bandit/0",
+}
 _NO_LIMIT = 2**31 - 1
 
 
 def names() -> list[str]:
-    """gymnax's ids. MNISTBandit is left out: it downloads its data."""
+    """gymnax's ids, without those that download their data or can't be stepped."""
     known = _gymnax('gymnax').registration.registered_envs
-    return sorted(name for name in known if 'MNIST' not in name)
+    return sorted(name for name in known if name not in _LEFT_OUT)
 
 
 def check(identity: str) -> None:
-    """Raises ValueError with the nearest ids where there is no such environment."""
+    """Raises ValueError: with the nearest ids for an unknown one, or with why one is left out."""
     _gymnax(f'gymnax/{identity}')  # named where it is missing
-    arguments.check_name('gymnax', identity, names())
+    arguments.check_name('gymnax', identity, names(), _LEFT_OUT)
 
 
 def options(identity: str) -> tuple[dict[str, Argument], bool]:
@@ -82,9 +86,10 @@ def _build(identity: str, limit: int | None, options: dict[str, Any]) -> functio
     )
     if limit is None:
         limit = int(params.max_steps_in_episode)
-    params = params.replace(max_steps_in_episode=limit, **of_params)
+    as_given = type(params.max_steps_in_episode)  # a bandit's is a float
+    params = params.replace(max_steps_in_episode=as_given(limit), **of_params)
     ends = identity in _LIMIT_IS_THE_END
-    unlimited = params if ends else params.replace(max_steps_in_episode=_NO_LIMIT)
+    unlimited = params if ends else params.replace(max_steps_in_episode=as_given(_NO_LIMIT))
 
     def begin(key: jax.Array) -> tuple[Any, Any]:
         observation, state = environment.reset_env(key, params)

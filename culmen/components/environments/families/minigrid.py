@@ -35,6 +35,7 @@ _NUMBERS = {word: index + 1 for index, word in enumerate(WORDS)}
 # Words of the longest missions. BabyAI's grammar joins four clauses of 17 words with two 'and's and a
 # ', then' or 'after you'.
 _LONGEST, _LONGEST_OF_BABYAI = 16, 72
+_LONGER = {'MiniGrid-LockedRoom-v0': 18}
 
 # Not for users: objects, windows, and what the registered ids fix.
 _SKIPPED = ('render_mode', 'mission_space', 'screen_size', 'highlight', 'tile_size', 'agent_pov')
@@ -122,7 +123,7 @@ def _words(identity: str, environment: Any, mission: bool | None) -> int:
     varies = of_babyai or space.ordered_placeholders is not None
     if not (varies if mission is None else mission):
         return 0
-    return _LONGEST_OF_BABYAI if of_babyai else _LONGEST
+    return _LONGEST_OF_BABYAI if of_babyai else _LONGER.get(identity, _LONGEST)
 
 
 def numbers_of_words(mission: str, length: int) -> np.ndarray[Any, Any]:
