@@ -12,6 +12,8 @@ from culmen.components.checkpointing import from_paths
 from culmen.components.checkpointing import to_paths
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import Layout
+from culmen.components.dispatch import Packed
 from culmen.components.dispatch import compile_lazily
 from culmen.components.dispatch import distinct
 from culmen.components.dispatch import unpack_context
@@ -62,7 +64,8 @@ class Actor:
         self._device = device
         self._version: Version | None = None
         self._learner_steps = 0  # behind the parameters, of all rules
-        self._params: Params | PackedTree = None
+        self._params: Params = None  # of a packed tree the arrays, which cost a call less
+        self._layout: Layout | None = None  # of a packed tree
         lane_index = np.asarray(lanes.index, np.int32)
         self.num_lanes = len(lane_index)
 
@@ -78,8 +81,9 @@ class Actor:
         is_small = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) <= _SMALL
 
         def select_action(params: Any, timestep: TimeStep, state: Any, packed: Any) -> Any:
+            params = unpacked(params) if self._layout is None else self._layout.unpack(params)
             action, after, extras = core.select_action(
-                unpacked(params), timestep, state, unpack_context(packed)
+                params, timestep, state, unpack_context(packed)
             )
             return action, None if is_small and _are_same(state, after) else after, extras
 
@@ -111,9 +115,7 @@ class Actor:
         if news is not None:
             self._version, params = news
             self._learner_steps = total(self._version)
-            if self._params is None and self._device is None:
-                self._follow(params)
-            self._params = self._place(params)
+            self._set_params(params)
         version = self._version or 0
         packed = self._contexts.pack(self._calls, actor_steps, self._learner_steps)
         action, state, extras = self._select_action(self._params, timestep, self._state, packed)
@@ -124,6 +126,15 @@ class Actor:
         if self._writer is not None:
             self._writer.act(action, _fetch(extras), version)
         return action
+
+    def _set_params(self, params: Params | PackedTree) -> None:
+        layout = params.layout if isinstance(params, Packed) else None
+        if self._params is None and self._device is None:
+            self._follow(params)
+        elif layout is not self._layout:
+            self._select_action.clear_cache()  # arrays of these shapes may be another tree now
+        self._layout = layout
+        self._params = self._place(params.arrays if isinstance(params, Packed) else params)
 
     @property
     def held(self) -> NDArray[np.bool_] | None:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 import jax
+import numpy as np
 
 from culmen.components.dispatch import DirectCall
+from culmen.components.dispatch import Layout
 from culmen.components.dispatch import Packed
 from culmen.components.dispatch import PackedContext
 from culmen.components.dispatch import ThreadedCall
@@ -19,6 +21,9 @@ from culmen.components.dispatch import pack
 from culmen.components.dispatch import threaded_call
 from culmen.components.dispatch import unpack_context
 from culmen.components.dispatch import unpacked
+from culmen.components.learners.carry import Arrays
+from culmen.components.learners.carry import Carry
+from culmen.components.learners.carry import pack_state
 from culmen.components.learners.checks import check_metrics
 from culmen.components.learners.checks import keep_like
 from culmen.components.learners.checks import mark_non_finite
@@ -30,17 +35,8 @@ from culmen.core.types import Samples
 from culmen.core.types import Update
 from culmen.core.types import Version
 
-
-class Carry(NamedTuple):
-    """What passes from call to call."""
-
-    training_state: Packed
-    # int32[]: the first update whose loss was not finite, 0 for none; of several rules int32[rules].
-    non_finite: jax.Array
-
-
-# (carry, variables, metrics of the last update, priorities [updates, ...])
-Results: TypeAlias = tuple[Carry, Packed, Packed | Metrics, Priorities]
+# (carry, arrays of the variables, metrics of the last update, priorities [updates, ...])
+Results: TypeAlias = tuple[Carry, Arrays, Arrays | Metrics, Priorities]
 
 
 class Begun(NamedTuple):
@@ -57,7 +53,13 @@ class CompiledUpdate:
     """The compiled functions of one rule of a LearnerCore, with one call for each number of updates."""
 
     def __init__(
-        self, core: LearnerCore, update: Update, place: int, placement: Placement, lag: int
+        self,
+        core: LearnerCore,
+        update: Update,
+        place: int,
+        layout: Layout,
+        placement: Placement,
+        lag: int,
     ) -> None:
         """Compiles nothing yet.
 
@@ -65,12 +67,15 @@ class CompiledUpdate:
             core: of an agent.
             update: of the rule.
             place: of the rule among those of the agent.
+            layout: of the training state.
             placement: of its arrays.
             lag: calls between a call and the use of its results; with 0 a single thread gains nothing.
         """
         self._core = core
         self._update_one = update
         self._place = place
+        self._layout = layout
+        self._metrics_layout: Layout | None = None  # once a call is traced
         self._placement = placement
         self._lag = lag
         self._calls: dict[int, DirectCall | ThreadedCall] = {}  # by number of updates
@@ -104,7 +109,9 @@ class CompiledUpdate:
 
         def call_packed(*inputs: Any) -> Results:
             carry, variables, metrics, priorities = call(*inputs)
-            return carry, variables, pack(metrics), priorities
+            packed = pack(metrics)
+            self._metrics_layout = packed.layout
+            return carry, variables, packed.arrays, priorities
 
         if not self._placement.is_chosen:
             # The call before may still use its arrays.
@@ -123,13 +130,14 @@ class CompiledUpdate:
         def one(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Any]:
             sample, packed = inputs
             context = unpack_context(packed)
-            old = carry.training_state.unpack()
+            *arrays, non_finite = carry
+            old = self._layout.unpack(arrays)
             state, metrics, priorities = self._update_one(old, unpacked(sample), context)
             check_metrics(metrics)
-            packed_state = pack_state(keep_like('training_state', old, state))
+            state = keep_like('training_state', old, state)
             step = context.learner_steps + 1
-            non_finite = mark_non_finite(carry.non_finite, metrics['loss'], step, self._place)
-            return Carry(packed_state, non_finite), (metrics, priorities)
+            non_finite = mark_non_finite(non_finite, metrics['loss'], step, self._place)
+            return (*pack_state(state).arrays, non_finite), (metrics, priorities)
 
         if updates == 1:
             carry, (metrics, priorities) = one(carry, (samples, contexts))
@@ -137,8 +145,16 @@ class CompiledUpdate:
         else:
             carry, (metrics, priorities) = jax.lax.scan(one, carry, (samples, contexts))
             metrics = jax.tree_util.tree_map(lambda leaf: leaf[-1], metrics)
-        variables = self._core.variables(carry.training_state.unpack())
-        return carry, pack(variables), metrics, priorities
+        variables = self._core.variables(self._layout.unpack(carry[:-1]))
+        return carry, pack(variables).arrays, metrics, priorities
+
+    def fetch_metrics(self, metrics: Any) -> dict[str, float]:
+        """Fetches the metrics of a call, or those of a checkpoint, as they are kept."""
+        fetched = jax.tree_util.tree_map(np.asarray, metrics)
+        if isinstance(fetched, tuple):
+            assert self._metrics_layout is not None
+            fetched = self._metrics_layout.unpack(fetched)
+        return {name: float(value) for name, value in fetched.items()}
 
     @property
     def num_compilations(self) -> int:
@@ -152,14 +168,3 @@ class CompiledUpdate:
             updates: len(call.halves) if isinstance(call, ThreadedCall) else 0
             for updates, call in self._calls.items()
         }
-
-
-def init_state(core: LearnerCore, key: jax.Array) -> tuple[Packed, Packed]:
-    """The initial training state and variables; called inside `jit`."""
-    state = core.init(key)
-    return pack_state(state), pack(core.variables(state))
-
-
-def pack_state(training_state: Any) -> Packed:
-    """Packs a training state as it passes from call to call."""
-    return pack(training_state, by_child=True)

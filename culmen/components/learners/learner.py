@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from culmen.components.checkpointing import from_paths
-from culmen.components.checkpointing import to_paths
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
 from culmen.components.dispatch import Packed
@@ -28,16 +27,20 @@ from culmen.components.dispatch import distinct
 from culmen.components.dispatch import is_fast
 from culmen.components.dispatch import pack
 from culmen.components.dispatch import unpacked
+from culmen.components.learners.carry import Arrays
+from culmen.components.learners.carry import Carry
+from culmen.components.learners.carry import init_state
+from culmen.components.learners.carry import restore_state
+from culmen.components.learners.carry import save
+from culmen.components.learners.carry import save_state
 from culmen.components.learners.checks import NonFiniteLossError
 from culmen.components.learners.checks import first_non_finite
 from culmen.components.learners.checks import metric_names
 from culmen.components.learners.checks import named_metrics
 from culmen.components.learners.checks import own_metrics
 from culmen.components.learners.compiled_update import Begun
-from culmen.components.learners.compiled_update import Carry
 from culmen.components.learners.compiled_update import CompiledUpdate
-from culmen.components.learners.compiled_update import init_state
-from culmen.components.learners.compiled_update import pack_state
+from culmen.components.learners.compiled_update import Results
 from culmen.components.learners.hand_offs import HandOffs
 from culmen.components.learners.hand_offs import InFlight
 from culmen.components.learners.placement import Placement
@@ -47,6 +50,7 @@ from culmen.core.rules import by_rule
 from culmen.core.rules import updates as updates_of
 from culmen.core.types import LearnerCore
 from culmen.core.types import Params
+from culmen.core.types import Priorities
 from culmen.core.types import Version
 from culmen.core.workers import Draw
 from culmen.core.workers import Reader
@@ -90,24 +94,24 @@ class Learner:
         self._stop_on_non_finite = stop_on_non_finite
         self._placement = Placement(devices)
         self._readers: dict[str, Reader] = by_rule(core, table)
+        self._names = list(updates_of(core))
+        self._several = len(self._names) > 1
+        key = jax.random.key(fold_seed(seed, 'init', 0))
+        training_state, variables = jax.jit(functools.partial(init_state, core))(key)
+        self._layout, self._variables_layout = training_state.layout, variables.layout
+        self._set_carry(distinct(training_state.arrays))
+        self._newest: Packed = self._placement.replicate(distinct(variables))
         self._rules = {
             name: RuleWorker(
                 self._readers[name],
-                CompiledUpdate(core, update, place, self._placement, lag),
+                CompiledUpdate(core, update, place, self._layout, self._placement, lag),
                 place,
             )
             for place, (name, update) in enumerate(updates_of(core).items())
         }
-        self._names = list(self._rules)
-        self._several = len(self._names) > 1
         self._calls = 0
         self._updates = 0
         self._turn = 0  # the place of the rule that was called last
-        key = jax.random.key(fold_seed(seed, 'init', 0))
-        training_state, variables = jax.jit(functools.partial(init_state, core))(key)
-        replicate = self._placement.replicate
-        self._last_carry = replicate(Carry(distinct(training_state), self._none_noted()))
-        self._newest: Packed = replicate(distinct(variables))
         self._hand_offs = HandOffs(self._readers, self._version, self._newest)
         self._begun: collections.deque[Begun] = collections.deque()
         self._unpack = jax.jit(lambda packed: packed.unpack())
@@ -204,8 +208,10 @@ class Learner:
             return self._updates
         return tuple(rule.steps for rule in self._rules.values())
 
-    def _none_noted(self) -> jax.Array:
-        return jnp.zeros((len(self._rules),) if self._several else (), jnp.int32)
+    def _set_carry(self, training_state: Arrays) -> None:
+        """Begins with a training state, none of whose losses was not finite."""
+        none = jnp.zeros((len(self._names),) if self._several else (), jnp.int32)
+        self._last_carry: Carry = self._placement.replicate((*training_state, none))
 
     def _sample(self, draw: Draw) -> Any:
         return draw.samples if is_fast() else unpacked(draw.samples)
@@ -224,12 +230,18 @@ class Learner:
         wait = self._begun[-1].wait
         return lambda: wait()[0]
 
+    def _take(self, rule: str, wait: Callable[[], Results]) -> Priorities:
+        """Takes the results of a call; waits if it is in threads. Returns: its priorities."""
+        self._last_carry, variables, self._rules[rule].metrics, priorities = wait()
+        self._newest = Packed(variables, self._variables_layout)
+        return priorities
+
     def _join(self) -> None:
         """Takes the results of all calls. Waits for calls in threads."""
         begun = self._begun
         while begun:
             call, rule, keys, version, wait = begun[0]
-            self._last_carry, self._newest, self._rules[rule].metrics, priorities = wait()
+            priorities = self._take(rule, wait)
             self._hand_offs.add(InFlight(call, rule, keys, priorities, version, self._newest))
             begun.popleft()
 
@@ -239,7 +251,7 @@ class Learner:
         hand_offs.settle(last_call)
         while begun and begun[0].call <= last_call:
             _, rule, keys, version, wait = begun[0]
-            self._last_carry, self._newest, self._rules[rule].metrics, priorities = wait()
+            priorities = self._take(rule, wait)
             begun.popleft()
             hand_offs.hand_on(rule, keys, priorities, version, self._newest)
 
@@ -288,10 +300,7 @@ class Learner:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Each rule's last metrics, fetched from the device and named as by `metric_names`.
-
-        A rule has none before its first update.
-        """
+        """Each rule's last metrics, named as by `metric_names`; a rule has none before its first update."""
         self._join()
         found: dict[str, float] = {}
         for name, rule in self._rules.items():
@@ -307,8 +316,7 @@ class Learner:
     def threads(self) -> dict[int, int]:
         """How many threads of its own a call has, by its number of updates; of rules, the most of any.
 
-        0 for a short call, which runs in the caller's thread. If the process may use only one core, the
-        programs of a long call run in turn.
+        0 for a short call, which runs in the caller's thread. On one core those of a long call take turns.
         """
         of_rules = [rule.update.threads for rule in self._rules.values()]
         numbers = set().union(*of_rules)
@@ -320,7 +328,7 @@ class Learner:
         Raises: NonFiniteLossError that names the first such update, if `stop_on_non_finite`.
         """
         self._join()
-        update, of = first_non_finite(self._names, np.asarray(self._last_carry.non_finite))
+        update, of = first_non_finite(self._names, np.asarray(self._last_carry[-1]))
         if update and self._stop_on_non_finite:
             raise NonFiniteLossError(
                 f'the loss of update {update}{of} was not finite (metrics: {self.metrics}).'
@@ -332,13 +340,13 @@ class Learner:
         """The training state, the counts and the results in flight, as arrays and plain values."""
         self._join()
         return {
-            'training_state': _save(self._last_carry.training_state),
+            'training_state': save_state(self._layout, self._last_carry),
             'updates': self._updates,
             'rule_steps': self.rule_steps,
             'calls': self._calls,
-            'newest': _save(self._newest),
+            'newest': save(self._newest),
             'metrics': self.metrics,
-            **self._hand_offs.get_state(_save),
+            **self._hand_offs.get_state(save),
         }
 
     def begin_with(self, leaves: Mapping[str, NDArray[Any]]) -> None:
@@ -348,14 +356,11 @@ class Learner:
         Raises: ValueError that names a leaf that does not fit.
         """
         self._join()
-        own = self._last_carry.training_state
-        template = jax.eval_shape(Packed.unpack, own)
-        state = from_paths('training_state', template, {**_save(own), **leaves})
-        packed = distinct(pack_state(state))
-        variables = jax.jit(lambda packed: pack(self._core.variables(packed.unpack())))(packed)
-        replicate = self._placement.replicate
-        self._last_carry = replicate(Carry(packed, self._none_noted()))
-        self._newest = replicate(distinct(variables))
+        leaves = {**save_state(self._layout, self._last_carry), **leaves}
+        state, arrays = restore_state(self._layout, self._last_carry, leaves)
+        self._set_carry(arrays)
+        variables = jax.jit(lambda state: pack(self._core.variables(state)))(state)
+        self._newest = self._placement.replicate(distinct(variables))
         self._hand_offs = HandOffs(self._readers, self._version, self._newest)
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -370,10 +375,8 @@ class Learner:
             raise ValueError(
                 f"checkpoint field 'rule_steps' must have {self._names}, got {list(steps)}."
             )
-        template = jax.eval_shape(Packed.unpack, self._last_carry.training_state)
-        training_state = from_paths('training_state', template, state['training_state'])
-        packed = distinct(pack_state(training_state))
-        self._last_carry = self._placement.replicate(Carry(packed, self._none_noted()))
+        _, arrays = restore_state(self._layout, self._last_carry, state['training_state'])
+        self._set_carry(arrays)
         variables_template = jax.eval_shape(Packed.unpack, self._newest)
 
         def restore(arrays: dict[str, NDArray[Any]]) -> Packed:
@@ -393,8 +396,3 @@ class Learner:
 def _stacked(trees: Sequence[Any]) -> Any:
     """Trees of NumPy arrays, stacked leaf by leaf along an axis in front."""
     return jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *trees)
-
-
-def _save(packed: Packed) -> dict[str, NDArray[Any]]:
-    """The arrays of a packed tree, by path."""
-    return to_paths(unpacked(jax.tree_util.tree_map(np.asarray, packed)))

@@ -2,10 +2,6 @@
 
 from typing import Any
 
-import jax
-import numpy as np
-
-from culmen.components.dispatch import unpacked
 from culmen.components.learners.compiled_update import CompiledUpdate
 from culmen.core.workers import Reader
 
@@ -23,5 +19,4 @@ class RuleWorker:
 
     def fetch_metrics(self) -> dict[str, float]:
         """The metrics of the last update, fetched from the device."""
-        fetched = unpacked(jax.tree_util.tree_map(np.asarray, self.metrics))
-        return {name: float(value) for name, value in fetched.items()}
+        return self.update.fetch_metrics(self.metrics)

@@ -6,6 +6,7 @@ import numpy as np
 
 from culmen.components.actors import Actor
 from culmen.components.dispatch import Contexts
+from culmen.components.dispatch import pack
 from culmen.core.types import MID
 from culmen.core.types import ActorCore
 from culmen.core.types import Lanes
@@ -134,3 +135,16 @@ def test_a_small_state_that_stays_as_it_is_is_kept():
     actions = [worker.select_action(timestep(0.0), 0).tolist() for _ in range(3)]
     assert actions == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     assert worker.num_compilations == 1
+
+
+def test_arrays_of_the_same_shapes_may_be_another_tree():
+    def select_action(params, timestep, state, context):
+        return jnp.full(LANES, sum(params['w'])), state, ()
+
+    source = Held(pack({'w': jnp.ones(2), 'x': jnp.zeros(3)}))
+    worker = actor(lambda key, lanes: (), select_action, None)
+    worker.restart(source, Contexts(0, 'actor', 0), 0)
+    np.testing.assert_array_equal(worker.select_action(timestep(1.0), 0), [2, 2])
+    for params in (pack({'w': jnp.ones(3), 'x': jnp.zeros(2)}), {'w': jnp.ones(3)}):
+        worker.restart(Held(params), Contexts(0, 'actor', 0), 0)
+        np.testing.assert_array_equal(worker.select_action(timestep(1.0), 0), [3, 3])

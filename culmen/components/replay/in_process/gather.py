@@ -46,7 +46,8 @@ class Gather:
         self._windows = self._offsets
         self._with_lengths = with_lengths
         self._with_probability = with_probability
-        self._one_lane = -1 if recorded else 0 if rows.num_lanes == 1 else None
+        one_lane = -1 if recorded else 0 if rows.num_lanes == 1 else None
+        self._has_lanes = one_lane is None
         self._layout = BatchLayout(
             rows.row_spec,
             rows.fields,
@@ -54,6 +55,7 @@ class Gather:
             with_lengths=with_lengths,
             with_probability=with_probability,
             rule=rule,
+            lane=one_lane,
         )
         self._large = [
             (plan.path, plan.times, rows.leaves[plan.path].num_frames)
@@ -89,8 +91,8 @@ class Gather:
             # Beyond its end a short window repeats its last row.
             at = base[:, None] + np.minimum(self._steps, lengths[:, None]) * rows.num_lanes
         words = rows.words.take(at, axis=0, mode='wrap')
-        one_lane = self._one_lane
-        self._layout.set_lanes(words, codes % rows.num_lanes if one_lane is None else one_lane)
+        if self._has_lanes:
+            self._layout.set_lanes(words, codes % rows.num_lanes)
         arrays = [words, np.array(size, np.int32)]
         if self._with_lengths:
             if lengths is None:

@@ -131,7 +131,8 @@ class ReplayItems:
             if oldest:
                 numbers = slots + (oldest - oldest % self._capacity)
                 numbers += (numbers < oldest) * self._capacity
-        codes = self._codes.take(slots, mode='wrap')
+        # Before the ring wraps around, slots are indices.
+        codes = self._codes.take(slots, mode='wrap') if oldest else self._codes[slots]
         lengths = None if self._lengths is None else self._lengths.take(slots, mode='wrap')
         return Drawn(numbers, codes, lengths, probability, size)
 

@@ -125,7 +125,8 @@ class BatchLayout:
     words: int32[N, length + 1, words of a record]; size: int32[]; lengths: int32[N], transitions of each
     window, 0 for padding; probability: float32[N].
 
-    Of the versions only the first row's is read. `set_lanes` puts a window's lane in the second row's place.
+    Of the versions only the first row's is read. `set_lanes` puts a window's lane in the second row's place,
+    unless all windows are of one lane.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class BatchLayout:
         with_lengths: bool,
         with_probability: bool,
         rule: int = 0,
+        lane: int | None = None,
     ) -> None:
         """Plans how the leaves are read.
 
@@ -147,6 +149,7 @@ class BatchLayout:
             with_lengths: whether windows may be short or padding.
             with_probability: whether draws have probabilities; otherwise each is 1 / size.
             rule: the place, in the versions of rows, of the rule that draws.
+            lane: of all windows; None: `set_lanes` or `unpack` tells.
         Raises: ValueError that names an unknown path in `Window.fields`, `ends` or `first`, or a leaf that is
             in both.
         """
@@ -160,6 +163,7 @@ class BatchLayout:
         self._cross = window.cross_episodes
         self._with_lengths = with_lengths
         self._with_probability = with_probability
+        self._lane = lane
 
     def set_lanes(self, words: NDArray[Any], lanes: Any) -> None:
         """Writes the lanes of the windows, int[N] or one for all, into a batch's words."""
@@ -168,7 +172,7 @@ class BatchLayout:
     def unpack(self, arrays: Sequence[Any], lane: Any = None) -> Sample:
         """The Sample, with NumPy leaves if the words are NumPy's.
 
-        Args: lane: int32[N]; None: it is in the words.
+        Args: lane: int32[N]; None: it is in the words, or one for all windows.
         """
         words, size, *rest = arrays
         xp: Any = np if isinstance(words, np.ndarray) else jnp
@@ -200,12 +204,16 @@ class BatchLayout:
             mask = np.ones((len(words), self._length), bool)
         reward, discount, observation, action, extras = self._row_spec.unflatten(leaves)
         version = _read(words, self._version)
+        if lane is None:
+            lane = version[:, 1]
+            if self._lane is not None:
+                lane = xp.full(len(words), self._lane, np.int32)
         return Sample(
             Steps(step_type, reward, discount, observation, action, extras, mask),
             probability,
             size,
             version[:, 0],
-            version[:, 1] if lane is None else lane,
+            lane,
         )
 
 
