@@ -266,7 +266,7 @@ class LocalEngine:
         if isinstance(self._table, ReverbTable):  # whose server a resumed run starts anew
             print(
                 f'culmen: Reverb listens on port {self._table.port} of every interface, and asks '
-                'nobody who he is: whoever reaches it can read, alter and empty the tables, and run no '
+                'for no password: a client that reaches it can read, alter and empty the tables, but run no '
                 'code.',
                 file=sys.stderr,
             )
@@ -286,7 +286,7 @@ class LocalEngine:
         self._loop.run()
 
     def _is_time(self) -> bool:
-        # The first time step has been observed, and nobody acts on it before pretraining is done.
+        # The first time step has been observed, and no action is taken on it before pretraining is done.
         self._pretrained = self._pretrained or self._learner.pretrain(self._must_pause)
         return not self._pretrained or self._must_pause()
 

@@ -38,7 +38,7 @@ _PROBE_SECONDS = (
     0.002,
     0.01,
     0.05,
-)  # between attempts, while somebody may only ask who the owner is
+)  # between attempts, while another process may only ask who the owner is
 _OPEN: 'weakref.WeakSet[FolderLock]' = weakref.WeakSet()
 
 
@@ -282,7 +282,7 @@ def find_owner(folder: Path) -> Owner | None:
 
 
 def _flock_patiently(descriptor: int) -> bool | None:
-    """As `_flock`, but somebody who asks for the owner, and holds a lock for microseconds, refuses no run."""
+    """As `_flock`, but a process that only asks for the owner, and locks for microseconds, refuses no run."""
     held = _flock(descriptor)
     for seconds in _PROBE_SECONDS:
         if held is not False:

@@ -27,7 +27,7 @@ from culmen.core.types import Nest
 
 
 class Branches(NamedTuple):
-    """The choices of an action in a row: D branches, of which the largest has V values."""
+    """The choices of an action in a row: D branches; the largest has V values."""
 
     spec: EnvironmentSpec
     leaves: tuple[LeafActions, ...]  # of the action

@@ -127,7 +127,7 @@ from culmen.launchers.results import refusing
 @click.option(
     '--trust',
     is_flag=True,
-    help='Import and call what files name as module:name, and go on with a run whose files somebody else '
+    help='Import and call what files name as module:name, and go on with a run whose files another user '
     'may have written: both may run any code.',
 )
 @click.option(

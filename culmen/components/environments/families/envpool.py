@@ -263,7 +263,7 @@ def _picture(batch: NDArray[Any]) -> NDArray[Any]:
 
 
 def _picture_spec(spec: specs.Array, num_frames: int) -> specs.Array:
-    """[C, H, W] -> [H, W, C], and the frames of a stack, of which the first observation has one only."""
+    """[C, H, W] -> [H, W, C], and the frames of a stack; the first observation has only one."""
     if not _is_picture(spec.shape, spec.dtype):
         return spec
     channels, height, width = spec.shape

@@ -180,7 +180,7 @@ class OpenSpielEnvironment(dm_env.Environment):
             self._state.apply_action(move)
 
     def _draw(self) -> None:
-        """Draws for chance, until somebody moves or the game is over."""
+        """Draws for chance, until a player moves or the game is over."""
         while self._state.is_chance_node():
             outcomes, probabilities = zip(*self._state.chance_outcomes(), strict=True)
             share = np.cumsum(probabilities)

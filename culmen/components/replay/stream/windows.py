@@ -124,10 +124,10 @@ class Cutter:
         return Items(lane, start, self._tick - start)
 
     def read_timestep(self, timestep: TimeStep) -> None:
-        """Reads the open row, of which these windows need no more than its step type."""
+        """Reads the open row. These windows need only its step type."""
 
     def read_decision(self, action: Nest, extras: Nest) -> None:
-        """Reads the decision on the open row, of which these windows need nothing."""
+        """Reads the decision on the open row. These windows need nothing of it."""
 
     def may_begin(self) -> NDArray[Any]:
         """bool[B]: in which lanes a window begins at the open row, or may do so if that isn't known yet."""

@@ -1,4 +1,4 @@
-"""Small numbers about a running program, for whoever looks at it: `culmen status`.
+"""Small numbers about a running program, for those who watch it: `culmen status`.
 
 The counter holds them (`Facts`): it notes them at calls that nodes make anyway. Only the learner tells it of
 its batches and tables, once a second (`LearnerFacts`). Nothing depends on these numbers.
