@@ -5,7 +5,6 @@ The last array is int32[], the first update whose loss was not finite, 0 for non
 int32[rules]. The others hold the training state, packed.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from typing import TypeAlias
 
@@ -47,7 +46,7 @@ def save(packed: Packed) -> dict[str, NDArray[Any]]:
 
 
 def restore_state(
-    layout: Layout, carry: Carry, leaves: Mapping[str, NDArray[Any]]
+    layout: Layout, carry: Carry, leaves: dict[str, NDArray[Any]]
 ) -> tuple[Any, Arrays]:
     """Makes a training state of saved leaves.
 

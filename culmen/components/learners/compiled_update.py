@@ -111,7 +111,7 @@ class CompiledUpdate:
             carry, variables, metrics, priorities = call(*inputs)
             packed = pack(metrics)
             self._metrics_layout = packed.layout
-            return carry, variables, packed.arrays, priorities
+            return carry, variables, tuple(packed.arrays), priorities
 
         if not self._placement.is_chosen:
             # The call before may still use its arrays.
@@ -146,7 +146,7 @@ class CompiledUpdate:
             carry, (metrics, priorities) = jax.lax.scan(one, carry, (samples, contexts))
             metrics = jax.tree_util.tree_map(lambda leaf: leaf[-1], metrics)
         variables = self._core.variables(self._layout.unpack(carry[:-1]))
-        return carry, pack(variables).arrays, metrics, priorities
+        return carry, tuple(pack(variables).arrays), metrics, priorities
 
     def fetch_metrics(self, metrics: Any) -> dict[str, float]:
         """Fetches the metrics of a call, or those of a checkpoint, as they are kept."""
