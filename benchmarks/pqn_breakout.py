@@ -4,8 +4,8 @@
     python benchmarks/pqn_breakout.py --report      # only writes what has finished
 
 Our seeds are those of `learning_curves.py pqn-breakout`. Those of rejax run in .venv-rejax, which the first
-run makes. Each run has a workdir of its own, two go at once and each on one core. After a stop the same command
-goes on; a run of rejax begins anew.
+run makes. Each run has a workdir of its own, two go at once and each on one core. After a stop the same
+command goes on; a run of rejax begins anew.
 """
 
 import argparse
