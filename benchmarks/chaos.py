@@ -1,16 +1,17 @@
-"""A program over two hosts whose nodes are killed at random, beside the same program in peace: what is lost.
+"""A program over hosts whose nodes are killed at random, beside the same program in peace: what is lost.
 
     python benchmarks/chaos.py run                          # DQN and IMPALA, side by side: about 2.5 hours
     python benchmarks/chaos.py run --minutes 25             # about an hour
-    python benchmarks/chaos.py run dqn --minutes 1 --every 20
+    python benchmarks/chaos.py run dqn --minutes 10 --hosts 4
     python benchmarks/chaos.py report                       # only writes what has finished
 
 Three passes of one command: warm (compiled programs come into the caches), quiet, and chaos, in which
-SIGKILL goes to a random node every `--every` seconds. The hosts are two network namespaces of this machine,
-each with an address, a command and a workdir of its own. One has learner and counter, the other replay and
-evaluator, and each an actor. A step of Catch takes 20 ms longer here, so that quiet and chaos take at least
-`--minutes` each. The memory of each process is written down every five seconds. All is in runs/chaos. After
-a stop the same command goes on, and passes that have finished are not made again. Needs root, and iproute2.
+SIGKILL goes to a random node every `--every` seconds, once all are there. The hosts are network namespaces
+of this machine, each with an address, a command and a workdir of its own: two, or as many as `--hosts`. The
+first has learner and counter, the second replay and evaluator, and each an actor. A step of Catch takes 20 ms
+longer here, so that quiet and chaos take at least `--minutes` each. The memory of each process is written
+down every five seconds. All is in runs/chaos. After a stop the same command goes on, and passes that have
+finished are not made again. Needs root, and iproute2.
 """
 
 import argparse
@@ -34,17 +35,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 RUNS = ROOT / 'runs' / 'chaos'
 PASSES = ('warm', 'quiet', 'chaos')
-HOSTS = ('big', 'small')
-ACTORS = 2
+HOSTS = ('big', 'small', 'third', 'fourth')
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 5.0
-NODES = ('counter', 'replay', 'learner', 'actor-0', 'actor-1', 'evaluator')
+NODES = ('counter', 'replay', 'learner', 'evaluator')  # beside an actor of each host
 # Settings by agent. Small tables are full soon, and a full one has no reason to grow.
-BATCH, SAMPLES_PER_INSERT, UNROLL = 32, 8.0, 32
+BATCH, SAMPLES_PER_INSERT, WINDOWS, UNROLL = 32, 8.0, 2, 32
 AGENTS = {
     'dqn': ['--agent.min_replay_size', 200, '--agent.batch_size', BATCH,
             '--agent.samples_per_insert', SAMPLES_PER_INSERT, '--agent.replay_capacity', 5_000],
-    'impala': ['--agent.batch_size', ACTORS, '--agent.unroll_length', UNROLL],
+    'impala': ['--agent.batch_size', WINDOWS, '--agent.unroll_length', UNROLL],
 }  # fmt: skip
 
 
@@ -94,10 +94,10 @@ def write_hosts(folder: Path, addresses: Sequence[str]) -> None:
     if not key.exists():
         with open(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), 'w') as file:
             file.write(os.urandom(32).hex() + '\n')
-    nodes = ('["learner"]', '["replay", "evaluator"]')
+    nodes = ('["learner"]', '["replay", "evaluator"]', '[]', '[]')
     tables = [
         f'[hosts.{name}]\naddress = "{address}"\nnodes = {of_host}\nactors = 1\n'
-        for name, address, of_host in zip(HOSTS, addresses, nodes, strict=True)
+        for name, address, of_host in zip(HOSTS, addresses, nodes)
     ]
     (folder / 'hosts.toml').write_text(f'key = "{key}"\n' + '\n'.join(tables))
 
@@ -105,11 +105,13 @@ def write_hosts(folder: Path, addresses: Sequence[str]) -> None:
 class Pass:
     """One pass of an agent: its two commands, whom it kills, and what it writes down."""
 
-    def __init__(self, agent: str, name: str, every: float) -> None:
-        """Args: every: seconds between kills, in chaos."""
+    def __init__(self, agent: str, name: str, hosts: int, every: float) -> None:
+        """Args: hosts: how many; every: seconds between kills, in chaos."""
         self.agent = agent
         self.name = name
-        self.folder = RUNS / agent / name
+        self.folder = RUNS / label(agent, hosts) / name
+        self._hosts = HOSTS[:hosts]
+        self._nodes = (*NODES, *(f'actor-{i}' for i in range(hosts)))
         self._every = every if name == 'chaos' else None
         self._kills = self.folder / 'kills.csv'  # seconds since 1970, node
         self._memory = self.folder / 'memory.csv'  # seconds since 1970, process, its id, MiB
@@ -127,17 +129,17 @@ class Pass:
         if done.exists():
             return
         print(f'{self.agent}, {self.name}: {steps:,} steps', flush=True)
-        with namespaces(len(HOSTS)) as hosts:
+        with namespaces(len(self._hosts)) as hosts:
             write_hosts(self.folder, hosts.addresses)
             processes = [
                 hosts.train(
                     i, *arguments(self.agent, self.folder, host, steps), output=self.folder / host
                 )
-                for i, host in enumerate(HOSTS)
+                for i, host in enumerate(self._hosts)
             ]
             self._watch(hosts, processes)
             codes = [process.wait() for process in processes]
-        if codes != [0, 0]:
+        if any(codes):
             said = (self.folder / 'big.err').read_text()[-3_000:]
             raise RuntimeError(
                 f'{self.agent}, {self.name} ended with codes {codes}; the same command goes on.\n{said}'
@@ -159,9 +161,9 @@ class Pass:
                     size = memory(pid)
                     if size is not None:
                         file.write(f'{now:.0f},{name},{pid},{size:.1f}\n')
-            nodes = {name: pid for pid, name in found.items() if name in NODES}
+            nodes = {name: pid for pid, name in found.items() if name in self._nodes}
             begun = (self.folder / 'big' / 'checkpoints').exists()
-            whole = begun and len(nodes) == len(NODES)  # those killed before are there again
+            whole = begun and len(nodes) == len(self._nodes)  # those killed before are there again
             if self._every is not None and whole and now >= kill_at:
                 self._kill(nodes, now)
                 kill_at = now + self._every
@@ -200,10 +202,15 @@ def memory(pid: int) -> float | None:
         return None
 
 
-def run_all(agents: Sequence[str], minutes: float, every: float) -> list[str]:
+def label(agent: str, hosts: int) -> str:
+    """Names an agent's passes, in the report and in runs/chaos."""
+    return agent if hosts == 2 else f'{agent}, {hosts} hosts'
+
+
+def run_all(agents: Sequence[str], minutes: float, hosts: int, every: float) -> list[str]:
     """Makes the passes of each agent, agents side by side. Returns: what went wrong."""
-    steps = int(minutes * 60 * ACTORS / STEP_SECONDS)
-    passes = [[Pass(agent, name, every) for name in PASSES] for agent in agents]
+    steps = int(minutes * 60 * hosts / STEP_SECONDS)
+    passes = [[Pass(agent, name, hosts, every) for name in PASSES] for agent in agents]
     errors: list[str] = []
 
     def run(of_agent: Sequence[Pass]) -> None:
@@ -237,6 +244,7 @@ def main() -> None:
     parser.add_argument(
         '--minutes', type=float, default=60.0, help='of quiet and of chaos, at least'
     )
+    parser.add_argument('--hosts', type=int, choices=[2, 3, 4], default=2)
     parser.add_argument('--every', type=float, default=60.0, help='seconds between kills')
     options = parser.parse_args()
     for agent in options.agents:
@@ -245,7 +253,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wrong = []
     if options.what == 'run':
-        wrong = run_all(options.agents or list(AGENTS), options.minutes, options.every)
+        agents = options.agents or list(AGENTS)
+        wrong = run_all(agents, options.minutes, options.hosts, options.every)
     chaos_report.write()
     wrong += chaos_report.check()
     if wrong:

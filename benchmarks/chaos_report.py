@@ -15,23 +15,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from chaos import ACTORS
-from chaos import AGENTS
 from chaos import BATCH
 from chaos import PASSES
 from chaos import ROOT
 from chaos import RUNS
 from chaos import SAMPLES_PER_INSERT
+from chaos import WINDOWS
 
 PAGE = ROOT / 'docs' / 'results' / 'chaos.md'
 FIGURE = PAGE.with_suffix('.png')
 MAX_CLAIM = 16  # steps that an actor may have taken and not reported
-QUEUED = 2 * ACTORS  # windows that IMPALA's Queue holds at most
+QUEUED = 2 * WINDOWS  # windows that IMPALA's Queue holds at most
 SOLVED = 0.95
 SLOPE_SECONDS = 600.0  # of a life, for its memory to have a slope
 PAUSE_SECONDS = 60.0  # without a look: the command was stopped meanwhile
 
 Points = list[tuple[float, float]]  # (seconds, MiB)
+
+
+def agents() -> list[str]:
+    """What has begun, as `chaos.label` names it."""
+    return sorted(path.name for path in RUNS.iterdir()) if RUNS.exists() else []
 
 
 def read(agent: str, name: str) -> dict[str, Any] | None:
@@ -87,18 +91,18 @@ def fit(points: Points) -> tuple[float, float] | None:
 def explained(agent: str, chaos: Mapping[str, Any]) -> float:
     """By how many updates a pass may differ from the quiet one, by what its counter says is lost."""
     lost = chaos['lost']
-    if agent == 'dqn':  # what an actor had claimed is stored, or is not
+    if agent.startswith('dqn'):  # what an actor had claimed is stored, or is not
         items = lost['items'] + MAX_CLAIM * len(chaos['kills'])
         return float(lost['updates'] + items * SAMPLES_PER_INSERT / BATCH + 1)
     # Each actor that is started again has left a window open.
     actors = sum(each['node'].startswith('actor') for each in chaos['restarts'])
-    return float(lost['updates'] + (lost['items'] + actors + QUEUED) / ACTORS + 1)
+    return float(lost['updates'] + (lost['items'] + actors + QUEUED) / WINDOWS + 1)
 
 
 def check() -> list[str]:
     """What does not hold of the passes that have finished."""
     wrong = []
-    for agent in AGENTS:
+    for agent in agents():
         quiet, chaos = read(agent, 'quiet'), read(agent, 'chaos')
         if quiet is None or chaos is None:
             continue
@@ -185,14 +189,14 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
 
 def write() -> None:
     """Writes the page and its figure."""
-    passes: Sequence[tuple[str, str]] = [(agent, name) for agent in AGENTS for name in PASSES]
+    passes: Sequence[tuple[str, str]] = [(agent, name) for agent in agents() for name in PASSES]
     found = {key: one for key in passes if (one := read(*key)) is not None}
     if not found:
         return
     lines = [
         '# Chaos',
         '',
-        'Made by `python benchmarks/chaos.py run`, whose first lines say what a pass is: two hosts, each a',
+        'Made by `python benchmarks/chaos.py run`, whose first lines say what a pass is: hosts, each a',
         'network namespace, and in chaos a SIGKILL to a random node at regular times. The agents run side by',
         'side. Restarts are those of all nodes, of which some follow from the death of another. The updates',
         'of chaos may differ from those of the quiet pass by those that lost updates and items explain.',
