@@ -58,6 +58,8 @@ from culmen.launchers.workdir import LOGS
 from culmen.launchers.workdir import Workdir
 
 LAUNCHER = 'hosts'
+# Of IPv4 and IPv6. Reverb listens at both.
+_FIREWALLS = ('iptables -I INPUT -p tcp', 'ip6tables -I INPUT -p tcp')
 _LOOK_SECONDS = 0.1  # at the hosts that are missing
 _TELL_SECONDS = 10.0  # between lines that name them
 
@@ -275,7 +277,8 @@ class OverHosts:
             except OSError as error:
                 raise ValueError(
                     f'host {hosts.head.name} can not listen at {address[0]}: {error.strerror or error}; '
-                    f'is that an address of this machine? If not, give listen = "0.0.0.0" in {hosts.name}.'
+                    'is that an address of this machine? If not, give listen = "0.0.0.0" (or "::") in '
+                    f'{hosts.name}.'
                 ) from error
             if self._over_ssh:
                 self._shells = Shells(hosts, self._key, self._workdir)
@@ -347,18 +350,18 @@ def tell_open(hosts: Hosts) -> str:
         'whoever reaches it can read, alter and empty the tables, and run no code. '
     )
     if hosts.tunnel == 'ssh':
-        return (
-            f'SSH carries all calls. {reverb}To close it on {tables.name}: '
-            f'iptables -I INPUT -p tcp --dport {port} ! -i lo -j DROP'
+        return f'SSH carries all calls. {reverb}To close it on {tables.name}: ' + '; '.join(
+            f'{each} --dport {port} ! -i lo -j DROP' for each in _FIREWALLS
         )
     ports = f'{hosts.port}:{port}'
+    drop = ' '.join(f'{each} --dport {ports} -j DROP;' for each in _FIREWALLS)
     allow = ' '.join(
-        f'iptables -I INPUT -p tcp -s {host.address} --dport {ports} -j ACCEPT;'
+        f'{_FIREWALLS[":" in host.address]} -s {host.address} --dport {ports} -j ACCEPT;'
         for host in hosts.hosts
     )
     return (
         f'Calls between hosts are authenticated and not encrypted, at ports {hosts.port} to {port}. {reverb}'
-        f'To close them to others: iptables -I INPUT -p tcp --dport {ports} -j DROP; {allow}'
+        f'To close them to others: {drop} {allow}'
     )
 
 

@@ -20,19 +20,23 @@ class Namespaces:
         self.mark = uuid.uuid4().hex[:6]
         self.names = [f'culmen{self.mark}{i}' for i in range(number)]
         self.addresses = [f'10.213.7.{i + 1}' for i in range(number)]
+        self.ipv6 = [f'fd00:213:7::{i + 1}' for i in range(number)]
         self._bridge = f'culmen{self.mark}b'
 
     def make(self):
         self._ip('netns', 'add', self._bridge)
         self._ip('-n', self._bridge, 'link', 'add', 'bridge', 'type', 'bridge')
         self._ip('-n', self._bridge, 'link', 'set', 'bridge', 'up')
-        for i, (name, address) in enumerate(zip(self.names, self.addresses, strict=True)):
+        addresses = zip(self.names, self.addresses, self.ipv6, strict=True)
+        for i, (name, address, ipv6) in enumerate(addresses):
             self._ip('netns', 'add', name)
             self._ip('-n', self._bridge, 'link', 'add', f'port{i}', 'type', 'veth',
                      'peer', 'name', 'wire', 'netns', name)  # fmt: skip
             self._ip('-n', self._bridge, 'link', 'set', f'port{i}', 'master', 'bridge', 'up')
             self._ip('-n', name, 'link', 'set', 'lo', 'up')
             self._ip('-n', name, 'addr', 'add', f'{address}/24', 'dev', 'wire')
+            with contextlib.suppress(subprocess.CalledProcessError):  # of a kernel without IPv6
+                self._ip('-n', name, 'addr', 'add', f'{ipv6}/64', 'dev', 'wire', 'nodad')
             self._ip('-n', name, 'link', 'set', 'wire', 'up')
 
     def cut(self, i, away=True):

@@ -94,7 +94,6 @@ def check_workdirs(tmp_path, steps):
     assert not (small / 'checkpoints').exists()
 
 
-@pytest.mark.deep  # A learner that ends may abort in its libraries when three tests share two cores.
 def test_two_hosts_stop_on_a_signal_of_either_and_the_same_commands_go_on(tmp_path, two):
     # The replay is not beside the learner, whose checkpoints hold its tables all the same.
     path = write_file(tmp_path, two, second='actors = 1\nnodes = ["replay", "evaluator"]')
@@ -114,7 +113,8 @@ def test_two_hosts_stop_on_a_signal_of_either_and_the_same_commands_go_on(tmp_pa
     err = read(tmp_path / 'big.err')
     assert 'waiting for hosts: small' in err
     assert 'Reverb listens on all interfaces of host small at port 47104' in err
-    assert 'iptables -I INPUT -p tcp --dport 47100:47104 -j DROP' in err
+    for each in ('iptables', 'ip6tables'):  # Reverb listens at addresses of both kinds
+        assert f' {each} -I INPUT -p tcp --dport 47100:47104 -j DROP;' in err
 
     big, small = start_both(two, tmp_path, path, *arguments)
     found = {}
@@ -129,6 +129,25 @@ def test_two_hosts_stop_on_a_signal_of_either_and_the_same_commands_go_on(tmp_pa
     assert result['learner_steps'] == updates_for(2_000)
     assert {**found['small'], 'workdir': result['workdir']} == result
     check_workdirs(tmp_path, 2_000)
+
+
+@pytest.mark.deep
+def test_hosts_may_have_addresses_of_ipv6(tmp_path, two):
+    two.addresses = two.ipv6
+    path = write_file(tmp_path, two, second='actors = 1\nnodes = ["replay"]')
+    found = []
+    for name, process in zip(
+        ('big', 'small'), start_both(two, tmp_path, path, '--steps', 400), strict=True
+    ):
+        code, out, err = finish(process, tmp_path / name)
+        assert code == 0, err
+        found.append(json.loads(out))
+    assert two.left() == {}
+    assert found[0]['actor_steps'] == found[1]['actor_steps'] == 400
+    assert found[0]['learner_steps'] == updates_for(400)
+    assert 'joins big at [fd00:213:7::1]:47100' in read(tmp_path / 'small.err')
+    err = read(tmp_path / 'big.err')
+    assert 'ip6tables -I INPUT -p tcp -s fd00:213:7::2 --dport 47100:47104 -j ACCEPT' in err
 
 
 class Sshd:
@@ -246,3 +265,36 @@ def test_an_actor_of_another_host_is_started_again_and_a_network_may_be_away_for
     assert 'Traceback' not in said
     rows = pd.concat([pd.read_csv(log.parent / f'actor-{i}.csv') for i in range(3)])
     assert set(rows['episode_length']) == {4}
+
+
+@pytest.mark.deep
+def test_after_a_cut_an_actor_of_another_host_is_as_fast_as_before_and_nobody_was_restarted(
+    tmp_path, two
+):
+    path = write_file(tmp_path, two, 'silence = 120\n')
+    big, small = start_both(
+        two, tmp_path, path, '--environment', 'tests.launchers.ledgers:slow', '--environment.node',
+        'actor-1', '--environment.seconds', 0.02, '--steps', 1_000_000, '--restarts', 8,
+    )  # fmt: skip
+    log = tmp_path / 'big' / 'run' / 'logs' / 'actor-1.csv'
+
+    def rate_after(rows):
+        """The median of its steps a second in 20 episodes, after so many of them."""
+        while True:
+            assert big.poll() is None, read(tmp_path / 'big.err')
+            time.sleep(0.1)
+            if log.exists() and read(log).count('\n') > rows + 21:
+                return pd.read_csv(log)['steps_per_second'][-21:-1].median()
+
+    before = rate_after(40)
+    two.cut(1)
+    time.sleep(30)
+    two.cut(1, away=False)
+    while rate_after(read(log).count('\n')) < 0.9 * before:
+        pass
+    small.send_signal(signal.SIGTERM)
+    for name, process in (('big', big), ('small', small)):
+        code, _, err = finish(process, tmp_path / name)
+        assert code == 143, err
+    assert two.left() == {}
+    assert not (tmp_path / 'big' / 'run' / 'logs' / 'restarts.jsonl').exists()

@@ -7,6 +7,7 @@ are small fractions, so that any network may read them.
 import os
 import resource
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,22 @@ class Stuck(Ledger):
             while True:
                 pass
         return super().step(action)
+
+
+class Slow(Ledger):
+    """Takes longer for a step in the process of one node."""
+
+    def __init__(self, seed: int, node: str, seconds: float) -> None:
+        super().__init__(seed)
+        self._seconds = seconds if sys.argv[-1].endswith(f'={node}') else 0.0
+
+    def step(self, action):
+        time.sleep(self._seconds)
+        return super().step(action)
+
+
+def slow(seed: int, node: str = 'actor-0', seconds: float = 0.25) -> Slow:
+    return Slow(seed, node, seconds)
 
 
 def ledger(seed: int) -> Ledger:

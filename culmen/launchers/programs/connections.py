@@ -1,8 +1,8 @@
 """Calls between processes over `multiprocessing.connection`: an engine's way to `Server.call`.
 
-A node serves an address: here the path of a Unix socket, but (host, port) works too. Before anything else
-is read, both sides prove that they know the program's key, so only data from the program's own nodes is
-unpickled. A connection carries one call at a time; concurrent calls take several connections.
+A node serves an address: here the path of a Unix socket, but (host, port) works too, of IPv4 or IPv6. Before
+anything else is read, both sides prove that they know the program's key, so only data from the program's own
+nodes is unpickled. A connection carries one call at a time; concurrent calls take several connections.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ class Service:
             # A node that was killed leaves its socket behind; nobody else has a path in this folder.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address)
-        self._listener = connections.Listener(address, backlog=_BACKLOG)
+        self._listener = connections.Listener(address, _family(address), _BACKLOG)
         self._open: dict[connections.Connection, threading.Thread] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -315,11 +315,26 @@ def _greeting(probe: socket.socket) -> bytes:
     return probe.recv(1)
 
 
+def text_of(address: tuple[str, int]) -> str:
+    """Host and port as 'host:port', an IPv6 address in brackets."""
+    host, port = address
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def _family(address: Address) -> str:
+    """The kind of socket that listens there. A name that has addresses of both kinds listens at IPv4's."""
+    if isinstance(address, str):
+        return 'AF_UNIX'
+    found = {each[0] for each in socket.getaddrinfo(*address, type=socket.SOCK_STREAM)}
+    return 'AF_INET' if socket.AF_INET in found else 'AF_INET6'
+
+
 def _connect(address: Address, seconds: float | None = None) -> socket.socket:
-    is_path = isinstance(address, str)
-    probe = socket.socket(socket.AF_UNIX if is_path else socket.AF_INET, socket.SOCK_STREAM)
+    if not isinstance(address, str):
+        return socket.create_connection(address, seconds or _CONNECT_SECONDS)
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        probe.settimeout(seconds or (_PROBE_SECONDS if is_path else _CONNECT_SECONDS))
+        probe.settimeout(seconds or _PROBE_SECONDS)
         probe.connect(address)
     except BaseException:
         probe.close()

@@ -13,6 +13,7 @@ from culmen.launchers.programs.connections import Address
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import Line
 from culmen.launchers.programs.connections import Service
+from culmen.launchers.programs.connections import text_of
 from culmen.launchers.programs.faults import Faults
 from culmen.launchers.programs.leaving import ends_process
 from culmen.launchers.programs.pulses import Heart
@@ -127,7 +128,7 @@ class _Replay(Remote):
     def get_address(self) -> str:
         self._call('get_address', ())  # so that the server is there
         assert not isinstance(self._tables, str), 'a path is no address of Reverb'
-        return '{}:{}'.format(*self._tables)
+        return text_of(self._tables)
 
 
 def _run_all(

@@ -66,6 +66,23 @@ class Served:
         return Remote('adder', self.line(), stop or Stop())
 
 
+def dial(address):
+    if not isinstance(address, str):
+        return socket.create_connection(address)
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(address)
+    return made
+
+
+def free_address(is_ipv6):
+    host, family = ('::1', socket.AF_INET6) if is_ipv6 else ('127.0.0.1', socket.AF_INET)
+    try:
+        with socket.create_server((host, 0), family=family) as free:
+            return free.getsockname()[:2]
+    except OSError as error:
+        pytest.skip(f'no socket can listen at {host} here: {error}')
+
+
 @pytest.fixture
 def scratch():
     made = Scratch('program', longest_name=10)
@@ -73,7 +90,7 @@ def scratch():
     made.close()
 
 
-@pytest.fixture(params=['socket', 'port'])
+@pytest.fixture(params=['socket', 'port', 'ipv6'])
 def serve(request, scratch):
     """Serves a node of its own at each call."""
     made = []
@@ -82,8 +99,7 @@ def serve(request, scratch):
         if request.param == 'socket':
             address = str(scratch.path / f'adder{len(made)}')
         else:  # what hosts that call each other would use
-            with socket.create_server(('localhost', 0)) as free:
-                address = free.getsockname()
+            address = free_address(is_ipv6=request.param == 'ipv6')
         made.append(Served(address, **options))
         return made[-1]
 
@@ -211,7 +227,7 @@ class Trace:
 def test_a_stranger_is_turned_away_before_anything_of_his_is_opened(served, tmp_path):
     bomb = pickle.dumps((Trace(tmp_path / 'trace'),))
     for attempt in (bomb, b'add\0' + bomb, b'#CHALLENGE#' + bomb, b''):
-        stranger = connections.Client(served.address)
+        stranger = connections.Connection(dial(served.address).detach())
         try:
             assert stranger.poll(60), 'he is not asked for the key'
             stranger.recv_bytes(256)
@@ -226,7 +242,10 @@ def test_a_stranger_is_turned_away_before_anything_of_his_is_opened(served, tmp_
         finally:
             stranger.close()
     with pytest.raises((AuthenticationError, EOFError, OSError)):
-        connections.Client(served.address, authkey=hashlib.sha256(b'guess').digest())
+        guess = hashlib.sha256(b'guess').digest()
+        with connections.Connection(dial(served.address).detach()) as stranger:
+            connections.answer_challenge(stranger, guess)
+            connections.deliver_challenge(stranger, guess)
     with pytest.raises(ConnectionError, match='its connection was lost'):
         Line(served.address, Key()).start('add', bomb).result(60)
     assert list(tmp_path.iterdir()) == []
@@ -238,11 +257,7 @@ def test_a_silent_stranger_and_one_that_drips_are_hung_up_on_and_keep_nobody_wai
     patient, strict = serve(greeting_seconds=3_600), serve(greeting_seconds=0.5)
 
     def strangers(served, number):
-        family = socket.AF_UNIX if isinstance(served.address, str) else socket.AF_INET
-        made = [socket.socket(family) for _ in range(number)]
-        for each in made:
-            each.connect(served.address)
-        return made
+        return [dial(served.address) for _ in range(number)]
 
     silent = strangers(patient, 20)
     assert patient.remote().add(1, 2) == 3  # though none of them has gone

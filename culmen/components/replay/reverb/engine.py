@@ -83,7 +83,7 @@ class Connection:
     """
 
     def __init__(self, address: str, stop: Callable[[], bool] | None = None) -> None:
-        """Args: address: 'host:port'. stop: ends every wait when it returns True; None: never."""
+        """Args: address: 'host:port' or '[IPv6]:port'. stop: ends every wait when it returns True; None: never."""
         self.address = address
         self._reverb = load()
         self.client = self._reverb.Client(address)
@@ -101,7 +101,8 @@ class Connection:
         host, _, port = self.address.rpartition(':')
         now = time.monotonic()
         try:
-            socket.create_connection((host, int(port)), timeout=_PROBE_AFTER).close()
+            where = (host.strip('[]'), int(port))
+            socket.create_connection(where, timeout=_PROBE_AFTER).close()
         except OSError as error:
             self._cut_at = self._cut_at or now
             refused = isinstance(error, ConnectionRefusedError)

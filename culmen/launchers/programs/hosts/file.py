@@ -14,6 +14,7 @@ A node that no host names runs beside the learner. TOML, since Python reads it, 
 given twice.
 """
 
+import ipaddress
 import sys
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ class Host:
     """One machine of a program."""
 
     name: str
-    address: str  # by which the others reach it: a name or an IPv4 address
+    address: str  # by which the others reach it: a name or an IP address
     nodes: tuple[str, ...] = ()  # that run here beside the actors
     actors: Annotated[int, Range(0)] = 0  # how many run here
     listen: str | None = (
@@ -69,9 +70,10 @@ class Host:
         check_fields(self)
         for name in ('address', 'listen'):
             value = getattr(self, name)
-            if value is not None and (not value or ':' in value):
+            if value is not None and (not value or ':' in value and not _is_ipv6(value)):
                 raise ValueError(
-                    f'{name} must be a name or an IPv4 address without a port, got {value!r}.'
+                    f'{name} must be a name or an IP address, without a port and without brackets, '
+                    f'got {value!r}.'
                 )
         for node in self.nodes:
             if node not in (*_SINGLE, EVALUATOR) and not node.startswith(f'{EVALUATOR}-'):
@@ -199,6 +201,14 @@ class Hosts:
         return {label: self.port + i for i, label in enumerate(_PORTS) if labels[label] is host}
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def read_hosts(path: Path) -> Hosts:
     """Reads a file of hosts. Raises: ValueError that names the file, the field, and what is accepted."""
     try:
@@ -228,7 +238,7 @@ def parse_hosts(text: str, name: str) -> Hosts:
 def _make_host(name: str, table: Mapping[str, Any]) -> Host:
     try:
         if 'address' not in table:
-            raise ValueError('address is needed: a name or an IPv4 address.')
+            raise ValueError('address is needed: a name or an IP address.')
         return _make(Host, table, name=name)
     except ValueError as error:
         raise ValueError(f'host {name}: {error}') from error

@@ -27,6 +27,7 @@ from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.connections import Key
 from culmen.launchers.programs.connections import KeyRefused
 from culmen.launchers.programs.connections import Line
+from culmen.launchers.programs.connections import text_of
 from culmen.launchers.programs.hosts.file import GATHERING
 from culmen.launchers.programs.hosts.file import Host
 from culmen.launchers.programs.hosts.file import Hosts
@@ -145,6 +146,7 @@ class Agent:
     def _join(self) -> End | None:
         """Joins. Returns: how it ended, if a signal came first."""
         head, deadline = self._hosts.head, time.monotonic() + self._hosts.wait
+        where = text_of((head.address, self._hosts.port))
         self._session = secrets.token_hex(8)
         machine = f'pid {os.getpid()} on {platform.node()}'
         arguments = (
@@ -152,7 +154,7 @@ class Agent:
             *(self._config, self._find_checkpoint()),
         )
         print(
-            f'culmen: host {self._here.name} joins {head.name} at {head.address}:{self._hosts.port}.',
+            f'culmen: host {self._here.name} joins {head.name} at {where}.',
             file=sys.stderr,
             flush=True,
         )
@@ -175,7 +177,7 @@ class Agent:
                 raise Refused(ended)
             if time.monotonic() > deadline:
                 raise Refused(
-                    f'host {head.name} can not be joined at {head.address}:{self._hosts.port} within '
+                    f'host {head.name} can not be joined at {where} within '
                     f'{self._hosts.wait:g} seconds (wait in {self._hosts.name}): {why}'
                 )
             time.sleep(_JOIN_SECONDS)

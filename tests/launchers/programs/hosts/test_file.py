@@ -43,6 +43,11 @@ def test_each_host_reaches_the_others_by_their_addresses_and_listens_where_it_ca
     assert hosts.served_on(hosts.find('small')) == {'replay': 5003, 'tables': 5004}
 
 
+def test_addresses_may_be_of_ipv6():
+    hosts = parse_hosts(GOOD.replace('small.lan', 'fd00::2'), 'hosts.toml')
+    assert hosts.addresses(hosts.head)['tables'] == ('fd00::2', 5004)
+
+
 def test_through_tunnels_every_port_is_at_the_loopback():
     hosts = parse_hosts('tunnel = "ssh"\n' + GOOD, 'hosts.toml')
     for host in hosts.hosts:
@@ -59,6 +64,8 @@ def test_through_tunnels_every_port_is_at_the_loopback():
         ('"replay"', '"counter"', 'counter has to run on the host of the learner'),
         ('"small.lan"', '"10.0.0.1"', 'hosts big and small have the same address 10.0.0.1'),
         ('"small.lan"', '"small.lan:22"', 'host small: address must be .* without a port'),
+        ('"small.lan"', '"[fd00::2]"', 'host small: address must be .* without brackets'),
+        ('"small.lan"', '"fd00::2::1"', 'host small: address must be .* an IP address'),
         ('listen', 'lissen', "host small: unknown field 'lissen'; the nearest .* listen"),
         ('actors = 4', 'actors = "4"', "host small: actors must be an int, got '4'"),
         ('actors = 4', 'actors = -4', 'host small: actors must be at least 0, got -4'),
