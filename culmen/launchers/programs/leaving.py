@@ -27,7 +27,8 @@ def ends_process() -> Iterator[None]:
     except BaseException:
         traceback.print_exc()
     try:
-        threading._shutdown()  # type: ignore[attr-defined] (waits for threads that are no daemons)
+        # Waits for the threads that are no daemons.
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # A daemon thread that lets go of arrays, as one does that has answered a call for a node that has ended. Each
 # array hands over the interpreter for a moment, so this thread is in C++ code whenever the process ends.
 BEGIN = """
