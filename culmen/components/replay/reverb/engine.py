@@ -83,7 +83,12 @@ class Connection:
     """
 
     def __init__(self, address: str, stop: Callable[[], bool] | None = None) -> None:
-        """Args: address: 'host:port' or '[IPv6]:port'. stop: ends every wait when it returns True; None: never."""
+        """Connects.
+
+        Args:
+            address: 'host:port' or '[IPv6]:port'.
+            stop: ends every wait when it returns True; None: never.
+        """
         self.address = address
         self._reverb = load()
         self.client = self._reverb.Client(address)
