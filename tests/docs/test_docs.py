@@ -214,7 +214,7 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path))
         words = words[1:]
     name, arguments = words[1], words[2:]
-    if name in ('evaluate', 'plot', 'status'):
+    if name in ('compare', 'evaluate', 'plot', 'status'):
         command_line.cli.commands[name].make_context(name, arguments)
         return
     if '--environment' in arguments:
