@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import learning_figures_of_control
+import learning_figures_of_policies
 import learning_figures_of_values
 from learning_figures import FIGURES as FIRST
 from learning_figures import Figure
@@ -31,7 +32,8 @@ from learning_figures import Figure
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'docs' / 'results'
 FIGURES = {
-    **FIRST, **learning_figures_of_values.FIGURES, **learning_figures_of_control.FIGURES,
+    **FIRST, **learning_figures_of_values.FIGURES, **learning_figures_of_policies.FIGURES,
+    **learning_figures_of_control.FIGURES,
 }  # fmt: skip
 
 

@@ -24,6 +24,8 @@ AGENTS: dict[str, str] = {
     'impala': 'culmen.agents.impala:IMPALA',
     'a2c': 'culmen.agents.impala:A2C',
     'ppo': 'culmen.agents.ppo:PPO',
+    'reinforce': 'culmen.agents.reinforce:REINFORCE',
+    'vmpo': 'culmen.agents.vmpo:VMPO',
     'td3': 'culmen.agents.td3:TD3',
     'ddpg': 'culmen.agents.td3:DDPG',
     'd4pg': 'culmen.agents.d4pg:D4PG',
@@ -44,9 +46,11 @@ __all__ = [
     'qr_dqn',
     'r2d2',
     'rainbow',
+    'reinforce',
     'sac',
     'td3',
     'wpo',
+    'vmpo',
     'wrappers',
 ]
 

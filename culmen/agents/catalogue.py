@@ -64,6 +64,14 @@ ENTRIES: dict[str, Entry] = {
         'policies', 'Schulman et al. 2017 (1707.06347)', 'choices and boxes', 'on-policy',
         f'{_TRAIN} ppo {_CATCH} --num-environments 8',
     ),
+    'reinforce': Entry(
+        'policies', 'Williams 1992 (Machine Learning 8)', 'choices and boxes', 'on-policy',
+        f'{_TRAIN} reinforce {_CATCH}',
+    ),
+    'vmpo': Entry(
+        'policies', 'Song et al. 2019 (1909.12238)', 'choices and boxes', 'on-policy',
+        f'{_TRAIN} vmpo {_CATCH} --num-environments 8',
+    ),
     'ddpg': Entry(
         'continuous control', 'Lillicrap et al. 2015 (1509.02971)', 'a bounded box', 'off-policy',
         f'{_TRAIN} ddpg {_PENDULUM}',
@@ -137,6 +145,9 @@ ELSEWHERE: dict[str, str] = {
     'qrdqn': 'qr_dqn',
     'drqn': 'r2d2',
     'a3c': 'a2c',
+    'vpg': 'reinforce',
+    'v-mpo': 'vmpo',
+    'v_mpo': 'vmpo',
     'recurrentppo': 'ppo --agent.core lstm',
     'recurrent_ppo': 'ppo --agent.core lstm',
     'maskableppo': 'ppo, which keeps to legal actions',

@@ -40,6 +40,8 @@ class EnvironmentSpec(NamedTuple):
     model: JaxEnvironment | None = None
     # The reward as a function of goals (culmen.core.goals); None where the observation has none.
     goals: Goals | None = None
+    # Environments that the lanes of a run share: lane i has task i modulo this number.
+    num_tasks: int = 1
 
     @property
     def has_functions(self) -> bool:

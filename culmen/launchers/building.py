@@ -196,6 +196,7 @@ def build(
         several = len(make_environments) > 1
         # No one environment is the model of lanes that differ, nor are its goals theirs.
         spec = reads[0].spec.without_functions() if several else reads[0].spec
+        spec = spec._replace(num_tasks=len(make_environments))
         metrics = dict.fromkeys(name for read in reads for name in read.metrics)
         columns = columns_of(reward_names(spec), tuple(metrics), has_environments=several)
         parts = build_agent(experiment.agent, spec)

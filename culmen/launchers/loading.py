@@ -54,9 +54,9 @@ class Loaded:
         self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
         self.make_policy = MakePolicy(experiment, built.spec, params, self._counts)
 
-    def policy(self, seed: int = 0) -> Policy:
-        """policy(timestep) -> action, from the agent's evaluator; `.batched(n)` for n lanes."""
-        return self.make_policy(seed)
+    def policy(self, seed: int = 0, lane: int = 0) -> Policy:
+        """policy(timestep) -> action, from the agent's evaluator; `.batched(n)`: for n lanes, from `lane`."""
+        return self.make_policy(seed, lane)
 
     def evaluate(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from culmen.components.actors import Actor
 from culmen.components.counts import fold_seed
 from culmen.components.dispatch import Contexts
+from culmen.core.checks import check_range
 from culmen.core.experiment import Experiment
 from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
@@ -35,14 +36,20 @@ class MakePolicy:
     counts: tuple[int, int]  # actor steps of the training, and the updates behind the params
     has_left_out_functions: bool = False  # whether the spec had any before it was pickled
 
-    def __call__(self, seed: int = 0) -> 'Policy':
-        """Makes a policy from the agent's evaluator and the params. Args: seed: of its random draws."""
+    def __call__(self, seed: int = 0, lane: int = 0) -> 'Policy':
+        """Makes a policy from the agent's evaluator and the params.
+
+        Args:
+            seed: of its random draws.
+            lane: in which it acts, its first one; of several environments lane i has the one i modulo their
+                number.
+        """
         spec = (
             with_functions(self.experiment, self.spec) if self.has_left_out_functions else self.spec
         )
         evaluator = build_agent(self.experiment.agent, spec).evaluator
         params = jax.tree_util.tree_map(jnp.asarray, self.params)  # copied to the device once
-        return Policy(evaluator, params, self.spec, seed, counts=self.counts)
+        return Policy(evaluator, params, self.spec, seed, counts=self.counts, lane=lane)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without the functions of an environment, which do not pickle."""
@@ -62,6 +69,7 @@ class Policy:
         seed: int = 0,
         num_lanes: int | None = None,
         counts: tuple[int, int] = (0, 0),
+        lane: int = 0,
     ) -> None:
         """Args:
         core: an agent's evaluator.
@@ -70,12 +78,16 @@ class Policy:
         seed: of its random draws.
         num_lanes: None: time steps are unbatched.
         counts: actor steps of the training, and the updates behind the params.
+        lane: its first lane.
         """
+        check_range('lane', lane, 0)
         self._make = (core, params, spec, seed)
+        self._lane = lane
         self._counts = counts
         self._spec = spec
         self._num_lanes = num_lanes
-        lanes = Lanes(np.arange(num_lanes or 1, dtype=np.int32), num_lanes or 1)
+        index = np.arange(lane, lane + (num_lanes or 1), dtype=np.int32)
+        lanes = Lanes(index, int(index[-1]) + 1)
         contexts = Contexts(seed, 'evaluator')
         variables = Held(params, counts[1])
         self._actor = Actor(core, variables, lanes, contexts, fold_seed(seed, 'evaluation'))
@@ -98,7 +110,7 @@ class Policy:
 
     def batched(self, num_lanes: int) -> 'Policy':
         """The same policy for this many lanes at once."""
-        return Policy(*self._make, num_lanes, self._counts)
+        return Policy(*self._make, num_lanes, self._counts, self._lane)
 
     def __repr__(self) -> str:
         lanes: Any = self._num_lanes or 'unbatched'

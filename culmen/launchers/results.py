@@ -92,20 +92,21 @@ class Result:
     signal: int | None = None  # the signal that stopped it
     params: Any = None  # what actors and evaluators read
     logs: Mapping[str, 'pd.DataFrame'] | None = None  # by label; None: read from the workdir
-    make_policy: Callable[[int], Callable[..., Any]] | None = None  # seed -> policy
+    make_policy: Callable[[int, int], Callable[..., Any]] | None = None  # seed, lane -> policy
 
     def __post_init__(self) -> None:
         if self.logs is None:
             self.logs = {} if self.workdir is None else LogFiles(Path(self.workdir) / 'logs')
 
-    def policy(self, seed: int = 0) -> Any:
+    def policy(self, seed: int = 0, lane: int = 0) -> Any:
         """The learned policy: takes an unbatched dm_env.TimeStep and returns a NumPy action.
 
-        It holds the actor's state and resets it at FIRST. `.batched(n)` is for n lanes.
+        It holds the actor's state and resets it at FIRST. `.batched(n)` is for n lanes, from `lane` on; of
+        several environments lane i has the one i modulo their number.
         """
         if self.make_policy is None:
             raise ValueError('this Result has no policy: it was made without one.')
-        return self.make_policy(seed)
+        return self.make_policy(seed, lane)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> 'Figure':
         """Draws the return against actor steps, and writes a file if `path` is given."""

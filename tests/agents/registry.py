@@ -24,8 +24,10 @@ from culmen.agents import pqn
 from culmen.agents import qr_dqn
 from culmen.agents import r2d2
 from culmen.agents import rainbow
+from culmen.agents import reinforce
 from culmen.agents import sac
 from culmen.agents import td3
+from culmen.agents import vmpo
 from culmen.agents import wpo
 from culmen.agents import wrappers
 from culmen.core.experience import tables
@@ -69,14 +71,19 @@ def multi_binary_spec() -> EnvironmentSpec:
     return discrete_spec()._replace(action=action)
 
 
+def with_number(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """The same with a further number in a dict of observations."""
+    number = specs.BoundedArray((), np.int32, 0, 5, 'number')
+    return spec._replace(observation={**spec.observation, 'number': number})
+
+
 def hybrid_spec() -> EnvironmentSpec:
-    """A choice, whose legal values are observed, beside a box."""
+    """A choice, whose legal values are observed, beside a box; a vector and a number are observed."""
     action = {'aim': continuous_spec().action, 'move': discrete_spec().action}
     legal = {'move': specs.BoundedArray((3,), bool, False, True, 'legal_actions/move')}
     spec = discrete_spec()
-    return spec._replace(
-        action=action, observation={'vector': spec.observation, 'legal_actions': legal}
-    )
+    observation = {'vector': spec.observation, 'legal_actions': legal}
+    return with_number(spec._replace(action=action, observation=observation))
 
 
 def branches_spec() -> EnvironmentSpec:
@@ -89,8 +96,7 @@ def box_spec() -> EnvironmentSpec:
     """Actions of another shape, dtype and bounds, and a nest of observations."""
     spec = continuous_spec()
     box = specs.BoundedArray((1, 2), np.float16, [[-2.0, 0.0]], [[0.5, 3.0]], 'action')
-    number = specs.BoundedArray((), np.int32, 0, 5, 'number')
-    return spec._replace(action=box, observation={'vector': spec.observation, 'number': number})
+    return with_number(spec._replace(action=box, observation={'vector': spec.observation}))
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,29 @@ UNROLL_TRACED = MappingProxyType({
 })  # fmt: skip
 
 UNROLL_REFUSED = discrete_spec()._replace(action={'a': specs.Array((2,), np.int32, 'a')})
+
+# Windows of whole episodes.
+EPISODES = {
+    'hidden_sizes': (16,), 'discount': 0.9, 'value_cost': 0.5, 'entropy_cost': 0.01,
+    'learning_rate': 1e-3, 'episode_length': 6,
+}  # fmt: skip
+
+EPISODES_TRACED = MappingProxyType(
+    {name: values for name, values in UNROLL_TRACED.items() if name != 'lambda_'}
+)
+
+VMPO = {
+    **{name: value for name, value in UNROLL.items() if name != 'entropy_cost'},
+    'target_update_period': 2,
+}  # fmt: skip
+
+VMPO_TRACED = MappingProxyType({
+    **{name: values for name, values in UNROLL_TRACED.items() if name != 'entropy_cost'},
+    'epsilon_temperature': (0.1, 0.5), 'epsilon_mean': (0.01, 0.1), 'epsilon_scale': (0.01, 0.1),
+    'initial_temperature': (1.0, 0.1), 'initial_alpha_mean': (1.0, 10.0),
+    'initial_alpha_scale': (1.0, 10.0), 'dual_learning_rate': (1e-2, 0.1),
+    'target_update_period': (2, 3), 'top_fraction': (0.5, 0.2),
+})  # fmt: skip
 
 PQN = {
     'hidden_sizes': (16,), 'epsilon_initial': 1.0, 'epsilon': 0.1, 'epsilon_decay_steps': 20,
@@ -367,14 +396,16 @@ AGENTS = [
         traced={**CONTINUOUS_TRACED, 'initial_temperature': (1.0, 0.1), 'target_entropy': (-2.0, 1.0)},
         refused=tuple((spec, r'SAC needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
     Row('sac_all_options',
-        sac.SAC(**CONTINUOUS, random_steps=20, temperature=0.2, max_gradient_norm=10.0),
+        sac.SAC(**CONTINUOUS, random_steps=20, temperature=0.2, max_gradient_norm=10.0,
+                critic_observation=('number',)),
         box_spec(),
         traced={**CONTINUOUS_TRACED, 'temperature': (0.2, 0.0), 'max_gradient_norm': (10.0, 0.01)}),
     Row('td3', td3.TD3(**TD3), continuous_spec(),
         traced={**TD3_TRACED, 'target_noise': (0.2, 0.9), 'target_noise_clip': (0.5, 0.1)},
         refused=tuple((spec, r'TD3 needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
     Row('ddpg_all_options',
-        td3.DDPG(**{**TD3, 'random_steps': 20}, n_step=3, layer_norm=True, max_gradient_norm=10.0),
+        td3.DDPG(**{**TD3, 'random_steps': 20}, n_step=3, layer_norm=True, max_gradient_norm=10.0,
+                 critic_observation=('number',)),
         box_spec(), traced={**TD3_TRACED, 'max_gradient_norm': (10.0, 0.01)},
         refused=((UNBOUNDED, r'DDPG needs a continuous action'),)),
     Row('d4pg', d4pg.D4PG(**D4PG, n_step=3), continuous_spec(),
@@ -382,7 +413,7 @@ AGENTS = [
         refused=((discrete_spec(), r'D4PG needs a continuous action'),)),
     Row('d4pg_all_options',
         d4pg.D4PG(**{**D4PG, 'random_steps': 20}, n_step=1, num_atoms=7, layer_norm=False,
-                  priority_exponent=0.6, max_gradient_norm=10.0),
+                  priority_exponent=0.6, max_gradient_norm=10.0, critic_observation=('number',)),
         box_spec(),
         traced={**D4PG_TRACED, 'max_gradient_norm': (10.0, 0.01), 'importance_exponent': (0.4, 1.0)}),
     Row('mpo', mpo.MPO(**MPO, n_step=2), continuous_spec(),
@@ -421,18 +452,35 @@ AGENTS = [
         refused=((UNROLL_REFUSED, 'IMPALA needs actions of choices'),)),
     Row('impala_all_options',
         impala.IMPALA(**UNROLL, core='lstm', core_size=5, shared_torso=True, activation='relu',
-                      max_gradient_norm=None, max_staleness=3, max_queue_size=4),
-        legal_spec(), replaced=False),
+                      max_gradient_norm=None, max_staleness=3, max_queue_size=4, task_input=True,
+                      pop_art_rate=0.1),
+        legal_spec()._replace(num_tasks=2), replaced=False, traced={'pop_art_rate': (0.1, 0.5)}),
     Row('a2c_continuous', impala.A2C(**UNROLL, core='gru', core_size=5), continuous_spec(),
         replaced=False, refused=((UNROLL_REFUSED, 'A2C needs actions of choices'),)),
     Row('impala_multi_discrete', impala.IMPALA(**UNROLL, batch_size=8), multi_discrete_spec(),
+        replaced=False),
+    Row('reinforce', reinforce.REINFORCE(**EPISODES, batch_size=8, normalise_advantages=True),
+        discrete_spec(), replaced=False, traced=EPISODES_TRACED,
+        refused=((UNROLL_REFUSED, 'REINFORCE needs actions of choices'),)),
+    Row('reinforce_all_options',
+        reinforce.REINFORCE(**EPISODES, batch_size=2, baseline=False, discounted_steps=True, core='gru',
+                            core_size=5, max_gradient_norm=None, learning_rate_decay_steps=1_000),
+        hybrid_spec(), replaced=False),
+    Row('vmpo', vmpo.VMPO(**VMPO, batch_size=8), continuous_spec(), replaced=False, traced=VMPO_TRACED,
+        refused=((UNROLL_REFUSED, 'VMPO needs actions of choices'),)),
+    Row('vmpo_all_options',
+        vmpo.VMPO(**VMPO, batch_size=None, core='lstm', core_size=5, pop_art_rate=0.1,
+                  max_gradient_norm=None, top_fraction=0.3, learning_rate_decay_steps=1_000),
+        legal_spec(), replaced=False, traced={'epsilon_policy': (0.01, 0.1)}),
+    Row('vmpo_hybrid', vmpo.VMPO(**VMPO, batch_size=8, per_dimension=True), hybrid_spec(),
         replaced=False),
     Row('ppo', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2, max_gradient_norm=10.0),
         continuous_spec(), replaced=False,
         traced={**UNROLL_TRACED, 'clip_epsilon': (0.2, 0.01)},
         refused=((UNROLL_REFUSED, 'PPO needs actions of choices'),), kind='queue'),
-    Row('ppo_hybrid', ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2), hybrid_spec(),
-        replaced=False),
+    Row('ppo_hybrid',
+        ppo.PPO(**UNROLL, batch_size=8, num_epochs=2, num_minibatches=2, critic_observation=('number',)),
+        hybrid_spec(), replaced=False),
     Row('ppo_all_options',
         ppo.PPO(**UNROLL, batch_size=None, num_epochs=2, num_minibatches=2, core='lstm', core_size=5,
                 value_clip_epsilon=0.2, target_kl=0.5, normalise_advantages=False,

@@ -1,5 +1,6 @@
 """Random streams of any spec, and what an agent's workers make of them: samples to update on."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from culmen.components.dispatch import unpacked
 from culmen.components.replay import DatasetReader
 from culmen.components.replay import InProcessTable
 from culmen.components.replay import RowSpec
+from culmen.core.experience import Queue
 from culmen.core.experience import live
 from culmen.core.experience import recorded
 from culmen.core.specs import EnvironmentSpec
@@ -135,7 +137,7 @@ def draw(row: Row, parts: Any, params: Any, act: Any, num_lanes: int) -> Iterato
         row.spec,
         *extras_spec(parts.actor, params, first_timestep(row.spec, num_lanes), lanes(num_lanes)),
     )
-    acted_on = live(parts.experience)
+    acted_on = without_waits(live(parts.experience))
     table: Any = InProcessTable(acted_on, row_spec, num_lanes, seed=0) if acted_on else None
     reader = table
     if recorded(parts.experience):
@@ -153,6 +155,13 @@ def draw(row: Row, parts: Any, params: Any, act: Any, num_lanes: int) -> Iterato
                 table.update_priorities(drawn.keys, generator.exponential(size=len(drawn.keys)))
         action, state, extras = act(params, timestep, state, packed(tick, tick))
         table.act(*jax.tree_util.tree_map(np.asarray, (action, extras)), version=0)
+
+
+def without_waits(experience: Any) -> Any:
+    """An experience for which no lane waits at FIRST, as those of `random_stream` never do."""
+    if isinstance(experience, Queue) and not experience.window.cross_episodes:
+        return dataclasses.replace(experience, max_staleness=None)
+    return experience
 
 
 def of_tables(sample: Any) -> list[Sample]:

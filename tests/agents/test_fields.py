@@ -33,10 +33,11 @@ pytestmark = pytest.mark.slow  # of all agents together; each field takes a part
 
 LANES = Lanes(np.arange(2, dtype=np.int32), 2)
 PIXELS = specs.BoundedArray((84, 84, 1), np.uint8, 0, 255, 'observation')
+NUMBER = registry.box_spec().observation
 # What has to be said for a field to matter, where no row of the registry does: settings, parts of the spec.
 MORE = {
     'encoder_channels': (
-        {'encoder_channels': (2,), 'augmentation_pad': 1},
+        {'encoder_channels': (2,), 'augmentation_pad': 1, 'critic_observation': ()},
         {'observation': PIXELS},
     ),
     'torso': ({}, {'observation': PIXELS}),
@@ -53,6 +54,9 @@ MORE = {
         {'epsilon_objectives': (0.1, 0.2)},
         {'reward': {'a': REWARD, 'b': REWARD}},
     ),
+    'initial_log_scale': ({}, {'action': registry.continuous_spec().action}),
+    'task_input': ({}, {'num_tasks': 2}),
+    'critic_observation': ({'critic_observation': ('number',)}, {'observation': NUMBER}),
 }
 # Fields that change no part, by agent and name, with the reason.
 NOTHING: dict[tuple[str, str], str] = {}
@@ -67,9 +71,8 @@ for _agent, _bases in BASES.items():
         if _name in _fields:
             _base, _spec = _bases[0]
             _settings = {each: _settings[each] for each in _settings if each in _fields}
-            _spec = _spec._replace(**_parts)
             OWN[_agent, _name] = len(_bases)
-            _bases.append((dataclasses.replace(_base, **_settings), _spec))
+            _bases.append((dataclasses.replace(_base, **_settings), _spec._replace(**_parts)))
 
 FIELDS = [
     pytest.param(agent, field.name, id=f'{agent.__name__}.{field.name}')
@@ -229,6 +232,8 @@ def other_values(agent: type, name: str, value: Any) -> Iterator[Any]:
         yield from (value / 2, value / 2 + 0.25)
     elif isinstance(value, tuple):
         yield (*value, 3)
+        yield (*value, 'number')
+        yield ()
         if all(isinstance(each, float) for each in value):
             yield tuple(each / 2 for each in value)
     elif dataclasses.is_dataclass(value):

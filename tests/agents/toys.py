@@ -100,8 +100,8 @@ MAKERS = (discrete, legal, continuous, box, multi_discrete, multi_binary, hybrid
 
 
 def of(row):
-    """The environment, seed -> dm_env.Environment, that a row's agent is for."""
+    """The environment, seed -> dm_env.Environment, that a row's agent is for; a tuple of several."""
     for make in MAKERS:
-        if repr(make(0).functions.spec()) == repr(row.spec):
-            return make
+        if repr(make(0).functions.spec()) == repr(row.spec._replace(num_tasks=1)):
+            return make if row.spec.num_tasks == 1 else (make,) * row.spec.num_tasks
     raise LookupError(f'no environment has the spec of {row.name}')

@@ -43,8 +43,9 @@ def test_the_logs_are_those_given_or_those_of_the_workdir(tmp_path):
 
 
 def test_the_policy_is_made_with_a_seed():
-    result = Result(None, None, SUMMARY, make_policy=lambda seed: ('policy', seed))
-    assert (result.policy(), result.policy(seed=3)) == (('policy', 0), ('policy', 3))
+    result = Result(None, None, SUMMARY, make_policy=lambda seed, lane: ('policy', seed, lane))
+    assert (result.policy(), result.policy(seed=3)) == (('policy', 0, 0), ('policy', 3, 0))
+    assert result.policy(lane=2) == ('policy', 0, 2)
     with pytest.raises(ValueError, match='no policy'):
         Result(None, None, SUMMARY).policy()
 

@@ -31,6 +31,7 @@ class D4PG(D4PGConfig):
             num_critics=1,
             num_atoms=self.num_atoms,
             layer_norm=self.layer_norm,
+            critic_observation=self.critic_observation,
         )
         noisy = with_gaussian_noise(networks.act, self.exploration_noise)
         return Parts(

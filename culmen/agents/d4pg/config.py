@@ -21,6 +21,8 @@ class D4PGConfig:
     num_atoms: Annotated[int, Range(2)] = 51  # of the critic's distribution
     v_min: float = -150.0  # the least atom, a discounted return
     v_max: Annotated[float, Range('v_min', open_low=True)] = 150.0  # the greatest atom
+    # Names of fields of the observation that only the critic sees, and not the policy.
+    critic_observation: tuple[str, ...] = ()
 
     # Acting.
     # Actions are uniformly random until all actors have taken so many steps.

@@ -12,8 +12,8 @@ from culmen.agents.impala.agent import A2C
 from culmen.agents.impala.agent import IMPALA
 from culmen.agents.impala.config import A2CConfig
 from culmen.agents.impala.config import IMPALAConfig
+from culmen.agents.impala.learning import TrainingState
 from culmen.agents.impala.learning import loss
 from culmen.agents.impala.learning import make_learner
-from culmen.components.updates import TrainingState
 
 __all__ = ['A2C', 'IMPALA', 'A2CConfig', 'IMPALAConfig', 'TrainingState', 'loss', 'make_learner']

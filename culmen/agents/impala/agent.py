@@ -7,7 +7,6 @@ from culmen.agents.impala.config import A2CConfig
 from culmen.agents.impala.config import IMPALAConfig
 from culmen.agents.impala.learning import make_learner
 from culmen.components import policies
-from culmen.components.networks import make_actor_critic_network
 from culmen.core.agent import Parts
 from culmen.core.experience import Queue
 from culmen.core.specs import EnvironmentSpec
@@ -37,15 +36,8 @@ def _build(
     name: str, config: A2CConfig, spec: EnvironmentSpec, extras: policies.Extras, **bounds: Any
 ) -> Parts:
     """Joins the parts of either agent; they differ in the extras and in the bounds of the Queue."""
-    network = make_actor_critic_network(
-        name,
-        spec,
-        config.hidden_sizes,
-        activation=config.activation,
-        torso=config.torso,
-        shared_torso=config.shared_torso,
-        core=config.core,
-        core_size=config.core_size,
+    network = config.make_network(
+        name, spec, values='one' if config.pop_art_rate is None else 'by_task'
     )
     window = policies.unroll_window(config.unroll_length, has_core=config.core != 'none')
     return Parts(

@@ -6,23 +6,14 @@ from typing import Any
 from typing import ClassVar
 from typing import Literal
 
+from culmen.components.networks import ActorCriticSettings
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
-from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
-class A2CConfig:
+class A2CConfig(ActorCriticSettings):
     """Settings of A2C, which are IMPALA's too. The defaults are for small tasks."""
-
-    # Network.
-    # Units of each layer of the MLP; unused where an image is observed.
-    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
-    activation: Literal['relu', 'tanh'] = 'tanh'  # of the MLP
-    torso: Literal['auto', 'resnet'] = 'auto'  # auto: by the observation; resnet: IMPALA's, deep
-    shared_torso: bool = False  # shared by policy and value; with a core it always is
-    core: Literal['none', 'lstm', 'gru'] = 'none'  # memory between torso and heads
-    core_size: Annotated[int, Range(1)] = 128  # units of the core
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
@@ -32,6 +23,9 @@ class A2CConfig:
     entropy_cost: Annotated[float, Range(0)] = 0.01  # weight of the policy's entropy
     # Rewards are clipped to [-clip, clip]; None: not at all.
     reward_clip: Annotated[float | None, POSITIVE] = None
+    # PopArt: values are learned in units of their targets, of each task where there are several. By this
+    # part of the way the statistics move to the targets of an update; None: values are returns.
+    pop_art_rate: Annotated[float | None, Range(0, 1, open_low=True)] = None
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # step size of the optimiser
     # Actor steps over which the learning rate falls linearly to 0; None: it is constant.
     learning_rate_decay_steps: Annotated[int | None, Range(1)] = None
@@ -44,9 +38,6 @@ class A2CConfig:
     unroll_length: Annotated[int, Range(1)] = 32  # steps per window
     # Windows per update; None: one of every lane.
     batch_size: Annotated[int | None, Range(1)] = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -71,5 +62,10 @@ class IMPALAConfig(A2CConfig):
             'learning_rate_decay_steps': 50_000_000, 'optimizer': 'rmsprop',
             'optimizer_epsilon': 0.01, 'rmsprop_decay': 0.99, 'max_gradient_norm': 40.0,
             'unroll_length': 20, 'batch_size': 32,
+        },
+        # Several small environments in one run: Hessel et al. 2018 (1809.04474), for few steps.
+        'tasks': {
+            'shared_torso': True, 'task_input': True, 'pop_art_rate': 0.01, 'lambda_': 0.95,
+            'unroll_length': 20,
         },
     }  # fmt: skip

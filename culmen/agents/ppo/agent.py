@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from culmen.agents.ppo.config import PPOConfig
 from culmen.agents.ppo.learning import make_learner
 from culmen.components import policies
-from culmen.components.networks import make_actor_critic_network
 from culmen.core.agent import Parts
 from culmen.core.experience import Queue
 from culmen.core.specs import EnvironmentSpec
@@ -17,17 +16,7 @@ class PPO(PPOConfig):
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
-        network = make_actor_critic_network(
-            'PPO',
-            spec,
-            self.hidden_sizes,
-            activation=self.activation,
-            torso=self.torso,
-            shared_torso=self.shared_torso,
-            core=self.core,
-            core_size=self.core_size,
-            initial_log_scale=self.initial_log_scale,
-        )
+        network = self.make_network('PPO', spec)
         window = policies.unroll_window(self.unroll_length, has_core=self.core != 'none')
         return Parts(
             actor=policies.sampling(

@@ -4,27 +4,15 @@ from dataclasses import dataclass
 from typing import Annotated
 from typing import Any
 from typing import ClassVar
-from typing import Literal
 
+from culmen.components.networks import ActorCriticSettings
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
-from culmen.core.checks import check_fields
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(ActorCriticSettings):
     """Settings of PPO. The defaults are for small tasks; `presets` holds the paper's."""
-
-    # Network.
-    # Units of each layer of the MLP; unused where an image is observed.
-    hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (64, 64)
-    activation: Literal['relu', 'tanh'] = 'tanh'  # of the MLP
-    torso: Literal['auto', 'resnet'] = 'auto'  # auto: by the observation; resnet: IMPALA's, deep
-    shared_torso: bool = False  # shared by policy and value; with a core it always is
-    core: Literal['none', 'lstm', 'gru'] = 'none'  # memory between torso and heads
-    core_size: Annotated[int, Range(1)] = 128  # units of the core
-    # Log standard deviation of continuous actions, which are in [-1, 1] here.
-    initial_log_scale: float = 0.0
 
     # Learning.
     discount: Annotated[float, Range(0, 1)] = 0.99  # per step
@@ -67,6 +55,3 @@ class PPOConfig:
             'batch_size': None,
         },
     }  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check_fields(self)

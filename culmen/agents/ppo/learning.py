@@ -35,7 +35,7 @@ from culmen.core.types import State
 class Batch(NamedTuple):
     """N pieces of the stream of T steps, with values and log-probabilities of the parameters that acted."""
 
-    observation: Nest  # [N, T, ...]
+    observation: Nest  # [N, T, ...], as the network takes it
     step_type: Array  # int32[N, T]
     core_state: State  # [N, ...]: that entered the first step
     drawn: Array  # [N, T, ...]: the actions
@@ -50,15 +50,14 @@ def evaluate(
 ) -> Batch:
     """Values and generalised advantages of a sample, by the parameters that acted."""
     steps = sample.steps
-    core_state = policies.entering_state(steps)
-    value = network.unroll(params, steps.observation, steps.step_type, core_state).value
+    value = policies.unrolled(network, params, sample).value
     # Equations 11 and 12. A step is cut where the next begins an episode.
     advantage = updates.generalised_advantages(steps, value, config.discount, config.lambda_)
-    before = jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], steps.observation)
+    inputs = policies.network_inputs(network, sample)
     batch = Batch(
-        before,
+        jax.tree_util.tree_map(lambda leaf: leaf[:, :-1], inputs),
         steps.step_type[:, :-1],
-        core_state,
+        policies.entering_state(steps),
         policies.drawn_actions(steps),
         steps.extras['log_prob'],
         value[:, :-1],

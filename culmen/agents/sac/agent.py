@@ -34,6 +34,7 @@ class SAC(SACConfig):
             self.hidden_sizes,
             layer_norm=self.layer_norm,
             encoder_channels=self.encoder_channels,
+            critic_observation=self.critic_observation,
         )
 
         def sample(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:

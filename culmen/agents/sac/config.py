@@ -19,6 +19,8 @@ class SACConfig:
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
     layer_norm: bool = False  # whether the first layer of policy and critics is normalised
     encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
+    # Names of fields of the observation that only the critics see, and not the policy.
+    critic_observation: tuple[str, ...] = ()
 
     # Acting.
     # Actions are uniformly random until all actors have taken so many steps.

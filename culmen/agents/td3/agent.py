@@ -46,6 +46,7 @@ def _build(name: str, config: TD3Config, spec: EnvironmentSpec) -> Parts:
         num_critics=config.num_critics,
         layer_norm=config.layer_norm,
         encoder_channels=config.encoder_channels,
+        critic_observation=config.critic_observation,
     )
     noisy = with_gaussian_noise(networks.act, config.exploration_noise)
     return Parts(

@@ -20,6 +20,8 @@ class TD3Config:
     layer_norm: bool = False  # whether the first layer of policy and critics is normalised
     encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
     num_critics: Annotated[int, Range(1)] = 2  # the target takes the least of them
+    # Names of fields of the observation that only the critics see, and not the policy.
+    critic_observation: tuple[str, ...] = ()
 
     # Acting.
     # Actions are uniformly random until all actors have taken so many steps.

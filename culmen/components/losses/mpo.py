@@ -295,7 +295,7 @@ def vmpo_loss(
     projection_operator: Callable[[Array], Array] = at_least_smallest,
     restarting_weights: Array | None = None,
     importance_weights: Array | None = None,
-    top_k_fraction: float = 0.5,
+    top_k_fraction: Numeric = 0.5,
     policy_loss_weight: Numeric = 1.0,
     temperature_loss_weight: Numeric = 1.0,
     kl_loss_weight: Numeric = 1.0,
@@ -369,7 +369,7 @@ def vmpo_compute_weights_and_temperature_loss(
     importance_weights: Array,
     temperature_constraint: LagrangePenalty,
     projection_operator: Callable[[Array], Array],
-    top_k_fraction: float,
+    top_k_fraction: Numeric,
     axis_name: str | None = None,
     use_stop_gradient: Array | bool = True,
 ) -> tuple[Array, Array, Array]:
@@ -434,7 +434,7 @@ def vmpo_compute_weights_and_temperature_loss(
 
 
 def get_top_k_weights(
-    top_k_fraction: float,
+    top_k_fraction: Numeric,
     restarting_weights: Array,
     scaled_advantages: Array,
     axis_name: str | None = None,
@@ -443,8 +443,8 @@ def get_top_k_weights(
     """Restarting weights of the best part of the examples, 0 elsewhere.
 
     Args:
-        top_k_fraction: the part, in (0, 1], of all examples; it is rounded down. Examples that do
-            not count come last. Ties at its edge all count.
+        top_k_fraction: the part, in (0, 1], of all examples; it is rounded down, and may be traced.
+            Examples that do not count come last. Ties at its edge all count.
         restarting_weights: E*, 0 at examples that do not count.
         scaled_advantages: E* by which examples are ranked.
         axis_name: name of a mapped axis over which they are ranked as a whole.
@@ -456,18 +456,22 @@ def get_top_k_weights(
         >>> print(get_top_k_weights(.5, jnp.array([1., 1., 1., 0.]), jnp.array([1., 3., 2., 9.])))
         [0. 1. 1. 0.]
     """
-    if not 0 < top_k_fraction <= 1:
+    is_traced = isinstance(top_k_fraction, jax.core.Tracer)
+    if not is_traced and not 0 < top_k_fraction <= 1:
         raise ValueError(f'top_k_fraction must be in (0, 1], got {top_k_fraction}')
-    if top_k_fraction == 1:
+    if not is_traced and top_k_fraction == 1:
         return restarting_weights
     ranked = jnp.where(restarting_weights > 0, scaled_advantages, -jnp.inf)
     everyone = ranked if axis_name is None else jax.lax.all_gather(ranked, axis_name)
-    top_k = int(top_k_fraction * everyone.size)
-    if top_k == 0:
-        raise ValueError(
-            f'top_k_fraction must choose at least one of {everyone.size} examples, '
-            f'got {top_k_fraction}'
-        )
-    threshold = jnp.sort(jnp.reshape(everyone, -1))[-top_k]
+    if is_traced:
+        top_k = jnp.floor(top_k_fraction * everyone.size).astype(jnp.int32)
+    else:
+        top_k = int(top_k_fraction * everyone.size)
+        if top_k == 0:
+            raise ValueError(
+                f'top_k_fraction must choose at least one of {everyone.size} examples, '
+                f'got {top_k_fraction}'
+            )
+    threshold = jnp.sort(jnp.reshape(everyone, -1))[everyone.size - top_k]
     is_top = (ranked >= threshold).astype(restarting_weights.dtype)
     return restarting_weights * stop_gradient_if(use_stop_gradient, is_top)

@@ -5,9 +5,12 @@ from culmen.components.networks.action_box import action_box
 from culmen.components.networks.action_kinds import check_actions
 from culmen.components.networks.action_kinds import check_reward
 from culmen.components.networks.action_kinds import takers
+from culmen.components.networks.actor_critic import VALUE_HEAD
 from culmen.components.networks.actor_critic import ActorCriticNetwork
 from culmen.components.networks.actor_critic import PolicyAndValue
+from culmen.components.networks.actor_critic import Tasked
 from culmen.components.networks.actor_critic import make_actor_critic_network
+from culmen.components.networks.actor_critic_settings import ActorCriticSettings
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
 from culmen.components.networks.bounded_policy import BoundedPolicy
@@ -18,6 +21,7 @@ from culmen.components.networks.branches import make_branching_network
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.continuous import DeterministicHead
+from culmen.components.networks.continuous import Features
 from culmen.components.networks.continuous import make_continuous_networks
 from culmen.components.networks.distributions import Bernoulli
 from culmen.components.networks.distributions import Categorical
@@ -48,6 +52,8 @@ from culmen.components.networks.linear import Linear
 from culmen.components.networks.noisy import Noise
 from culmen.components.networks.noisy import NoisyLinear
 from culmen.components.networks.noisy import noisy_dense
+from culmen.components.networks.observed import Observed
+from culmen.components.networks.observed import observed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.pixels import random_shift
@@ -82,8 +88,10 @@ from culmen.components.networks.values import without_memory
 __all__ = [
     'FAN_IN_UNIFORM',
     'NO_ACTION',
+    'VALUE_HEAD',
     'ActionBox',
     'ActorCriticNetwork',
+    'ActorCriticSettings',
     'Bernoulli',
     'BernoulliHead',
     'BoundedPolicy',
@@ -101,6 +109,7 @@ __all__ = [
     'Distribution',
     'DuelingHead',
     'EncodedCriticParams',
+    'Features',
     'GaussianHead',
     'Keyed',
     'LayerNormMLPTorso',
@@ -111,6 +120,7 @@ __all__ = [
     'Network',
     'Noise',
     'NoisyLinear',
+    'Observed',
     'Orthogonal',
     'PixelTorso',
     'PolicyAndCritic',
@@ -123,6 +133,7 @@ __all__ = [
     'SoftplusGaussianHead',
     'TanhGaussian',
     'TanhGaussianHead',
+    'Tasked',
     'ValueHead',
     'action_box',
     'as_float',
@@ -150,6 +161,7 @@ __all__ = [
     'make_torso',
     'noisy_dense',
     'num_discrete_actions',
+    'observed',
     'only_legal',
     'random_shift',
     'take_key',

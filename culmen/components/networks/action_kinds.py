@@ -74,9 +74,11 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'qr_dqn': _one_choice,
     'r2d2': _one_choice,
     'rainbow': _one_choice,
+    'reinforce': _every(is_choice, is_box),
     'sac': _lone(is_bounded_box),
     'td3': _lone(is_bounded_box),
     'wpo': _lone(is_bounded_box),
+    'vmpo': _every(is_choice, is_box),
 }
 
 

@@ -1,8 +1,8 @@
 """Networks of agents with a policy of bounded actions and critics of (observation, action).
 
 An encoder, shared by both, turns an observation into features: an image passes a PixelTorso, other leaves
-are flattened and joined. The critics are an ensemble: their parameters are stacked, and each layer is one
-batched product of matrices for all of them.
+are flattened and joined. Critics may see fields that the policy does not (`observed`). They are an ensemble:
+their parameters are stacked, and each layer is one batched product of matrices for all of them.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import split_keyed
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.observed import observed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.torsos import LayerNormMLPTorso
@@ -53,14 +54,22 @@ class CriticParams(NamedTuple):
     ensemble: Params  # leaves [num_critics, ...]
 
 
+class Features(NamedTuple):
+    """The features of an observation of which critics see more than the policy."""
+
+    of_policy: Array  # float32[B, F]
+    of_critics: Array  # float32[B, G]: of what only they see
+
+
 class ContinuousNetworks(NamedTuple):
     """Pure functions of a policy and its critics, and the box of their actions."""
 
     init: Callable[[jax.Array], tuple[Params, CriticParams]]  # of the policy, of the critics
-    encode: Callable[[Params, Nest], jax.Array]  # (encoder, observation [B, ...]) -> [B, F]
-    policy: Callable[[Params, Array], Any]  # (policy, features) -> what the head gives
+    # (encoder, observation [B, ...]) -> [B, F], or Features where critics see more
+    encode: Callable[[Params, Nest], Any]
+    policy: Callable[[Params, Nest], Any]  # (policy, features) -> what the head gives
     # (ensemble, features, canonical action float32[B, D]) -> [num_critics, B, (num_atoms)]
-    critics: Callable[[Params, Array, Array], jax.Array]
+    critics: Callable[[Params, Nest, Array], jax.Array]
     box: ActionBox
 
     def act(self, params: tuple[Params, Params], observation: Nest) -> Any:
@@ -79,6 +88,7 @@ def make_continuous_networks(
     num_atoms: int | None = None,
     layer_norm: bool = False,
     encoder_channels: Sequence[int] = (32, 32, 32, 32),
+    critic_observation: Sequence[str] = (),
 ) -> ContinuousNetworks:
     """A policy and critics with an encoder that fits the observation.
 
@@ -91,27 +101,31 @@ def make_continuous_networks(
         num_atoms: number of logits that a critic gives; None: it gives one value.
         layer_norm: whether the first layer of the policy and of each critic is normalised.
         encoder_channels: of each convolution of the encoder, where an image is observed.
+        critic_observation: names of fields of the observation that only the critics see.
+    Raises: ValueError for fields that are not observed or leave the policy nothing to see.
     """
-    observes_image = hasattr(spec.observation, 'shape') and is_image(spec.observation)
+    parts = observed(spec.observation, critic_observation)
 
     def torso() -> Any:
         if layer_norm:
             return LayerNormMLPTorso(hidden_sizes)
         return MLPTorso(hidden_sizes, w_init=FAN_IN_UNIFORM)
 
-    def policy(features: jax.Array) -> Any:
-        return policy_head()(torso()(features))
+    def policy(features: Nest) -> Any:
+        seen = features.of_policy if parts.of_critic else features
+        return policy_head()(torso()(seen))
 
-    def critic(features: jax.Array, action: jax.Array) -> jax.Array:
+    def critic(features: Nest, action: jax.Array) -> jax.Array:
         hidden = torso()({'action': action, 'features': features})
         if num_atoms is None:
             return Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
         return Linear(num_atoms)(hidden)
 
-    def encode(observation: Nest) -> jax.Array:
-        if observes_image:
-            return PixelTorso(encoder_channels)(observation)
-        return MLPTorso(())(observation)
+    def encode(observation: Nest) -> Any:
+        seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
+        encoders = [_encoder(part(spec.observation), encoder_channels) for part in seen]
+        features = [encoder(part(observation)) for encoder, part in zip(encoders, seen)]
+        return Features(*features) if parts.of_critic else features[0]
 
     encoder, actor, one = map(hk.transform, (encode, policy, critic))
 
@@ -127,10 +141,17 @@ def make_continuous_networks(
 
     of_ensemble = jax.vmap(drawing(one.apply), in_axes=(0, None, None))
 
-    def critics(params: Params, features: Array, action: Array) -> jax.Array:
+    def critics(params: Params, features: Nest, action: Array) -> jax.Array:
         if isinstance(params, Keyed):  # Each critic draws for itself.
             num = jax.tree_util.tree_leaves(params.params)[0].shape[0]
             params = params._replace(key=jax.random.split(params.key, num))
         return of_ensemble(params, features, action)
 
     return ContinuousNetworks(init, drawing(encoder.apply), drawing(actor.apply), critics, box)
+
+
+def _encoder(observation_spec: Any, channels: Sequence[int]) -> Callable[[Nest], jax.Array]:
+    """The encoder of an observation; called inside a Haiku transform."""
+    if hasattr(observation_spec, 'shape') and is_image(observation_spec):
+        return PixelTorso(channels)
+    return MLPTorso(())

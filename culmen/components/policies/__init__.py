@@ -7,8 +7,11 @@ from culmen.components.policies.actor_critic import Extras
 from culmen.components.policies.actor_critic import drawn_actions
 from culmen.components.policies.actor_critic import entering_state
 from culmen.components.policies.actor_critic import likeliest
+from culmen.components.policies.actor_critic import network_inputs
 from culmen.components.policies.actor_critic import sampling
+from culmen.components.policies.actor_critic import tasks_of
 from culmen.components.policies.actor_critic import unroll_window
+from culmen.components.policies.actor_critic import unrolled
 from culmen.components.policies.around_mode import around_mode
 from culmen.components.policies.around_mode import at_mode
 from culmen.components.policies.continuous import Behaviour
@@ -56,10 +59,13 @@ __all__ = [
     'likeliest',
     'linear_schedule',
     'mask_illegal',
+    'network_inputs',
     'recurrent_epsilon_greedy',
     'sampling',
+    'tasks_of',
     'uniform_actions',
     'unroll_window',
+    'unrolled',
     'values_that_acted',
     'with_gaussian_noise',
 ]

@@ -9,9 +9,12 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from culmen.components.networks import ActorCriticNetwork
 from culmen.components.networks import Distribution
+from culmen.components.networks import PolicyAndValue
+from culmen.components.networks import Tasked
 from culmen.components.networks import draws_are_actions
 from culmen.components.networks import to_action
 from culmen.components.policies.lanes import lane_index
@@ -24,6 +27,7 @@ from culmen.core.types import Context
 from culmen.core.types import Lanes
 from culmen.core.types import Nest
 from culmen.core.types import Params
+from culmen.core.types import Sample
 from culmen.core.types import State
 from culmen.core.types import Steps
 from culmen.core.types import TimeStep
@@ -85,15 +89,38 @@ def likeliest(network: ActorCriticNetwork, spec: EnvironmentSpec) -> ActorCore:
     return ActorCore(_make_init(network), select_action)
 
 
-def unroll_window(length: int, has_core: bool) -> Window:
-    """The window of adjacent unrolls of `sampling`, which cross the ends of episodes.
+def unroll_window(length: int, has_core: bool, cross_episodes: bool = True) -> Window:
+    """The window of adjacent unrolls of `sampling`.
 
     Args:
         length: steps of an unroll.
         has_core: whether the network has memory; then the state that entered the unroll is kept.
+        cross_episodes: whether unrolls go on past the ends of episodes.
     """
     first = ('extras/core_state',) if has_core else ()
-    return Window(length=length, period=length, cross_episodes=True, first=first)
+    return Window(length=length, period=length, cross_episodes=cross_episodes, first=first)
+
+
+def unrolled(network: ActorCriticNetwork, params: Params, sample: Sample) -> PolicyAndValue:
+    """Policies and values of all time steps of B windows of `unroll_window`: leaves [B, length + 1, ...]."""
+    steps = sample.steps
+    return network.unroll(
+        params, network_inputs(network, sample), steps.step_type, entering_state(steps)
+    )
+
+
+def network_inputs(network: ActorCriticNetwork, sample: Sample) -> Nest:
+    """What a network takes of the time steps of B windows: observations, `Tasked` if it is told of tasks."""
+    steps = sample.steps
+    if network.num_tasks == 1:
+        return steps.observation
+    return Tasked(steps.observation, tasks_of(network, sample))
+
+
+def tasks_of(network: ActorCriticNetwork, sample: Sample) -> jax.Array:
+    """int32[B, length + 1]: of which task each time step is, as far as a network is told."""
+    task = jnp.asarray(sample.lane, jnp.int32) % network.num_tasks
+    return jnp.broadcast_to(task[:, None], jnp.shape(sample.steps.step_type))
 
 
 def drawn_actions(steps: Steps) -> Nest:
@@ -121,5 +148,8 @@ def _act(
     """Runs the network. Returns: (the core state that entered, the policy, the next core state)."""
     fresh = network.initial_state(state.lane.shape[0])
     entered = where_first(timestep, fresh, state.core_state)
-    output, core_state = network.step(params, timestep.observation, entered)
+    observation = timestep.observation
+    if network.num_tasks > 1:
+        observation = Tasked(observation, state.lane % network.num_tasks)
+    output, core_state = network.step(params, observation, entered)
     return entered, output.policy, state._replace(core_state=core_state)

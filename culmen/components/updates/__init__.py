@@ -29,6 +29,11 @@ from culmen.components.updates.pool import Pool
 from culmen.components.updates.pool import add_to_pool
 from culmen.components.updates.pool import draw_from_pool
 from culmen.components.updates.pool import new_pool
+from culmen.components.updates.pop_art import PopArt
+from culmen.components.updates.pop_art import initial_pop_art
+from culmen.components.updates.pop_art import rescaled
+from culmen.components.updates.pop_art import scales_of
+from culmen.components.updates.pop_art import unnormalised
 from culmen.components.updates.priorities import ErrorThatActed
 from culmen.components.updates.priorities import errors_that_acted
 from culmen.components.updates.priorities import n_step_targets
@@ -46,6 +51,7 @@ __all__ = [
     'ErrorThatActed',
     'PolicyAndCriticState',
     'Pool',
+    'PopArt',
     'TargetTrainingState',
     'TrainingState',
     'acting_params',
@@ -63,6 +69,7 @@ __all__ = [
     'generalised_advantages',
     'gradient_step',
     'initial_duals',
+    'initial_pop_art',
     'initial_state',
     'kl_constraints',
     'lambda_returns',
@@ -75,8 +82,11 @@ __all__ = [
     'new_pool',
     'positive',
     'raw_of',
+    'rescaled',
     'returns_to_go',
+    'scales_of',
     'shift_images',
     'train',
     'train_with_duals',
+    'unnormalised',
 ]

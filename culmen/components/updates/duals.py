@@ -156,6 +156,7 @@ def train_with_duals(
     dual_optimizer: optax.GradientTransformation,
     *inputs: Any,
     name: str = '',
+    learning_rate: Array | None = None,
 ) -> tuple[Any, tuple[jax.Array, Any]]:
     """Moves one network of a state and the dual variables down the gradient of one loss.
 
@@ -166,6 +167,7 @@ def train_with_duals(
         optimizer, dual_optimizer: of the network, and of the dual variables.
         inputs: of the loss.
         name: of the network; '': the lone one.
+        learning_rate: of the network, as for `gradient_step`; None: that of its optimiser.
     Returns: (the state after both steps, what the loss returned).
     """
     params, optimizer_state = (
@@ -175,6 +177,8 @@ def train_with_duals(
         getattr(state, params), state.dual_params, *inputs
     )
     changes, after = optimizer.update(grads, getattr(state, optimizer_state))
+    if learning_rate is not None:
+        changes = jax.tree_util.tree_map(lambda change: -learning_rate * change, changes)
     dual_changes, dual_after = dual_optimizer.update(dual_grads, state.dual_optimizer_state)
     duals = optax.apply_updates(state.dual_params, dual_changes)
     moved = {

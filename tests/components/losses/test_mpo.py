@@ -205,6 +205,15 @@ def test_vmpo_counts_everything_alike_by_default():
     suite.assert_close(loss, expected[0] + expected[1])
 
 
+@pytest.mark.parametrize('fraction', [0.25, 0.5, 1.0])
+def test_the_part_that_counts_may_be_traced(fraction):
+    restarting = np.array([1, 1, 0, 1, 1, 1, 0, 1], np.float32)
+    advantages = np.random.default_rng(4).normal(size=8).astype(np.float32)
+    given = jax.jit(lambda part: losses.get_top_k_weights(part, restarting, advantages))(fraction)
+    expected = losses.get_top_k_weights(fraction, restarting, advantages)
+    np.testing.assert_array_equal(given, expected)
+
+
 def test_vmpo_over_a_mapped_axis_is_one_step():
     log_probs, advantages = np.random.default_rng(3).normal(size=(2, 8)).astype(np.float32)
     penalty = LagrangePenalty(jnp.array(ETA), BOUND)

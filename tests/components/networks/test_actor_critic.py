@@ -117,6 +117,31 @@ def test_a_network_says_of_a_window_what_it_said_step_by_step(core, spec):
         streams.assert_trees_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('core', ['none', 'gru'])
+def test_a_network_that_is_told_of_tasks_gives_each_its_own_policy_and_value(core):
+    spec = registry.legal_spec()._replace(num_tasks=3)
+    network = networks.make_actor_critic_network(
+        '', spec, (8,), core=core, core_size=5, task_input=True
+    )
+    assert network.num_tasks == 3
+    params = jax.jit(network.init)(jax.random.key(0))
+    observation = {'vector': np.ones((3, 4), np.float32), 'legal_actions': np.ones((3, 3), bool)}
+    tasked = networks.Tasked(observation, np.arange(3, dtype=np.int32))
+    output, _ = jax.jit(network.step)(params, tasked, network.initial_state(3))
+    assert len(set(output.value.tolist())) == 3
+    assert len(set(output.policy.logits[:, 0].tolist())) == 3
+    windows = jax.tree_util.tree_map(lambda x: x[:, None], tasked)
+    unrolled = jax.jit(network.unroll)(
+        params, windows, np.full((3, 1), MID, np.int32), network.initial_state(3)
+    )
+    np.testing.assert_allclose(unrolled.value[:, 0], output.value, rtol=1e-5)
+
+
+def test_a_network_of_one_task_can_not_be_told_of_it():
+    with pytest.raises(ValueError, match='task_input must be False where A2C has one environment'):
+        networks.make_actor_critic_network('A2C', registry.discrete_spec(), task_input=True)
+
+
 def test_illegal_actions_have_no_probability():
     spec = registry.legal_spec()
     network = networks.make_actor_critic_network('', spec, (8,))

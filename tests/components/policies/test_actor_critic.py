@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from culmen.components import policies
+from culmen.components.networks import ActorCriticNetwork
+from culmen.components.networks import Categorical
+from culmen.components.networks import PolicyAndValue
 from culmen.components.networks import make_actor_critic_network
 from culmen.core.types import FIRST
 from culmen.core.types import MID
+from culmen.core.types import Lanes
+from culmen.core.types import Sample
 from culmen.core.types import Steps
 from culmen.core.types import TimeStep
 from tests.agents import registry
@@ -81,3 +86,32 @@ def test_the_state_that_is_kept_is_the_one_that_entered_the_step(kind):
     steps = Steps(None, None, None, None, None, windows, None)
     streams.assert_trees_equal(policies.entering_state(steps), after.core_state)
     assert policies.entering_state(steps._replace(extras={})) == ()
+
+
+def test_a_network_is_told_the_task_of_each_lane():
+    network = ActorCriticNetwork(
+        init=lambda key: (),
+        initial_state=lambda batch_size: (),
+        step=lambda params, tasked, state: (
+            PolicyAndValue(Categorical(50.0 * jax.nn.one_hot(tasked.task, 3)), tasked.observation),
+            state,
+        ),
+        unroll=lambda params, tasked, step_type, state: PolicyAndValue(
+            Categorical(jnp.zeros((*tasked.task.shape, 3))), tasked.task
+        ),
+        num_tasks=3,
+    )
+    spec = registry.discrete_spec()
+    lanes = Lanes(np.array([4, 5, 6, 1], np.int32), 7)
+    timestep = TimeStep(np.full(4, MID, np.int32), None, None, np.zeros((4, 1), np.float32))
+    for core in (
+        policies.sampling(network, spec, lambda policy, drawn: {}),
+        policies.likeliest(network, spec),
+    ):
+        state = core.init(jax.random.key(0), lanes)
+        action, *_ = core.select_action((), timestep, state, streams.context(0))
+        assert action.tolist() == [1, 2, 0, 1]
+    steps = Steps(np.full((2, 3), MID, np.int32), None, None, np.zeros((2, 3, 1)), None, {}, None)
+    sample = Sample(steps, None, None, None, np.array([5, 3], np.int32))
+    given = policies.unrolled(network, (), sample).value
+    assert given.tolist() == policies.tasks_of(network, sample).tolist() == [[2] * 3, [0] * 3]

@@ -1,10 +1,13 @@
-"""An agent that learns two tasks in one run, which it can only tell apart by the lane."""
+"""Agents that learn two tasks in one run, which they can only tell apart by the lane."""
 
 from dataclasses import dataclass
 
+import dm_env
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from culmen.agents import impala
 from culmen.components.replay import fold
 from culmen.core import ActorCore
 from culmen.core import EnvironmentSpec
@@ -12,6 +15,7 @@ from culmen.core import LearnerCore
 from culmen.core import Parts
 from culmen.core import Replay
 from culmen.core import Window
+from culmen.core.types import TimeStep
 from tests.shapes import worlds
 from tests.shapes.shape import Shape
 
@@ -80,9 +84,29 @@ def check(result, launcher):
         assert (log['right'] == log['episode_return']).all()
 
 
+def check_told(result, launcher):
+    """The same, of an agent that is told of the task; the policy of a lane knows it, too."""
+    check(result, launcher)
+    observed = np.ones(1, np.float32)
+    for lane in range(4):
+        assert result.policy(lane=lane)(dm_env.restart(observed)) == lane % 2
+    both = TimeStep(np.zeros(2, np.int32), np.zeros(2), np.ones(2), np.ones((2, 1), np.float32))
+    assert result.policy(lane=1).batched(2)(both).tolist() == [1, 0]
+
+
+TOLD = impala.IMPALA(
+    hidden_sizes=(8,), unroll_length=4, learning_rate=0.03, task_input=True, pop_art_rate=0.1
+)
+
+
 ROWS = [
     Shape(
         'two-tasks', Tasks(), (worlds.pays_zero, worlds.pays_one), learns=1.0, num_environments=3,
         steps=150, check=check, refused={'offline': 'experience must be of Datasets alone offline'},
+    ),
+    Shape(
+        'told-tasks', TOLD, (worlds.pays_zero, worlds.pays_one), learns=1.0, num_environments=4,
+        steps=600, check=check_told,
+        refused={'offline': 'experience must be of Datasets alone offline'},
     ),
 ]  # fmt: skip
