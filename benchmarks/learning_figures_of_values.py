@@ -74,6 +74,11 @@ FIGURES = {
         'qr_dqn', 'gymnasium/Acrobot-v1', 50_000, SEEDS, 2_500, last=5, bar=-100.0,
         bar_of='the mean over seeds', checkpoint_every=10_000,
     ),
+    'sac-choices-cartpole': Figure(
+        'SAC on gymnasium/CartPole-v1: the mean of the last five evaluations at 100,000 steps',
+        'sac', 'gymnasium/CartPole-v1', 100_000, SEEDS, 5_000, last=5, bar=400.0,
+        bar_of='the mean over seeds', checkpoint_every=20_000,
+    ),
     **on_breakout(),
     'pqn-breakout': Figure(
         f'PQN, compiled, on gymnax/Breakout-MinAtar: the curve of {PQN_FRAMES:,} frames',

@@ -85,8 +85,8 @@ ENTRIES: dict[str, Entry] = {
         f'{_TRAIN} d4pg --environment dm_control/cartpole/swingup --steps 50000',
     ),
     'sac': Entry(
-        'continuous control', 'Haarnoja et al. 2018 (1812.05905)', 'a bounded box', 'off-policy',
-        f'{_TRAIN} sac {_PENDULUM}',
+        'continuous control', 'Haarnoja et al. 2018 (1812.05905)', 'a bounded box or one choice',
+        'off-policy', f'{_TRAIN} sac {_PENDULUM}',
     ),
     'mpo': Entry(
         'continuous control', 'Abdolmaleki et al. 2018 (1806.06920)', 'a choice or a bounded box',
@@ -154,6 +154,8 @@ ELSEWHERE: dict[str, str] = {
     'maskable_ppo': 'ppo, which keeps to legal actions',
     'mo_mpo': 'mpo, with a bound for each of several rewards',
     'mog_mpo': 'dmpo --agent.critic gaussians',
+    'discrete_sac': 'sac, which takes one choice, too',
+    'sac_discrete': 'sac, which takes one choice, too',
     'drq': 'sac --agent.augmentation_pad 4',
     'vecnormalize': 'normalised --agent.base ppo',
 }

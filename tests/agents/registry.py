@@ -394,7 +394,10 @@ AGENTS = [
         legal_spec()),
     Row('sac', sac.SAC(**CONTINUOUS, random_steps=0), continuous_spec(),
         traced={**CONTINUOUS_TRACED, 'initial_temperature': (1.0, 0.1), 'target_entropy': (-2.0, 1.0)},
-        refused=tuple((spec, r'SAC needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
+        refused=tuple((spec, r'SAC needs a continuous action .* or one choice')
+                      for spec in (UNBOUNDED, multi_discrete_spec()))),
+    Row('sac_choices', sac.SAC(**CONTINUOUS, random_steps=20, target_entropy_share=0.5), legal_spec(),
+        traced={'target_entropy_share': (0.5, 0.9), 'initial_temperature': (1.0, 0.1)}),
     Row('sac_all_options',
         sac.SAC(**CONTINUOUS, random_steps=20, temperature=0.2, max_gradient_norm=10.0,
                 critic_observation=('number',)),

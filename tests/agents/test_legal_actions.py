@@ -85,7 +85,10 @@ def test_the_update_ignores_illegal_actions(row):
     agent = subject.of(row)
     plain = agent.state
     favoured = favouring(row, plain)  # the online and the target network
-    is_bounded = not row.replaced or hasattr(row.agent, 'num_atoms')  # ratios, a support
+    # Ratios, a support, a policy that the critics don't know.
+    is_bounded = not row.replaced or any(
+        hasattr(row.agent, name) for name in ('num_atoms', 'target_entropy')
+    )
     enough = 1e-2 if is_bounded else HUGE / 100
     if hasattr(row.agent, 'critic'):
         enough = 1e-5  # of a new critic, whose values are near 0

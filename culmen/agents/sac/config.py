@@ -8,6 +8,7 @@ from typing import ClassVar
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
 from culmen.core.checks import check_fields
+from culmen.core.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,11 @@ class SACConfig:
     # Fixed weight of the entropy; None: learned.
     temperature: Annotated[float | None, Range(0)] = None
     initial_temperature: Annotated[float, POSITIVE] = 1.0  # where it is learned
-    # In nats, where the temperature is learned; None: minus the dimensions of an action.
+    # In nats, where the temperature is learned; None: minus the dimensions of an action, and of a choice
+    # `target_entropy_share`.
     target_entropy: float | None = None
+    # Of a choice, a share of the entropy of uniform legal actions; None: 0.98.
+    target_entropy_share: Annotated[float | None, Range(0, 1)] = None
     # Global norm to which the gradients of each network are clipped; None: not at all.
     max_gradient_norm: Annotated[float | None, POSITIVE] = None
     # Largest random shift of images, in pixels; 0: no shifts.
@@ -57,7 +61,19 @@ class SACConfig:
             'target_entropy': None, 'batch_size': 256, 'replay_capacity': 1_000_000,
             'min_replay_size': 10_000, 'samples_per_insert': 256.0,
         },
+        # Christodoulou 2019 (1910.07207), appendix B, for choices, in steps of four frames.
+        'atari': {
+            'hidden_sizes': (512,), 'random_steps': 20_000, 'discount': 0.99, 'learning_rate': 3e-4,
+            'temperature': None, 'target_entropy': None, 'target_entropy_share': 0.98,
+            'batch_size': 64, 'replay_capacity': 1_000_000, 'min_replay_size': 20_000,
+            'samples_per_insert': 16.0,
+        },
     }  # fmt: skip
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.target_entropy_share is not None and self.target_entropy is not None:
+            raise SettingError(
+                'target_entropy_share must be None where target_entropy is given, '
+                f'got {self.target_entropy_share}.'
+            )

@@ -9,8 +9,12 @@ Haarnoja et al. 2018 (1812.05905), algorithm 1. Departures from it:
    first code.
 4. Every gradient is taken at the parameters before the update, so the policy's does not wait for the critics'
    step. The authors' first code does the same where it runs all its training steps at once.
+
+Where an action is one choice, `discrete` has the losses.
 """
 
+from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -29,6 +33,16 @@ from culmen.core.types import LearnerCore
 from culmen.core.types import Metrics
 from culmen.core.types import Params
 from culmen.core.types import Sample
+from culmen.core.types import Steps
+
+
+class Kind(NamedTuple):
+    """What an update does in its own way for actions of a kind. The functions are those of this module."""
+
+    transitions: Callable[[Steps, float | Array, Any], Transitions]
+    critic_loss: Callable[..., tuple[jax.Array, tuple[Any, Array]]]
+    policy_loss: Callable[..., tuple[jax.Array, Array]]
+    target_entropy: Callable[[Any, Any, SACConfig], Array | float]  # where none is given
 
 
 class TrainingState(NamedTuple):
@@ -108,12 +122,13 @@ def update_critics(
     temperature: Array,
     transitions: Transitions,
     key: jax.Array,
-    networks: ContinuousNetworks,
+    networks: Any,
     optimizer: optax.GradientTransformation,
+    loss: Callable[..., Any] = critic_loss,
 ) -> tuple[TrainingState, tuple[Array, tuple[Array, Array]]]:
-    """The critics' step. Returns: (the state after it, what `critic_loss` returned)."""
+    """The critics' step. Returns: (the state after it, what the loss returned)."""
     return updates.train(
-        state, critic_loss, optimizer,
+        state, loss, optimizer,
         state.target_critic_params, state.policy_params, temperature, transitions, key, networks,
         name='critic', has_aux=True,
     )  # fmt: skip
@@ -125,12 +140,13 @@ def update_policy(
     temperature: Array,
     features: Array,
     key: jax.Array,
-    networks: ContinuousNetworks,
+    networks: Any,
     optimizer: optax.GradientTransformation,
+    loss: Callable[..., Any] = policy_loss,
 ) -> tuple[TrainingState, tuple[Array, Array]]:
-    """The policy's step. Returns: (the state after it, what `policy_loss` returned)."""
+    """The policy's step. Returns: (the state after it, what the loss returned)."""
     return updates.train(
-        state, policy_loss, optimizer, ensemble, temperature, features, key, networks,
+        state, loss, optimizer, ensemble, temperature, features, key, networks,
         name='policy', has_aux=True,
     )  # fmt: skip
 
@@ -151,12 +167,24 @@ def update_temperature(
     )
 
 
-def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore:
-    """Builds the update of SAC."""
+def target_entropy(networks: ContinuousNetworks, features: Array, config: SACConfig) -> int:
+    """Minus the number of dimensions of an action: appendix D."""
+    del features, config
+    return -networks.box.size
+
+
+def transitions(steps: Steps, discount: float | Array, networks: ContinuousNetworks) -> Transitions:
+    """B windows, folded, whose actions are canonical."""
+    return updates.canonical_transitions(steps, discount, networks.box)
+
+
+BOX = Kind(transitions, critic_loss, policy_loss, target_entropy)
+
+
+def make_learner(networks: Any, config: SACConfig, kind: Kind = BOX) -> LearnerCore:
+    """Builds the update of SAC, with networks of a kind of actions."""
     optimizer = updates.make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
     temperature_optimizer = updates.make_optimizer(optax.adam(config.learning_rate))
-    # Appendix D: minus the number of dimensions.
-    target_entropy = -networks.box.size if config.target_entropy is None else config.target_entropy
 
     def init(key: jax.Array) -> TrainingState:
         policy_params, critic_params = networks.init(key)
@@ -174,9 +202,9 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
-        transitions = updates.canonical_transitions(sample.steps, config.discount, networks.box)
+        batch = kind.transitions(sample.steps, config.discount, networks)
         critic_key, policy_key, *shift_keys = jax.random.split(context.key, 4)
-        transitions = updates.shift_images(transitions, shift_keys, config.augmentation_pad)
+        batch = updates.shift_images(batch, shift_keys, config.augmentation_pad)
         temperature = jnp.exp(state.log_temperature)
         if config.temperature is not None:
             temperature = jnp.asarray(config.temperature, jnp.float32)
@@ -184,13 +212,23 @@ def make_learner(networks: ContinuousNetworks, config: SACConfig) -> LearnerCore
         # Algorithm 1: the critics, the policy, the temperature, the target critics.
         ensemble = state.critic_params.ensemble  # before their step: departure 4
         state, (critic_value, (features, q)) = update_critics(
-            state, temperature, transitions, critic_key, networks, optimizer
+            state, temperature, batch, critic_key, networks, optimizer, kind.critic_loss
         )
         state, (policy_value, log_prob) = update_policy(
-            state, ensemble, temperature, features, policy_key, networks, optimizer
+            state,
+            ensemble,
+            temperature,
+            features,
+            policy_key,
+            networks,
+            optimizer,
+            kind.policy_loss,
         )
         if config.temperature is None:
-            state = update_temperature(state, log_prob, target_entropy, temperature_optimizer)
+            wanted = config.target_entropy
+            if wanted is None:
+                wanted = kind.target_entropy(networks, features, config)
+            state = update_temperature(state, log_prob, wanted, temperature_optimizer)
         state = updates.follow(state, config.target_rate, 'critic')
         metrics = {
             'loss': critic_value,

@@ -18,6 +18,9 @@ from culmen.components.networks.bounded_policy import make_bounded_policy
 from culmen.components.networks.branches import Branches
 from culmen.components.networks.branches import make_branches
 from culmen.components.networks.branches import make_branching_network
+from culmen.components.networks.choice_critics import ChoiceNetworks
+from culmen.components.networks.choice_critics import Seen
+from culmen.components.networks.choice_critics import make_choice_networks
 from culmen.components.networks.continuous import ContinuousNetworks
 from culmen.components.networks.continuous import CriticParams
 from culmen.components.networks.continuous import DeterministicHead
@@ -101,6 +104,7 @@ __all__ = [
     'CategoricalHead',
     'Categoricals',
     'CategoricalsHead',
+    'ChoiceNetworks',
     'ContinuousNetworks',
     'CriticParams',
     'Dense',
@@ -131,6 +135,7 @@ __all__ = [
     'ResNetTorso',
     'Risk',
     'SoftplusGaussianHead',
+    'Seen',
     'TanhGaussian',
     'TanhGaussianHead',
     'Tasked',
@@ -151,6 +156,7 @@ __all__ = [
     'make_bounded_policy',
     'make_branches',
     'make_branching_network',
+    'make_choice_networks',
     'make_continuous_networks',
     'make_divided_torso',
     'make_network',

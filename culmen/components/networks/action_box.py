@@ -75,21 +75,21 @@ class ActionBox(NamedTuple):
         return np.reshape(bound, (1,) * (action.ndim - len(self.shape)) + self.shape)
 
 
-def action_box(agent: str, spec: EnvironmentSpec) -> ActionBox:
+def action_box(agent: str, spec: EnvironmentSpec, other: str = '') -> ActionBox:
     """The box of an environment's action.
 
-    Args: agent: its name, for errors.
+    Args: agent: its name, for errors. other: what else it takes, for errors.
     Raises: ValueError that names the agent where the action is no array of floats within finite bounds,
         float32 can't hold these or tell them apart, or there is not one reward.
     """
     check_reward(agent, spec)
-    return leaf_box(agent, spec.action, spec.action)
+    return leaf_box(agent, spec.action, spec.action, other)
 
 
-def leaf_box(agent: str, action: Any, action_spec: Any) -> ActionBox:
+def leaf_box(agent: str, action: Any, action_spec: Any, other: str = '') -> ActionBox:
     """The box of a leaf of an action.
 
-    Args: agent: its name, for errors. action: the leaf. action_spec: the whole action.
+    Args: agent, other: as for `action_box`. action: the leaf. action_spec: the whole action.
     Raises: as `action_box`.
     """
     if not isinstance(action, specs.Array) or not is_bounded_box(action):
@@ -97,7 +97,7 @@ def leaf_box(agent: str, action: Any, action_spec: Any) -> ActionBox:
             'a continuous action (a BoundedArray of floats with finite bounds, the minimum below the '
             'maximum)'
         )
-        raise refusal(agent, wanted, action_spec)
+        raise refusal(agent, f'{wanted} or {other}' if other else wanted, action_spec)
     with np.errstate(over='ignore'):
         low, high = (
             np.broadcast_to(np.asarray(bound, np.float32), action.shape)

@@ -20,6 +20,7 @@ from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import split_keyed
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.observed import Observed
 from culmen.components.networks.observed import observed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
@@ -121,12 +122,7 @@ def make_continuous_networks(
             return Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
         return Linear(num_atoms)(hidden)
 
-    def encode(observation: Nest) -> Any:
-        seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
-        encoders = [_encoder(part(spec.observation), encoder_channels) for part in seen]
-        features = [encoder(part(observation)) for encoder, part in zip(encoders, seen)]
-        return Features(*features) if parts.of_critic else features[0]
-
+    encode = make_encoder(spec, parts, encoder_channels)
     encoder, actor, one = map(hk.transform, (encode, policy, critic))
 
     def init(key: jax.Array) -> tuple[Params, CriticParams]:
@@ -148,6 +144,20 @@ def make_continuous_networks(
         return of_ensemble(params, features, action)
 
     return ContinuousNetworks(init, drawing(encoder.apply), drawing(actor.apply), critics, box)
+
+
+def make_encoder(
+    spec: EnvironmentSpec, parts: Observed, channels: Sequence[int]
+) -> Callable[[Nest], Any]:
+    """A Haiku function: observation [B, ...] -> features [B, F], or Features where critics see more."""
+    seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
+
+    def encode(observation: Nest) -> Any:
+        encoders = [_encoder(part(spec.observation), channels) for part in seen]
+        features = [encoder(part(observation)) for encoder, part in zip(encoders, seen)]
+        return Features(*features) if parts.of_critic else features[0]
+
+    return encode
 
 
 def _encoder(observation_spec: Any, channels: Sequence[int]) -> Callable[[Nest], jax.Array]:

@@ -16,8 +16,10 @@ from culmen.components.policies.around_mode import around_mode
 from culmen.components.policies.around_mode import at_mode
 from culmen.components.policies.continuous import Behaviour
 from culmen.components.policies.continuous import Policy
+from culmen.components.policies.continuous import choosing
 from culmen.components.policies.continuous import deterministic
 from culmen.components.policies.continuous import exploring
+from culmen.components.policies.continuous import exploring_choices
 from culmen.components.policies.continuous import with_gaussian_noise
 from culmen.components.policies.epsilon_greedy import ActionValues
 from culmen.components.policies.epsilon_greedy import ValueExtras
@@ -45,12 +47,14 @@ __all__ = [
     'ape_x_exponents',
     'around_mode',
     'at_mode',
+    'choosing',
     'deterministic',
     'drawn_actions',
     'entering_state',
     'episode_return',
     'epsilon_greedy',
     'exploring',
+    'exploring_choices',
     'greedy',
     'in_each_lane',
     'keyed',

@@ -1,4 +1,4 @@
-"""Acting in a box: by a policy of canonical actions, after uniformly random ones.
+"""Acting in a box, by a policy of canonical actions, or by one choice: after uniformly random actions.
 
 Each lane draws with a key of its own, folded from the call's key and its index, so its actions do not depend
 on how lanes are batched.
@@ -13,6 +13,8 @@ from culmen.components.networks.action_box import ActionBox
 from culmen.components.policies.lanes import lane_index
 from culmen.components.policies.lanes import lane_keys
 from culmen.components.policies.lanes import without_state
+from culmen.components.policies.uniform import uniform_actions
+from culmen.core.specs import EnvironmentSpec
 from culmen.core.types import ActorCore
 from culmen.core.types import Array
 from culmen.core.types import Context
@@ -21,9 +23,9 @@ from culmen.core.types import Nest
 from culmen.core.types import Params
 from culmen.core.types import TimeStep
 
-# (params, observation [B, ...], a key of each lane [B]) -> canonical actions float32[B, D].
+# (params, observation [B, ...], a key of each lane [B]) -> canonical actions float32[B, D], or choices.
 Behaviour = Callable[[Params, Nest, jax.Array], jax.Array]
-# (params, observation [B, ...]) -> canonical actions float32[B, D].
+# (params, observation [B, ...]) -> canonical actions float32[B, D], or choices int32[B].
 Policy = Callable[[Params, Nest], jax.Array]
 
 
@@ -36,6 +38,44 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
         random_steps: actions are random until all actors together have taken so many steps.
     """
 
+    def uniform(observation: Nest, keys: jax.Array) -> jax.Array:
+        del observation
+        draw = lambda key: jax.random.uniform(key, (box.size,), jnp.float32, -1.0)
+        return jax.vmap(draw)(keys)
+
+    return _after_random_steps(behaviour, uniform, box.from_canonical, random_steps)
+
+
+def exploring_choices(
+    behaviour: Behaviour, agent: str, spec: EnvironmentSpec, random_steps: int | Array = 0
+) -> ActorCore:
+    """`exploring` where an action is one choice: random actions are uniform among legal ones.
+
+    Args:
+        behaviour: draws int32[B], each with the key of its lane.
+        agent: its name, for errors.
+        spec: of the environment.
+    """
+
+    def uniform(observation: Nest, keys: jax.Array) -> Nest:
+        return uniform_actions(agent, spec, observation, keys)
+
+    return _after_random_steps(behaviour, uniform, lambda action: action, random_steps)
+
+
+def choosing(policy: Policy) -> ActorCore:
+    """Takes a policy's choices, int32[B]. No extras."""
+    return without_state(lambda params, timestep: policy(params, timestep.observation))
+
+
+def _after_random_steps(
+    behaviour: Behaviour,
+    uniform: Callable[[Nest, jax.Array], Nest],
+    to_action: Callable[[jax.Array], Nest],
+    random_steps: int | Array,
+) -> ActorCore:
+    """Args: uniform: (observation [B, ...], keys [B]) -> what `behaviour` gives. to_action: of either."""
+
     def init(key: jax.Array, lanes: Lanes) -> Array:
         del key
         return lane_index(lanes)
@@ -45,12 +85,10 @@ def exploring(behaviour: Behaviour, box: ActionBox, random_steps: int | Array = 
     ) -> tuple[Nest, Array, Nest]:
         keys = lane_keys(context.key, lane)
         keys = jax.vmap(lambda key: jax.random.split(key))(keys)
-        canonical = behaviour(params, timestep.observation, keys[:, 0])
-        random = jax.vmap(lambda key: jax.random.uniform(key, (box.size,), jnp.float32, -1.0))(
-            keys[:, 1]
-        )
+        drawn = behaviour(params, timestep.observation, keys[:, 0])
+        random = uniform(timestep.observation, keys[:, 1])
         is_random = jnp.asarray(context.actor_steps) < random_steps
-        return box.from_canonical(jnp.where(is_random, random, canonical)), lane, ()
+        return to_action(jnp.where(is_random, random, drawn)), lane, ()
 
     return ActorCore(init, select_action)
 
