@@ -1,12 +1,12 @@
-"""Environment steps per second of SAC and of PPO in one process, beside stable-baselines3's.
+"""Environment steps per second of SAC, PPO and QR-DQN in one process, beside stable-baselines3's.
 
     python benchmarks/agent_speed.py --write
 
 Both make the same updates with the same settings (below), without evaluation, logs or checkpoints; each run
 is a process of its own, timed after a warm-up that holds all compilation and random exploration. On one core
 both are held to it; with two each has the faster of one and two threads (torch's own setting; NPROC, which
-XLA reads). They take turns, and the best of the repeats counts. The environments are those of dqn_speed.py,
-made by the first run. `--write` writes docs/results/agent_speed.md.
+XLA reads). They take turns, and the best of the repeats counts. QR-DQN is sb3-contrib's. The environments are
+made by the first run: that of dqn_speed.py and .venv-sb3-contrib. `--write` writes docs/results/agent_speed.md.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from dqn_speed import CALLS
 from dqn_speed import ROOT
-from dqn_speed import SB3
 from dqn_speed import SPEED
 from dqn_speed import prepare
 from dqn_speed import processor
@@ -55,6 +54,22 @@ PPO = {
     'num_minibatches': 4,
     'hidden_sizes': [64, 64],
 }
+QR_DQN = {
+    'agent': 'qr_dqn',
+    'environment': 'gymnasium/CartPole-v1',
+    'num_environments': 1,
+    'num_quantiles': 200,
+    'learning_rate': 5e-4,
+    'discount': 0.99,
+    'replay_capacity': 50_000,
+    'min_replay_size': 1_000,
+    'batch_size': 64,
+    'target_update_period': 100,
+    'epsilon_initial': 1.0,
+    'epsilon': 0.05,
+    'epsilon_decay_steps': 1_500,
+    'hidden_sizes': [64, 64],
+}
 
 
 class Task(NamedTuple):
@@ -74,7 +89,11 @@ TASKS = {
         {**SAC, 'batch_size': 64, 'hidden_sizes': [64, 64]}, 1_500, 2_000, 1, None
     ),
     'PPO on CartPole-v1, 8 environments, two cores': Task(PPO, 4_096, 40_960, 2, 3.0),
+    'QR-DQN on CartPole-v1, 200 quantiles, batch 64, MLP 64-64, one core': Task(
+        QR_DQN, 2_000, 4_000, 1, 4.0
+    ),
 }
+SB3 = ROOT / '.venv-sb3-contrib'
 PYTHONS = {'sb3': SB3 / 'bin' / 'python', 'culmen': SPEED / 'bin' / 'python'}
 
 
@@ -111,7 +130,7 @@ def main() -> int:
     parser.add_argument('--torch', default='torch', help='what pip installs, as torch==2.13.0')
     parser.add_argument('--write', action='store_true')
     arguments = parser.parse_args()
-    prepare(SB3, arguments.python, [arguments.torch], ['stable-baselines3', 'bsuite'])
+    prepare(SB3, arguments.python, [arguments.torch], ['sb3-contrib', 'stable-baselines3'])
     prepare(SPEED, arguments.python, ['-e', '.', 'jax==0.4.38', 'gymnasium', 'bsuite'])
 
     versions: dict[str, dict[str, str]] = {}
@@ -148,7 +167,7 @@ def main() -> int:
         bar = '' if task.bar is None else f'; the bar is {task.bar:g}'
         lines += ['', f'culmen is {best["culmen"] / best["sb3"]:.2f} times as fast{bar}.']
     head = [
-        '# Speed of SAC and PPO',
+        '# Speed of SAC, PPO and QR-DQN',
         '',
         'Environment steps per second beside stable-baselines3 (sb3), with the same updates and without',
         'evaluation, logs and checkpoints; `benchmarks/agent_speed.py` says how it is measured.',

@@ -15,6 +15,7 @@ def main() -> None:
 
     import culmen
     from culmen.agents import ppo
+    from culmen.agents import qr_dqn
     from culmen.agents import sac
 
     settings = dict(task['settings'])
@@ -26,6 +27,14 @@ def main() -> None:
         agent = sac.SAC(
             **settings,
             random_steps=settings['min_replay_size'],
+            samples_per_insert=float(settings['batch_size']),
+        )
+    elif name == 'qr_dqn':
+        agent = qr_dqn.QRDQN(
+            **settings,
+            n_step=1,
+            double=False,
+            optimizer_epsilon=0.01 / settings['batch_size'],  # as sb3-contrib's Adam
             samples_per_insert=float(settings['batch_size']),
         )
     else:
@@ -43,7 +52,7 @@ def main() -> None:
     result = culmen.run(experiment, observers=[clock], progress=False)
     steps, seconds = clock.steps - task['warm_up'], clock.end - clock.begin
     updates = result.summary['learner_steps']
-    if name == 'sac':
+    if name != 'ppo':
         due = total - settings['min_replay_size']
         timed = steps
     else:

@@ -5,6 +5,7 @@ import sys
 import time
 
 import gymnasium
+import sb3_contrib
 import stable_baselines3
 import torch
 from dqn_speed import OF_SB3
@@ -35,6 +36,23 @@ def main() -> None:
             train_freq=1,
             gradient_steps=1,
         )
+    elif settings['agent'] == 'qr_dqn':
+        common['policy_kwargs']['n_quantiles'] = settings['num_quantiles']
+        model = sb3_contrib.QRDQN(
+            'MlpPolicy',
+            environment,
+            **common,
+            buffer_size=settings['replay_capacity'],
+            learning_starts=settings['min_replay_size'],
+            batch_size=settings['batch_size'],
+            train_freq=1,
+            gradient_steps=1,
+            target_update_interval=settings['target_update_period'],
+            exploration_initial_eps=settings['epsilon_initial'],
+            exploration_final_eps=settings['epsilon'],
+            # Of the warm-up, which is all that the first call of learn knows of.
+            exploration_fraction=settings['epsilon_decay_steps'] / task['warm_up'],
+        )
     else:
         batch = settings['num_environments'] * settings['unroll_length']
         model = stable_baselines3.PPO(
@@ -51,6 +69,9 @@ def main() -> None:
             max_grad_norm=settings['max_gradient_norm'],
         )
     model.learn(task['warm_up'], log_interval=None)
+    if settings['agent'] == 'qr_dqn':
+        # It is final now: a second call of learn would stretch it over both calls' steps.
+        model.exploration_schedule = lambda remaining: settings['epsilon']
     begin_updates = model._n_updates
     begin = time.perf_counter()
     model.learn(task['steps'], log_interval=None, reset_num_timesteps=False)

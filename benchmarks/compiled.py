@@ -40,11 +40,19 @@ PPO = {
     'lambda_': 0.95, 'clip_epsilon': 0.2, 'value_cost': 0.5, 'entropy_cost': 0.0,
     'max_gradient_norm': 0.5, 'unroll_length': 128, 'num_epochs': 4, 'num_minibatches': 4,
 }  # fmt: skip
+PQN = {
+    **COMMON, 'agent': 'pqn', 'hidden_sizes': [128, 128], 'num_environments': 32, 'steps': 524_288,
+    'learning_rate': 1e-4, 'lambda_': 0.95, 'epsilon_initial': 1.0, 'epsilon': 0.2,
+    'epsilon_decay_steps': 100_000, 'max_gradient_norm': 10.0, 'unroll_length': 64, 'num_epochs': 4,
+    'num_minibatches': 16, 'reward_scale': 0.1,
+}  # fmt: skip
 # rejax copies its whole buffer at every step, and would take minutes.
 PEERS = {
     'DQN, 64 environments, an update a vector step': (DQN, {'rejax': {'steps': 25_600}}),
     'PPO, 64 environments': (PPO, {}),
 }
+# Beside the loop of one function alone: rejax's PQN has another optimiser.
+PURE = {'PQN, 32 environments': PQN}
 HOSTS = {
     'DQN, 64 environments, an update a vector step': (DQN, {'host': {'steps': 102_400}}, 3.0),
     'PPO, 256 environments': (
@@ -149,6 +157,17 @@ def peers(repeats: int) -> list[str]:
     return lines
 
 
+def pure(repeats: int) -> list[str]:
+    """Beside a loop in purejaxql's style."""
+    lines = ['## Beside a loop in the style of purejaxql', '']
+    for title, task in PURE.items():
+        seen = compare(task, {}, ['culmen', 'pure'], repeats)
+        ratio = max(seen['culmen']['rates']) / max(seen['pure']['rates'])
+        lines += [f'### {title}', '', *table(seen), '']
+        lines += [f'culmen has {ratio:.2f} times the steps; the bar is 0.95.', '']
+    return lines
+
+
 def host(repeats: int) -> list[str]:
     """Beside our own batched host loop."""
     lines = ['## Beside the batched host loop', '']
@@ -219,7 +238,7 @@ def seeds(repeats: int) -> list[str]:
     return [*lines, '']
 
 
-PARTS = {'peers': peers, 'host': host, 'seeds': seeds}
+PARTS = {'peers': peers, 'pure': pure, 'host': host, 'seeds': seeds}
 
 
 def main() -> None:

@@ -214,4 +214,99 @@ def make_ppo(task: dict[str, Any], steps: int) -> Any:
     return train
 
 
-MAKE = {'dqn': make_dqn, 'ppo': make_ppo}
+def make_pqn(task: dict[str, Any], steps: int) -> Any:
+    """Trains PQN in purejaxql's style (Gallici et al. 2024): key -> (parameters, updates)."""
+    environment, env_params = gymnax.make(task['environment'])
+    num, length = task['num_environments'], task['unroll_length']
+    actions = environment.num_actions
+
+    def forward(x: Any) -> Any:
+        for size in task['hidden_sizes']:
+            norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True)
+            x = jax.nn.relu(norm(hk.Linear(size)(x)))
+        return hk.Linear(actions)(x)
+
+    network = hk.without_apply_rng(hk.transform(forward))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(task['max_gradient_norm']), optax.radam(task['learning_rate'])
+    )
+    reset = jax.vmap(environment.reset, (0, None))
+    step = jax.vmap(environment.step, (0, 0, 0, None))
+    discount, lambda_ = task['discount'], task['lambda_']
+
+    def train(key: Any) -> Any:
+        key, of_init, of_reset = jax.random.split(key, 3)
+        observation, state = reset(jax.random.split(of_reset, num), env_params)
+        params = network.init(of_init, observation)
+
+        def iteration(carry: Any, i: Any) -> Any:
+            params, optimizer_state, state, observation, key = carry
+            fraction = jnp.minimum(i * num * length / task['epsilon_decay_steps'], 1.0)
+            epsilon = task['epsilon_initial'] + fraction * (
+                task['epsilon'] - task['epsilon_initial']
+            )
+
+            def act(carry: Any, _: Any) -> Any:
+                state, observation, key = carry
+                key, of_action, of_random, of_step = jax.random.split(key, 4)
+                q = network.apply(params, observation)
+                random = jax.random.randint(of_action, (num,), 0, actions)
+                explores = jax.random.uniform(of_random, (num,)) < epsilon
+                action = jnp.where(explores, random, jnp.argmax(q, axis=1))
+                after, state, reward, done, _ = step(
+                    jax.random.split(of_step, num), state, action, env_params
+                )
+                reward = task['reward_scale'] * reward
+                row = Transition(observation, action, reward, done, value=jnp.max(q, axis=1))
+                return (state, after, key), row
+
+            (state, observation, key), rows = jax.lax.scan(
+                act, (state, observation, key), None, length
+            )
+            last = jnp.max(network.apply(params, observation), axis=1)
+
+            def target(carry: Any, row: Transition) -> Any:
+                returns, value = carry
+                mixed = lambda_ * returns + (1 - lambda_) * value
+                returns = row.reward + discount * (1 - row.done) * mixed
+                return (returns, row.value), returns
+
+            _, targets = jax.lax.scan(target, (last, last), rows, reverse=True)
+            batch = jax.tree_util.tree_map(
+                lambda x: x.reshape(-1, *x.shape[2:]), (rows.observation, rows.action, targets)
+            )
+
+            def loss(params: Any, minibatch: Any) -> Any:
+                observation, action, targets = minibatch
+                q = network.apply(params, observation)
+                chosen = jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
+                return 0.5 * jnp.mean((chosen - targets) ** 2)
+
+            def descend(carry: Any, minibatch: Any) -> Any:
+                params, optimizer_state = carry
+                updates, optimizer_state = optimizer.update(
+                    jax.grad(loss)(params, minibatch), optimizer_state, params
+                )
+                return (optax.apply_updates(params, updates), optimizer_state), None
+
+            def epoch(carry: Any, key: Any) -> Any:
+                order = jax.random.permutation(key, num * length)
+                parts = jax.tree_util.tree_map(
+                    lambda x: x[order].reshape(task['num_minibatches'], -1, *x.shape[1:]), batch
+                )
+                return jax.lax.scan(descend, carry, parts)
+
+            key, of_epochs = jax.random.split(key)
+            keys = jax.random.split(of_epochs, task['num_epochs'])
+            (params, optimizer_state), _ = jax.lax.scan(epoch, (params, optimizer_state), keys)
+            return (params, optimizer_state, state, observation, key), None
+
+        carry = params, optimizer.init(params), state, observation, key
+        iterations = steps // (num * length)
+        carry, _ = jax.lax.scan(iteration, carry, jnp.arange(iterations))
+        return carry[0], jnp.int32(iterations)
+
+    return train
+
+
+MAKE = {'dqn': make_dqn, 'ppo': make_ppo, 'pqn': make_pqn}

@@ -89,6 +89,7 @@ class Culmen:
         import culmen
         from culmen.agents import dqn
         from culmen.agents import ppo
+        from culmen.agents import pqn
 
         num = task['num_environments']
         if task['agent'] == 'dqn':
@@ -101,6 +102,12 @@ class Culmen:
                 target_update_period=task['target_update_period'],
                 samples_per_insert=task['batch_size'] / num,  # an update a vector step
             )  # fmt: skip
+        elif task['agent'] == 'pqn':
+            settings = dict(task)
+            for name in ('environment', 'agent', 'num_environments', 'steps'):
+                settings.pop(name)
+            settings['hidden_sizes'] = tuple(settings['hidden_sizes'])
+            agent = pqn.PQN(**settings)
         else:
             agent = ppo.PPO(
                 hidden_sizes=tuple(task['hidden_sizes']), activation='tanh', batch_size=None,

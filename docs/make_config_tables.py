@@ -11,6 +11,8 @@ What is made stands between `<!-- made: KIND WHAT -->` and `<!-- end -->`:
     families                     the families of environments
     columns                      the columns of the logs
     actions                      which agent takes which actions
+    curves                       settings and learning curves of each agent, from benchmarks/
+    names                        names in other frameworks, and what they are here
     file PATH                    a file of this repository: Python or TOML
 """
 
@@ -35,8 +37,11 @@ import numpy as np
 from dm_env import specs
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
+from learning_curves import FIGURES  # noqa: E402
+
+from culmen.agents.catalogue import ELSEWHERE  # noqa: E402
 from culmen.components import environments  # noqa: E402
 from culmen.components import networks  # noqa: E402
 from culmen.components.environments.arguments import signature_arguments  # noqa: E402
@@ -66,6 +71,8 @@ def make(description: str) -> str:
         'families': _families,
         'columns': _columns,
         'actions': _actions,
+        'curves': _curves,
+        'names': _names,
     }
     return makers[kind](*(_resolve(name) for name in what))
 
@@ -87,6 +94,30 @@ def _actions() -> str:
         for name in names
     ]
     return _table(('agent', *kinds), rows)
+
+
+def _curves() -> str:
+    """A row for each figure of benchmarks/learning_curves.py, with what its page says of its bar."""
+    rows = []
+    figures = sorted(FIGURES.items(), key=lambda each: (each[1].agent, each[1].environment))
+    for name, figure in figures:
+        page = ROOT / 'docs' / 'results' / f'{name}.md'
+        shown = f'`{name}`'
+        if page.exists():
+            verdict = re.search(r'^Bar: .*; (met|missed|open) ', page.read_text(), re.MULTILINE)
+            shown = f'[{verdict[1] if verdict else "curve"}](results/{name}.md)'
+        settings = ' '.join(figure.options)
+        bar = '' if figure.bar is None else f'{figure.bar:g}'
+        rows.append(
+            (f'`{figure.agent}`', f'`{figure.environment}`', f'{figure.steps:,}',
+             f'`{settings}`' if settings else '', bar, shown)
+        )  # fmt: skip
+    return _table(('agent', 'environment', 'steps', 'settings', 'return', 'shown by'), rows)
+
+
+def _names() -> str:
+    rows = [(f'`{name}`', f'`{here}`') for name, here in sorted(ELSEWHERE.items())]
+    return _table(('elsewhere', 'here'), rows)
 
 
 def _resolve(name: str) -> Any:

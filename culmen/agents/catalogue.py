@@ -139,6 +139,7 @@ ELSEWHERE: dict[str, str] = {
     'm_iqn': 'iqn --preset munchausen',
     'rainbow_iqn': 'rainbow --agent.head iqn',
     'der': 'rainbow --preset atari_100k',
+    'drq_eps': 'dqn --preset atari_100k',
     'apex': 'ape_x',
     'ape-x': 'ape_x',
     'apex_dqn': 'ape_x',

@@ -48,7 +48,10 @@ class Range(NamedTuple):
     open_high: bool = False
 
     def __str__(self) -> str:
-        """The range in words: 'at least 1', 'in [0, 1)'."""
+        """The range in words: 'at least 1', 'in [0, 1)', 'finite'."""
+        if self.high == math.inf and self.open_high:
+            of_low = '' if self.low == -math.inf else f' and {self._replace(high=None)}'
+            return f'finite{of_low}'
         if self.high is None:
             return f'{"above" if self.open_low else "at least"} {self.low}'
         if self.low is None:
@@ -71,6 +74,12 @@ class Range(NamedTuple):
 
 
 POSITIVE = Range(0, open_low=True)
+FINITE = Range(-math.inf, math.inf, open_low=True, open_high=True)
+
+
+def above(low: float | str) -> Range:
+    """Finite numbers above a number, or above another field."""
+    return Range(low, math.inf, open_low=True, open_high=True)
 
 
 def check_range(

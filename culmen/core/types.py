@@ -148,11 +148,15 @@ class LearnerCore(NamedTuple):
     `update` is one function, or a mapping of rules by name: several of them over one training state, each
     due when its own tables are. The experience then has the same names, each with a table or a dict of
     tables (culmen.core.rules).
+
+    `warning` says what a user should know of metrics that are logged, in a sentence; None: nothing. It is
+    printed once a run.
     """
 
     init: Callable[[jax.Array], State]
     update: Update | Mapping[str, Update]
     variables: Callable[[State], Params]
+    warning: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 def where_first(timestep: TimeStep, initial: State, state: State) -> State:

@@ -17,11 +17,21 @@ class Journal:
     """Receives the events of a run and writes their rows to its logs."""
 
     def __init__(
-        self, logs: Logs, clock: Clock, reward_names: Sequence[str], labels: Sequence[str] = ()
+        self,
+        logs: Logs,
+        clock: Clock,
+        reward_names: Sequence[str],
+        labels: Sequence[str] = (),
+        warning: rows.MetricWarning = lambda metrics: None,
     ) -> None:
-        """Args: reward_names: names of the numbers in a nest of rewards; labels: of the environments, where
-        there are several.
+        """Makes the journal of a run.
+
+        Args:
+            reward_names: names of the numbers in a nest of rewards.
+            labels: of the environments, where there are several.
+            warning: of the learner.
         """
+        self._say_warning = rows.SayOnce(warning)
         self._labels = labels
         self.logs = logs
         self.episodes = 0
@@ -49,7 +59,9 @@ class Journal:
         Args: counts: of the newest update; get_metrics: of that update.
         """
         if counts.learner_steps != self.rows.logged_updates:
-            self.logs.write('learner', rows.learner_row(counts, get_metrics()))
+            metrics = get_metrics()
+            self.logs.write('learner', rows.learner_row(counts, metrics))
+            self._say_warning(metrics)
         self.rows = self.rows.after(getattr(counts, self._clock), counts.learner_steps)
 
     def evaluation(self, counts: Counts, result: EvaluationResult) -> None:

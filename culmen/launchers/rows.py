@@ -1,9 +1,11 @@
 """Makes the rows of a run's logs and the summaries of evaluations, for every launcher."""
 
 import sys
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from culmen.components.loggers import COLUMNS
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.launchers.schedule import Counts
+
+# What a user should know of metrics; None: nothing.
+MetricWarning: TypeAlias = Callable[[Mapping[str, float]], str | None]
 
 NO_EVALUATION: dict[str, Any] = {'episodes': 0, 'return_mean': None, 'return_std': None}
 
@@ -140,6 +145,22 @@ def _evaluator_row(counts: Counts, result: EvaluationResult) -> dict[str, Any]:
         row[f'episode_return/{name}'] = summary[f'return_mean/{name}']
         row[f'episode_return_std/{name}'] = summary[f'return_std/{name}']
     return {**row, **summary.get('metrics', {})}
+
+
+class SayOnce:
+    """Says on standard error what a learner warns of, the first time that it does."""
+
+    def __init__(self, warning: MetricWarning) -> None:
+        """Args: warning: of the LearnerCore."""
+        self._warning = warning
+        self._is_said = False
+
+    def __call__(self, metrics: Mapping[str, float]) -> None:
+        """Looks at metrics that are logged."""
+        text = None if self._is_said else self._warning(metrics)
+        if text is not None:
+            self._is_said = True
+            print(f'culmen: {text}', file=sys.stderr, flush=True)
 
 
 def say_endless(summary: Mapping[str, Any]) -> None:

@@ -165,7 +165,9 @@ class Run(Generic[EngineT]):
         names = reward_names(self._built.spec)
         columns = {**self._built.columns, 'learner': rows.learner_columns(engine.metric_names)}
         logs = Logs(workdir.logs, columns, options.loggers)
-        self._journal = Journal(logs, engine.clock, names, self._labels)
+        self._journal = Journal(
+            logs, engine.clock, names, self._labels, self._built.parts.learner.warning
+        )
         stack.callback(logs.close)
         if restored is None:
             engine.start(None)

@@ -47,7 +47,7 @@ def test_presets_are_settings():
             agent(**settings).build(SPECS_OF_PRESETS[preset])
             found.setdefault(name, set()).add(preset)
     assert found == {
-        'DQN': {'atari', 'minatar', 'munchausen', 'noisy'},
+        'DQN': {'atari', 'atari_100k', 'minatar', 'munchausen', 'noisy'},
         'ApeX': {'atari'},
         'C51': {'atari', 'cartpole', 'minatar', 'unit'},
         'QRDQN': {'atari', 'minatar'},
@@ -57,7 +57,7 @@ def test_presets_are_settings():
         'R2D2': {'atari'},
         'IMPALA': {'atari'},
         'PPO': {'atari', 'mujoco'},
-        'SAC': {'mujoco'},
+        'SAC': {'atari', 'mujoco'},
         'TD3': {'mujoco'},
         'DDPG': {'mujoco'},
         'D4PG': {'control'},

@@ -53,10 +53,6 @@ def make_learner(policy: BoundedPolicy, config: BCConfig) -> LearnerCore:
     def loss(params: Params, observation: Nest, action: Nest) -> Value:
         return error(policy.network.apply(params, observation), policy.to_draw(action))
 
-    def init(key: jax.Array) -> TrainingState:
-        params = policy.network.init(key)
-        return TrainingState(params, optimizer.init(params))
-
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
@@ -67,4 +63,6 @@ def make_learner(policy: BoundedPolicy, config: BCConfig) -> LearnerCore:
         )
         return state, {'loss': value, **metrics}, None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin(policy.network, optimizer), update, variables=lambda state: state.params
+    )

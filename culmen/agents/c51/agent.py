@@ -8,6 +8,7 @@ import jax
 from culmen.agents.c51.config import C51Config
 from culmen.agents.c51.learning import loss
 from culmen.agents.c51.learning import support
+from culmen.components import updates
 from culmen.components import values
 from culmen.components.networks import make_action_value_network
 from culmen.components.networks import noisy_dense
@@ -34,4 +35,5 @@ class C51(C51Config):
             return jax.nn.softmax(network.apply(params, observation)) @ support(self)
 
         of_sample = functools.partial(loss, network=network, config=self)
-        return values.join(self, action_values, values.make_learner(network, of_sample, self))
+        learner = values.make_learner(network, of_sample, self)
+        return values.join(self, action_values, learner._replace(warning=updates.support_warning))

@@ -6,7 +6,9 @@ from typing import Any
 from typing import ClassVar
 
 from culmen.components.values import ValueSettings
+from culmen.core.checks import FINITE
 from culmen.core.checks import Range
+from culmen.core.checks import above
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,8 @@ class C51Config(ValueSettings):
 
     # Distribution.
     num_atoms: Annotated[int, Range(2)] = 51  # of the support
-    v_min: float = -10.0  # the least return that it holds; lower ones move to it
-    v_max: Annotated[float, Range('v_min', open_low=True)] = 10.0  # the greatest
+    v_min: Annotated[float, FINITE] = -10.0  # the least return that it holds; lower ones move to it
+    v_max: Annotated[float, above('v_min')] = 10.0  # the greatest
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Bellemare et al. 2017, section 5 and appendix; what it does not name is the Nature paper's.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from culmen.agents.c51.config import C51Config
 from culmen.components import losses
+from culmen.components import updates
 from culmen.components import values
 from culmen.components.networks import Network
 from culmen.components.policies import mask_illegal
@@ -43,7 +44,7 @@ def loss(
     Returns: (loss [], (metrics, losses float32[B], which are the priorities)).
     """
     atoms = support(config)
-    o_tm1, a_tm1, r_t, discount_t, o_t = values.transitions(sample, config)
+    o_tm1, a_tm1, r_t, discount_t, o_t = values.transitions(sample, context, config)
     online, target, selector = values.with_noise(context, config, params, target_params, params)
 
     logits_tm1 = network.apply(online, o_tm1)
@@ -56,11 +57,13 @@ def loss(
     )(atoms, logits_tm1, a_tm1, r_t, discount_t, atoms, logits_t, q_t_selector)
     mean_loss = values.mean_loss(element_losses, sample, context, config)
 
+    chosen = jnp.argmax(q_t_selector, axis=-1)
+    of_chosen = jax.nn.softmax(jax.vmap(lambda logits, a: logits[a])(logits_t, chosen))
     of_taken = jax.nn.softmax(jax.vmap(lambda logits, a: logits[a])(logits_tm1, a_tm1))
     metrics = {
         'loss': mean_loss,
         'q': jnp.mean(of_taken @ atoms),
-        # Much of it says that returns leave the support.
+        updates.OUTSIDE: updates.mass_outside(atoms, of_chosen, r_t, discount_t),
         'mass_at_v_min': jnp.mean(of_taken[:, 0]),
         'mass_at_v_max': jnp.mean(of_taken[:, -1]),
     }

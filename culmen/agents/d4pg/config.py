@@ -5,8 +5,10 @@ from typing import Annotated
 from typing import Any
 from typing import ClassVar
 
+from culmen.core.checks import FINITE
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
+from culmen.core.checks import above
 from culmen.core.checks import check_fields
 
 
@@ -19,8 +21,8 @@ class D4PGConfig:
     hidden_sizes: Annotated[tuple[int, ...], Range(1)] = (128, 128)
     layer_norm: bool = True  # whether the first layer of policy and critic is normalised
     num_atoms: Annotated[int, Range(2)] = 51  # of the critic's distribution
-    v_min: float = -150.0  # the least atom, a discounted return
-    v_max: Annotated[float, Range('v_min', open_low=True)] = 150.0  # the greatest atom
+    v_min: Annotated[float, FINITE] = -150.0  # the least atom, a discounted return
+    v_max: Annotated[float, above('v_min')] = 150.0  # the greatest atom
     # Names of fields of the observation that only the critic sees, and not the policy.
     critic_observation: tuple[str, ...] = ()
 

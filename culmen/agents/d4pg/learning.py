@@ -35,14 +35,15 @@ def critic_loss(
     weights: Array,
     atoms: jax.Array,
     networks: ContinuousNetworks,
-) -> tuple[jax.Array, tuple[Array, Array, Array]]:
+) -> tuple[jax.Array, tuple[Array, Array, Array, Array]]:
     """The cross-entropy of the critic's distribution to the projected n-step target.
 
     Args:
         transitions: B of them, a_tm1 canonical [B, D].
         weights: [B] of each loss.
         atoms: [num_atoms] returns, increasing.
-    Returns: (loss [], (features of o_tm1 [B, F], mean returns [B], absolute errors [B])).
+    Returns: (loss [], (features of o_tm1 [B, F], mean returns [B], absolute errors [B], how much of the
+        targets lies outside of the support [])).
     """
     features_tm1, outputs_tm1, outputs_t = updates.critic_outputs(
         networks, critic_params, target_critic_params, target_policy_params, transitions
@@ -54,8 +55,9 @@ def critic_loss(
     element_losses = of_batch(atoms, logits_tm1, r_t, discount_t, atoms, logits_t)
     q_tm1, q_t = mean_return(logits_tm1, atoms), mean_return(logits_t, atoms)
     errors = jnp.abs(jax.vmap(losses.td_learning)(q_tm1, r_t, discount_t, q_t))
+    outside = updates.mass_outside(atoms, jax.nn.softmax(logits_t), r_t, discount_t)
     features_tm1, errors = jax.lax.stop_gradient((features_tm1, errors))
-    return jnp.mean(weights * element_losses), (features_tm1, q_tm1, errors)
+    return jnp.mean(weights * element_losses), (features_tm1, q_tm1, errors, outside)
 
 
 def policy_loss(
@@ -104,7 +106,7 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
 
         # Both gradients are those of the parameters before this update.
         ensemble = state.critic_params.ensemble
-        state, (value, (features, q, errors)) = updates.train(
+        state, (value, (features, q, errors, outside)) = updates.train(
             state, critic_loss, critic_optimizer,
             state.target_critic_params, state.target_policy_params, transitions, weights, atoms,
             networks, name='critic', has_aux=True,
@@ -116,7 +118,12 @@ def make_learner(networks: ContinuousNetworks, config: D4PGConfig) -> LearnerCor
         state = updates.copy_every(
             state, context.rule_steps + 1, config.target_update_period, 'policy', 'critic'
         )
-        metrics = {'loss': value, 'q': jnp.mean(q), 'absolute_error': jnp.mean(errors)}
+        metrics = {
+            'loss': value,
+            'q': jnp.mean(q),
+            'absolute_error': jnp.mean(errors),
+            updates.OUTSIDE: outside,
+        }
         return state, metrics, errors if config.priority_exponent else None
 
-    return LearnerCore(init, update, variables=updates.acting_params)
+    return LearnerCore(init, update, updates.acting_params, updates.support_warning)

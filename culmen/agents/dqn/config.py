@@ -6,27 +6,19 @@ from typing import Any
 from typing import ClassVar
 from typing import Literal
 
-from culmen.components.values import ValueSettings
+from culmen.components.values import MunchausenSettings
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
 from culmen.core.errors import SettingError
 
 
 @dataclass(frozen=True)
-class DQNConfig(ValueSettings):
+class DQNConfig(MunchausenSettings):
     """Settings of DQN. The defaults are for small tasks; `presets` holds the papers'."""
 
-    # Loss.
-    # Error at which the loss turns linear; None: squared error.
-    huber_delta: Annotated[float | None, POSITIVE] = 1.0
+    huber_delta: Annotated[float | None, POSITIVE] = 1.0  # error at which the loss turns linear; None: never
     # Weight of the taken action's value in the loss: DQNReg, whose 0.1 beside error^2 is 0.05 here; None: 0.
     value_cost: Annotated[float | None, Range(0)] = None
-    # Scale of the log-policy that is added to the reward, and the soft maximum for the bootstrap; None:
-    # Q-learning. 0 is soft Q-learning, 0.9 Munchausen's.
-    munchausen: Annotated[float | None, Range(0, 1)] = None
-    temperature: Annotated[float, POSITIVE] = 0.03  # of the soft policy; only with `munchausen`
-    # The least that temperature * log-policy may be; only with `munchausen`.
-    log_policy_clip: Annotated[float, Range(None, 0)] = -1.0
     # What a new window's priority is: the largest error so far, or that of the values that acted.
     initial_priority: Literal['largest', 'acting'] = 'largest'
 
@@ -39,6 +31,17 @@ class DQNConfig(ValueSettings):
             'optimizer': 'rmsprop', 'optimizer_epsilon': 0.01, 'reward_clip': 1.0,
             'target_update_period': 10_000, 'batch_size': 32, 'replay_capacity': 1_000_000,
             'min_replay_size': 50_000, 'samples_per_insert': 8.0,
+        },
+        # Yarats et al. 2021 (2004.13649), appendix F: DrQ; epsilon as in DrQ(eps) of Agarwal et al. 2021
+        # (2108.13264). For 100,000 steps of four frames.
+        'atari_100k': {
+            'dueling': True, 'n_step': 10, 'double': True, 'discount': 0.99, 'augmentation_pad': 4,
+            'epsilon_initial': 1.0, 'epsilon': 0.01, 'epsilon_decay_steps': 5_000,
+            'evaluation_epsilon': 0.001, 'huber_delta': 1.0, 'learning_rate': 1e-4,
+            'optimizer': 'adam', 'optimizer_epsilon': 1.5e-4, 'max_gradient_norm': 10.0,
+            'reward_clip': 1.0, 'target_update_period': 1, 'batch_size': 32,
+            'replay_capacity': 100_000, 'min_replay_size': 1_600, 'samples_per_insert': 32.0,
+            'priority_exponent': 0.0,
         },
         # Young and Tian 2019 (1903.03176), section 4: an update a frame.
         'minatar': {
@@ -62,10 +65,6 @@ class DQNConfig(ValueSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.munchausen is not None and self.double:
-            raise SettingError(
-                'double must be False with munchausen, whose bootstrap is a soft maximum, got True.'
-            )
         if self.initial_priority == 'acting' and not self.priority_exponent:
             raise SettingError(
                 'initial_priority is acting, which needs a priority_exponent above 0, got 0.'

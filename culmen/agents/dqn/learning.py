@@ -50,7 +50,7 @@ def loss(
         branches: of an action of several choices; None: it is one choice.
     Returns: (loss [], (metrics, absolute errors float32[B], of branches their sums)).
     """
-    o_tm1, a_tm1, r_t, discount_t, o_t = values.transitions(sample, config)
+    o_tm1, a_tm1, r_t, discount_t, o_t = values.transitions(sample, context, config)
     online, target, selector = values.with_noise(context, config, params, target_params, params)
 
     mask: Function = mask_illegal

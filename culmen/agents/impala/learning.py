@@ -172,4 +172,6 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
         staleness = jnp.mean((context.rule_steps - sample.version).astype(jnp.float32))
         return state, {**metrics, 'staleness': staleness}, None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin(network, optimizer), update, variables=lambda state: state.params
+    )

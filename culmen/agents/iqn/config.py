@@ -6,14 +6,14 @@ from typing import Any
 from typing import ClassVar
 
 from culmen.components.networks import Risk
-from culmen.components.values import ValueSettings
+from culmen.components.values import MunchausenSettings
 from culmen.core.checks import POSITIVE
 from culmen.core.checks import Range
 from culmen.core.errors import SettingError
 
 
 @dataclass(frozen=True)
-class IQNConfig(ValueSettings):
+class IQNConfig(MunchausenSettings):
     """Settings of IQN. The defaults are for small tasks; `presets` holds the papers'."""
 
     # Distribution.
@@ -27,14 +27,6 @@ class IQNConfig(ValueSettings):
     risk: Risk = 'neutral'
     # Of the distortion, such as the share of cvar; 'neutral' has none.
     risk_level: float | None = None
-
-    # Loss.
-    # Scale of the log-policy that is added to the reward, and the soft maximum for the bootstrap; None:
-    # Q-learning. 0 is soft Q-learning, 0.9 Munchausen's.
-    munchausen: Annotated[float | None, Range(0, 1)] = None
-    temperature: Annotated[float, POSITIVE] = 0.03  # of the soft policy; only with `munchausen`
-    # The least that temperature * log-policy may be; only with `munchausen`.
-    log_policy_clip: Annotated[float, Range(None, 0)] = -1.0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # Dabney et al. 2018, section 4 and appendix; what it does not name is QR-DQN's.
@@ -71,10 +63,6 @@ class IQNConfig(ValueSettings):
             'risk_level', self.risk_level if self.risk == 'cvar' else None
         )
         POSITIVE.check('risk_level', self.risk_level if self.risk == 'cpw' else None)
-        if self.munchausen is not None and self.double:
-            raise SettingError(
-                'double must be False with munchausen, whose bootstrap is a soft maximum, got True.'
-            )
         if self.munchausen is not None and self.risk != 'neutral':
             raise SettingError(
                 f"risk must be 'neutral' with munchausen, whose policy is soft, got {self.risk!r}."

@@ -77,7 +77,7 @@ def loss(
         network: gives the quantiles of each action at any fractions.
     Returns: (loss [], (metrics, losses float32[B], which are the priorities)).
     """
-    batch = values.transitions(sample, config)
+    batch = values.transitions(sample, context, config)
     # Each call of a network draws its own fractions and its own noise.
     online, target, chooser, of_target = with_keys(
         context.key,

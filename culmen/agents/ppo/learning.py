@@ -123,10 +123,6 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         config.learning_rate, config.learning_rate_decay_steps
     )
 
-    def init(key: jax.Array) -> TrainingState:
-        params = network.init(key)
-        return TrainingState(params, optimizer.init(params))
-
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
@@ -153,7 +149,9 @@ def make_learner(network: ActorCriticNetwork, config: PPOConfig) -> LearnerCore:
         )  # fmt: skip
         return state, summary(each), None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin(network, optimizer), update, variables=lambda state: state.params
+    )
 
 
 def summary(each: Metrics) -> Metrics:

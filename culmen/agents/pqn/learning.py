@@ -80,10 +80,6 @@ def make_learner(network: RecurrentNetwork, config: PQNConfig) -> LearnerCore:
         config.learning_rate, config.learning_rate_decay_steps
     )
 
-    def init(key: jax.Array) -> TrainingState:
-        params = network.init(key)
-        return TrainingState(params, optimizer.init(params))
-
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
@@ -102,4 +98,6 @@ def make_learner(network: RecurrentNetwork, config: PQNConfig) -> LearnerCore:
         )  # fmt: skip
         return state, jax.tree_util.tree_map(jnp.mean, each), None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin(network, optimizer), update, variables=lambda state: state.params
+    )

@@ -40,7 +40,7 @@ def loss(
         network: gives the quantiles of each action.
     Returns: (loss [], (metrics, losses float32[B], which are the priorities)).
     """
-    batch = values.transitions(sample, config)
+    batch = values.transitions(sample, context, config)
     online, target, selector = values.with_noise(context, config, params, target_params, params)
 
     quantiles_tm1 = jnp.swapaxes(network.apply(online, batch.o_tm1), 1, 2)  # [B, N, num_actions]

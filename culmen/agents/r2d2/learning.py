@@ -142,10 +142,6 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
     rule = optax.adam(config.learning_rate, eps=config.optimizer_epsilon)
     optimizer = updates.make_optimizer(rule, config.max_gradient_norm)
 
-    def init(key: jax.Array) -> TrainingState:
-        params = network.init(key)
-        return TrainingState(params, params, optimizer.init(params))
-
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, Array | None]:
@@ -155,4 +151,6 @@ def make_learner(network: RecurrentNetwork, config: R2D2Config) -> LearnerCore:
         state = updates.copy_every(state, context.rule_steps + 1, config.target_update_period)
         return state, metrics, priorities if config.priority_exponent else None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin_with_target(network, optimizer), update, variables=lambda state: state.params
+    )

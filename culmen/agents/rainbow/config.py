@@ -11,7 +11,9 @@ from culmen.agents.c51 import C51Config
 from culmen.agents.iqn import IQNConfig
 from culmen.components.networks import Noise
 from culmen.components.values import ValueSettings
+from culmen.core.checks import FINITE
 from culmen.core.checks import Range
+from culmen.core.checks import above
 from culmen.core.errors import SettingError
 
 
@@ -22,8 +24,8 @@ class RainbowConfig(ValueSettings):
     # Distribution.
     head: Literal['c51', 'iqn'] = 'c51'  # what learns it
     num_atoms: Annotated[int, Range(2)] = 51  # of C51's support
-    v_min: float = -10.0  # the least return that it holds; lower ones move to it
-    v_max: Annotated[float, Range('v_min', open_low=True)] = 10.0  # the greatest
+    v_min: Annotated[float, FINITE] = -10.0  # the least return that it holds; lower ones move to it
+    v_max: Annotated[float, above('v_min')] = 10.0  # the greatest
     embedding_size: Annotated[int, Range(1)] = 64  # cosines of a fraction of IQN
     num_fractions: Annotated[int, Range(1)] = 8  # drawn for the prediction, N
     num_target_fractions: Annotated[int, Range(1)] = 8  # drawn for the target, N'

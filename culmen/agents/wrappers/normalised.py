@@ -151,6 +151,6 @@ class Normalised:
         return Parts(
             around(base.actor),
             around(base.evaluator),
-            LearnerCore(init, learner.update, variables),
+            LearnerCore(init, learner.update, variables, learner.warning),
             base.experience,
         )

@@ -126,7 +126,7 @@ class RewardScaled:
         return Parts(
             ActorCore(init_actor, select_action),
             ActorCore(base.evaluator.init, around(base.evaluator)),
-            LearnerCore(init, changed.learner.update, variables),
+            LearnerCore(init, changed.learner.update, variables, base.learner.warning),
             changed.experience,
         )
 

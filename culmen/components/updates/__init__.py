@@ -42,11 +42,17 @@ from culmen.components.updates.returns import lambda_returns
 from culmen.components.updates.returns import returns_to_go
 from culmen.components.updates.states import TargetTrainingState
 from culmen.components.updates.states import TrainingState
+from culmen.components.updates.states import begin
+from culmen.components.updates.states import begin_with_target
+from culmen.components.updates.supports import OUTSIDE
+from culmen.components.updates.supports import mass_outside
+from culmen.components.updates.supports import support_warning
 from culmen.components.updates.training import copy_every
 from culmen.components.updates.training import follow
 from culmen.components.updates.training import train
 
 __all__ = [
+    'OUTSIDE',
     'DualParams',
     'ErrorThatActed',
     'PolicyAndCriticState',
@@ -56,6 +62,8 @@ __all__ = [
     'TrainingState',
     'acting_params',
     'add_to_pool',
+    'begin',
+    'begin_with_target',
     'canonical_transitions',
     'copy_every',
     'critic_outputs',
@@ -77,6 +85,7 @@ __all__ = [
     'make_optimizer',
     'masked_mean',
     'masked_standardised',
+    'mass_outside',
     'n_step_parts',
     'n_step_targets',
     'new_pool',
@@ -86,6 +95,7 @@ __all__ = [
     'returns_to_go',
     'scales_of',
     'shift_images',
+    'support_warning',
     'train',
     'train_with_duals',
     'unnormalised',

@@ -7,10 +7,12 @@ from culmen.components.values.learning import transitions
 from culmen.components.values.learning import with_noise
 from culmen.components.values.parts import join
 from culmen.components.values.quantiles import quantile_losses
+from culmen.components.values.settings import MunchausenSettings
 from culmen.components.values.settings import ValueSettings
 
 __all__ = [
     'Loss',
+    'MunchausenSettings',
     'ValueSettings',
     'join',
     'make_learner',

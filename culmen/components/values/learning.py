@@ -29,12 +29,18 @@ Loss: TypeAlias = Callable[
 ]
 
 
-def transitions(sample: Sample, settings: ValueSettings) -> Transitions:
-    """The windows of a sample with clipped rewards, folded: R + D v(o_t) is their n-step target."""
+def transitions(sample: Sample, context: Context, settings: ValueSettings) -> Transitions:
+    """The windows of a sample with clipped rewards, folded: R + D v(o_t) is their n-step target.
+
+    Images are shifted at random where the settings say so, independently before and after: DrQ with one
+    shift of each, Yarats et al. 2021 (2004.13649).
+    """
     steps, clip = sample.steps, settings.reward_clip
     if clip is not None:
         steps = steps._replace(reward=jnp.clip(steps.reward, -clip, clip))
-    return fold(steps, settings.discount)
+    folded = fold(steps, settings.discount)
+    keys = jax.random.split(jax.random.fold_in(context.key, 2))
+    return updates.shift_images(folded, keys, settings.augmentation_pad)
 
 
 def with_noise(context: Context, settings: ValueSettings, *params: Params) -> list[Params]:
@@ -71,10 +77,6 @@ def make_learner(network: Network, loss: Loss, settings: ValueSettings) -> Learn
         )
     optimizer = updates.make_optimizer(rule, settings.max_gradient_norm)
 
-    def init(key: jax.Array) -> TargetTrainingState:
-        params = network.init(key)
-        return TargetTrainingState(params, params, optimizer.init(params))
-
     def update(
         state: TargetTrainingState, sample: Sample, context: Context
     ) -> tuple[TargetTrainingState, Metrics, Array | None]:
@@ -84,4 +86,6 @@ def make_learner(network: Network, loss: Loss, settings: ValueSettings) -> Learn
         state = updates.copy_every(state, context.rule_steps + 1, settings.target_update_period)
         return state, metrics, priorities if settings.priority_exponent else None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin_with_target(network, optimizer), update, variables=lambda state: state.params
+    )

@@ -44,6 +44,8 @@ class ValueSettings:
     max_gradient_norm: Annotated[float | None, POSITIVE] = None  # global norm; None: not clipped
     # Rewards are clipped to [-clip, clip]; None: not at all.
     reward_clip: Annotated[float | None, POSITIVE] = None
+    # Largest random shift of images in a batch, in pixels; 0: no shifts.
+    augmentation_pad: Annotated[int, Range(0)] = 0
     # Updates between copies to the target network.
     target_update_period: Annotated[int, Range(1)] = 200
 
@@ -68,3 +70,23 @@ class ValueSettings:
                     raise SettingError(
                         f'{name} needs noise, which is none; noise may be factorised or independent.'
                     )
+
+
+@dataclass(frozen=True)
+class MunchausenSettings(ValueSettings):
+    """Settings of an agent whose loss may be Munchausen's, Vieillard et al. 2020 (2007.14430)."""
+
+    # Loss.
+    # Scale of the log-policy that is added to the reward, and the soft maximum for the bootstrap; None:
+    # Q-learning. 0 is soft Q-learning, 0.9 Munchausen's.
+    munchausen: Annotated[float | None, Range(0, 1)] = None
+    temperature: Annotated[float, POSITIVE] = 0.03  # of the soft policy; only with `munchausen`
+    # The least that temperature * log-policy may be; only with `munchausen`.
+    log_policy_clip: Annotated[float, Range(None, 0)] = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.munchausen is not None and self.double:
+            raise SettingError(
+                'double must be False with munchausen, whose bootstrap is a soft maximum, got True.'
+            )

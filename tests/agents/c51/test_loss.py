@@ -1,6 +1,7 @@
 """C51's loss by hand: a table of logits, and algorithm 1 as loops."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from culmen.agents import c51
+from culmen.agents import rainbow
 from culmen.components.networks import Network
 from culmen.core.types import Lanes
 from culmen.core.types import TimeStep
@@ -62,6 +64,12 @@ def test_it_is_the_cross_entropy_to_the_projected_target():
     assert metrics['q'] == pytest.approx(np.mean(taken @ ATOMS), rel=1e-4)
     assert metrics['mass_at_v_min'] == pytest.approx(taken[:, 0].mean(), rel=1e-5)
     assert metrics['mass_at_v_max'] == pytest.approx(taken[:, -1].mean(), rel=1e-5)
+    # Of the first, 1 + 0.5 z leaves [-1, 1] by more than 0.5 for no z but 1, where it is by 0.5 alone.
+    assert metrics['mass_outside'] == 0
+    far = by_hand.sample([0, 1], [1, 0], [[1.2], [-1.0]], [[1.0], [0.0]], [1, 2])
+    best = np.argmax(softmax(TARGET[1]) @ ATOMS)
+    expected = softmax(TARGET[1, best])[-1] / 2  # 1.2 + 0.5
+    assert loss(far)[2]['mass_outside'] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_online_network_selects_with_double():
@@ -134,9 +142,24 @@ def test_an_action_s_value_is_the_mean_of_its_distribution():
     assert action.tolist() == [2]
 
 
+@pytest.mark.parametrize('agent', [c51.C51, rainbow.Rainbow])
+@pytest.mark.parametrize(
+    ('field', 'value', 'words'),
+    [
+        ('v_min', -math.inf, 'v_min must be finite, got -inf'),
+        ('v_min', math.nan, 'v_min must be finite, got nan'),
+        ('v_max', math.inf, 'v_max must be finite and above -10.0, got inf'),
+        ('v_max', math.nan, 'v_max must be finite and above -10.0, got nan'),
+    ],
+)
+def test_a_support_without_end_is_refused(agent, field, value, words):
+    with pytest.raises(ValueError, match=words):
+        agent(**{field: value})
+
+
 @pytest.mark.parametrize(('v_min', 'v_max'), [(1.0, 1.0), (2.0, -2.0)])
 def test_an_empty_support_is_refused(v_min, v_max):
-    with pytest.raises(ValueError, match='v_max must be above'):
+    with pytest.raises(ValueError, match='v_max must be finite and above'):
         c51.C51(v_min=v_min, v_max=v_max)
     with pytest.raises(ValueError, match='num_atoms must be at least 2, got 1'):
         c51.C51(num_atoms=1)

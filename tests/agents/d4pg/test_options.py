@@ -35,7 +35,9 @@ def test_experience():
     [
         ('hidden_sizes', (64, 0), 'hidden_sizes must be at least 1, got 0'),
         ('num_atoms', 1, 'num_atoms must be at least 2'),
-        ('v_max', -150.0, 'v_max must be above -150.0'),
+        ('v_max', -150.0, 'v_max must be finite and above -150.0'),
+        ('v_max', float('inf'), 'v_max must be finite and above -150.0, got inf'),
+        ('v_min', float('nan'), 'v_min must be finite, got nan'),
         ('priority_exponent', -0.5, 'priority_exponent must be at least 0'),
         ('importance_exponent', 1.5, r'importance_exponent must be in'),
         ('random_steps', -1, 'random_steps must be at least 0'),

@@ -51,6 +51,7 @@ from culmen.launchers.programs.nodes.waits import ActorWaits
 from culmen.launchers.programs.remote import NotReady
 from culmen.launchers.programs.remote import Remote
 from culmen.launchers.programs.stops import Stop
+from culmen.launchers.rows import SayOnce
 from culmen.launchers.rows import learner_columns
 from culmen.launchers.rows import learner_row
 from culmen.launchers.schedule import Counts
@@ -127,6 +128,7 @@ class LearnerNode(ActorWaits):
         self._state = self._schedule.begin()
         # An evaluation that waits for the updates due at its step: (actor steps, updates).
         self._pending: tuple[int, int] | None = None
+        self._say_warning = SayOnce(parts.learner.warning)
         self._behind = largest_backlog(parts.experience, lead, num_lanes)
         self._evaluations = KeptEvaluations()
         self.get_evaluation = self._evaluations.get  # evaluators call it
@@ -313,7 +315,9 @@ class LearnerNode(ActorWaits):
         if due.is_due(steps) or last:
             if counts.learner_steps > due.logged_updates:
                 learner.check_finite()
-                row = learner_row(counts, learner.metrics)
+                metrics = learner.metrics
+                row = learner_row(counts, metrics)
+                self._say_warning(metrics)
                 self._counter.sync(counts.learner_steps, row)
             self._state = self._state._replace(rows=due.after(*counts))
         if last:
