@@ -5,8 +5,8 @@
 Both make the same updates with the same settings (below), without evaluation, logs or checkpoints; each run
 is a process of its own, timed after a warm-up that holds all compilation and random exploration. On one core
 both are held to it; with two each has the faster of one and two threads (torch's own setting; NPROC, which
-XLA reads). They take turns, and the best of the repeats counts. QR-DQN is sb3-contrib's. The environments are
-made by the first run: that of dqn_speed.py and .venv-sb3-contrib. `--write` writes docs/results/agent_speed.md.
+XLA reads). They take turns, and the best of the repeats counts. QR-DQN is sb3-contrib's. The first run makes
+their environments, .venv-sb3-contrib and that of dqn_speed.py. `--write` writes docs/results/agent_speed.md.
 """
 
 import argparse

@@ -110,7 +110,7 @@ def _curves() -> str:
         bar = '' if figure.bar is None else f'{figure.bar:g}'
         rows.append(
             (f'`{figure.agent}`', f'`{figure.environment}`', f'{figure.steps:,}',
-             f'`{settings}`' if settings else '', bar, shown)
+             settings, bar, shown)
         )  # fmt: skip
     return _table(('agent', 'environment', 'steps', 'settings', 'return', 'shown by'), rows)
 
