@@ -48,8 +48,8 @@ def critic_loss(
     target_seen_t = networks.encode(target_critic_params.encoder, o_t)
     q_t = jnp.min(networks.critics(target_critic_params.ensemble, target_seen_t), axis=0)
     # Equation 10.
-    v_t = jnp.sum(jax.nn.softmax(policy_t.logits) * q_t, axis=-1)
-    v_t += temperature * policy_t.entropy()
+    mean_t = jnp.sum(jax.nn.softmax(policy_t.logits) * q_t, axis=-1)
+    v_t = mean_t + temperature * policy_t.entropy()
     loss = updates.ensemble_td_loss(q_tm1, r_t, discount_t, v_t)
     return loss, (jax.lax.stop_gradient(seen_tm1), q_tm1)
 

@@ -225,7 +225,7 @@ def make_learner(networks: Any, config: SACConfig, kind: Kind = BOX) -> LearnerC
             kind.policy_loss,
         )
         if config.temperature is None:
-            wanted = config.target_entropy
+            wanted: Array | float | None = config.target_entropy
             if wanted is None:
                 wanted = kind.target_entropy(networks, features, config)
             state = update_temperature(state, log_prob, wanted, temperature_optimizer)

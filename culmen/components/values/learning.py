@@ -39,7 +39,9 @@ def transitions(sample: Sample, context: Context, settings: ValueSettings) -> Tr
     if clip is not None:
         steps = steps._replace(reward=jnp.clip(steps.reward, -clip, clip))
     folded = fold(steps, settings.discount)
-    keys = jax.random.split(jax.random.fold_in(context.key, 2))
+    if not settings.augmentation_pad:
+        return folded
+    keys = list(jax.random.split(jax.random.fold_in(context.key, 2)))
     return updates.shift_images(folded, keys, settings.augmentation_pad)
 
 
