@@ -16,7 +16,7 @@ from culmen.core.errors import SettingError
 class DQNConfig(MunchausenSettings):
     """Settings of DQN. The defaults are for small tasks; `presets` holds the papers'."""
 
-    huber_delta: Annotated[float | None, POSITIVE] = 1.0  # error at which the loss turns linear; None: never
+    huber_delta: Annotated[float | None, POSITIVE] = 1.0  # loss is linear beyond it; None: nowhere
     # Weight of the taken action's value in the loss: DQNReg, whose 0.1 beside error^2 is 0.05 here; None: 0.
     value_cost: Annotated[float | None, Range(0)] = None
     # What a new window's priority is: the largest error so far, or that of the values that acted.
