@@ -172,6 +172,4 @@ def make_learner(network: ActorCriticNetwork, config: A2CConfig) -> LearnerCore:
         staleness = jnp.mean((context.rule_steps - sample.version).astype(jnp.float32))
         return state, {**metrics, 'staleness': staleness}, None
 
-    return LearnerCore(
-        updates.begin(network, optimizer), update, variables=lambda state: state.params
-    )
+    return LearnerCore(init, update, variables=lambda state: state.params)

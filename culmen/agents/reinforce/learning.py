@@ -80,10 +80,6 @@ def make_learner(network: ActorCriticNetwork, config: REINFORCEConfig) -> Learne
         config.learning_rate, config.learning_rate_decay_steps
     )
 
-    def init(key: jax.Array) -> TrainingState:
-        params = network.init(key)
-        return TrainingState(params, optimizer.init(params))
-
     def update(
         state: TrainingState, sample: Sample, context: Context
     ) -> tuple[TrainingState, Metrics, None]:
@@ -93,4 +89,6 @@ def make_learner(network: ActorCriticNetwork, config: REINFORCEConfig) -> Learne
         )  # fmt: skip
         return state, metrics, None
 
-    return LearnerCore(init, update, variables=lambda state: state.params)
+    return LearnerCore(
+        updates.begin(network, optimizer), update, variables=lambda state: state.params
+    )
