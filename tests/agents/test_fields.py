@@ -40,7 +40,7 @@ MORE = {
         {'encoder_channels': (2,), 'augmentation_pad': 1, 'critic_observation': ()},
         {'observation': PIXELS},
     ),
-    'augmentation_pad': ({}, {'observation': PIXELS}),
+    'augmentation_pad': ({'critic_observation': ()}, {'observation': PIXELS}),
     'torso': ({}, {'observation': PIXELS}),
     'shared_torso': ({'core': 'none'}, {}),
     'rmsprop_decay': ({'optimizer': 'rmsprop'}, {}),

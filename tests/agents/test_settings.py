@@ -22,7 +22,7 @@ SPECS_OF_PRESETS = {
     'atari': registry.discrete_spec(6, (84, 84, 4)),
     'atari_100k': registry.discrete_spec(6, (84, 84, 4)),
     'minatar': registry.discrete_spec(6, (10, 10, 4)),
-    **dict.fromkeys(('cartpole', 'munchausen', 'noisy', 'unit'), registry.discrete_spec()),
+    **dict.fromkeys(('cartpole', 'munchausen', 'noisy', 'plain', 'unit'), registry.discrete_spec()),
     'mujoco': SPEC,
     'control': SPEC,
 }
@@ -61,6 +61,11 @@ def test_presets_are_settings():
         'TD3': {'mujoco'},
         'DDPG': {'mujoco'},
         'D4PG': {'control'},
+        'MPO': {'control'},
+        'DMPO': {'control'},
+        'WPO': {'control'},
+        'REINFORCE': {'plain'},
+        'VMPO': {'control'},
     }
 
 

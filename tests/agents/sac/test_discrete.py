@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dm_env import specs
 
 from culmen.agents import sac
 from culmen.agents.sac import discrete
@@ -13,6 +14,7 @@ from culmen.components.networks import Categorical
 from culmen.components.networks import ChoiceNetworks
 from culmen.components.networks import CriticParams
 from culmen.components.networks import Seen
+from culmen.components.networks import make_choice_networks
 from culmen.components.replay.stream.windows import Transitions
 from culmen.core.errors import SettingError
 from culmen.core.types import TimeStep
@@ -180,3 +182,21 @@ def test_a_share_is_refused_for_a_box_and_beside_an_entropy():
         sac.SAC(target_entropy_share=1.5)
     with pytest.raises(ValueError, match=r'SAC needs a continuous action .* or one choice'):
         agent.build(registry.multi_discrete_spec())
+
+
+def test_critics_may_see_more_than_the_policy():
+    spec = registry.discrete_spec()
+    hidden = specs.BoundedArray((), np.int32, 0, 5, 'number')
+    spec = spec._replace(observation={'vector': spec.observation, 'number': hidden})
+    networks = make_choice_networks(spec, ACTIONS, (4,), critic_observation=('number',))
+    policy_params, critic_params = networks.init(KEY)
+
+    def outputs(number):
+        observation = {'vector': jnp.ones((1, 4)), 'number': jnp.full(1, number)}
+        seen = networks.encode(critic_params.encoder, observation)
+        of_critics = networks.critics(critic_params.ensemble, seen)
+        return networks.policy(policy_params, seen).logits, of_critics
+
+    (policy, critics), (policy_then, critics_then) = outputs(0), outputs(5)
+    np.testing.assert_array_equal(policy, policy_then)
+    assert (critics != critics_then).all()
