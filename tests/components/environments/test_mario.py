@@ -67,16 +67,17 @@ def test_running_to_the_right_pays_and_a_death_ends_a_stage_but_no_game():
     stage.reset()
     game.reset()
     rewards = []
-    while True:  # into the first enemy
-        timestep = stage.step(1)
-        game.step(1)
+    for _ in range(60):  # into the first enemy, running
+        timestep = stage.step(3)
+        game.step(3)
         rewards.append(timestep.reward)
         if timestep.last():
             break
+    assert timestep.last()
     assert timestep.discount == 0
     assert max(rewards) > 5 and rewards[-1] < -10
     lives = [game.metrics()['lives']]
-    for _ in range(100):
-        assert not game.step(1).last()
+    for _ in range(40):
+        assert not game.step(3).last()
         lives.append(game.metrics()['lives'])
     assert lives[-1] < 2
