@@ -14,6 +14,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
 
     import culmen
+    from culmen.agents import crossq
     from culmen.agents import ppo
     from culmen.agents import qr_dqn
     from culmen.agents import sac
@@ -23,8 +24,10 @@ def main() -> None:
     num_environments = settings.pop('num_environments')
     settings['hidden_sizes'] = tuple(settings['hidden_sizes'])
     agent: Any
-    if name == 'sac':
-        agent = sac.SAC(
+    if 'critic_hidden_sizes' in settings:
+        settings['critic_hidden_sizes'] = tuple(settings['critic_hidden_sizes'])
+    if name in ('sac', 'crossq'):
+        agent = {'sac': sac.SAC, 'crossq': crossq.CrossQ}[name](
             **settings,
             random_steps=settings['min_replay_size'],
             samples_per_insert=float(settings['batch_size']),

@@ -25,6 +25,7 @@ from typing import Any
 
 import learning_figures_of_control
 import learning_figures_of_policies
+import learning_figures_of_sac
 import learning_figures_of_values
 from learning_figures import FIGURES as FIRST
 from learning_figures import Figure
@@ -34,6 +35,7 @@ RESULTS = ROOT / 'docs' / 'results'
 FIGURES = {
     **FIRST, **learning_figures_of_values.FIGURES, **learning_figures_of_policies.FIGURES,
     **learning_figures_of_control.FIGURES,
+    **learning_figures_of_sac.FIGURES,
 }  # fmt: skip
 
 

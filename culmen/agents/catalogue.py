@@ -88,6 +88,10 @@ ENTRIES: dict[str, Entry] = {
         'continuous control', 'Haarnoja et al. 2018 (1812.05905)', 'a bounded box or one choice',
         'off-policy', f'{_TRAIN} sac {_PENDULUM}',
     ),
+    'crossq': Entry(
+        'continuous control', 'Bhatt et al. 2024 (1902.05605)', 'a bounded box', 'off-policy',
+        f'{_TRAIN} crossq {_PENDULUM}',
+    ),
     'mpo': Entry(
         'continuous control', 'Abdolmaleki et al. 2018 (1806.06920)', 'a choice or a bounded box',
         'off-policy', f'{_TRAIN} mpo {_PENDULUM}',
@@ -158,6 +162,11 @@ ELSEWHERE: dict[str, str] = {
     'discrete_sac': 'sac, which takes one choice, too',
     'sac_discrete': 'sac, which takes one choice, too',
     'drq': 'sac --agent.augmentation_pad 4',
+    'redq': 'sac --preset redq',
+    'droq': 'sac --preset droq',
+    'tqc': 'sac --preset tqc',
+    'simba': 'sac --preset simba',
+    'svg0': 'sac --agent.temperature 0 --agent.num_critics 1',
     'vecnormalize': 'normalised --agent.base ppo',
 }
 

@@ -14,6 +14,7 @@ from dm_env import specs
 
 from culmen.agents import bc
 from culmen.agents import c51
+from culmen.agents import crossq
 from culmen.agents import d4pg
 from culmen.agents import dqn
 from culmen.agents import impala
@@ -256,6 +257,15 @@ CONTINUOUS_TRACED = MappingProxyType({
     'random_steps': (0, 10),
 })  # fmt: skip
 
+CROSSQ = {
+    **{name: value for name, value in CONTINUOUS.items() if name != 'target_rate'},
+    'hidden_sizes': (8,), 'critic_hidden_sizes': (16,), 'policy_period': 2, 'norm_warmup': 2,
+}  # fmt: skip
+
+CROSSQ_TRACED = MappingProxyType(
+    {name: values for name, values in CONTINUOUS_TRACED.items() if name != 'target_rate'}
+)
+
 TD3 = {
     **{name: value for name, value in CONTINUOUS.items() if name != 'learning_rate'},
     'policy_learning_rate': 1e-3, 'critic_learning_rate': 1e-3, 'random_steps': 0,
@@ -403,6 +413,24 @@ AGENTS = [
                 critic_observation=('number',)),
         box_spec(),
         traced={**CONTINUOUS_TRACED, 'temperature': (0.2, 0.0), 'max_gradient_norm': (10.0, 0.01)}),
+    Row('sac_drawn_critics',
+        sac.SAC(**CONTINUOUS, random_steps=0, num_critics=3, num_target_critics=2, policy_value='mean',
+                policy_period=2, dropout_rate=0.1, critic_layer_norm=True, critic_hidden_sizes=(8,)),
+        continuous_spec(), traced={'policy_period': (2, 3)}),
+    Row('sac_quantiles',
+        sac.SAC(**{**CONTINUOUS, 'hidden_sizes': (8,)}, random_steps=0, num_critics=3, num_quantiles=4,
+                dropped_quantiles=1, policy_value='mean', network='simba', weight_decay=0.01,
+                normalise_observations=True),
+        box_spec(), traced={'weight_decay': (0.01, 0.5)}),
+    Row('crossq', crossq.CrossQ(**CROSSQ, random_steps=0), continuous_spec(),
+        traced={**CROSSQ_TRACED, 'initial_temperature': (1.0, 0.1), 'target_entropy': (-2.0, 1.0),
+                'adam_b1': (0.5, 0.9), 'norm_momentum': (0.9, 0.5), 'norm_warmup': (0, 10),
+                'policy_period': (2, 3)},
+        refused=tuple((spec, r'CrossQ needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),
+    Row('crossq_all_options',
+        crossq.CrossQ(**CROSSQ, random_steps=20, policy_norm=False, max_gradient_norm=10.0,
+                      critic_observation=('number',)),
+        box_spec(), traced={'max_gradient_norm': (10.0, 0.01)}),
     Row('td3', td3.TD3(**TD3), continuous_spec(),
         traced={**TD3_TRACED, 'target_noise': (0.2, 0.9), 'target_noise_clip': (0.5, 0.1)},
         refused=tuple((spec, r'TD3 needs a continuous action') for spec in (UNBOUNDED, discrete_spec()))),

@@ -23,8 +23,8 @@ SPECS_OF_PRESETS = {
     'atari_100k': registry.discrete_spec(6, (84, 84, 4)),
     'minatar': registry.discrete_spec(6, (10, 10, 4)),
     **dict.fromkeys(('cartpole', 'munchausen', 'noisy', 'plain', 'unit'), registry.discrete_spec()),
-    'mujoco': SPEC,
-    'control': SPEC,
+    **dict.fromkeys(('control', 'droq', 'mujoco', 'redq', 'simba', 'tqc'), SPEC),
+    'tasks': registry.discrete_spec()._replace(num_tasks=2),
 }
 
 
@@ -55,9 +55,10 @@ def test_presets_are_settings():
         'Rainbow': {'atari', 'atari_100k', 'cartpole', 'minatar', 'unit'},
         'PQN': {'cartpole', 'minatar'},
         'R2D2': {'atari'},
-        'IMPALA': {'atari'},
+        'IMPALA': {'atari', 'tasks'},
         'PPO': {'atari', 'mujoco'},
-        'SAC': {'atari', 'mujoco'},
+        'SAC': {'atari', 'droq', 'mujoco', 'redq', 'simba', 'tqc'},
+        'CrossQ': {'mujoco'},
         'TD3': {'mujoco'},
         'DDPG': {'mujoco'},
         'D4PG': {'control'},

@@ -1,19 +1,23 @@
 """SAC: networks, policy, learning and experience, joined."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
 from dm_env import specs
 
 from culmen.agents.sac.config import SACConfig
+from culmen.agents.sac.config import check_choices
 from culmen.agents.sac.discrete import CHOICES
 from culmen.agents.sac.learning import make_learner
+from culmen.agents.sac.learning import of_box
+from culmen.agents.sac.networks import make_critics
+from culmen.agents.sac.networks import make_networks
+from culmen.agents.wrappers import Normalised
 from culmen.components.networks import Categorical
 from culmen.components.networks import TanhGaussian
-from culmen.components.networks import TanhGaussianHead
 from culmen.components.networks import action_box
 from culmen.components.networks import make_choice_networks
-from culmen.components.networks import make_continuous_networks
 from culmen.components.networks import num_discrete_actions
 from culmen.components.policies import choosing
 from culmen.components.policies import deterministic
@@ -36,6 +40,8 @@ class SAC(SACConfig):
 
     def build(self, spec: EnvironmentSpec) -> Parts:
         """Builds the agent for environments of this spec."""
+        if self.normalise_observations:
+            return Normalised(dataclasses.replace(self, normalise_observations=False)).build(spec)
         if isinstance(spec.action, specs.DiscreteArray):
             return self._join(*self._of_choices(spec))
         return self._join(*self._of_box(spec))
@@ -48,15 +54,7 @@ class SAC(SACConfig):
                 'target_entropy_share must be None where an action is continuous, '
                 f'got {self.target_entropy_share}; target_entropy is in nats.'
             )
-        networks = make_continuous_networks(
-            spec,
-            lambda: TanhGaussianHead(box.size),
-            box,
-            self.hidden_sizes,
-            layer_norm=self.layer_norm,
-            encoder_channels=self.encoder_channels,
-            critic_observation=self.critic_observation,
-        )
+        networks = make_networks(spec, box, self)
 
         def sample(params: Params, observation: Nest, keys: jax.Array) -> jax.Array:
             return jax.vmap(TanhGaussian.sample)(networks.act(params, observation), keys)
@@ -65,14 +63,17 @@ class SAC(SACConfig):
             return networks.act(params, observation).mode()
 
         actor = exploring(sample, box, self.random_steps)
-        return actor, deterministic(mode, box), make_learner(networks, self)
+        learner = make_learner(networks, self, of_box(make_critics(self)))
+        return actor, deterministic(mode, box), learner
 
     def _of_choices(self, spec: EnvironmentSpec) -> tuple[ActorCore, ActorCore, LearnerCore]:
         """Actor, evaluator and learner where an action is one choice."""
+        check_choices(self)
         networks = make_choice_networks(
             spec,
             num_discrete_actions('SAC', spec),
             self.hidden_sizes,
+            num_critics=self.num_critics,
             layer_norm=self.layer_norm,
             encoder_channels=self.encoder_channels,
             critic_observation=self.critic_observation,

@@ -10,9 +10,11 @@ Haarnoja et al. 2018 (1812.05905), algorithm 1. Departures from it:
 4. Every gradient is taken at the parameters before the update, so the policy's does not wait for the critics'
    step. The authors' first code does the same where it runs all its training steps at once.
 
+REDQ, DroQ and TQC differ in what the losses take of the critics, `updates.Critics`, and in `policy_period`.
 Where an action is one choice, `discrete` has the losses.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -22,7 +24,6 @@ import jax.numpy as jnp
 import optax
 
 from culmen.agents.sac.config import SACConfig
-from culmen.components import losses
 from culmen.components import updates
 from culmen.components.networks import ContinuousNetworks
 from culmen.components.networks import CriticParams
@@ -57,6 +58,11 @@ class TrainingState(NamedTuple):
     temperature_optimizer_state: optax.OptState
 
 
+LEAST = (
+    updates.value_critics()
+)  # the least of all critics is the target, and what the policy climbs
+
+
 def critic_loss(
     critic_params: CriticParams,
     target_critic_params: CriticParams,
@@ -65,24 +71,30 @@ def critic_loss(
     transitions: Transitions,
     key: jax.Array,
     networks: ContinuousNetworks,
+    critics: updates.Critics = LEAST,
 ) -> tuple[jax.Array, tuple[Array, Array]]:
     """Equation 5: the soft Bellman residual, summed over the critics.
 
     Args:
         transitions: B of them, a_tm1 canonical [B, D].
-    Returns: (loss [], (features of o_tm1 [B, F], action values [num_critics, B])).
+        critics: what the target and the residual are of the ensemble's outputs.
+    Returns: (loss [], (features of o_tm1 [B, F], action values or quantiles [num_critics, B, ...])).
     """
+    chosen_key, online_key, target_key = jax.random.split(jax.random.fold_in(key, 1), 3)
     o_tm1, a_tm1, r_t, discount_t, o_t = transitions
     features_tm1 = networks.encode(critic_params.encoder, o_tm1)
-    q_tm1 = networks.critics(critic_params.ensemble, features_tm1, a_tm1)
+    online = critics.drawing(critic_params.ensemble, online_key)
+    q_tm1 = networks.critics(online, features_tm1, a_tm1)
 
     policy_t = networks.policy(policy_params, networks.encode(critic_params.encoder, o_t))
     a_t, log_prob_t = policy_t.sample_and_log_prob(key)
     target_features_t = networks.encode(target_critic_params.encoder, o_t)
-    q_t = networks.critics(target_critic_params.ensemble, target_features_t, a_t)
-    # Equation 3, with the least of the target critics.
-    v_t = jnp.min(q_t, axis=0) - temperature * log_prob_t
-    loss = updates.ensemble_td_loss(q_tm1, r_t, discount_t, v_t)
+    chosen = critics.chosen(target_critic_params.ensemble, chosen_key)
+    q_t = networks.critics(critics.drawing(chosen, target_key), target_features_t, a_t)
+    # Equation 3, with the least of the target critics, or what `critics` takes in its place.
+    v_t = critics.target(q_t)
+    v_t -= jnp.reshape(temperature * log_prob_t, (-1, *(1,) * (v_t.ndim - 1)))
+    loss = critics.loss(q_tm1, r_t, discount_t, v_t)
     return loss, (jax.lax.stop_gradient(features_tm1), q_tm1)
 
 
@@ -93,19 +105,19 @@ def policy_loss(
     features: Array,
     key: jax.Array,
     networks: ContinuousNetworks,
+    critics: updates.Critics = LEAST,
 ) -> tuple[jax.Array, Array]:
     """Equation 9, by the reparameterised action.
 
     Args:
         features: of B observations [B, F].
+        critics: says which value of the ensemble the policy climbs.
     Returns: (loss [], log-densities of the drawn actions [B]).
     """
     action, log_prob = networks.policy(policy_params, features).sample_and_log_prob(key)
-    q = networks.critics(ensemble, features, action)
-    # The least by its index: the gradient of `min` compares numbers for equality, and finds no equal one if
-    # the compiler rounds q in two ways.
-    least = losses.batched_index(q.T, jnp.argmin(q, axis=0))
-    return jnp.mean(temperature * log_prob - least), log_prob
+    ensemble = critics.drawing(ensemble, jax.random.fold_in(key, 1))
+    value = critics.value(networks.critics(ensemble, features, action))
+    return jnp.mean(temperature * log_prob - value), log_prob
 
 
 def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Array) -> jax.Array:
@@ -152,12 +164,12 @@ def update_policy(
 
 
 def update_temperature(
-    state: TrainingState,
+    state: Any,
     log_prob: Array,
     target_entropy: Array | float,
     optimizer: optax.GradientTransformation,
-) -> TrainingState:
-    """The temperature's step."""
+) -> Any:
+    """The temperature's step, of any state with its fields."""
     log_temperature, optimizer_state, _ = updates.gradient_step(
         temperature_loss, optimizer, state.log_temperature, state.temperature_optimizer_state,
         log_prob, target_entropy,
@@ -178,12 +190,26 @@ def transitions(steps: Steps, discount: float | Array, networks: ContinuousNetwo
     return updates.canonical_transitions(steps, discount, networks.box)
 
 
-BOX = Kind(transitions, critic_loss, policy_loss, target_entropy)
+def of_box(critics: updates.Critics = LEAST) -> Kind:
+    """The kind of continuous actions. Args: critics: what the losses take of the ensemble."""
+    return Kind(
+        transitions,
+        functools.partial(critic_loss, critics=critics),
+        functools.partial(policy_loss, critics=critics),
+        target_entropy,
+    )
 
 
-def make_learner(networks: Any, config: SACConfig, kind: Kind = BOX) -> LearnerCore:
-    """Builds the update of SAC, with networks of a kind of actions."""
-    optimizer = updates.make_optimizer(optax.adam(config.learning_rate), config.max_gradient_norm)
+def make_learner(networks: Any, config: SACConfig, kind: Kind | None = None) -> LearnerCore:
+    """Builds the update of SAC.
+
+    Args: kind: of the actions; None: continuous ones, with the least of the critics.
+    """
+    kind = kind or of_box()
+    adam = optax.adam(config.learning_rate)
+    if config.weight_decay is not None:
+        adam = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = updates.make_optimizer(adam, config.max_gradient_norm)
     temperature_optimizer = updates.make_optimizer(optax.adam(config.learning_rate))
 
     def init(key: jax.Array) -> TrainingState:
@@ -214,29 +240,37 @@ def make_learner(networks: Any, config: SACConfig, kind: Kind = BOX) -> LearnerC
         state, (critic_value, (features, q)) = update_critics(
             state, temperature, batch, critic_key, networks, optimizer, kind.critic_loss
         )
-        state, (policy_value, log_prob) = update_policy(
-            state,
-            ensemble,
-            temperature,
-            features,
-            policy_key,
-            networks,
-            optimizer,
-            kind.policy_loss,
-        )
-        if config.temperature is None:
-            wanted: Array | float | None = config.target_entropy
-            if wanted is None:
-                wanted = kind.target_entropy(networks, features, config)
-            state = update_temperature(state, log_prob, wanted, temperature_optimizer)
+        metrics = {'loss': critic_value, 'q': jnp.mean(q), 'temperature': temperature}
+
+        def update_actor(state: TrainingState) -> tuple[TrainingState, Metrics]:
+            state, (value, log_prob) = update_policy(
+                state,
+                ensemble,
+                temperature,
+                features,
+                policy_key,
+                networks,
+                optimizer,
+                kind.policy_loss,
+            )
+            if config.temperature is None:
+                wanted: Array | float | None = config.target_entropy
+                if wanted is None:
+                    wanted = kind.target_entropy(networks, features, config)
+                state = update_temperature(state, log_prob, wanted, temperature_optimizer)
+            return state, {'policy_loss': value, 'entropy': -jnp.mean(log_prob)}
+
+        if isinstance(config.policy_period, int) and config.policy_period == 1:
+            state, of_actor = update_actor(state)
+            metrics.update(of_actor)
+        else:  # Chen et al. 2021, algorithm 1: the policy's step follows those of the critics.
+            state = jax.lax.cond(
+                (context.rule_steps + 1) % config.policy_period == 0,
+                lambda state: update_actor(state)[0],
+                lambda state: state,
+                state,
+            )
         state = updates.follow(state, config.target_rate, 'critic')
-        metrics = {
-            'loss': critic_value,
-            'policy_loss': policy_value,
-            'q': jnp.mean(q),
-            'entropy': -jnp.mean(log_prob),
-            'temperature': temperature,
-        }
         return state, metrics, None
 
     return LearnerCore(init, update, variables=updates.acting_params)

@@ -13,6 +13,9 @@ from culmen.components.networks.actor_critic import make_actor_critic_network
 from culmen.components.networks.actor_critic_settings import ActorCriticSettings
 from culmen.components.networks.base import Network
 from culmen.components.networks.base import make_network
+from culmen.components.networks.batch_renorm import BatchRenorm
+from culmen.components.networks.batch_renorm import RenormedNetworks
+from culmen.components.networks.batch_renorm import make_renormed_networks
 from culmen.components.networks.bounded_policy import BoundedPolicy
 from culmen.components.networks.bounded_policy import make_bounded_policy
 from culmen.components.networks.branches import Branches
@@ -69,6 +72,7 @@ from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.policy_heads import to_action
 from culmen.components.networks.recurrent import unroll
 from culmen.components.networks.residual import ResNetTorso
+from culmen.components.networks.residual import SimBaTorso
 from culmen.components.networks.tanh_gaussian import TanhGaussian
 from culmen.components.networks.tanh_gaussian import TanhGaussianHead
 from culmen.components.networks.torsos import Dense
@@ -95,6 +99,7 @@ __all__ = [
     'ActionBox',
     'ActorCriticNetwork',
     'ActorCriticSettings',
+    'BatchRenorm',
     'Bernoulli',
     'BernoulliHead',
     'BoundedPolicy',
@@ -132,7 +137,9 @@ __all__ = [
     'Product',
     'RecurrentInputs',
     'RecurrentNetwork',
+    'RenormedNetworks',
     'ResNetTorso',
+    'SimBaTorso',
     'Risk',
     'SoftplusGaussianHead',
     'Seen',
@@ -161,6 +168,7 @@ __all__ = [
     'make_divided_torso',
     'make_network',
     'make_policy_and_critic',
+    'make_renormed_networks',
     'make_policy_head',
     'make_quantile_network',
     'make_recurrent_action_value_network',

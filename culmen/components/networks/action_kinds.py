@@ -62,6 +62,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'ape_x': _one_choice,
     'bc': _every(is_choice, is_bounded_box),
     'c51': _one_choice,
+    'crossq': _lone(is_bounded_box),
     'd4pg': _lone(is_bounded_box),
     'ddpg': _lone(is_bounded_box),
     'dmpo': _choice_or_box,

@@ -5,7 +5,6 @@ They are those of `continuous`, with action values in place of an action among t
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 from typing import NamedTuple
 
 import haiku as hk
@@ -17,7 +16,6 @@ from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.initializers import FAN_IN_UNIFORM
 from culmen.components.networks.keyed import split_keyed
 from culmen.components.networks.linear import Linear
-from culmen.components.networks.observed import observed
 from culmen.components.networks.torsos import LayerNormMLPTorso
 from culmen.components.networks.torsos import MLPTorso
 from culmen.core.specs import EnvironmentSpec
@@ -67,7 +65,7 @@ def make_choice_networks(
         spec, hidden_sizes, num_critics, layer_norm, encoder_channels, critic_observation: as for
             `make_continuous_networks`.
     """
-    parts = observed(spec.observation, critic_observation)
+    see, of_policy = make_encoder(spec.observation, encoder_channels, critic_observation)
 
     def outputs(features: Nest) -> jax.Array:
         torso = (
@@ -77,11 +75,7 @@ def make_choice_networks(
         )
         return Linear(num_actions, w_init=FAN_IN_UNIFORM)(torso(features))
 
-    see = make_encoder(spec, parts, encoder_channels)
     encoder, one = map(hk.without_apply_rng, map(hk.transform, (see, outputs)))
-
-    def of_policy(features: Any) -> Nest:
-        return features.of_policy if parts.of_critic else features
 
     def init(key: jax.Array) -> tuple[Params, CriticParams]:
         keys = jax.random.split(key, 3)

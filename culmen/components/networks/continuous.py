@@ -20,7 +20,6 @@ from culmen.components.networks.keyed import Keyed
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.keyed import split_keyed
 from culmen.components.networks.linear import Linear
-from culmen.components.networks.observed import Observed
 from culmen.components.networks.observed import observed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
@@ -88,6 +87,8 @@ def make_continuous_networks(
     num_critics: int = 2,
     num_atoms: int | None = None,
     layer_norm: bool = False,
+    policy_torso: Callable[[], Callable[[Nest], jax.Array]] | None = None,
+    critic_torso: Callable[[], Callable[[Nest], jax.Array]] | None = None,
     encoder_channels: Sequence[int] = (32, 32, 32, 32),
     critic_observation: Sequence[str] = (),
 ) -> ContinuousNetworks:
@@ -101,11 +102,13 @@ def make_continuous_networks(
         num_critics: size of the ensemble.
         num_atoms: number of logits that a critic gives; None: it gives one value.
         layer_norm: whether the first layer of the policy and of each critic is normalised.
+        policy_torso, critic_torso: make what is before the head of the policy and of each critic, inside a
+            Haiku transform, in place of layers of `hidden_sizes`.
         encoder_channels: of each convolution of the encoder, where an image is observed.
         critic_observation: names of fields of the observation that only the critics see.
     Raises: ValueError for fields that are not observed or leave the policy nothing to see.
     """
-    parts = observed(spec.observation, critic_observation)
+    encode, of_policy = make_encoder(spec.observation, encoder_channels, critic_observation)
 
     def torso() -> Any:
         if layer_norm:
@@ -113,16 +116,14 @@ def make_continuous_networks(
         return MLPTorso(hidden_sizes, w_init=FAN_IN_UNIFORM)
 
     def policy(features: Nest) -> Any:
-        seen = features.of_policy if parts.of_critic else features
-        return policy_head()(torso()(seen))
+        return policy_head()((policy_torso or torso)()(of_policy(features)))
 
     def critic(features: Nest, action: jax.Array) -> jax.Array:
-        hidden = torso()({'action': action, 'features': features})
+        hidden = (critic_torso or torso)()({'action': action, 'features': features})
         if num_atoms is None:
             return Linear(1, w_init=FAN_IN_UNIFORM)(hidden)[..., 0]
         return Linear(num_atoms)(hidden)
 
-    encode = make_encoder(spec, parts, encoder_channels)
     encoder, actor, one = map(hk.transform, (encode, policy, critic))
 
     def init(key: jax.Array) -> tuple[Params, CriticParams]:
@@ -147,17 +148,24 @@ def make_continuous_networks(
 
 
 def make_encoder(
-    spec: EnvironmentSpec, parts: Observed, channels: Sequence[int]
-) -> Callable[[Nest], Any]:
-    """A Haiku function: observation [B, ...] -> features [B, F], or Features where critics see more."""
-    seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
+    observation_spec: Any, channels: Sequence[int], critic_observation: Sequence[str] = ()
+) -> tuple[Callable[[Nest], Any], Callable[[Any], jax.Array]]:
+    """The encoder of a policy and its critics.
+
+    Args: channels, critic_observation: as for `make_continuous_networks`.
+    Returns: (observation [B, ...] -> features [B, F], or Features where critics see more, called inside a
+        Haiku transform; features -> those that the policy sees).
+    Raises: as `make_continuous_networks`.
+    """
+    parts = observed(observation_spec, critic_observation)
 
     def encode(observation: Nest) -> Any:
-        encoders = [_encoder(part(spec.observation), channels) for part in seen]
+        seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
+        encoders = [_encoder(part(observation_spec), channels) for part in seen]
         features = [encoder(part(observation)) for encoder, part in zip(encoders, seen)]
         return Features(*features) if parts.of_critic else features[0]
 
-    return encode
+    return encode, lambda features: features.of_policy if parts.of_critic else features
 
 
 def _encoder(observation_spec: Any, channels: Sequence[int]) -> Callable[[Nest], jax.Array]:

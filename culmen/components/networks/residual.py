@@ -1,13 +1,16 @@
-"""The residual torso of IMPALA, for images."""
+"""Residual torsos: of IMPALA, for images; of SimBa, for vectors."""
 
 from collections.abc import Sequence
 
 import haiku as hk
 import jax
 
+from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.torsos import MLPTorso
 from culmen.components.networks.torsos import as_float
 from culmen.core.types import Array
+from culmen.core.types import Nest
 
 
 class ResNetTorso(hk.Module):
@@ -42,3 +45,30 @@ class ResNetTorso(hk.Module):
                 features = features + shortcut
         features = jax.nn.relu(hk.Flatten()(features))
         return jax.nn.relu(Linear(self._hidden_size)(features))
+
+
+class SimBaTorso(hk.Module):
+    """A linear layer, residual blocks of two dense layers, and layer norms before each block and at the end.
+
+    Lee et al. 2024 (2410.09754), section 4: x + W2 relu(W1 norm(x)) for each block, with four times as many
+    units within.
+    """
+
+    def __init__(self, hidden_sizes: Sequence[int], name: str | None = None) -> None:
+        """Args: hidden_sizes: units of each block, all the same."""
+        super().__init__(name=name)
+        self._hidden_sizes = tuple(hidden_sizes)
+
+    def __call__(self, observation: Nest) -> jax.Array:
+        """Observation, leaves [B, ...] -> float32[B, hidden_sizes[-1]]."""
+        he_normal = hk.initializers.VarianceScaling(2.0, 'fan_in', 'truncated_normal')
+        features = MLPTorso(())(observation)
+        features = Linear(self._hidden_sizes[0], w_init=Orthogonal(1.0))(features)
+        for size in self._hidden_sizes:
+            inner = jax.nn.relu(Linear(4 * size, w_init=he_normal)(_normed(features)))
+            features = features + Linear(size, w_init=he_normal)(inner)
+        return _normed(features)
+
+
+def _normed(features: jax.Array) -> jax.Array:
+    return hk.LayerNorm(axis=-1, create_scale=True, create_offset=True)(features)

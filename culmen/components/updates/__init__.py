@@ -18,6 +18,10 @@ from culmen.components.updates.duals import kl_constraints
 from culmen.components.updates.duals import positive
 from culmen.components.updates.duals import raw_of
 from culmen.components.updates.duals import train_with_duals
+from culmen.components.updates.ensembles import Critics
+from culmen.components.updates.ensembles import PolicyValue
+from culmen.components.updates.ensembles import quantile_critics
+from culmen.components.updates.ensembles import value_critics
 from culmen.components.updates.epochs import epochs_of_minibatches
 from culmen.components.updates.means import masked_mean
 from culmen.components.updates.means import masked_standardised
@@ -52,10 +56,12 @@ from culmen.components.updates.training import follow
 from culmen.components.updates.training import train
 
 __all__ = [
+    'Critics',
     'OUTSIDE',
     'DualParams',
     'ErrorThatActed',
     'PolicyAndCriticState',
+    'PolicyValue',
     'Pool',
     'PopArt',
     'TargetTrainingState',
@@ -90,6 +96,7 @@ __all__ = [
     'n_step_targets',
     'new_pool',
     'positive',
+    'quantile_critics',
     'raw_of',
     'rescaled',
     'returns_to_go',
@@ -99,4 +106,5 @@ __all__ = [
     'train',
     'train_with_duals',
     'unnormalised',
+    'value_critics',
 ]

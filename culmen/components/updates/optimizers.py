@@ -47,7 +47,7 @@ def gradient_step(
     Returns: (params, optimizer state, what the loss returned).
     """
     value, grads = jax.value_and_grad(loss, has_aux=has_aux)(params, *inputs)
-    updates, optimizer_state = optimizer.update(grads, optimizer_state)
+    updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
     if learning_rate is None:
         return optax.apply_updates(params, updates), optimizer_state, value
     params = jax.tree_util.tree_map(lambda p, u: p - learning_rate * u, params, updates)

@@ -200,3 +200,22 @@ def test_critics_may_see_more_than_the_policy():
     (policy, critics), (policy_then, critics_then) = outputs(0), outputs(5)
     np.testing.assert_array_equal(policy, policy_then)
     assert (critics != critics_then).all()
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'critic_hidden_sizes': (8,)},
+        {'network': 'simba'},
+        {'critic_layer_norm': True},
+        {'dropout_rate': 0.1},
+        {'num_target_critics': 1},
+        {'num_quantiles': 5},
+        {'policy_value': 'mean'},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_fields_of_continuous_critics_are_refused_where_an_action_is_a_choice(changes):
+    [(name, given)] = changes.items()
+    with pytest.raises(ValueError, match=f'{name} must be .* where an action is one choice, got'):
+        sac.SAC(**changes).build(registry.discrete_spec())

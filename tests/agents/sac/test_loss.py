@@ -8,47 +8,25 @@ import pytest
 from culmen.agents import sac
 from culmen.agents.sac import learning
 from culmen.components.networks import CriticParams
-from culmen.components.networks import TanhGaussian
-from culmen.components.replay.stream.windows import fold
 from culmen.core.types import Context
 from tests.agents import continuous
 from tests.agents import registry
 from tests.agents import streams
 from tests.agents.continuous import TWO
-
-POLICY = {'mean': jnp.float32(0.2), 'log_scale': jnp.float32(-1.0)}
-CRITICS = CriticParams({}, jnp.array([1.0, 3.0]))
-TARGETS = CriticParams({}, jnp.array([2.0, 1.0]))
-KEY = jax.random.key(7)
-
-
-def policy(params, observation):
-    return TanhGaussian(
-        jnp.broadcast_to(params['mean'], observation.shape),
-        jnp.broadcast_to(params['log_scale'], observation.shape),
-    )
-
-
-NETWORKS = continuous.make_networks(policy, POLICY)
-
-
-def drawn(key, batch=2):
-    """Actions and log-densities of the policy, the density by a change of variables in double."""
-    noise = np.asarray(jax.random.normal(key, (batch, 1)), np.float64)
-    before = 0.2 + np.exp(-1.0) * noise
-    density = np.exp(-0.5 * noise**2) / (np.sqrt(2 * np.pi) * np.exp(-1.0))
-    density /= 1 - np.tanh(before) ** 2
-    return np.tanh(before)[:, 0], np.log(density)[:, 0]
+from tests.agents.sac.by_hand import CRITICS
+from tests.agents.sac.by_hand import KEY
+from tests.agents.sac.by_hand import NETWORKS
+from tests.agents.sac.by_hand import PLAIN
+from tests.agents.sac.by_hand import POLICY
+from tests.agents.sac.by_hand import TARGETS
+from tests.agents.sac.by_hand import drawn
+from tests.agents.sac.by_hand import policy
+from tests.agents.sac.by_hand import transitions
 
 
 @jax.jit
 def critic_loss(*inputs):
     return learning.critic_loss(*inputs, KEY, NETWORKS)
-
-
-def transitions(discount):
-    folded = fold(TWO.steps, discount)
-    return folded._replace(a_tm1=continuous.BOX.to_canonical(folded.a_tm1))
 
 
 @pytest.mark.parametrize('discount', [0.9, 0.5])
@@ -118,8 +96,6 @@ def test_the_temperature_s_loss(target_entropy, falls):
 
 
 # The update: everything is learned with Adam, whose first step is the rate times the sign.
-
-PLAIN = {'learning_rate': 1e-4, 'target_rate': 0.25, 'discount': 0.9, 'initial_temperature': 0.5}
 
 
 def update(number=1, sample=TWO, networks=NETWORKS, **settings):
