@@ -97,7 +97,7 @@ def candidates(
 ) -> tuple[Candidates, jax.Array]:
     """Candidates, of a choice all there are, and the target encoder's features [B, T + 1, F]."""
     features = encode(target_critic_params, sequences, networks)
-    policy = networks.policy(target_policy_params, features, sequences.observation)
+    policy: Any = networks.policy(target_policy_params, features, sequences.observation)
     if networks.num_choices is not None:
         every = jnp.arange(networks.num_choices, dtype=jnp.int32)
         shape = (networks.num_choices, *features.shape[:2])

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import jax
-from dm_env import specs
 
 from culmen.agents.sac.config import SACConfig
 from culmen.agents.sac.config import check_choices
@@ -17,6 +16,7 @@ from culmen.agents.wrappers import Normalised
 from culmen.components.networks import Categorical
 from culmen.components.networks import TanhGaussian
 from culmen.components.networks import action_box
+from culmen.components.networks import has_one_choice
 from culmen.components.networks import make_choice_networks
 from culmen.components.networks import num_discrete_actions
 from culmen.components.policies import choosing
@@ -42,7 +42,7 @@ class SAC(SACConfig):
         """Builds the agent for environments of this spec."""
         if self.normalise_observations:
             return Normalised(dataclasses.replace(self, normalise_observations=False)).build(spec)
-        if isinstance(spec.action, specs.DiscreteArray):
+        if has_one_choice(spec):
             return self._join(*self._of_choices(spec))
         return self._join(*self._of_box(spec))
 

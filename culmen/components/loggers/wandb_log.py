@@ -61,7 +61,7 @@ class WandbLog(ServiceLog):
         check_writable('the folder of a WandbLog', self._directory)
         self._config = dict(config or {})
         self._project = os.environ.get('WANDB_PROJECT', project)
-        self._mode = mode
+        self._mode: Any = mode
         self._resumes = False
         self._wandb: Any = None
 

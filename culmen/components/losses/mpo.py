@@ -464,7 +464,7 @@ def get_top_k_weights(
     ranked = jnp.where(restarting_weights > 0, scaled_advantages, -jnp.inf)
     everyone = ranked if axis_name is None else jax.lax.all_gather(ranked, axis_name)
     if is_traced:
-        top_k = jnp.floor(top_k_fraction * everyone.size).astype(jnp.int32)
+        top_k: Array | int = jnp.floor(top_k_fraction * everyone.size).astype(jnp.int32)
     else:
         top_k = int(top_k_fraction * everyone.size)
         if top_k == 0:

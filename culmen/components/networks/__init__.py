@@ -86,6 +86,7 @@ from culmen.components.networks.torsos import make_torso
 from culmen.components.networks.values import NO_ACTION
 from culmen.components.networks.values import RecurrentInputs
 from culmen.components.networks.values import RecurrentNetwork
+from culmen.components.networks.values import has_one_choice
 from culmen.components.networks.values import make_action_value_network
 from culmen.components.networks.values import make_quantile_network
 from culmen.components.networks.values import make_recurrent_action_value_network
@@ -163,6 +164,7 @@ __all__ = [
     'make_bounded_policy',
     'make_branches',
     'make_branching_network',
+    'has_one_choice',
     'make_choice_networks',
     'make_continuous_networks',
     'make_divided_torso',

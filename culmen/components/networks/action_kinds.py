@@ -76,7 +76,7 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
     'r2d2': _one_choice,
     'rainbow': _one_choice,
     'reinforce': _every(is_choice, is_box),
-    'sac': _lone(lambda leaf: isinstance(leaf, specs.DiscreteArray) or is_bounded_box(leaf)),
+    'sac': _choice_or_box,
     'td3': _lone(is_bounded_box),
     'wpo': _lone(is_bounded_box),
     'vmpo': _every(is_choice, is_box),

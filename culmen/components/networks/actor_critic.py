@@ -108,14 +108,14 @@ def make_actor_critic_network(
     _check(agent, spec, parts, torso, task_input)
     num_tasks = spec.num_tasks if task_input or values == 'by_task' else 1
     num_values = {'none': 0, 'one': 1, 'by_task': num_tasks}[values]
-    options = {'activation': ACTIVATIONS[activation], 'w_init': Orthogonal(2**0.5)}
+    options: dict[str, Any] = {'activation': ACTIVATIONS[activation], 'w_init': Orthogonal(2**0.5)}
 
     def new_torso(part: Callable[[Nest], Nest]) -> Callable[[Nest], jax.Array]:
         return make_torso(part(spec.observation), hidden_sizes, **options)
 
     def make() -> Any:
         memory = None if core == 'none' else recurrent.make_core(core, core_size)
-        torsos = [
+        torsos: list[Any] = [
             ResNetTorso() if torso == 'resnet' else new_torso(parts.by_actor)
             for _ in range(1 if shared_torso or memory is not None or not num_values else 2)
         ]

@@ -5,6 +5,7 @@ They are those of `continuous`, with action values in place of an action among t
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import haiku as hk
@@ -68,14 +69,15 @@ def make_choice_networks(
     see, of_policy = make_encoder(spec.observation, encoder_channels, critic_observation)
 
     def outputs(features: Nest) -> jax.Array:
-        torso = (
+        torso: Any = (
             LayerNormMLPTorso(hidden_sizes)
             if layer_norm
             else MLPTorso(hidden_sizes, w_init=FAN_IN_UNIFORM)
         )
         return Linear(num_actions, w_init=FAN_IN_UNIFORM)(torso(features))
 
-    encoder, one = map(hk.without_apply_rng, map(hk.transform, (see, outputs)))
+    encoder = hk.without_apply_rng(hk.transform(see))
+    one = hk.without_apply_rng(hk.transform(outputs))
 
     def init(key: jax.Array) -> tuple[Params, CriticParams]:
         keys = jax.random.split(key, 3)

@@ -15,6 +15,7 @@ from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.initializers import Orthogonal
 from culmen.components.networks.linear import Linear
 from culmen.components.networks.torsos import Dense
+from culmen.core.types import Array
 
 
 class ValueHead(hk.Module):
@@ -219,7 +220,7 @@ class SoftplusGaussianHead(hk.Module):
     """
 
     def __init__(
-        self, size: int, initial_scale: float | jax.Array = 0.5, name: str | None = None
+        self, size: int, initial_scale: float | Array = 0.5, name: str | None = None
     ) -> None:
         """Args: size: of the action; initial_scale: of the first standard deviations, about."""
         super().__init__(name=name)

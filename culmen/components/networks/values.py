@@ -55,13 +55,18 @@ class RecurrentNetwork(NamedTuple):
     unroll: Callable[[Params, RecurrentInputs, State], tuple[jax.Array, State]]
 
 
+def has_one_choice(spec: EnvironmentSpec) -> bool:
+    """Whether an action is one choice, a DiscreteArray."""
+    return isinstance(spec.action, specs.DiscreteArray)
+
+
 def num_discrete_actions(agent: str, spec: EnvironmentSpec) -> int:
     """The number of actions of a discrete environment.
 
     Raises: ValueError that names the agent where the action is anything else, or where there is not one
         reward; or the mask of legal actions, where it does not fit.
     """
-    if not isinstance(spec.action, specs.DiscreteArray):
+    if not has_one_choice(spec):
         raise refusal(agent, 'a discrete action (a DiscreteArray)', spec.action)
     check_reward(agent, spec)
     check_legal_actions(spec)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import TypeAlias
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,8 @@ def divergences(old: Distribution, new: Distribution) -> dict[str, jax.Array]:
             found.setdefault('policy', []).append(before.kl(after))
             continue
         parts = losses.decoupled_multivariate_normal_kl_divergence(
-            before.mean, jnp.exp(before.log_scale), after.mean, jnp.exp(after.log_scale),
+            jnp.asarray(before.mean), jnp.exp(before.log_scale),
+            jnp.asarray(after.mean), jnp.exp(after.log_scale),
             per_dimension=True,
         )  # fmt: skip
         for name, part in zip(('mean', 'scale'), parts, strict=True):
@@ -113,13 +115,11 @@ def kl_constraints(
     """
     found = []
     for name, divergence in of_policy.items():
-        multiplier = duals[name]
+        multiplier, epsilon = duals[name], cast(Any, epsilons[name])
         per_dimension = multiplier.ndim > 0
         if name != 'policy' and not per_dimension:
             divergence = jnp.sum(divergence, axis=-1)
-        found.append(
-            (divergence, losses.LagrangePenalty(multiplier, epsilons[name], per_dimension))
-        )
+        found.append((divergence, losses.LagrangePenalty(multiplier, epsilon, per_dimension)))
     return found
 
 
@@ -140,7 +140,7 @@ def decoupled(old: Distribution, new: Distribution) -> tuple[Any, Any]:
             return before
         return DiagonalGaussian(before.mean, after.log_scale)
 
-    if not isinstance(old, Product):
+    if not (isinstance(old, Product) and isinstance(new, Product)):
         return means(old, new), scales(old, new)
     of_means, of_scales = (
         jax.tree_util.tree_map(join, old.parts, new.parts, is_leaf=is_distribution)

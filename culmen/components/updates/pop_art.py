@@ -35,7 +35,7 @@ def unnormalised(pop_art: PopArt, value: Array, task: Array) -> jax.Array:
     """Returns of the values that a network gives. Args: value: float32[...]. task: int32[...]."""
     if not pop_art:
         return jnp.asarray(value)
-    return losses.unnormalize(pop_art, value, task)
+    return losses.unnormalize(pop_art, jnp.asarray(value), jnp.asarray(task))
 
 
 def scales_of(pop_art: PopArt, task: Array) -> jax.Array | float:
@@ -46,23 +46,25 @@ def scales_of(pop_art: PopArt, task: Array) -> jax.Array | float:
 
 
 def rescaled(
-    params: Params, pop_art: losses.PopArtState, targets: Array, task: Array, mask: Array,
-    rate: float | Array,
-) -> tuple[Params, losses.PopArtState]:  # fmt: skip
+    params: Params, pop_art: PopArt, targets: Array, task: Array, mask: Array,
+    rate: float | Array | None,
+) -> tuple[Params, PopArt]:  # fmt: skip
     """Moves the statistics towards new targets, and the layer of values so that no return changes.
 
     Args:
         params: of an actor-critic network whose value is by task.
-        pop_art: the statistics so far.
+        pop_art: the statistics so far; without PopArt nothing moves.
         targets: float32[...], of values, as returns.
         task: int32[...].
         mask: bool[...], of the targets that are real.
         rate: the part of the way to the mean over the batch, for each task that is in it.
     Returns: (params, statistics).
     """
-    mask = jnp.asarray(mask, jnp.float32)
+    if not pop_art or rate is None:
+        return params, pop_art
+    targets, task, mask = jnp.asarray(targets), jnp.asarray(task), jnp.asarray(mask, jnp.float32)
     num_tasks = len(pop_art.shift)
     of_task = jnp.sum(jax.nn.one_hot(task.ravel(), num_tasks) * mask.reshape((-1, 1)), axis=0)
-    step = rate * mask / jnp.maximum(of_task, 1)[task]
+    step = jnp.asarray(rate * mask / jnp.maximum(of_task, 1)[task])
     new = losses.art(pop_art, targets, task, step, _LEAST_SCALE, _LARGEST_SCALE)
     return {**params, VALUE_HEAD: losses.pop(params[VALUE_HEAD], pop_art, new)}, new

@@ -57,7 +57,7 @@ def test_it_is_the_agent_of_its_head_with_its_settings(head, other):
         ),
         ({'num_fractions': 9}, r"num_fractions must be left at 8 where head is 'c51', got 9"),
         ({'head': 'qr'}, "Rainbow.head must be one of 'c51', 'iqn'"),
-        ({'v_min': 3.0, 'v_max': 3.0}, 'v_max must be above'),
+        ({'v_min': 3.0, 'v_max': 3.0}, 'v_max must be finite and above'),
     ],
 )
 def test_settings_of_the_other_head_are_refused(settings, words):
