@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import culmen
+from culmen.agents import AGENTS
 from culmen.agents import dqn
 from culmen.components import environments
 from culmen.launchers import command_line
@@ -288,13 +289,17 @@ def test_every_command_and_option_that_is_mentioned_exists(page):
             options = re.findall(r'(?<!\S)(--[\w-]+)(?![\w.-])', span)
             assert set(options) <= (known[name[1]] if name else everywhere), span
             for kind, field in re.findall(r'--(agent|environment)\.([a-z]\w*)', span):
-                assert field in fields(kind), span
+                assert field in fields(kind, span), span
 
 
-def fields(kind):
-    """The fields that the pages may name: DQN's, or arguments of any environment."""
+def fields(kind, span):
+    """The fields that a command may name: of its agent, else DQN's, or arguments of any environment."""
     if kind == 'agent':
-        return {field.name for field in dataclasses.fields(dqn.DQNConfig)}
+        named = re.match(r'(?:\w+=\S+ )?culmen train (\w+)', span)
+        agent = AGENTS[named[1]] if named and named[1] in AGENTS else AGENTS['dqn']
+        module, _, name = agent.partition(':')
+        made = getattr(importlib.import_module(module), name)
+        return {field.name for field in dataclasses.fields(made)}
     text = PAGES['docs/environments.md']
     return set(re.findall(r'^\| `(\w+)` \|', text, re.MULTILINE)) | {'size', 'is_slippery'}
 
