@@ -244,15 +244,9 @@ def make_learner(networks: Any, config: SACConfig, kind: Kind | None = None) -> 
 
         def update_actor(state: TrainingState) -> tuple[TrainingState, Metrics]:
             state, (value, log_prob) = update_policy(
-                state,
-                ensemble,
-                temperature,
-                features,
-                policy_key,
-                networks,
-                optimizer,
+                state, ensemble, temperature, features, policy_key, networks, optimizer,
                 kind.policy_loss,
-            )
+            )  # fmt: skip
             if config.temperature is None:
                 wanted: Array | float | None = config.target_entropy
                 if wanted is None:

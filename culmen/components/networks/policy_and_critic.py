@@ -121,15 +121,12 @@ def make_policy_and_critic(
     """Networks that fit an environment.
 
     Args:
-        agent: its name, for errors.
-        spec: of the environment.
+        agent: its name, for errors; spec: of the environment.
         hidden_sizes: units of each layer of the policy and of the critic; with a core, the first is that of
             the layer before it, too.
         num_outputs: numbers that the critic gives for each action.
-        takes_choices: whether the action may be a choice.
-        layer_norm: whether the first layer of the policy and of the critic is normalised.
-        core, core_size: the memory of the encoder and its units.
-        encoder_channels: of each convolution of the encoder, where an image is observed.
+        takes_choices: whether the action may be a choice; layer_norm: whether each first layer is normalised.
+        core, core_size: the memory of the encoder and its units; encoder_channels: of its convolutions.
         initial_scale: the policy's first standard deviation, in units of the box.
     Raises: ValueError that names the agent, for other actions.
     """

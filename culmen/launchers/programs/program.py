@@ -153,16 +153,10 @@ def make_program(
     """
     with refusing():
         nodes = NodeOptions(
-            num_actors=num_actors,
-            actors_per_process=actors_per_process,
-            lead=lead,
-            variables_every=variables_every,
-            device=device,
-            actor_device=actor_device,
-            variables=variables,
-            evaluators=evaluators,
-            replay=replay,
-        )
+            num_actors=num_actors, actors_per_process=actors_per_process, lead=lead,
+            variables_every=variables_every, device=device, actor_device=actor_device,
+            variables=variables, evaluators=evaluators, replay=replay,
+        )  # fmt: skip
         options = RunOptions(
             loggers=tuple(loggers),
             on_non_finite=on_non_finite,

@@ -88,8 +88,7 @@ class ActorNode:
             life: how often this launch has started this actor again. Each life has seeds of its own, and goes
                 on with the state with which the actor last paused; its episodes begin anew.
             device: where to act, by name; None: where JAX puts it.
-            stop: ends every wait.
-            counter, learner, replay: the other nodes.
+            stop: ends every wait; counter, learner, replay: the other nodes.
         """
         prepare(tables)
         built = build(experiment, index, num_actors, resumed_at, life)
@@ -123,12 +122,9 @@ class ActorNode:
         self._lane_index = built.lanes.index.tolist()
         self._environment = make_batch(built.environments, built.spec)
         self._loop = EnvironmentLoop(
-            self._environment,
-            self._actor,
-            self._taken,
-            on_episode=self._on_episode,
-            on_tick=self._on_tick,
-        )
+            self._environment, self._actor, self._taken,
+            on_episode=self._on_episode, on_tick=self._on_tick,
+        )  # fmt: skip
         self._num_lanes = len(built.lanes.index)
         self._rows: list[dict[str, Any]] = []
         self._begin_to_count()

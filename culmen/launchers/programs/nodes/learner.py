@@ -91,12 +91,9 @@ class LearnerNode(ActorWaits):
         """Makes the learner, and restores it if there is a checkpoint.
 
         Args:
-            experiment: what is run.
-            spec: of its environments, without their functions.
-            has_functions: whether there are any.
-            tables: the kind of the replay's server.
-            num_lanes: of the whole program.
-            lead: by how many samples the actors may be ahead.
+            experiment: what is run; spec: of its environments, without their functions.
+            has_functions: whether there are any; tables: the kind of the replay's server.
+            num_lanes: of the whole program; lead: by how many samples the actors may be ahead.
             checkpoints: their folder; restore: the name of the one to resume from.
             lost_table: whether its tables are lost and have to fill as at the beginning.
             far_tables: whether the replay is on another host, and can't write to this one's checkpoints.
