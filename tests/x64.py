@@ -12,6 +12,7 @@ import numpy as np  # noqa: E402
 
 import culmen  # noqa: E402
 from culmen.components.dispatch import unpack_context  # noqa: E402
+from culmen.components.environments import own  # noqa: E402
 from culmen.components.replay import sample_spec  # noqa: E402
 from culmen.launchers import building  # noqa: E402
 from culmen.launchers import compiled  # noqa: E402
@@ -70,6 +71,8 @@ RUN = (
 def main() -> None:
     """Tests all; names what failed."""
     tests = [(name, check, (row,)) for name, row in ROWS.items()]
+    # A maker compares what its environment gives with its spec.
+    tests += [(f'jax/{name}', maker, ()) for name, maker in own.MAKERS.items()]
     tests += [(f'run {name}', run, (ROWS[name], launch)) for name, launch in RUN]
     failed = 0
     for name, test, arguments in tests:

@@ -203,7 +203,7 @@ def _functions(modules: _Modules, action_spec: Any, told: _Told) -> Any:
         observation, task = told.split(observation)
         features = [torso(told.parts.by_actor(observation)) for torso in modules.torsos]
         if told.task_input:
-            known = jax.nn.one_hot(task, told.num_tasks)
+            known = jax.nn.one_hot(task, told.num_tasks, dtype=jnp.float32)
             features = [modules.join(each, known) for each in features]
         return features[0], features[-1]
 

@@ -64,7 +64,9 @@ def rescaled(
         return params, pop_art
     targets, task, mask = jnp.asarray(targets), jnp.asarray(task), jnp.asarray(mask, jnp.float32)
     num_tasks = len(pop_art.shift)
-    of_task = jnp.sum(jax.nn.one_hot(task.ravel(), num_tasks) * mask.reshape((-1, 1)), axis=0)
+    of_task = jnp.sum(
+        jax.nn.one_hot(task.ravel(), num_tasks, dtype=jnp.float32) * mask.reshape((-1, 1)), axis=0
+    )
     step = jnp.asarray(rate * mask / jnp.maximum(of_task, 1)[task])
     new = losses.art(pop_art, targets, task, step, _LEAST_SCALE, _LARGEST_SCALE)
     return {**params, VALUE_HEAD: losses.pop(params[VALUE_HEAD], pop_art, new)}, new

@@ -111,7 +111,10 @@ def _build(
         image = jnp.asarray(timestep.observation, jnp.int8)
         if not direction:
             return image
-        return {'image': image, 'direction': jax.nn.one_hot(timestep.state.agent.direction, 4)}
+        return {
+            'image': image,
+            'direction': jax.nn.one_hot(timestep.state.agent.direction, 4, dtype=jnp.float32),
+        }
 
     def begin(key: jax.Array) -> tuple[Any, Any]:
         timestep = environment.reset(params, jax.random.key_data(key))

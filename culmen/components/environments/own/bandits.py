@@ -36,18 +36,18 @@ def bandit(
     """
 
     def begin(key: jax.Array) -> tuple[BanditState, jax.Array]:
-        p = jax.random.uniform(key, (2,))
+        p = jax.random.uniform(key, (2,), jnp.float32)
         if dependent:
             p = jnp.stack([p[0], 1 - p[0]])
-        return BanditState(p, jnp.int32(0)), jnp.zeros(4)
+        return BanditState(p, jnp.int32(0)), jnp.zeros(4, jnp.float32)
 
     def advance(
         key: jax.Array, state: BanditState, action: jax.Array
     ) -> tuple[BanditState, functional.Outcome]:
         reward = jax.random.bernoulli(key, state.probabilities[action]).astype(jnp.float32)
         made = state.pulls + 1
-        told = jnp.stack([reward, made / pulls])
-        observation = jnp.concatenate([jax.nn.one_hot(action, 2), told])
+        told = jnp.stack([reward, (made / pulls).astype(jnp.float32)])
+        observation = jnp.concatenate([jax.nn.one_hot(action, 2, dtype=jnp.float32), told])
         outcome = functional.Outcome(observation, reward, terminated=made == pulls)
         return BanditState(state.probabilities, made), outcome
 

@@ -40,7 +40,7 @@ def six_states(
     """
 
     def observe(state: ChainState) -> jax.Array:
-        place = jax.nn.one_hot(state.position, LENGTH)
+        place = jax.nn.one_hot(state.position, LENGTH, dtype=jnp.float32)
         if not show_visited:
             return place
         return jnp.concatenate([place, state.visited.astype(jnp.float32)[None]])

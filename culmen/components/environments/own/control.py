@@ -109,13 +109,13 @@ def cartpole_swingup(
 
     def observe(key: jax.Array, physics: jax.Array) -> jax.Array:
         if observation_noise:
-            physics = physics + observation_noise * jax.random.normal(key, (4,))
+            physics = physics + observation_noise * jax.random.normal(key, (4,), jnp.float32)
         angle = physics[3:]
         return jnp.concatenate([physics[:3], jnp.sin(angle), jnp.cos(angle)])
 
     def begin(key: jax.Array) -> tuple[CartPoleState, jax.Array]:
         of_start, of_noise = jax.random.split(key)
-        physics = start_scale * jax.random.normal(of_start, (4,))
+        physics = start_scale * jax.random.normal(of_start, (4,), jnp.float32)
         return CartPoleState(physics, jnp.int32(0)), observe(of_noise, physics)
 
     def advance(

@@ -1,5 +1,6 @@
 """Games of two players, `player_0` and `player_1`, whose rewards add up to 0 (culmen/core/players.py)."""
 
+import functools
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,6 +19,7 @@ from culmen.core.specs import EnvironmentSpec
 
 PLAYERS = ('player_0', 'player_1')
 _LOST = -1.0
+_one_hot = functools.partial(jax.nn.one_hot, dtype=jnp.float32)  # also where JAX has 64 bits
 
 
 class BoardState(NamedTuple):
@@ -186,7 +188,7 @@ def nim(*, heaps: Annotated[tuple[int, ...], Range(1)] = (3, 4, 5)) -> functiona
         return (jnp.arange(1, largest + 1)[None] <= heaps[:, None]).ravel()
 
     def observe(state: NimState) -> dict[str, dict[str, jax.Array]]:
-        seen, moves = jax.nn.one_hot(state.heaps, largest + 1), legal(state.heaps)
+        seen, moves = _one_hot(state.heaps, largest + 1), legal(state.heaps)
 
         def of_player(player: int) -> dict[str, jax.Array]:
             mine = state.mover == player
@@ -234,7 +236,7 @@ def _matrix_game(payoff: Sequence[Sequence[float]], rounds: int) -> functional.F
     sizes = dict(zip(PLAYERS, (num_rows, num_columns), strict=True))
 
     def observe(last: jax.Array) -> dict[str, jax.Array]:
-        own = jax.nn.one_hot(last[0], num_rows), jax.nn.one_hot(last[1], num_columns)
+        own = _one_hot(last[0], num_rows), _one_hot(last[1], num_columns)
         return {
             PLAYERS[0]: jnp.concatenate(own),
             PLAYERS[1]: jnp.concatenate(own[::-1]),

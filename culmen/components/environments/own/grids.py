@@ -90,7 +90,11 @@ def _rooms(
         return ((rows == place[0]) & (columns == place[1])).astype(jnp.float32)
 
     def observe(state: GridState) -> jax.Array:
-        noise = jnp.zeros((SIZE, SIZE)) if noisy is None else jnp.where(noisy, state.noise, 0.0)
+        noise = (
+            jnp.zeros((SIZE, SIZE), jnp.float32)
+            if noisy is None
+            else jnp.where(noisy, state.noise, 0.0)
+        )
         planes = [plane(place) for place in (state.agent, state.goal, state.key, state.door)]
         return jnp.stack([jnp.asarray(walls, jnp.float32), *planes, noise], axis=-1)
 
@@ -104,7 +108,7 @@ def _rooms(
         of_slip, of_way, of_noise = jax.random.split(key, 3)
         if slip:
             other = (action + jax.random.randint(of_way, (), 1, len(MOVES))) % len(MOVES)
-            action = jnp.where(jax.random.uniform(of_slip) < slip, other, action)
+            action = jnp.where(jax.random.uniform(of_slip, (), jnp.float32) < slip, other, action)
         wanted = state.agent + moves[action]
         # A door stands in a wall.
         passes = state.has_key & jnp.all(wanted == state.door)
@@ -117,7 +121,7 @@ def _rooms(
             jnp.where(has_key, agent, state.key),
             state.door,
             has_key,
-            jax.random.uniform(of_noise),
+            jax.random.uniform(of_noise, (), jnp.float32),
             state.steps + 1,
         )
         reached = jnp.all(agent == state.goal)

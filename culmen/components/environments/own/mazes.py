@@ -43,7 +43,7 @@ def _draw(key: jax.Array) -> jax.Array:
     # Seven free squares of side 1.
     corners = jnp.array([(0, 0), (1, 0), (2, 0), (2, 1), (0, 2), (1, 2), (2, 2)], jnp.float32)
     corner = corners[jax.random.randint(which, (), 0, len(corners))]
-    return corner + jax.random.uniform(of_place, (2,), minval=0.1, maxval=0.9)
+    return corner + jax.random.uniform(of_place, (2,), jnp.float32, minval=0.1, maxval=0.9)
 
 
 def _render(state: MazeState) -> np.ndarray[Any, Any]:
@@ -94,8 +94,10 @@ def u_maze(
 
     def begin(key: jax.Array) -> tuple[MazeState, dict[str, jax.Array]]:
         of_start, of_goal = jax.random.split(key)
-        place = jnp.array(START) + jax.random.uniform(of_start, (2,), minval=-0.1, maxval=0.1)
-        goal = _draw(of_goal) if random_goal else jnp.array(GOAL)
+        place = jnp.array(START, jnp.float32) + jax.random.uniform(
+            of_start, (2,), jnp.float32, minval=-0.1, maxval=0.1
+        )
+        goal = _draw(of_goal) if random_goal else jnp.array(GOAL, jnp.float32)
         state = MazeState(place, goal, jnp.int32(0))
         return state, observe(state)
 

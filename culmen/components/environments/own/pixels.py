@@ -56,7 +56,7 @@ def pixel_reach(
         return jnp.stack([dot(state.place), dot(state.target), blank], axis=-1)
 
     def begin(key: jax.Array) -> tuple[ReachState, jax.Array]:
-        places = jax.random.uniform(key, (2, 2))
+        places = jax.random.uniform(key, (2, 2), jnp.float32)
         state = ReachState(places[0], places[1], jnp.int32(0))
         return state, observe(state)
 
