@@ -4,6 +4,8 @@ import gc
 import importlib.util
 import os
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import hypothesis
 import jax
@@ -76,6 +78,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = selection.select(config, items)
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = selection.order(config, kept)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """Refuses a pytest-xdist that loses the groups of tests: silently, and each worker compiles all."""
+    if (
+        node.config.getoption('dist') == 'loadgroup'
+        and ids
+        and '@' not in ids[0].rpartition(']')[2]
+    ):
+        raise pytest.UsageError(
+            'pytest and pytest-xdist of these versions lose the groups of tests'
+        )
 
 
 def pytest_collection_finish() -> None:
