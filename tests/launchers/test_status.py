@@ -150,6 +150,7 @@ def test_the_rows_of_logs_stand_in_for_a_status(run):
         (json.dumps(told(nodes=[{'name': 3, 'restarts': []}])), 'is no node'),
         (json.dumps(told(tables={'': 3})), 'is no table'),
     ],
+    ids=('cut', 'list', 'empty', 'version', 'steps', 'nodes', 'tables'),  # contents hold the time
 )
 def test_a_damaged_status_is_refused_by_name(run, content, said):
     (run / 'status.json').write_text(content)
