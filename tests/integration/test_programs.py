@@ -65,7 +65,7 @@ def check_finished(workdir, result, steps, actors):
     evaluator = log(workdir, 'evaluator')
     assert list(evaluator) == [
         'actor_steps', 'learner_steps', 'episode_return', 'episode_length', 'episode_return_std',
-        'episodes', 'truncations',
+        'episodes', 'truncations', 'seconds',
     ]  # fmt: skip
     last = evaluator.iloc[-1]
     assert (last['actor_steps'], last['learner_steps']) == (steps, result['learner_steps'])

@@ -66,7 +66,7 @@ class TestRuns:
             def observe(self, timestep, action):
                 if self.port is None:
                     line = capfd.readouterr().err.split('listens on port ')[1]
-                    assert 'read, alter and empty the tables, and run no code' in line
+                    assert 'read, alter and empty the tables, but run no code' in line
                     self.port = int(line.split()[0])
                     socket.create_connection(('localhost', self.port), timeout=1).close()
 
