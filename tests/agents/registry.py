@@ -536,6 +536,12 @@ def one_of_each_family(rows: list[Row]) -> list[Any]:
     return [row if row in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
 
 
+def one_of_each_agent(rows: list[Row]) -> list[Any]:
+    """Rows as parameters of a dear contract: all but the first of each agent are marked `deep`."""
+    first = list({type(row.agent): row for row in reversed(rows)}.values())
+    return [row if row in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+
+
 def first_of_each_family(rows: list[Row]) -> list[Row]:
     """The first row of each folder of agents."""
     return list({family(row.agent): row for row in reversed(rows)}.values())

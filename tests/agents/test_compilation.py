@@ -13,7 +13,9 @@ from tests.agents import registry
 from tests.agents import streams
 from tests.agents import subject
 
-ROWS = pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
+ROWS = pytest.mark.parametrize(
+    'row', registry.one_of_each_agent(registry.AGENTS), ids=lambda row: row.name
+)
 KINDS = registry.one_of_each_kind()
 TRACED = [row for row in registry.AGENTS if row.traced]
 
@@ -66,7 +68,7 @@ def test_a_learner_of_long_calls_or_on_a_device_compiles_once(row, options):
     assert learner.num_compilations == actor.num_compilations == 1
 
 
-@pytest.mark.parametrize('row', TRACED, ids=lambda row: row.name)
+@pytest.mark.parametrize('row', registry.one_of_each_agent(TRACED), ids=lambda row: row.name)
 def test_settings_may_be_traced(row):
     """No branch of Python looks at one, and no shape or dtype follows from one."""
     drawn = subject.of(row).samples()

@@ -11,7 +11,9 @@ from tests.agents import streams
 from tests.agents import subject
 
 ROLES = ('actor', 'evaluator')
-ROWS = pytest.mark.parametrize('row', registry.AGENTS, ids=lambda row: row.name)
+ROWS = pytest.mark.parametrize(
+    'row', registry.one_of_each_agent(registry.AGENTS), ids=lambda row: row.name
+)
 
 
 def stored(state):

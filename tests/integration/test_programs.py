@@ -99,7 +99,7 @@ ANOTHER = 'tests.integration.subprocesses'
 ENGINES = pytest.mark.parametrize(
     ('module', 'launcher'),
     [
-        ('culmen', 'threads'),
+        pytest.param('culmen', 'threads', marks=pytest.mark.deep),
         ('culmen', 'processes'),
         pytest.param(ANOTHER, 'processes', marks=pytest.mark.deep),
     ],
@@ -154,7 +154,7 @@ def test_a_program_takes_its_budget_and_a_finished_one_tells_its_result_again(
 @pytest.mark.parametrize(
     ('module', 'launcher', 'number', 'code'),
     [
-        ('culmen', 'threads', signal.SIGINT, 130),
+        pytest.param('culmen', 'threads', signal.SIGINT, 130, marks=pytest.mark.deep),
         ('culmen', 'processes', signal.SIGTERM, 143),
         pytest.param(ANOTHER, 'processes', signal.SIGTERM, 143, marks=pytest.mark.deep),
     ],

@@ -142,6 +142,7 @@ def restarts(workdir):
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.deep
 def test_actor_and_learner_are_killed_and_no_step_is_lost_or_twice(tmp_path):
     workdir, steps = tmp_path / 'run', 3_001
     command = ray_program(workdir, steps, '--restarts', 5)

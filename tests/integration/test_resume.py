@@ -20,9 +20,10 @@ FAMILIES = [
     pytest.param('bsuite/catch/0', {}, 'bsuite', id='bsuite'),
     pytest.param('bsuite/cartpole/0', {}, 'bsuite', id='bsuite-cartpole', marks=DEEP),
     pytest.param('gymnasium/CartPole-v1', {}, 'gymnasium', id='gymnasium'),
-    pytest.param('minatar/breakout', {}, 'minatar', id='minatar', marks=DEEP),
+    pytest.param('minatar/breakout', {}, 'minatar', id='minatar'),
     pytest.param(
-        culmen.environment('atari/pong', step_limit=50), {'steps': 240}, 'ale_py', id='atari'
+        *(culmen.environment('atari/pong', step_limit=50), {'steps': 240}, 'ale_py'),
+        id='atari', marks=DEEP,
     ),
     pytest.param(
         *('tests.integration.runs:balance', {'steps': 300}, 'dm_control'),
