@@ -17,8 +17,8 @@ from culmen.components.replay.served.layout import RowLayout
 from culmen.launchers.building import build
 from culmen.launchers.building import trace
 from culmen.launchers.configs import from_json
+from culmen.launchers.programs.ray.clusters import require
 from culmen.launchers.status import read_status
-from tests.conftest import is_installed
 from tests.integration.commands import Command
 from tests.launchers import ledgers
 
@@ -30,15 +30,20 @@ DQN = (
     *('--agent.priority_exponent', 0.6, '--evaluation-episodes', 2),
 )
 
+
+def why_not():
+    """Why Ray can't be used here, or nothing."""
+    try:
+        require()
+    except ImportError as error:
+        return str(error)
+
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not is_installed('ray'), reason="Ray comes with the extra 'ray'"),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.xdist_group('ray'),
 ]
-
-
-# Minutes on a busy machine: CI runs it on the newest Python, which has no Launchpad.
-once_in_ci = pytest.mark.deep if is_installed('launchpad') else pytest.mark.slow
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -173,7 +178,6 @@ def test_actor_and_learner_are_killed_and_no_step_is_lost_or_twice(tmp_path):
     wait_for_nobody(command)
 
 
-@once_in_ci
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
     workdir = tmp_path / 'run'
     command = ray_program(workdir, 1_501)

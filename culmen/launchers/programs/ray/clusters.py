@@ -1,6 +1,7 @@
 """A Ray cluster as a program or many runs need it: joined or started, checked, and left again."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import math
 import os
@@ -25,9 +26,16 @@ _RAY_NAMES = {'cpu': 'CPU', 'gpu': 'GPU'}
 
 
 def require() -> None:
-    """Raises: ImportError that says what to install, if Ray is missing."""
+    """Raises: ImportError that says what to install, if Ray is missing or can't start here."""
     if importlib.util.find_spec('ray') is None:
         raise ImportError("ray can not be imported: pip install 'culmen[ray]'.")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version('pydantic')
+        if int(version.partition('.')[0]) < 2:
+            raise ImportError(
+                f'ray needs pydantic 2 or none, got {version}: its daemons end as they start. The extras '
+                "'logging' and 'launchpad' together bring the old one: leave one of them out."
+            )
 
 
 def check_resources(resources: Resources) -> None:

@@ -28,6 +28,24 @@ class Machines(clusters.Cluster):
 SMALL = Machines({'CPU': 2.0, 'memory': 9.0}, {'CPU': 4.0, 'GPU': 1.0, 'spot': 3.0})
 
 
+@pytest.mark.parametrize(
+    ('pydantic', 'accepted'), [('1.10.27', False), ('2.0', True), ('10.1', True)]
+)
+def test_ray_beside_a_pydantic_that_its_daemons_refuse_is_refused(
+    tmp_path, monkeypatch, pydantic, accepted
+):
+    (tmp_path / 'ray.py').touch()
+    found = tmp_path / f'pydantic-{pydantic}.dist-info'
+    found.mkdir()
+    (found / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: pydantic\nVersion: {pydantic}\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    if accepted:
+        clusters.require()
+    else:
+        with pytest.raises(ImportError, match=r'ray needs pydantic 2 or none, got 1\.10\.27'):
+            clusters.require()
+
+
 def test_resources_are_read_by_kind_and_name():
     assert read_resources(['learner.gpu=1', 'actor.cpu=0.5', 'actor.spot=2']) == {
         'learner': {'gpu': 1.0},
