@@ -316,6 +316,7 @@ def run_hidden(*arguments):
     return run_python(main, *options, JAX_ENABLE_COMPILATION_CACHE='false')
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_every_test_is_found_without_launchpad():
     found = run_hidden('--collect-only', 'tests')

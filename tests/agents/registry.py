@@ -536,10 +536,10 @@ def one_of_each_family(rows: list[Row]) -> list[Any]:
     return [row if row in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
 
 
-def one_of_each_agent(rows: list[Row]) -> list[Any]:
-    """Rows as parameters of a dear contract: all but the first of each agent are marked `deep`."""
-    first = list({type(row.agent): row for row in reversed(rows)}.values())
-    return [row if row in first else pytest.param(row, marks=pytest.mark.deep) for row in rows]
+def one_of_each_family_and_kind(rows: list[Row]) -> list[Any]:
+    """Rows as parameters of a dear contract: `deep`, but for the first of each folder and those of a kind."""
+    asked = [*first_of_each_family(rows), *(row for row in rows if row.kind)]
+    return [row if row in asked else pytest.param(row, marks=pytest.mark.deep) for row in rows]
 
 
 def first_of_each_family(rows: list[Row]) -> list[Row]:

@@ -14,7 +14,7 @@ from tests.agents import streams
 from tests.agents import subject
 
 ROWS = pytest.mark.parametrize(
-    'row', registry.one_of_each_agent(registry.AGENTS), ids=lambda row: row.name
+    'row', registry.one_of_each_family_and_kind(registry.AGENTS), ids=lambda row: row.name
 )
 KINDS = registry.one_of_each_kind()
 TRACED = [row for row in registry.AGENTS if row.traced]
@@ -68,7 +68,9 @@ def test_a_learner_of_long_calls_or_on_a_device_compiles_once(row, options):
     assert learner.num_compilations == actor.num_compilations == 1
 
 
-@pytest.mark.parametrize('row', registry.one_of_each_agent(TRACED), ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    'row', registry.one_of_each_family_and_kind(TRACED), ids=lambda row: row.name
+)
 def test_settings_may_be_traced(row):
     """No branch of Python looks at one, and no shape or dtype follows from one."""
     drawn = subject.of(row).samples()
@@ -82,7 +84,7 @@ def test_settings_may_be_traced(row):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('row', registry.one_of_each_family(TRACED), ids=lambda row: row.name)
+@pytest.mark.parametrize('row', registry.kinds_first(TRACED), ids=lambda row: row.name)
 def test_a_sweep_over_settings_agrees_with_building_from_the_numbers(row):
     drawn = subject.of(row).samples()
     sweep = {name: jnp.asarray(values) for name, values in row.traced.items()}

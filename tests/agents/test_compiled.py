@@ -14,7 +14,9 @@ from tests.agents.toys import Toy
 
 ROWS = pytest.mark.parametrize(
     'row',
-    registry.one_of_each_agent([row for row in registry.AGENTS if not recorded(row.experience)]),
+    registry.one_of_each_family_and_kind(
+        [row for row in registry.AGENTS if not recorded(row.experience)]
+    ),
     ids=lambda row: row.name,
 )
 

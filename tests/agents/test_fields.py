@@ -75,11 +75,20 @@ for _agent, _bases in BASES.items():
             OWN[_agent, _name] = len(_bases)
             _bases.append((dataclasses.replace(_base, **_settings), _spec._replace(**_parts)))
 
-FIELDS = [
-    pytest.param(agent, field.name, id=f'{agent.__name__}.{field.name}')
-    for agent in BASES
-    for field in dataclasses.fields(agent)
-]
+
+def parameters() -> Iterator[Any]:
+    """Each field of each agent; what several agents inherit is `deep` but for the first of them."""
+    inherited = set()
+    for agent in BASES:
+        for field in dataclasses.fields(agent):
+            of = next(
+                each
+                for each in reversed(agent.__mro__)
+                if field.name in each.__dict__.get('__annotations__', {})
+            )
+            marks = pytest.mark.deep if (of, field.name) in inherited else ()
+            inherited.add((of, field.name))
+            yield pytest.param(agent, field.name, id=f'{agent.__name__}.{field.name}', marks=marks)
 
 
 class Looks:
@@ -273,7 +282,7 @@ def used_numbers(agent: type, i: int) -> set[str]:
     return looks_of_base(agent, i).used(numbers)
 
 
-@pytest.mark.parametrize(('agent', 'name'), FIELDS)
+@pytest.mark.parametrize(('agent', 'name'), list(parameters()))
 def test_another_value_of_a_field_gives_other_parts(agent, name):
     bases = sorted(range(len(BASES[agent])), key=lambda i: i != OWN.get((agent, name)))
     floats = [i for i in bases if type(getattr(BASES[agent][i][0], name)) is float]

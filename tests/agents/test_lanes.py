@@ -31,7 +31,7 @@ def act(agent, role, index):
 @pytest.mark.slow
 @pytest.mark.parametrize('role', ['evaluator', 'actor'])
 @pytest.mark.parametrize(
-    'row', registry.one_of_each_agent(registry.AGENTS), ids=lambda row: row.name
+    'row', registry.one_of_each_family_and_kind(registry.AGENTS), ids=lambda row: row.name
 )
 def test_pieces_of_a_batch_act_like_the_batch(row, role):
     if role == 'actor' and not row.lane_keys:

@@ -12,7 +12,7 @@ from tests.agents import subject
 
 ROLES = ('actor', 'evaluator')
 ROWS = pytest.mark.parametrize(
-    'row', registry.one_of_each_agent(registry.AGENTS), ids=lambda row: row.name
+    'row', registry.one_of_each_family_and_kind(registry.AGENTS), ids=lambda row: row.name
 )
 
 

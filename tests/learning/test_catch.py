@@ -7,7 +7,7 @@ from culmen.agents import dqn
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize('seed', [1, 2])
+@pytest.mark.parametrize('seed', [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_dqn_with_its_defaults_learns_catch(seed):
     pytest.importorskip('bsuite')
     experiment = culmen.Experiment(

@@ -29,19 +29,24 @@ def train(environment, steps, agent, run=culmen.run):
     return run(experiment, progress=False)
 
 
-@pytest.mark.parametrize('core', ['lstm', 'gru'])
+@pytest.mark.parametrize('core', ['lstm', pytest.param('gru', marks=pytest.mark.deep)])
 def test_it_remembers(core):
     """The cue of an episode's first step names the right last action; the steps between say nothing."""
     result = train(probes.MemoryProbe, 5_000, r2d2.R2D2(**SMALL, core=core))
     assert result.summary['evaluation']['return_mean'] == probes.MemoryProbe.best_return
 
 
-@pytest.mark.parametrize('rescale', [False, True])
+VALUE = (probes.ValueProbe, probes.ValueProbe.value)
+TRUNCATION = (probes.TruncationProbe, probes.TruncationProbe.value(GAMMA))
+
+
 @pytest.mark.parametrize(
-    ('probe', 'value'),
+    ('probe', 'value', 'rescale'),
     [
-        (probes.ValueProbe, probes.ValueProbe.value),
-        (probes.TruncationProbe, probes.TruncationProbe.value(GAMMA)),
+        (*VALUE, True),
+        (*TRUNCATION, False),
+        pytest.param(*VALUE, False, marks=pytest.mark.deep),
+        pytest.param(*TRUNCATION, True, marks=pytest.mark.deep),
     ],
 )
 def test_values(probe, value, rescale):

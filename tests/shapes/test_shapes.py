@@ -23,6 +23,12 @@ needs_launchpad = pytest.mark.skipif(
 )
 
 
+def left_out(number, row):
+    """Which of one process and compiled is left to `make test-all`, by turns."""
+    both = {'local', 'compiled'} <= set(row.launchers)
+    return ('compiled', 'local')[number % 2] if both else None
+
+
 def of(*launchers, refused=False):
     """Each row beside each launcher that runs it, or that refuses it; a row's tests share a process."""
     return pytest.mark.parametrize(
@@ -33,9 +39,10 @@ def of(*launchers, refused=False):
                 marks=[
                     pytest.mark.xdist_group(f'shape {row.name}'),
                     *([pytest.mark.launchpad, needs_launchpad] if launcher == 'threads' else []),
+                    *([pytest.mark.deep] if launcher == left_out(number, row) else []),
                 ],
             )
-            for row in ROWS
+            for number, row in enumerate(ROWS)
             for launcher in (row.refused if refused else row.launchers)
             if launcher in launchers
         ],
