@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from culmen.core import Evaluation
     from culmen.core import Experiment
     from culmen.core import environment
+    from culmen.environment_loops import Observer
     from culmen.launchers.comparing import Comparison
     from culmen.launchers.comparing import compare
+    from culmen.launchers.iterating import iterate
     from culmen.launchers.loading import load
     from culmen.launchers.local import run
     from culmen.launchers.results import Result
+    from culmen.launchers.stopping import StopWhen
 
 __version__ = '0.1.0'
 
@@ -40,8 +43,11 @@ _LAZY = {
     'recorded_streams': ('culmen.components.replay', 'recorded_streams'),
     'compare': ('culmen.launchers.comparing', 'compare'),
     'Comparison': ('culmen.launchers.comparing', 'Comparison'),
+    'iterate': ('culmen.launchers.iterating', 'iterate'),
     'load': ('culmen.launchers.loading', 'load'),
     'run': ('culmen.launchers.local', 'run'),
+    'Observer': ('culmen.environment_loops', 'Observer'),
+    'StopWhen': ('culmen.launchers.stopping', 'StopWhen'),
     'Result': ('culmen.launchers.results', 'Result'),
     'agents': ('culmen.agents', None),
     'components': ('culmen.components', None),
@@ -55,7 +61,9 @@ __all__ = [
     'Comparison',
     'Evaluation',
     'Experiment',
+    'Observer',
     'Result',
+    'StopWhen',
     'agents',
     'check_environment',
     'compare',
@@ -63,6 +71,7 @@ __all__ = [
     'core',
     'environment',
     'environment_loops',
+    'iterate',
     'launchers',
     'load',
     'recorded_streams',

@@ -5,7 +5,7 @@ from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.environment_loops.host import EnvironmentLoop
-from culmen.environment_loops.host import Observer
+from culmen.environment_loops.observers import Observer
 
 __all__ = [
     'BatchedEnvironment',

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Protocol
 
 from culmen.components.actors import Actor
 from culmen.components.counts import StepCounter
@@ -19,21 +18,8 @@ from culmen.components.learners import Learner
 from culmen.core.types import TimeStep
 from culmen.environment_loops.batched import BatchedEnvironment
 from culmen.environment_loops.batched import Episode
-
-
-class Observer(Protocol):
-    """Watches a loop and adds its metrics to the log row of each episode.
-
-    If it has `get_state()` and `set_state(state)` (anything that pickles), checkpoints save its state.
-    """
-
-    def observe(self, timestep: TimeStep, action: Any) -> None:
-        """Called each tick with the time step of all lanes and the actions taken on it."""
-        ...
-
-    def get_metrics(self, lane: int) -> Mapping[str, float]:
-        """Called when the lane's episode has ended."""
-        ...
+from culmen.environment_loops.observers import Observer
+from culmen.environment_loops.observers import hearing
 
 
 class EnvironmentLoop:
@@ -57,7 +43,7 @@ class EnvironmentLoop:
             actor: acts on all of them at once.
             counter: counts the steps; None: a new counter from 0.
             learner: makes the updates that are due at each tick.
-            observers: watch every tick.
+            observers: hear of every tick and of the ends of episodes.
             on_episode: called with each episode that ended and the observers' metrics.
             on_tick: called each tick between the updates and the action; True ends the run there.
         """
@@ -65,7 +51,8 @@ class EnvironmentLoop:
         self._actor = actor
         self._counter = counter or StepCounter()
         self._learner = learner
-        self._observers = tuple(observers)
+        self._watching = hearing(observers, 'observe')
+        self._measuring = hearing(observers, 'get_metrics')
         self._on_episode = on_episode
         self._on_tick = on_tick
         self._timestep: TimeStep | None = None
@@ -111,8 +98,8 @@ class EnvironmentLoop:
             action = actor.select_action(timestep, counter.actor_steps)
             acted = clock()
             timings['act'] += acted - start
-            for observer in self._observers:
-                observer.observe(timestep, action)
+            for observe in self._watching:
+                observe(timestep, action)
             environment.hold(actor.held, timestep)
             self._timestep = environment.step(action)
             self._unobserved = True
@@ -124,8 +111,8 @@ class EnvironmentLoop:
             return
         for episode in episodes:
             metrics: dict[str, float] = {}
-            for observer in self._observers:
-                metrics.update(observer.get_metrics(episode.lane))
+            for get_metrics in self._measuring:
+                metrics.update(get_metrics(episode.lane))
             self._on_episode(episode, metrics)
 
     @property

@@ -101,7 +101,7 @@ def run(
         if plan is not None and device is not None:
             raise ValueError(f'device must be None with a plan, which has its own, got {device}.')
         config = configs.to_json(experiment, launcher='compiled', replay='device')
-        home = Workdir(workdir, experiment, config)
+        home = Workdir(workdir, experiment, config, ends=options.ends)
     if home.summary is not None:
         return stored_result(home, experiment)
     with home:

@@ -41,6 +41,7 @@ from culmen.launchers.compiled_plan import with_fields
 from culmen.launchers.initial import read_initial
 from culmen.launchers.loading import stored_result
 from culmen.launchers.locking import Locks
+from culmen.launchers.options import Ends
 from culmen.launchers.options import Interruption
 from culmen.launchers.options import RunOptions
 from culmen.launchers.options import signals_to
@@ -100,7 +101,7 @@ def run_many(
             until_return=until_return,
             on_lost_rows=on_lost_rows,
         )
-        homes = _claim(experiments, workdirs, locks)
+        homes = _claim(experiments, workdirs, locks, options.ends)
         results = {
             i: stored_result(home, experiments[i])
             for i, home in enumerate(homes)
@@ -148,6 +149,7 @@ def _claim(
     experiments: Sequence[Experiment],
     workdirs: Sequence[str | os.PathLike[str] | None] | None,
     locks: Locks,
+    ends: Ends,
 ) -> list[Workdir]:
     """Claims the workdirs of all runs. Raises: ValueError unless each run has one of its own."""
     if not experiments:
@@ -165,7 +167,7 @@ def _claim(
         configs.to_json(each, launcher='compiled', replay='device') for each in experiments
     ]
     return [
-        Workdir(folder, each, config, locks)
+        Workdir(folder, each, config, locks, ends=ends)
         for folder, each, config in zip(folders, experiments, configurations, strict=True)
     ]
 

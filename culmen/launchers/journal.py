@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from culmen.components.loggers import Logs
 from culmen.environment_loops.batched import Episode
 from culmen.environment_loops.evaluation import EvaluationResult
+from culmen.environment_loops.observers import Observer
+from culmen.environment_loops.observers import hearing
 from culmen.launchers import rows
 from culmen.launchers.schedule import Clock
 from culmen.launchers.schedule import Counts
@@ -23,6 +25,7 @@ class Journal:
         reward_names: Sequence[str],
         labels: Sequence[str] = (),
         warning: rows.MetricWarning = lambda metrics: None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Makes the journal of a run.
 
@@ -30,9 +33,12 @@ class Journal:
             reward_names: names of the numbers in a nest of rewards.
             labels: of the environments, where there are several.
             warning: of the learner.
+            observers: hear of each row of an episode and of an update.
         """
         self._say_warning = rows.SayOnce(warning)
         self._labels = labels
+        self._on_episode = hearing(observers, 'on_episode')
+        self._on_update = hearing(observers, 'on_update')
         self.logs = logs
         self.episodes = 0
         self.evaluations = 0
@@ -52,6 +58,8 @@ class Journal:
         self.episodes += 1
         self.episode_return = row['episode_return']
         self.logs.write('actor', row)
+        for tell in self._on_episode:
+            tell(*counts, row)
 
     def update(self, counts: Counts, get_metrics: Callable[[], Mapping[str, float]]) -> None:
         """Writes the due row of the learner's log, unless no update was made since the last row.
@@ -62,6 +70,8 @@ class Journal:
             metrics = get_metrics()
             self.logs.write('learner', rows.learner_row(counts, metrics))
             self._say_warning(metrics)
+            for tell in self._on_update:
+                tell(*counts, metrics)
         self.rows = self.rows.after(getattr(counts, self._clock), counts.learner_steps)
 
     def evaluation(self, counts: Counts, result: EvaluationResult) -> None:

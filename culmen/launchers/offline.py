@@ -93,7 +93,7 @@ def run(
                     f'got {getattr(experiment, name)}.'
                 )
         config = configs.to_json(experiment, launcher='offline', replay='in_process')
-        home = Workdir(workdir, experiment, config)
+        home = Workdir(workdir, experiment, config, ends=options.ends)
     if home.summary is not None:
         return stored_result(home, experiment)
     with home:

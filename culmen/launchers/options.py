@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 from culmen.components.files import OnLostRows
 from culmen.components.loggers import Sink
+from culmen.environment_loops.observers import Observer
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     'on_non_finite': ('stop', 'log'),
@@ -33,6 +35,7 @@ class RunOptions:
     until_return: float | None = None  # a mean return of an evaluation that ends the run
     on_lost_rows: OnLostRows = 'drop'  # on damaged files of rows
     trust: bool = False  # whether to open pickles that another user may have written
+    observers: Sequence[Observer] = ()  # hear of the events of the run
 
     def __post_init__(self) -> None:
         for name, accepted in _CHOICES.items():
@@ -43,6 +46,29 @@ class RunOptions:
         """Whether a loss that is not finite ends the run."""
         return self.on_non_finite == 'stop'
 
+    @property
+    def ends(self) -> 'Ends':
+        """What may have ended a run before its budget."""
+        return Ends(self.until_return, tuple(map(repr, self.observers)))
+
+
+class Ends(NamedTuple):
+    """What may end a run before its budget is used up."""
+
+    until_return: float | None = None  # a mean return of an evaluation
+    observers: Sequence[str] = ()  # as `repr` shows them
+
+    def have_ended(self, summary: Mapping[str, Any]) -> bool:
+        """Whether the run with this summary was ended so, and has nothing left to do for this call."""
+        evaluation, stopped = summary['evaluation'], summary.get('stopped')
+        if stopped is not None and stopped['by'] in self.observers:
+            return True
+        reached = None if evaluation is None else evaluation['return_mean']
+        return None not in (self.until_return, reached) and reached >= self.until_return
+
+
+NO_ENDS = Ends()
+
 
 def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
     """Raises: ValueError that names the option, if its value is not accepted."""
@@ -51,18 +77,20 @@ def check_choice(name: str, value: Any, accepted: Sequence[Any]) -> None:
 
 
 class Interruption:
-    """A request that runs end after a checkpoint, made by a signal."""
+    """A request that runs end after a checkpoint, made by a signal or by who holds the loop."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._asked = False
 
     def is_asked(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal is not None
+        """Whether the request was made."""
+        return self._asked
 
-    def ask(self, number: int) -> None:
-        """Makes the request. Args: number: of the signal."""
+    def ask(self, number: int | None = None) -> None:
+        """Makes the request. Args: number: of the signal; None: there was none."""
         self.signal = number
+        self._asked = True
 
     @contextlib.contextmanager
     def by_signals(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 from culmen.components.loggers import LogFiles
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from culmen.core import Experiment
+    from culmen.launchers.comparing import Comparison
+    from culmen.launchers.plots import Floats
 
 # The fields of a summary, in the order they are printed.
 SUMMARY_FIELDS = (
@@ -76,6 +79,13 @@ def exits_fail() -> Iterator[None]:
         ) from error
 
 
+class LearningCurve(NamedTuple):
+    """Returns against steps."""
+
+    steps: 'Floats'  # [n] actor steps, increasing; learner steps of a run without actors
+    returns: 'Floats'  # [n] means
+
+
 @dataclass(repr=False, eq=False)
 class Result:
     """The result of a run: its numbers, logs and parameters, and the policy that it learned.
@@ -87,7 +97,9 @@ class Result:
 
     experiment: 'Experiment'
     workdir: str | None  # None: the run wrote nothing
-    summary: Mapping[str, Any]  # SUMMARY_FIELDS
+    summary: Mapping[
+        str, Any
+    ]  # SUMMARY_FIELDS; 'stopped' {reason, by} if an observer ended the run
     interrupted: bool = False  # stopped by a signal, after a checkpoint
     signal: int | None = None  # the signal that stopped it
     params: Any = None  # what actors and evaluators read
@@ -108,6 +120,49 @@ class Result:
             raise ValueError('this Result has no policy: it was made without one.')
         return self.make_policy(seed, lane)
 
+    @property
+    def stopped(self) -> str | None:
+        """Why an observer ended the run before its budget (`culmen.StopWhen`); None: none did."""
+        stopped = self.summary.get('stopped')
+        return None if stopped is None else str(stopped['reason'])
+
+    def curve(self, training: bool = False, draw: bool = False) -> 'LearningCurve':
+        """The returns of the run against its steps, as arrays.
+
+        Args:
+            training: means of pieces of the training episodes; False: of the evaluations.
+            draw: whether a notebook shows the picture of `plot` here.
+        Raises: ImportError if it is to be drawn where there is no notebook's IPython.
+        """
+        from culmen.launchers import plots
+
+        if draw:
+            try:
+                from IPython.display import display
+            except ImportError as error:
+                raise ImportError('draw=True is for notebooks: pip install ipython.') from error
+            display(self.plot())
+        series = plots.training_series if training else plots.evaluation_series
+        return LearningCurve(*series(self.logs or {}))
+
+    def compare(self, *others: 'Result | str | os.PathLike[str]', **options: Any) -> 'Comparison':
+        """Compares the run with others: Results or their folders, which may hold several runs.
+
+        Args: options: of `culmen.compare`: by, last, scales, repetitions, seed.
+        Raises: ValueError for a Result without a workdir; as `culmen.compare`.
+        """
+        from culmen.launchers import comparing
+
+        paths: list[str | os.PathLike[str]] = []
+        for each in (self, *others):
+            path = each.workdir if isinstance(each, Result) else each
+            if path is None:
+                raise ValueError(
+                    'a comparison reads logs in workdirs, and this Result has none: give its run one.'
+                )
+            paths.append(path)
+        return comparing.compare(list(dict.fromkeys(paths)), **options)
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> 'Figure':
         """Draws the return against actor steps, and writes a file if `path` is given."""
         from culmen.launchers import plots
@@ -124,7 +179,7 @@ class Result:
         return {**vars(self), 'logs': dict(self.logs or {})}
 
     def __repr__(self) -> str:
-        known = [key for key in SUMMARY_FIELDS if key in self.summary]
+        known = [key for key in (*SUMMARY_FIELDS, 'stopped') if key in self.summary]
         lines = [f'{key}: {describe(self.summary[key])}' for key in known]
         if self.interrupted:
             lines.append('interrupted: the same call with its workdir goes on')

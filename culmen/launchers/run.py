@@ -23,6 +23,7 @@ from culmen.core.experiment import Experiment
 from culmen.environment_loops.batched import reward_names
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Interrupted
+from culmen.environment_loops.observers import hearing
 from culmen.launchers import rows
 from culmen.launchers.building import Built
 from culmen.launchers.engines import Advance
@@ -84,6 +85,7 @@ class Run(Generic[EngineT]):
         self._said_cut = False
         self._labels = labels_of(experiment)
         self._journal: Journal | None = None
+        self._stopped: dict[str, str] | None = None  # by which observer, and why
 
     @property
     def counts(self) -> Counts:
@@ -124,7 +126,9 @@ class Run(Generic[EngineT]):
         return result
 
     def _train(self) -> Generator[Advance | Evaluate, EvaluationResult | None, Result]:
-        engine, workdir = self.engine, self._workdir
+        engine, workdir, options = self.engine, self._workdir, self._options
+        for tell in hearing(options.observers, 'on_begin'):
+            tell(*engine.counts)
         begin = time.monotonic()
         self._rate_from = (begin, self._steps)
         finished = stopped = False
@@ -148,11 +152,15 @@ class Run(Generic[EngineT]):
             steps_per_second=(self._steps - self._resumed_at) / seconds if seconds > 0 else 0.0,
             evaluation=self.last_evaluation or rows.NO_EVALUATION,
         )
+        if self._stopped is not None:
+            summary['stopped'] = self._stopped
         if finished:
             rows.say_endless(summary)
             workdir.wait()
             self.journal.logs.flush()
             workdir.finish(summary)
+        for tell in hearing(options.observers, 'on_end'):
+            tell(summary)
         return self._result(summary, finished)
 
     def _open(self, stack: contextlib.ExitStack) -> None:
@@ -166,7 +174,12 @@ class Run(Generic[EngineT]):
         columns = {**self._built.columns, 'learner': rows.learner_columns(engine.metric_names)}
         logs = Logs(workdir.logs, columns, options.loggers)
         self._journal = Journal(
-            logs, engine.clock, names, self._labels, self._built.parts.learner.warning
+            logs,
+            engine.clock,
+            names,
+            self._labels,
+            self._built.parts.learner.warning,
+            options.observers,
         )
         stack.callback(logs.close)
         if restored is None:
@@ -223,13 +236,15 @@ class Run(Generic[EngineT]):
         if finished or schedule.is_evaluation_due(self._state, counts):
             if counts == self._state.evaluated_at or (yield from self._evaluate(counts)):
                 self._state = schedule.after_evaluation(self._state, counts)
-                finished = finished or self._has_reached_return()
+                finished = finished or self._has_reached_return() or self._stopped is not None
             else:
                 finished = False
         if finished or stopped or schedule.is_checkpoint_due(self._state, counts):
             self._state = schedule.after_checkpoint(self._state, counts)
             engine.check_finite()
             self._workdir.save(self._steps, *self._content())
+            for tell in hearing(self._options.observers, 'on_checkpoint'):
+                tell(*counts)
         return finished
 
     def _get_metrics(self) -> Mapping[str, float]:
@@ -254,7 +269,16 @@ class Run(Generic[EngineT]):
         self.journal.evaluation(counts, result)
         if not self._said_cut:
             self._said_cut = rows.say_cut(result, self._experiment.evaluation.max_steps)
+        self._ask_observers(counts)
         return True
+
+    def _ask_observers(self, counts: Counts) -> None:
+        """Tells observers of the last evaluation; one may end a run whose budget is not used up."""
+        for observer in self._options.observers:
+            for tell in hearing([observer], 'on_evaluation'):
+                reason = tell(*counts, self.last_evaluation)
+                if reason is not None and not self._schedule.is_over(counts):
+                    self._stopped = self._stopped or {'reason': reason, 'by': repr(observer)}
 
     def _has_reached_return(self) -> bool:
         wanted, reached = self._options.until_return, self.last_return
@@ -313,21 +337,50 @@ class Run(Generic[EngineT]):
 
 def drive(run: Run[Any]) -> Result:
     """Drives a run to its end with its own engine. Returns and raises what the run does."""
+    driving = drive_by_updates(run, pause=False)
+    try:
+        while True:
+            next(driving)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+def drive_by_updates(run: Run[Any], pause: bool = True) -> Generator[None, None, Result]:
+    """Drives a run as `drive`, and yields after each tick in which the learner made updates.
+
+    A pause changes no number: an engine may return from an `Advance` at any tick.
+
+    Args: pause: whether to yield at all; False: the run goes on to its end.
+    """
     engine, requests = run.engine, run.requests()
     evaluator = engine.evaluator(run.interruption.is_asked, run.tell)
     answer: EvaluationResult | None = None
     try:
         request = next(requests)
         while True:
+            updates = engine.counts.learner_steps
             try:
                 if isinstance(request, Evaluate):
                     answer = evaluator.evaluate(request.variables, request.number, *request.counts)
                 else:
-                    answer = engine.advance(request, run.journal)
+                    answer = engine.advance(_until_update(request, updates, pause), run.journal)
             except BaseException as error:
                 request = requests.throw(error)
-            else:
-                request = requests.send(answer)
+                continue
+            if pause and engine.counts.learner_steps > updates:
+                yield
+            request = requests.send(answer)
     except StopIteration as end:
         result: Result = end.value
         return result
+
+
+def _until_update(request: Advance, updates: int, pause: bool) -> Advance:
+    """The request, or one that ends with the next update."""
+    if not pause:
+        return request
+    counts = request.counts
+    return request._replace(
+        counts=counts._replace(learner_steps=min(counts.learner_steps, updates + 1))
+    )

@@ -73,7 +73,7 @@ def read_status(folder: Path) -> dict[str, Any]:
             **{name: config.get(name) for name in ('max_actor_steps', 'max_learner_steps')},
         }
     status['state'] = _state(folder, told, owner, summary)
-    status['reason'] = told.get('reason')
+    status['reason'] = told.get('reason') or ((summary or {}).get('stopped') or {}).get('reason')
     status |= {name: getattr(owner, name) if lives else None for name in ('host', 'pid', 'since')}
     known = told if told else _from_files(folder, summary)
     status['seconds'] = _age(known.get('written'))
@@ -133,11 +133,13 @@ def _state(
         return KILLED if told['state'] == RUNNING else str(told['state'])
     if owner is not None:
         return KILLED
-    return ENDED if summary is None else FINISHED
+    if summary is None:
+        return ENDED
+    return STOPPED if summary.get('stopped') else FINISHED
 
 
 def _read_summary(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a run that has used up its budget; None for other runs."""
+    """The summary of a run that has used up its budget or was ended by an observer; None for others."""
     if not (folder / RESULT).exists():
         return None
     summary = read_json(folder / RESULT)
@@ -145,7 +147,7 @@ def _read_summary(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | N
         budgets = {'actor_steps': 'max_actor_steps', 'learner_steps': 'max_learner_steps'}
         given = [(summary[count], config.get(name)) for count, name in budgets.items()]
         over = any(budget is not None and count >= budget for count, budget in given)
-    return summary if over else None
+    return summary if over or summary.get('stopped') else None
 
 
 def _from_files(folder: Path, summary: Mapping[str, Any] | None) -> dict[str, Any]:

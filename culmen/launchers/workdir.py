@@ -29,6 +29,8 @@ from culmen.launchers.folders import LOGS as LOGS
 from culmen.launchers.folders import RESULT as RESULT
 from culmen.launchers.folders import write_json as write_json
 from culmen.launchers.locking import Locks
+from culmen.launchers.options import NO_ENDS
+from culmen.launchers.options import Ends
 from culmen.launchers.restoring import fitting
 from culmen.launchers.restoring import refusing_checkpoints
 from culmen.launchers.results import SUMMARY_FIELDS
@@ -158,6 +160,7 @@ class Workdir:
         config: Mapping[str, Any],
         locks: Locks | None = None,
         record: Path | None = None,
+        ends: Ends = NO_ENDS,
     ) -> None:
         """Claims the folder. If the run in it is finished, `summary` is set from its result instead.
 
@@ -167,12 +170,14 @@ class Workdir:
             config: of `configs.to_json`.
             locks: may be shared by several runs; None: new ones.
             record: another folder that the run writes to.
+            ends: what may have ended the run before its budget.
         Raises: ValueError for the folder of another experiment; Refused for a folder that another run uses,
             or that can't be written to.
         """
         self.folder = None if folder is None else expanded(folder)
         self.config = config
         self._experiment = experiment
+        self._ends = ends
         self._locks = locks or Locks()
         self._folders = self.folder, record
         self._checkpointer = (
@@ -200,7 +205,9 @@ class Workdir:
         if self.folder is not None:
             with refusing_checkpoints():
                 if self._is_ours(self.folder):
-                    summary = _finished(self.folder, self._experiment, self.config)
+                    summary = finished_summary(
+                        self.folder, self._experiment, self.config, self._ends
+                    )
                 if summary is None:
                     check_writable('workdir', self.folder)
         return summary
@@ -260,9 +267,10 @@ class Workdir:
                 return Restored(path, RunState.from_dict(saved.state), saved)
 
     def begin(self) -> None:
-        """Makes the folder and writes its config."""
+        """Makes the folder and writes its config. A run that goes on has no result until it is finished."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / RESULT).unlink(missing_ok=True)
             write_json(self.folder / CONFIG, self.config)
 
     def save(self, number: int, state: RunState, python: Any, table: Any) -> None:
@@ -327,10 +335,10 @@ def clock_of(config: Mapping[str, Any]) -> Clock:
     return 'learner_steps' if config['launcher'] == 'offline' else 'actor_steps'
 
 
-def _finished(
-    folder: Path, experiment: Experiment, config: Mapping[str, Any]
+def finished_summary(
+    folder: Path, experiment: Experiment, config: Mapping[str, Any], ends: Ends = NO_ENDS
 ) -> dict[str, Any] | None:
-    """The summary of a run that has used up one of its budgets; None for other runs."""
+    """The summary of a run that has used up one of its budgets, or was ended before; None for others."""
     summary = _stored_summary(folder)
     if summary is None:
         return None
@@ -339,7 +347,7 @@ def _finished(
         'learner_steps': experiment.max_learner_steps,
     }
     given = [(budget, summary[count]) for count, budget in budgets.items() if budget is not None]
-    if all(steps < budget for budget, steps in given):
+    if all(steps < budget for budget, steps in given) and not ends.have_ended(summary):
         return None
     return {**summary, 'resumed_at': summary[clock_of(config)]}
 

@@ -13,10 +13,12 @@ from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Interrupted
 from culmen.launchers import configs
 from culmen.launchers.building import build
+from culmen.launchers.loading import stored_result
 from culmen.launchers.options import RunOptions
 from culmen.launchers.run import Run
 from culmen.launchers.run import drive
 from culmen.launchers.schedule import Counts
+from culmen.launchers.status import read_status
 from culmen.launchers.workdir import Workdir
 from culmen.launchers.workdir import WorkerState
 from tests.launchers import toys
@@ -102,8 +104,11 @@ def run(engine, folder=None, experiment=EXPERIMENT, **options):
     config = configs.to_json(experiment, launcher='local', replay='in_process')
     built = build(experiment)
     built.close()
-    with Workdir(folder, experiment, config) as workdir:
-        return drive(Run(experiment, built, engine, workdir, RunOptions(progress=False, **options)))
+    given = RunOptions(progress=False, **options)
+    with Workdir(folder, experiment, config, ends=given.ends) as workdir:
+        if workdir.summary is not None:
+            return stored_result(workdir, experiment)
+        return drive(Run(experiment, built, engine, workdir, given))
 
 
 def test_it_stops_at_each_event_and_ends_with_the_last_variables(tmp_path):
@@ -140,6 +145,85 @@ def test_a_return_that_is_reached_ends_it():
     assert result.summary['actor_steps'] == 80
     assert not result.interrupted
     assert 'finish' not in engine.calls
+
+
+class Listening(culmen.Observer):
+    """Keeps what it hears; a text ends a run at the evaluation after the first."""
+
+    def __init__(self, reasons=()):
+        self.heard = []
+        self._reasons = [None, *reasons]
+
+    def on_begin(self, *counts):
+        self.heard.append(('begin', counts))
+
+    def on_update(self, actor_steps, learner_steps, metrics):
+        self.heard.append(('update', (actor_steps, learner_steps), metrics))
+
+    def on_evaluation(self, actor_steps, learner_steps, summary):
+        self.heard.append(('evaluation', (actor_steps, learner_steps), summary['return_mean']))
+        return self._reasons.pop(0) if self._reasons else None
+
+    def on_checkpoint(self, *counts):
+        self.heard.append(('checkpoint', counts))
+
+    def on_end(self, summary):
+        self.heard.append(('end', summary.get('stopped')))
+
+    def __repr__(self):
+        return 'Listening'
+
+
+def test_observers_hear_of_events_in_their_order():
+    listening = Listening()
+    run(Counting(), observers=[listening])
+    assert listening.heard == [
+        ('begin', (0, 0)), ('checkpoint', (30, 15)), ('evaluation', (40, 20), 40.0),
+        ('checkpoint', (60, 30)), ('evaluation', (80, 40), 80.0), ('checkpoint', (90, 45)),
+        ('update', (100, 51), {'loss': 1.0}), ('evaluation', (100, 51), 100.0),
+        ('checkpoint', (100, 51)), ('end', None),
+    ]  # fmt: skip
+
+
+def test_an_observer_ends_a_run_and_a_resume_knows(tmp_path):
+    listening = Listening(['enough'])
+    result = run(Counting(), tmp_path, observers=[listening])
+    assert (result.summary['actor_steps'], result.interrupted) == (80, False)
+    assert result.stopped == 'enough'
+    assert result.summary['stopped'] == {'reason': 'enough', 'by': 'Listening'}
+    assert listening.heard[-2:] == [('checkpoint', (80, 40)), ('end', result.summary['stopped'])]
+    assert 'stopped: reason enough, by Listening' in repr(result)
+    status = read_status(tmp_path)
+    assert (status['state'], status['reason']) == ('stopped', 'enough')
+    observers = [Listening(['enough'])]
+    assert stored_summary(tmp_path, observers=observers)['stopped'] == result.summary['stopped']
+    more = run(Counting(), tmp_path)  # nobody stops this one
+    assert (more.summary['actor_steps'], more.summary['resumed_at'], more.stopped) == (
+        100,
+        80,
+        None,
+    )
+    assert read_status(tmp_path)['state'] == 'finished'
+
+
+def stored_summary(folder, **options):
+    """The summary of a run for which a call has nothing left to do; None for another."""
+    config = configs.to_json(EXPERIMENT, launcher='local', replay='in_process')
+    ends = RunOptions(**options).ends
+    with Workdir(folder, EXPERIMENT, config, ends=ends) as workdir:
+        return workdir.summary
+
+
+def test_a_run_whose_budget_ends_it_was_not_stopped():
+    result = run(Counting(), observers=[Listening([None, 'too late'])])
+    assert (result.summary['actor_steps'], result.stopped) == (100, None)
+
+
+def test_a_return_that_was_reached_is_known_later(tmp_path):
+    run(Counting(), tmp_path, until_return=80.0)
+    assert stored_summary(tmp_path, until_return=80.0)['actor_steps'] == 80
+    assert stored_summary(tmp_path, until_return=80.5) is None
+    assert stored_summary(tmp_path) is None
 
 
 def test_a_signal_ends_it_after_a_checkpoint_and_it_goes_on(tmp_path):

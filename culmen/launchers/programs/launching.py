@@ -181,7 +181,7 @@ def launch(program: Program, engine: Engine, progress: bool | None = None) -> Re
             replay=program.replay,
             num_actors=program.num_actors,
         )
-        home = Workdir(program.workdir, program.experiment, config)
+        home = Workdir(program.workdir, program.experiment, config, ends=program.options.ends)
     if home.summary is not None:
         return stored_result(home, program.experiment)
     with home:
