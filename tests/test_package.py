@@ -62,7 +62,14 @@ HEAVY = [
 
 # The modules of every optional dependency, by the extra it comes with.
 OPTIONAL = {
-    'base': ['cloudpickle', 'click', 'matplotlib.pyplot', 'pandas', 'rich.progress'],
+    'base': [
+        'cloudpickle',
+        'click',
+        'matplotlib.pyplot',
+        'packaging.requirements',
+        'pandas',
+        'rich.progress',
+    ],
     'launchpad': ['launchpad', 'reverb', 'tensorflow', 'tensorboard', 'pkg_resources'],
     'ray': ['ray'],
     'gymnasium': ['gymnasium', 'gymnasium.wrappers', 'pygame', 'Box2D', 'ale_py', 'cv2'],

@@ -26,6 +26,7 @@ from culmen.launchers import local
 from culmen.launchers import offline
 from culmen.launchers import ray
 from culmen.launchers import ray_runs
+from culmen.launchers.command_line.teaching import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -183,9 +184,10 @@ def test_every_make_target_exists():
 
 
 def shown_commands():
-    """Each culmen command that has a line of its own: (the line, the error shown below it)."""
+    """Each culmen command with a line of its own, in a page or a help: (the line, the error below it)."""
     found = {}
-    for text in PAGES.values():
+    helps = [f'    {example}' for each in EXAMPLES.values() for _, example in each]
+    for text in (*PAGES.values(), '\n'.join(helps)):
         lines = text.splitlines()
         for line, below in zip(lines, [*lines[1:], '']):
             shown = re.match(r'    (?:\$ )?((?:\w+=\S+ )?(?:\S*/)?culmen [a-z].*)$', line)
@@ -215,7 +217,8 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path))
         words = words[1:]
     name, arguments = words[1], words[2:]
-    if name in ('compare', 'evaluate', 'plot', 'status'):
+    if name not in ('train', 'list'):
+        arguments = arguments[: arguments.index('>')] if '>' in arguments else arguments
         command_line.cli.commands[name].make_context(name, arguments)
         return
     if '--environment' in arguments:

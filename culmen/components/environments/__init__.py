@@ -16,6 +16,7 @@ from culmen.components.environments.arguments import MissingPackage
 from culmen.components.environments.catalogue import Family
 from culmen.components.environments.checking import Report
 from culmen.components.environments.checking import check_environment
+from culmen.components.environments.registry import argument_types
 from culmen.components.environments.registry import check
 from culmen.components.environments.registry import evaluation_arguments
 from culmen.components.environments.registry import families
@@ -36,6 +37,7 @@ __all__ = [
     'Report',
     'VideoRecorder',
     'Wrapper',
+    'argument_types',
     'check',
     'check_environment',
     'evaluation_arguments',

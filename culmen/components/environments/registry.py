@@ -135,6 +135,12 @@ def evaluation_arguments(
     return {**{name: FOR_TRAINING.get(name, arguments[name]) for name in arguments}, **changes}
 
 
+def argument_types(name: str) -> dict[str, Any]:
+    """The types of the arguments that an environment takes, by name. Raises: as `check`."""
+    known, _ = _arguments(*_split(name))
+    return {argument.name: argument.annotation for argument in known.values()}
+
+
 def parse_arguments(name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Reads the arguments of a command line: {'frame_stack': '4'} becomes {'frame_stack': 4}.
 

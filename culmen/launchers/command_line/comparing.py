@@ -9,9 +9,9 @@ import click
 
 from culmen.launchers.command_line.parameters import Count
 from culmen.launchers.command_line.parameters import UserPath
-from culmen.launchers.command_line.reporting import EXIT_CODES
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.results import Refused
 from culmen.launchers.results import refusing
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WIDTH = 120  # characters of a line where the output is no terminal
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=epilog('compare'))
 @click.argument('workdirs', nargs=-1, required=True, type=UserPath(path_type=Path))
 @click.option(
     '--by', multiple=True, metavar='FIELD', help='Group by this field: agent.learning_rate.'

@@ -9,16 +9,16 @@ import click
 
 from culmen.launchers.command_line.parameters import Count
 from culmen.launchers.command_line.parameters import UserPath
-from culmen.launchers.command_line.reporting import EXIT_CODES
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
 from culmen.launchers.command_line.reporting import stdout_to_stderr
+from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.results import Refused
 from culmen.launchers.results import Result
 from culmen.launchers.results import refusing
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=epilog('evaluate'))
 @click.argument('workdir', type=UserPath(path_type=Path))
 @click.option('--episodes', type=Count(), default=20, show_default=True)
 @click.option(

@@ -9,10 +9,11 @@ import click
 
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.results import refusing
 
 
-@click.command('list')
+@click.command('list', epilog=epilog('list'))
 @click.argument('kind', type=click.Choice(['agents', 'environments']))
 @click.option('--family', help='The environments of one family, by name.')
 @click.option(

@@ -5,6 +5,9 @@ import re
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from culmen.launchers.command_line import completing
 
 
 class Count(click.ParamType):  # type: ignore[type-arg]
@@ -73,12 +76,21 @@ class FieldsCommand(click.Command):
             kind, name, value = match.groups()
             if value is None:
                 value = next(tokens, '--')
+                if value == '--' and ctx.resilient_parsing:  # a shell asks for the value
+                    ctx.meta['unfinished'] = kind, name.replace('-', '_')
+                    continue
                 if value.startswith('--'):
                     raise click.UsageError(f'--{kind}.{name} needs a value.', ctx)
             fields.append((kind, name.replace('-', '_'), value))
         ctx.meta['fields'] = fields
         ctx.meta['arguments'] = list(rest)
         return super().parse_args(ctx, rest)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Completes options, fields, and the values of fields."""
+        if 'unfinished' in ctx.meta:
+            return completing.values(ctx, *ctx.meta['unfinished'], incomplete)
+        return [*super().shell_complete(ctx, incomplete), *completing.fields(ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the options, and the fields of the agent that the command names."""

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from culmen.launchers.command_line.parameters import UserPath
-from culmen.launchers.command_line.reporting import EXIT_CODES
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.results import refusing
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=epilog('plot'))
 @click.argument('workdirs', nargs=-1, required=True, type=UserPath(path_type=Path))
 @click.option(
     '--out',

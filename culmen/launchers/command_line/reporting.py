@@ -15,10 +15,9 @@ from typing import Any
 
 import click
 
+from culmen.launchers.command_line.teaching import has_colours
+from culmen.launchers.command_line.teaching import styled
 from culmen.launchers.results import Refused
-
-EXIT_CODES = """Exit codes: 0 when it is done; 2 when it was refused before it began (nothing is
-left behind); 1 when it failed; 130 or 143 when SIGINT or SIGTERM stopped it, after a checkpoint."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -39,7 +38,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 code, message = 128 + signal.SIGINT, 'interrupted.'
             if debug:
                 click.echo(traceback.format_exc(), err=True)
-        click.echo(f'culmen: error: {" ".join(message.split())}', err=True)
+        head = styled('culmen: error:', fg='red', bold=True)
+        click.echo(f'{head} {" ".join(message.split())}', err=True, color=has_colours())
         sys.exit(code)
 
     as_json = click.option(

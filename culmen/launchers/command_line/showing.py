@@ -14,9 +14,9 @@ import click
 from culmen.components.files import expanded
 from culmen.launchers import status as statuses
 from culmen.launchers.command_line.parameters import UserPath
-from culmen.launchers.command_line.reporting import EXIT_CODES
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.results import Refused
 from culmen.launchers.results import describe
 from culmen.launchers.results import refusing
@@ -31,7 +31,7 @@ _OF_TABLES = ('table', 'items', 'inserted', 'sampled', 'samples/insert', 'stalen
 _OF_NODES = ('node', 'host', 'pid', 'state', 'steps', 'steps/s', 'silent', 'restarts')
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=epilog('status'))
 @click.argument('workdir', type=UserPath(path_type=Path))
 @click.option(
     '--watch', is_flag=True, help='Show it again each second until the run is over, or Ctrl-C.'

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from culmen.launchers.command_line import clusters
+from culmen.launchers.command_line import completing
 from culmen.launchers.command_line.configuring import apply_options
 from culmen.launchers.command_line.configuring import check_complete
 from culmen.launchers.command_line.configuring import read_config
@@ -22,7 +23,6 @@ from culmen.launchers.command_line.parameters import Count
 from culmen.launchers.command_line.parameters import CountOrNone
 from culmen.launchers.command_line.parameters import FieldsCommand
 from culmen.launchers.command_line.parameters import UserPath
-from culmen.launchers.command_line.reporting import EXIT_CODES
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
 from culmen.launchers.command_line.reporting import stdout_to_stderr
@@ -31,18 +31,21 @@ from culmen.launchers.command_line.sweeps import RunKey
 from culmen.launchers.command_line.sweeps import check_folder
 from culmen.launchers.command_line.sweeps import make_variants
 from culmen.launchers.command_line.sweeps import run_folders
+from culmen.launchers.command_line.teaching import epilog
+from culmen.launchers.command_line.teaching import tell_next
 from culmen.launchers.results import Result
 from culmen.launchers.results import RunsFailed
 from culmen.launchers.results import refusing
 
 
 @click.command(
-    cls=FieldsCommand, short_help='Train an agent, or go on with a run.', epilog=EXIT_CODES
+    cls=FieldsCommand, short_help='Train an agent, or go on with a run.', epilog=epilog('train')
 )
-@click.argument('agent', required=False)
+@click.argument('agent', required=False, shell_complete=completing.agents)
 @click.option(
     '--environment',
     metavar='NAME[,NAME...]',
+    shell_complete=completing.environments,
     help='A name (culmen list environments), or several: lane i has the one i modulo their number.',
 )
 @click.option('--steps', type=Count(), help='Environment steps of the whole run.')
@@ -99,7 +102,12 @@ from culmen.launchers.results import refusing
     type=UserPath(path_type=Path),
     help='Write the streams of the run to this folder; with --seeds or --sweep to folders in it.',
 )
-@click.option('--preset', metavar='NAME', help="Settings of the agent's paper.")
+@click.option(
+    '--preset',
+    metavar='NAME',
+    shell_complete=completing.presets,
+    help="Settings of the agent's paper.",
+)
 @click.option('--until-return', type=float, help='End when an evaluation reaches this mean.')
 @click.option(
     '--restarts',
@@ -220,6 +228,7 @@ def train(
     if failed is not None:
         raise failed
     stopped = [result for result in results if result.interrupted]
+    tell_next(summaries, stopped=bool(stopped))
     if stopped:
         sys.exit(128 + (stopped[0].signal or signal.SIGINT))
 
