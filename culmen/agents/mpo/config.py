@@ -32,6 +32,7 @@ class MPOConfig(ImprovementSettings):
     epsilon_objectives: Annotated[tuple[float, ...] | None, POSITIVE] = None
     action_penalty: bool = True  # whether draws beyond the box cost
     epsilon_penalty: Annotated[float, POSITIVE] = 0.001  # the bound of that objective
+
     # M-step.
     # Bound on the divergence of a choice's policy from the target policy, in nats.
     epsilon_policy: Annotated[float, POSITIVE] = 0.0025

@@ -59,6 +59,7 @@ def make_networks(
         core_size=settings.core_size,
         encoder_channels=settings.encoder_channels,
         initial_scale=settings.initial_scale,
+        critic_observation=settings.critic_observation,
     )
 
 

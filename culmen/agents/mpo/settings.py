@@ -21,6 +21,8 @@ class ImprovementSettings:
     encoder_channels: Annotated[tuple[int, ...], Range(1)] = (32, 32, 32, 32)  # of the convolutions
     core: Literal['none', 'lstm', 'gru'] = 'none'  # memory before policy and critic
     core_size: Annotated[int, Range(1)] = 128  # units of the core
+    # Names of fields of the observation that only the critic sees, and not the policy.
+    critic_observation: tuple[str, ...] = ()
     # The policy's first standard deviation, where actions are a box, which is 2 wide.
     initial_scale: Annotated[float, POSITIVE] = 0.5
 

@@ -1,7 +1,8 @@
 """Networks of a policy and a critic that values several actions of each observation, with memory or without.
 
 The action is one choice or one bounded box. An encoder, which the critic's loss trains, turns observations
-into features for both; it holds the memory, if there is one. What the policy draws (`distributions`) is not
+into features for both; it holds the memory, if there is one. Where critics see more, the features begin with
+what they alone see, which the policy cuts off. What the policy draws (`distributions`) is not
 what the critic takes: a choice is one-hot there, and the numbers of a box are clipped to it, since no taken
 action says anything about what lies beyond.
 """
@@ -30,6 +31,8 @@ from culmen.components.networks.heads import SoftplusGaussianHead
 from culmen.components.networks.keyed import drawing
 from culmen.components.networks.leaf_actions import LeafActions
 from culmen.components.networks.linear import Linear
+from culmen.components.networks.observed import Observed
+from culmen.components.networks.observed import observed
 from culmen.components.networks.pixels import PixelTorso
 from culmen.components.networks.pixels import is_image
 from culmen.components.networks.policy_heads import only_legal
@@ -38,7 +41,6 @@ from culmen.components.networks.torsos import MLPTorso
 from culmen.core.actions import check_legal_actions
 from culmen.core.actions import choices
 from culmen.core.specs import EnvironmentSpec
-from culmen.core.specs import without_legal_actions
 from culmen.core.specs import zeros_like
 from culmen.core.types import Array
 from culmen.core.types import Nest
@@ -117,6 +119,7 @@ def make_policy_and_critic(
     core_size: int = 128,
     encoder_channels: Sequence[int] = (32, 32, 32, 32),
     initial_scale: float | Array = 0.5,
+    critic_observation: Sequence[str] = (),
 ) -> PolicyAndCritic:
     """Networks that fit an environment.
 
@@ -128,13 +131,13 @@ def make_policy_and_critic(
         takes_choices: whether the action may be a choice; layer_norm: whether each first layer is normalised.
         core, core_size: the memory of the encoder and its units; encoder_channels: of its convolutions.
         initial_scale: the policy's first standard deviation, in units of the box.
-    Raises: ValueError that names the agent, for other actions.
+        critic_observation: names of fields of the observation that only the critic sees, without memory.
+    Raises: ValueError that names the agent, for other actions, or `critic_observation` (`observed`).
     """
     actions = _actions(agent, spec, takes_choices)
     num_choices = None if actions.choices is None else actions.choices.largest
     of_box = 0 if actions.box is None else actions.box.size
-    observed = without_legal_actions(spec.observation)
-    observes_image = hasattr(observed, 'shape') and is_image(observed)
+    parts = observed(spec.observation, critic_observation)
 
     def hidden(inputs: Nest) -> jax.Array:
         if layer_norm:
@@ -150,13 +153,11 @@ def make_policy_and_critic(
         small = hk.initializers.TruncatedNormal(0.01)
         return Linear(num_outputs, w_init=small)(hidden({'action': action, 'features': features}))
 
-    def see(observation: Nest) -> jax.Array:
-        observation = without_legal_actions(observation)
-        if observes_image:
-            return PixelTorso(encoder_channels)(observation)
-        return MLPTorso(() if core == 'none' else hidden_sizes[:1])(observation)
-
-    encoder = _make_encoder(see, core, core_size)
+    see, see_alone = _torsos(
+        parts, spec, encoder_channels, () if core == 'none' else hidden_sizes[:1]
+    )
+    encoder = _make_encoder(see, see_alone if parts.of_critic else None, core, core_size)
+    seen_alone = _num_features(see_alone, spec) if parts.of_critic else 0
     actor, head = hk.transform(policy), hk.transform(critic)
 
     def initial_state(batch_size: int) -> State:
@@ -169,18 +170,56 @@ def make_policy_and_critic(
         features, _ = encoder.apply[0](encoder_params, None, *seen)
         action = jnp.zeros((1, num_choices or of_box))
         of_critic = head.init(keys[1], features, action)
-        return actor.init(keys[2], features), EncodedCriticParams(encoder_params, of_critic)
+        return actor.init(keys[2], features[:, seen_alone:]), EncodedCriticParams(
+            encoder_params, of_critic
+        )
 
     step, unroll = map(drawing, encoder.apply)
-    of_rows = _policy_of_rows(drawing(actor.apply), spec)
+    of_rows = _policy_of_rows(drawing(actor.apply), spec, seen_alone)
     values = _values_of_rows(drawing(head.apply))
     return PolicyAndCritic(init, initial_state, step, unroll, of_rows, values, actions)
 
 
+def _torsos(
+    parts: Observed, spec: EnvironmentSpec, channels: Sequence[int], hidden_sizes: Sequence[int]
+) -> tuple[Callable[[Nest], jax.Array], Callable[[Nest], jax.Array]]:
+    """Observation [B, ...] -> features: of what all see, and of what the critic alone sees."""
+
+    def torso(part: Callable[[Nest], Nest], sizes: Sequence[int]) -> Callable[[Nest], jax.Array]:
+        def see(observation: Nest) -> jax.Array:
+            of_spec = part(spec.observation)
+            if hasattr(of_spec, 'shape') and is_image(of_spec):
+                return PixelTorso(channels)(part(observation))
+            return MLPTorso(sizes)(part(observation))
+
+        return see
+
+    return torso(parts.by_actor, hidden_sizes), torso(parts.by_critic_alone, ())
+
+
+def _num_features(see: Callable[[Nest], jax.Array], spec: EnvironmentSpec) -> int:
+    """How many features a torso makes of an observation."""
+    torso = hk.transform(see)
+
+    def apply(observation: Nest) -> jax.Array:
+        key = jax.random.key(0)
+        return torso.apply(torso.init(key, observation), key, observation)
+
+    return jax.eval_shape(apply, zeros_like(spec.observation, (1,))).shape[-1]
+
+
 def _make_encoder(
-    see: Callable[[Nest], jax.Array], core: Literal['none', 'lstm', 'gru'], core_size: int
+    see: Callable[[Nest], jax.Array],
+    see_alone: Callable[[Nest], jax.Array] | None,
+    core: Literal['none', 'lstm', 'gru'],
+    core_size: int,
 ) -> hk.MultiTransformed:
-    """The functions of an encoder, step and unroll, around a torso."""
+    """The functions of an encoder, step and unroll, around a torso, and one for the critic alone."""
+
+    def join(features: jax.Array, observation: Nest) -> jax.Array:
+        if see_alone is None:
+            return features
+        return jnp.concatenate([see_alone(observation), features], axis=-1)
 
     def memory() -> hk.RNNCore:
         assert core != 'none'
@@ -189,26 +228,32 @@ def _make_encoder(
     def make() -> Any:
         def step(observation: Nest, state: State) -> tuple[jax.Array, State]:
             features = see(observation)
-            return (features, state) if core == 'none' else memory()(features, state)
+            if core != 'none':
+                features, state = memory()(features, state)
+            return join(features, observation), state
 
         def unroll(observation: Nest, step_type: Array, state: State) -> jax.Array:
-            features = see(_flat(observation))
-            features = jnp.reshape(features, (*step_type.shape, -1))
-            if core == 'none':
-                return features
-            return recurrent.unroll(memory(), features, step_type, state)[0]
+            rows = _flat(observation)
+            features = see(rows)
+            if core != 'none':
+                features = jnp.reshape(features, (*step_type.shape, -1))
+                features = recurrent.unroll(memory(), features, step_type, state)[0]
+                features = jnp.reshape(features, (-1, features.shape[-1]))
+            return jnp.reshape(join(features, rows), (*step_type.shape, -1))
 
         return step, (step, unroll)
 
     return hk.multi_transform(make)
 
 
-def _policy_of_rows(apply: Callable[..., Any], spec: EnvironmentSpec) -> Callable[..., Any]:
-    """The policy of features and observations with any leading axes, from that of rows [B, F]."""
+def _policy_of_rows(
+    apply: Callable[..., Any], spec: EnvironmentSpec, unseen: int
+) -> Callable[..., Any]:
+    """The policy of features and observations with any leading axes, from that of rows [B, F - unseen]."""
 
     def policy(params: Params, features: jax.Array, observation: Nest) -> Any:
         axes = features.shape[:-1]
-        flat = apply(params, features.reshape((-1, features.shape[-1])))
+        flat = apply(params, features.reshape((-1, features.shape[-1]))[:, unseen:])
         seen = jax.tree_util.tree_map(
             lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[len(axes) :])), observation
         )

@@ -120,3 +120,41 @@ def test_critics_see_all_fields_and_their_policy_the_others(shape):
     assert (first[1] != secret[1]).all()
     assert (first[0] != vector[0]).any()
     assert (first[1] != vector[1]).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('core', ['none', 'gru'])
+@pytest.mark.parametrize('shape', [(3,), (8, 8, 1)], ids=['vector', 'image'])
+def test_a_critic_of_many_actions_sees_all_fields_and_its_policy_the_others(shape, core):
+    secret = specs.BoundedArray(shape, np.float32, -1, 1, 'secret')
+    spec = with_fields(registry.continuous_spec(), secret=secret)
+    nets = networks.make_policy_and_critic(
+        '',
+        spec,
+        (8,),
+        core=core,
+        core_size=5,
+        encoder_channels=(2,),
+        critic_observation=('secret',),
+    )
+    policy, critic = jax.jit(nets.init)(jax.random.key(0))
+    observation = streams.random_observation(spec.observation, (2, 4), np.random.default_rng(0))
+    step_type = np.full((2, 4), MID, np.int32)
+
+    @jax.jit
+    def output(observation):
+        features = nets.unroll(critic.encoder, observation, step_type, nets.initial_state(2))
+        mean = nets.policy(policy, features, observation).mean
+        return mean, nets.critic(critic.head, features, jnp.zeros((2, 4, 2)))
+
+    first, secret, vector = map(
+        output, (observation, moved(observation, 'secret'), moved(observation, 'vector'))
+    )
+    np.testing.assert_array_equal(first[0], secret[0])
+    assert (first[1] != secret[1]).all()
+    assert (first[0] != vector[0]).any()
+    assert (first[1] != vector[1]).any()
+    at_first = jax.tree_util.tree_map(lambda x: x[:, 0], observation)
+    features, _ = jax.jit(nets.step)(critic.encoder, at_first, nets.initial_state(2))
+    value = jax.jit(nets.critic)(critic.head, features, jnp.zeros((2, 2)))
+    np.testing.assert_allclose(value, first[1][:, 0], rtol=1e-4, atol=1e-5)
