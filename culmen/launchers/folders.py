@@ -1,6 +1,7 @@
 """The names of the files in the folder of a run, and how its small files are written. Imports no JAX.
 
 config.json      the experiment, and the launcher that runs it
+provenance.json  the commands that ran it, with versions and hardware (culmen.launchers.provenance)
 program.json     what else of a program can't change
 status.json      how far a program is, and its nodes (culmen.launchers.status)
 logs/            a CSV file for each log; the output of each node of a program
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, PROGRAM, STATUS, RESULT = 'config.json', 'program.json', 'status.json', 'result.json'
+PROVENANCE = 'provenance.json'
 CHECKPOINTS, LOGS = 'checkpoints', 'logs'
 
 

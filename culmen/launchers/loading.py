@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from culmen.core.types import Params
 from culmen.environment_loops.evaluation import EvaluationResult
 from culmen.environment_loops.evaluation import Evaluator
 from culmen.launchers import configs
+from culmen.launchers import provenance
 from culmen.launchers.building import Built
 from culmen.launchers.building import build
 from culmen.launchers.policies import MakePolicy
@@ -45,11 +47,17 @@ class Loaded:
     """A run's newest variables, and policies that use them."""
 
     def __init__(
-        self, experiment: Experiment, params: Params, built: Built, summary: Mapping[str, Any]
+        self,
+        experiment: Experiment,
+        params: Params,
+        built: Built,
+        summary: Mapping[str, Any],
+        commands: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.experiment = experiment
         self.params = params
         self.summary = summary  # of the checkpoint, as in a Result; evaluation is None
+        self.commands = commands  # that ran it (culmen.launchers.provenance), the first one first
         self._built = built
         self._counts = int(summary['actor_steps']), int(summary['learner_steps'])
         self.make_policy = MakePolicy(experiment, built.spec, params, self._counts)
@@ -139,7 +147,7 @@ def load(
     with reading(folder / CONFIG):
         resumed_at: int = getattr(state.counts, clock_of(config))
         summary = make_summary(config, str(folder), state.counts, episodes, resumed_at=resumed_at)
-    return Loaded(experiment, params, built, summary)
+    return Loaded(experiment, params, built, summary, provenance.read(folder))
 
 
 def stored_result(workdir: Workdir, experiment: Experiment) -> Result:

@@ -22,6 +22,7 @@ import cloudpickle
 
 from culmen.components.files import expanded
 from culmen.core.experiment import Experiment
+from culmen.launchers import provenance
 from culmen.launchers.options import Interruption
 from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.ray.clusters import Cluster
@@ -115,6 +116,7 @@ def _start(
     variables = {} if on_gpu else {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': '-1'}
     environment = supervisor.node_environment('learner', True, variables)
     task = ray.remote(run_one)
+    command = provenance.find_command()
     how = {
         'max_retries': _LOST_TIMES,
         'scheduling_strategy': 'SPREAD',
@@ -123,19 +125,24 @@ def _start(
     }
     return [
         task.options(name=_name(folders, folder), **how).remote(
-            cloudpickle.dumps((experiment, folder, {**options, **(each[place] if each else {})}))
+            cloudpickle.dumps(
+                (experiment, folder, {**options, **(each[place] if each else {})}, command)
+            )
         )
         for place, (experiment, folder) in enumerate(zip(experiments, folders, strict=True))
     ]
 
 
 def run_one(given: bytes) -> _Outcome:
-    """Makes one run: what a task does. Args: given: experiment, workdir and options, pickled."""
+    """Makes one run: what a task does. Args: given: experiment, workdir, options and the
+    command (`provenance.find_command`), pickled.
+    """
     from culmen.launchers import local
 
-    experiment, folder, options = pickle.loads(given)
+    experiment, folder, options, command = pickle.loads(given)
     try:
-        result = local.run(experiment, folder, progress=False, **options)
+        with provenance.working_for(command):
+            result = local.run(experiment, folder, progress=False, **options)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         return _Outcome(None, None, f'{type(error).__name__}: {error}', isinstance(error, Refused))

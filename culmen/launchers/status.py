@@ -17,6 +17,7 @@ from typing import Any
 from culmen.components.files import DamagedError
 from culmen.components.files import read_json
 from culmen.components.files import reading
+from culmen.launchers import provenance
 from culmen.launchers.folders import CHECKPOINTS
 from culmen.launchers.folders import CONFIG
 from culmen.launchers.folders import LOGS
@@ -51,6 +52,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         host, pid, since: of the process that runs it; None if it does not run
         seconds: since the newest of these facts, by the clock of this host; None if there is none
         checkpoint: {steps, seconds} of the newest, or None; learner steps where there are no actors
+        commands: that have run it (culmen.launchers.provenance), the first one first
         and FIELDS, of which `tables` has {items, capacity, inserted, sampled, samples_per_insert, wanted,
         staleness, most_stale} by name, and `nodes` a list of {name, host, pid, state, doing, silent,
         actor_steps, steps_per_second, restarts: [{at, reason, caused_by}]}.
@@ -78,6 +80,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     known = told if told else _from_files(folder, summary)
     status['seconds'] = _age(known.get('written'))
     status['checkpoint'] = _newest_checkpoint(folder)
+    status['commands'] = provenance.read(folder)
     return status | {name: known.get(name) for name in FIELDS}
 
 

@@ -23,6 +23,7 @@ from culmen.components.files import read_json
 from culmen.components.files import reading
 from culmen.core.experiment import Experiment
 from culmen.launchers import configs
+from culmen.launchers import provenance
 from culmen.launchers.folders import CHECKPOINTS as CHECKPOINTS
 from culmen.launchers.folders import CONFIG as CONFIG
 from culmen.launchers.folders import LOGS as LOGS
@@ -267,11 +268,15 @@ class Workdir:
                 return Restored(path, RunState.from_dict(saved.state), saved)
 
     def begin(self) -> None:
-        """Makes the folder and writes its config. A run that goes on has no result until it is finished."""
+        """Makes the folder, and writes its config and which command runs it.
+
+        A run that goes on has no result until it is finished.
+        """
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / RESULT).unlink(missing_ok=True)
             write_json(self.folder / CONFIG, self.config)
+            provenance.note(self.folder)
 
     def save(self, number: int, state: RunState, python: Any, table: Any) -> None:
         """Saves a checkpoint. Args: number: orders checkpoints; others: as for `Checkpointer.save`."""

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from culmen.components.files import expanded
+from culmen.launchers import provenance
 from culmen.launchers import status as statuses
 from culmen.launchers.command_line.parameters import UserPath
 from culmen.launchers.command_line.reporting import command
@@ -164,6 +165,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(
             f'  checkpoint at {checkpoint["steps"]:,} steps, {_seconds(checkpoint["seconds"])} ago'
         )
+    lines += [f'  {line}' for line in provenance.describe(found['commands'])]
     return lines
 
 
