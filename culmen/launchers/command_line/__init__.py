@@ -1,4 +1,4 @@
-"""The command line: `culmen train`, `evaluate`, `status`, `plot`, `compare`, `list` and those that help.
+"""The command line: `culmen train`, `evaluate`, `status`, `watch`, `plot`, `compare`, `list`, and help.
 
 The options become a config (the data of a config.json), and the config an Experiment, which is run as
 from Python. JAX is imported only when a command needs it.
@@ -18,6 +18,7 @@ from culmen.launchers.command_line.plotting import plot
 from culmen.launchers.command_line.showing import status
 from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.command_line.training import train
+from culmen.launchers.command_line.watching import watch
 
 
 @click.group(
@@ -29,7 +30,7 @@ def cli() -> None:
     """Culmen: reinforcement learning in JAX."""
 
 
-for _command in (train, evaluate, status, plot, compare, list_command, doctor, completion):
+for _command in (train, evaluate, status, watch, plot, compare, list_command, doctor, completion):
     cli.add_command(_command)
 
 

@@ -29,7 +29,7 @@ _SHOWN_RESTARTS = 8
 # Heads of columns.
 _OF_RUNS = ('run', 'state', 'steps', 'steps/s', 'return', 'evaluation', 'nodes')
 _OF_TABLES = ('table', 'items', 'inserted', 'sampled', 'samples/insert', 'staleness')
-_OF_NODES = ('node', 'host', 'pid', 'state', 'steps', 'steps/s', 'silent', 'restarts')
+OF_NODES = ('node', 'host', 'pid', 'state', 'steps', 'steps/s', 'silent', 'restarts')
 
 
 @click.command(epilog=epilog('status'))
@@ -47,7 +47,7 @@ def status(*, as_json: bool, workdir: Path, watch: bool) -> None:
     with refusing():
         found = _read(folder)
     if not watch:
-        print_json(found) if as_json else _console().print(_render(found))
+        print_json(found) if as_json else make_console().print(_render(found))
         return
     try:
         (_watch_json if as_json else _watch)(lambda: _read(folder), found)
@@ -81,7 +81,7 @@ def _watch_json(read: Callable[[], dict[str, Any]], found: dict[str, Any]) -> No
 def _watch(read: Callable[[], dict[str, Any]], found: dict[str, Any]) -> None:
     from rich.live import Live
 
-    console = _console()
+    console = make_console()
     if not console.is_terminal:
         console.print(_render(found))
         while not _is_over(found):
@@ -97,7 +97,8 @@ def _watch(read: Callable[[], dict[str, Any]], found: dict[str, Any]) -> None:
             live.update(_render(found), refresh=True)
 
 
-def _console() -> Any:
+def make_console() -> Any:
+    """A console that is wide enough where the output is no terminal."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
@@ -107,13 +108,13 @@ def _render(found: Mapping[str, Any]) -> Any:
     from rich.console import Group
 
     if 'runs' in found:
-        return _table(_OF_RUNS, list(map(_run_row, found['runs'])))
+        return make_table(_OF_RUNS, list(map(run_row, found['runs'])))
     parts = [_text('\n'.join(_lines(found)))]
     if found['tables']:
         rows = [_table_row(*each) for each in found['tables'].items()]
-        parts.append(_table(_OF_TABLES, rows))
+        parts.append(make_table(_OF_TABLES, rows))
     if found['nodes']:
-        parts.append(_table(_OF_NODES, list(map(_node_row, found['nodes']))))
+        parts.append(make_table(OF_NODES, list(map(node_row, found['nodes']))))
     restarts = sorted(
         ((each['at'], node['name'], each) for node in found['nodes'] for each in node['restarts']),
         key=lambda each: each[:2],
@@ -132,7 +133,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     if state == statuses.RUNNING:
         state += f' on {found["host"]} (pid {found["pid"]}) since {found["since"]}'
     if found['seconds'] is not None:
-        state += f'; as of {_seconds(found["seconds"])} ago'
+        state += f'; as of {say_seconds(found["seconds"])} ago'
     if found['reason']:
         state += f'\n  {found["reason"]}'
     actor_steps, learner_steps = (
@@ -140,7 +141,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         for name in ('actor_steps', 'learner_steps')
     )
     speeds = [
-        f'{_number(found[f"{name}_per_second"])} {name}/s'
+        f'{say_number(found[f"{name}_per_second"])} {name}/s'
         for name in ('steps', 'updates')
         if found[f'{name}_per_second'] is not None
     ]
@@ -152,7 +153,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if found['episodes'] is not None:
         last = found['episode_return']
-        text = f'  episodes {_number(found["episodes"])}'
+        text = f'  episodes {say_number(found["episodes"])}'
         lines.append(text + ('' if last is None else f', the last return {describe(last)}'))
     if found['evaluating']:
         lines.append(f'  {found["evaluating"]}')
@@ -163,13 +164,14 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     if found['checkpoint']:
         checkpoint = found['checkpoint']
         lines.append(
-            f'  checkpoint at {checkpoint["steps"]:,} steps, {_seconds(checkpoint["seconds"])} ago'
+            f'  checkpoint at {checkpoint["steps"]:,} steps, {say_seconds(checkpoint["seconds"])} ago'
         )
     lines += [f'  {line}' for line in provenance.describe(found['commands'])]
     return lines
 
 
-def _run_row(found: Mapping[str, Any]) -> list[str]:
+def run_row(found: Mapping[str, Any]) -> list[str]:
+    """The row of a run in a table of several. Args: found: its status."""
     evaluation = found['evaluation'] or {}
     running = sum(node['state'] == statuses.RUNNING for node in found['nodes'])
     unit = 'learner_steps' if found['launcher'] == 'offline' else 'actor_steps'
@@ -177,28 +179,31 @@ def _run_row(found: Mapping[str, Any]) -> list[str]:
         found['workdir'],
         found['state'],
         _of(found[unit], found[f'max_{unit}']),
-        _number(found['steps_per_second']),
-        _number(found['episode_return']),
-        _number(evaluation.get('return_mean')),
+        say_number(found['steps_per_second']),
+        say_number(found['episode_return']),
+        say_number(evaluation.get('return_mean')),
         f'{running}/{len(found["nodes"])}' if found['nodes'] else '',
     ]
 
 
 def _table_row(name: str, table: Mapping[str, Any]) -> list[str]:
     wanted = table.get('wanted')
-    measured = _number(table.get('samples_per_insert'))
+    measured = say_number(table.get('samples_per_insert'))
     stale = table.get('staleness')
     return [
         name or 'experience',
         _of(table.get('items'), table.get('capacity')),
-        _number(table.get('inserted')),
-        _number(table.get('sampled')),
-        measured if wanted is None else f'{measured} of {_number(wanted)}',
-        '' if stale is None else f'{_number(stale)}, at most {_number(table.get("most_stale"))}',
+        say_number(table.get('inserted')),
+        say_number(table.get('sampled')),
+        measured if wanted is None else f'{measured} of {say_number(wanted)}',
+        ''
+        if stale is None
+        else f'{say_number(stale)}, at most {say_number(table.get("most_stale"))}',
     ]
 
 
-def _node_row(node: Mapping[str, Any]) -> list[str]:
+def node_row(node: Mapping[str, Any]) -> list[str]:
+    """The row of a node, under OF_NODES."""
     doing = node.get('doing')
     silent = node.get('silent')
     return [
@@ -206,9 +211,9 @@ def _node_row(node: Mapping[str, Any]) -> list[str]:
         str(node.get('host') or ''),
         str(node.get('pid') or ''),
         f'{node.get("state")}' + (f', {doing}' if doing else ''),
-        _number(node.get('actor_steps')),
-        _number(node.get('steps_per_second')),
-        '' if silent is None else _seconds(silent),
+        say_number(node.get('actor_steps')),
+        say_number(node.get('steps_per_second')),
+        '' if silent is None else say_seconds(silent),
         str(len(node['restarts']) or ''),
     ]
 
@@ -219,14 +224,16 @@ def _restart(at: float, name: str, restart: Mapping[str, Any]) -> str:
     return f'{when} {name}: {restart["reason"]}' + (f' (after {by} was lost)' if by else '')
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def make_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """A table for a terminal."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    texts = {'run', 'table', 'node', 'host', 'state'}
-    for head in heads:
-        table.add_column(head, justify='left' if head in texts else 'right', overflow='fold')
+    texts = {'host', 'state'}
+    for number, head in enumerate(heads):
+        justify: Any = 'left' if number == 0 or head in texts else 'right'
+        table.add_column(_text(head), justify=justify, overflow='fold')
     for row in rows:
         table.add_row(*map(_text, row))
     return table
@@ -240,14 +247,16 @@ def _text(text: str) -> Any:
 
 
 def _of(number: Any, most: Any) -> str:
-    return _number(number) if most is None else f'{_number(number)}/{_number(most)}'
+    return say_number(number) if most is None else f'{say_number(number)}/{say_number(most)}'
 
 
-def _number(number: Any) -> str:
+def say_number(number: Any) -> str:
+    """A number as text; None is empty."""
     return '' if number is None else describe(number)
 
 
-def _seconds(seconds: float) -> str:
+def say_seconds(seconds: float) -> str:
+    """A span of time as text."""
     if seconds < 120:
         return f'{seconds:.1f} s'
     for unit, size in (('d', 86_400), ('h', 3_600)):

@@ -46,6 +46,11 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
         ('How far a run is, now or again each second.', 'culmen status runs/catch'),
         ('', 'culmen status runs/catch --watch'),
     ),
+    'watch': (
+        ('Follow all runs of a sweep until they have ended.', 'culmen watch runs/rates'),
+        ('The same with curves, as a page for browsers of this machine.',
+         'culmen watch runs/rates --serve 8000'),
+    ),
     'plot': (
         ('The returns of two runs, or of a folder of seeds, in one picture.',
          'culmen plot runs/catch runs/seeds --out curves.png'),
