@@ -31,7 +31,8 @@ FIGURES = {
         'V-MPO', 'vmpo', 'bsuite/catch/0', 60_000, 0.8, '--num-environments', '8'
     ),
     'vmpo-cartpole': figure(
-        'V-MPO', 'vmpo', 'gymnax/CartPole-v1', 500_000, 475.0, *COMPILED, '--num-environments', '8'
+        'V-MPO', 'vmpo', 'gymnax/CartPole-v1', 500_000, 475.0, *COMPILED,
+        '--num-environments', '8', '--agent.learning_rate_decay_steps', '500000',
     ),
     'vmpo-pendulum': figure(
         'V-MPO', 'vmpo', 'gymnax/Pendulum-v1', 500_000, -200.0, *COMPILED,

@@ -22,7 +22,7 @@ class REINFORCEConfig(ActorCriticSettings):
     # Whether returns less the baseline are shifted and scaled to mean 0 and deviation 1 in each batch.
     normalise_advantages: bool = False
     value_cost: Annotated[float, Range(0)] = 0.5  # weight of the baseline's loss
-    entropy_cost: Annotated[float, Range(0)] = 0.01  # weight of the policy's entropy
+    entropy_cost: Annotated[float, Range(0)] = 0.03  # weight of the policy's entropy
     learning_rate: Annotated[float, POSITIVE] = 3e-3  # step size of the optimiser
     # Actor steps over which the learning rate falls linearly to 0; None: it is constant.
     learning_rate_decay_steps: Annotated[int | None, Range(1)] = None

@@ -47,14 +47,15 @@ class VMPOConfig(ActorCriticSettings):
     dual_learning_rate: Annotated[float, POSITIVE] = 1e-2  # of temperature and multipliers' Adam
 
     # Experience.
-    unroll_length: Annotated[int, Range(1)] = 32  # steps per window
+    unroll_length: Annotated[int, Range(1)] = 16  # steps per window
     # Windows per update, a multiple of the lanes; None: one of every lane.
     batch_size: Annotated[int | None, Range(1)] = 8
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # For boxes and returns of any size, such as Pendulum's.
         'control': {
-            'discount': 0.95, 'pop_art_rate': 0.02, 'epsilon_temperature': 0.2, 'epsilon_mean': 0.02,
-            'epsilon_scale': 3e-4, 'initial_temperature': 0.3, 'unroll_length': 16,
+            'hidden_sizes': (128, 128), 'discount': 0.95, 'lambda_': 0.8, 'value_cost': 4.0,
+            'pop_art_rate': 0.02, 'learning_rate': 3e-3, 'epsilon_temperature': 0.2,
+            'epsilon_mean': 0.1, 'epsilon_scale': 1e-3, 'initial_temperature': 0.3,
         },
     }  # fmt: skip
