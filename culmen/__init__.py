@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from culmen.launchers.local import run
     from culmen.launchers.results import Result
     from culmen.launchers.stopping import StopWhen
+    from culmen.launchers.sweeping.frames import sweep_frame
 
 __version__ = '0.1.0'
 
@@ -49,6 +50,7 @@ _LAZY = {
     'Observer': ('culmen.environment_loops', 'Observer'),
     'StopWhen': ('culmen.launchers.stopping', 'StopWhen'),
     'Result': ('culmen.launchers.results', 'Result'),
+    'sweep_frame': ('culmen.launchers.sweeping.frames', 'sweep_frame'),
     'agents': ('culmen.agents', None),
     'components': ('culmen.components', None),
     'core': ('culmen.core', None),
@@ -76,6 +78,7 @@ __all__ = [
     'load',
     'recorded_streams',
     'run',
+    'sweep_frame',
 ]
 
 

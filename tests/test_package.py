@@ -45,6 +45,7 @@ HEAVY = [
     'mlflow',
     'mujoco',
     'navix',
+    'optuna',
     'pandas',
     'pettingzoo',
     'pgx',
@@ -89,6 +90,7 @@ OPTIONAL = {
     'robotics': ['gymnasium_robotics'],
     'logging': ['tensorboardX', 'crc32c', 'wandb', 'mlflow'],
     'compare': ['rliable.library', 'rliable.metrics'],
+    'tuning': ['optuna', 'sqlalchemy'],
     'search, models, populations': ['mctx', 'tinygp', 'evosax'],
     'dev': [
         'hypothesis',

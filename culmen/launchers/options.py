@@ -63,8 +63,9 @@ class Ends(NamedTuple):
         evaluation, stopped = summary['evaluation'], summary.get('stopped')
         if stopped is not None and stopped['by'] in self.observers:
             return True
-        reached = None if evaluation is None else evaluation['return_mean']
-        return None not in (self.until_return, reached) and reached >= self.until_return
+        if self.until_return is None or evaluation is None:
+            return False
+        return bool(evaluation['return_mean'] >= self.until_return)
 
 
 NO_ENDS = Ends()

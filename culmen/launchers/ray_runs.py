@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from typing import NamedTuple
 
 import cloudpickle
 
@@ -24,6 +23,7 @@ from culmen.components.files import expanded
 from culmen.core.experiment import Experiment
 from culmen.launchers import provenance
 from culmen.launchers.options import Interruption
+from culmen.launchers.outcomes import Outcome
 from culmen.launchers.programs import supervisor
 from culmen.launchers.programs.ray.clusters import Cluster
 from culmen.launchers.programs.ray.clusters import as_options
@@ -37,15 +37,6 @@ from culmen.launchers.results import refusing
 _LOST_TIMES = 5  # that a run is started again because its machine was lost
 _WAIT_SECONDS = 0.2  # between looks for signals
 _ONE_CORE: Mapping[str, float] = MappingProxyType({'cpu': 1})
-
-
-class _Outcome(NamedTuple):
-    """How a run ended, from its task."""
-
-    summary: Mapping[str, Any] | None  # None: it failed
-    signal: int | None = None  # that stopped it
-    error: str = ''
-    refused: bool = False  # before anything was computed
 
 
 def run_many(
@@ -86,7 +77,7 @@ def run_many(
             cluster.leave()
     _print_table(folders, outcomes)
     results = [
-        _make_result(experiment, folder, outcome, interruption)
+        outcome.result(experiment, folder, interruption.signal)
         for experiment, folder, outcome in zip(experiments, folders, outcomes, strict=True)
         if outcome.summary is not None
     ]
@@ -133,7 +124,7 @@ def _start(
     ]
 
 
-def run_one(given: bytes) -> _Outcome:
+def run_one(given: bytes) -> Outcome:
     """Makes one run: what a task does. Args: given: experiment, workdir, options and the
     command (`provenance.find_command`), pickled.
     """
@@ -145,17 +136,17 @@ def run_one(given: bytes) -> _Outcome:
             result = local.run(experiment, folder, progress=False, **options)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        return _Outcome(None, None, f'{type(error).__name__}: {error}', isinstance(error, Refused))
-    return _Outcome(dict(result.summary), result.signal if result.interrupted else None)
+        return Outcome(None, None, f'{type(error).__name__}: {error}', isinstance(error, Refused))
+    return Outcome(dict(result.summary), result.signal if result.interrupted else None)
 
 
 def _wait(
     tasks: Sequence[Any], folders: Sequence[Path], interruption: Interruption
-) -> list[_Outcome]:
+) -> list[Outcome]:
     """Waits for all runs, and says how each ends."""
     import ray
 
-    found: dict[Any, _Outcome] = {}
+    found: dict[Any, Outcome] = {}
     told = False
     while len(found) < len(tasks):
         left = [task for task in tasks if task not in found]
@@ -166,34 +157,24 @@ def _wait(
         for task in ray.wait(left, timeout=_WAIT_SECONDS)[0]:
             found[task] = outcome = _outcome(task, told)
             folder = folders[tasks.index(task)]
-            print(
-                f'culmen: {_name(folders, folder)}: {_state(outcome)}', file=sys.stderr, flush=True
-            )
+            print(f'culmen: {_name(folders, folder)}: {outcome.state}', file=sys.stderr, flush=True)
     return [found[task] for task in tasks]
 
 
-def _outcome(task: Any, told: bool) -> _Outcome:
+def _outcome(task: Any, told: bool) -> Outcome:
     import ray
     from ray.exceptions import RayError
     from ray.exceptions import TaskCancelledError
 
     try:
-        outcome: _Outcome = ray.get(task)
+        outcome: Outcome = ray.get(task)
     except (TaskCancelledError, KeyboardInterrupt):
-        return _Outcome(None, signal.SIGINT)  # it had not begun
+        return Outcome(None, signal.SIGINT)  # it had not begun
     except RayError as error:
         if told:
-            return _Outcome(None, signal.SIGINT)
-        return _Outcome(None, None, f'its process was lost: {str(error).splitlines()[0]}')
+            return Outcome(None, signal.SIGINT)
+        return Outcome(None, None, f'its process was lost: {str(error).splitlines()[0]}')
     return outcome
-
-
-def _state(outcome: _Outcome) -> str:
-    if outcome.error:
-        return f'failed: {outcome.error}'
-    if outcome.summary is None:
-        return 'not begun'
-    return 'finished' if outcome.signal is None else 'stopped, and goes on with the same command'
 
 
 def _name(folders: Sequence[Path], folder: Path) -> str:
@@ -203,7 +184,7 @@ def _name(folders: Sequence[Path], folder: Path) -> str:
     return str(folder.relative_to(os.path.commonpath(folders)))
 
 
-def _print_table(folders: Sequence[Path], outcomes: Sequence[_Outcome]) -> None:
+def _print_table(folders: Sequence[Path], outcomes: Sequence[Outcome]) -> None:
     rows = [('run', 'actor steps', 'updates', 'return', 'state')]
     for folder, outcome in zip(folders, outcomes, strict=True):
         summary = outcome.summary or {}
@@ -214,27 +195,10 @@ def _print_table(folders: Sequence[Path], outcomes: Sequence[_Outcome]) -> None:
                 f'{summary["actor_steps"]:,}' if summary else '',
                 f'{summary["learner_steps"]:,}' if summary else '',
                 '' if mean is None else f'{mean:.4g}',
-                _state(outcome),
+                outcome.state,
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for name, *numbers, state in rows:
         texts = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
         print(f'{name.ljust(widths[0])}  {"  ".join(texts)}  {state}', file=sys.stderr)
-
-
-def _make_result(
-    experiment: Experiment, folder: Path, outcome: _Outcome, interruption: Interruption
-) -> Result:
-    assert outcome.summary is not None
-    stopped = outcome.signal is not None
-    return Result(
-        experiment=experiment,
-        workdir=str(folder),
-        summary=outcome.summary,
-        interrupted=stopped,
-        signal=interruption.signal or outcome.signal if stopped else None,
-        params=None,
-        logs=None,
-        make_policy=None,
-    )

@@ -228,6 +228,10 @@ def test_every_command_is_accepted(command, tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         experiment = culmen.Experiment(dqn.DQN(), 'bsuite/catch/0', max_actor_steps=20_000)
         path.write_text(json.dumps(configs.to_json(experiment, 'local', 'in_process')))
+    shutil.copytree(ROOT / 'examples' / 'sweeps', tmp_path / 'examples' / 'sweeps')
+    if '--tune' in arguments:  # its trials need scores
+        command_line.cli.commands[name].make_context(name, arguments)
+        return
     if '--hosts' in arguments:
         shutil.copy(ROOT / 'examples' / 'hosts' / 'hosts.toml', tmp_path)
     ran = []

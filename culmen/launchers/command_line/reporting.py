@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ import click
 from culmen.launchers.command_line.teaching import has_colours
 from culmen.launchers.command_line.teaching import styled
 from culmen.launchers.results import Refused
+
+_WIDTH = 160  # characters of a line where the output is no terminal
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -69,6 +72,21 @@ def stdout_to_stderr(active: bool) -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Prints a value in one line of JSON."""
     click.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints what groups of runs scored (`culmen.launchers.sweeping.frames.make_table`)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('run', 'seeds', 'best', 'mean [95% interval]')
+    for row in rows:
+        mean = f'{row["mean"]:.4g}'
+        if row['low'] is not None:
+            mean += f' [{row["low"]:.4g}, {row["high"]:.4g}]'
+        table.add_row(str(row['run']), str(row['seeds']), f'{row["best"]:.4g}', mean)
+    console: Any = Console(width=None if sys.stdout.isatty() else _WIDTH, markup=False)
+    console.print(table)
 
 
 def _finite(value: Any) -> Any:

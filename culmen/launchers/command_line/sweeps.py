@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 from typing import TypeAlias
 
 from culmen.launchers.command_line.configuring import environment_names
@@ -16,38 +17,52 @@ from culmen.launchers.command_line.configuring import put
 from culmen.launchers.command_line.configuring import read_config
 from culmen.launchers.command_line.parameters import split_values
 from culmen.launchers.results import Refused
+from culmen.launchers.sweeping.files import SweepFile
 
 # Identifies one of many runs: the values of swept fields, and the seed.
 RunKey: TypeAlias = tuple[tuple[str, ...], int]
 
 
+class Variant(NamedTuple):
+    """One combination of swept values."""
+
+    config: dict[str, Any]
+    fields: Mapping[str, str]  # the values as typed, by 'agent.FIELD'
+
+
 def make_variants(
-    config: dict[str, Any], sweep: Sequence[str], vouched: Mapping[str, Any]
-) -> dict[tuple[str, ...], dict[str, Any]]:
+    config: dict[str, Any], axes: Mapping[str, Sequence[str]], vouched: Mapping[str, Any]
+) -> dict[tuple[str, ...], Variant]:
     """A config for each combination of swept values, by its name: ('learning_rate=0.001', ...)."""
-    fields = _swept_fields(sweep)
-    variants: dict[tuple[str, ...], dict[str, Any]] = {}
-    for texts in itertools.product(*fields.values()):
-        variant = copy.deepcopy(config)
-        for field, value in zip(fields, texts, strict=True):
-            put(variant, field, value)
+    variants: dict[tuple[str, ...], Variant] = {}
+    for texts in itertools.product(*axes.values()):
+        fields = dict(zip(axes, texts, strict=True))
+        variant = make_variant(config, fields)
         # Two spellings of a value are one run, which is named by the value as read.
         names = [
             f'{field.partition(".")[2]}={value}'
             for field, value in zip(fields, _as_read(variant, fields, texts, vouched), strict=True)
         ]
-        variants.setdefault(tuple(names), variant)
+        variants.setdefault(tuple(names), Variant(variant, fields))
     return variants
 
 
-def _swept_fields(sweep: Sequence[str]) -> dict[str, list[str]]:
-    """The swept fields with their values, as typed."""
-    fields: dict[str, list[str]] = {}
+def make_variant(config: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """A config with other values, which are given as typed. Shorter paths are set first."""
+    variant = copy.deepcopy(config)
+    for field, value in sorted(fields.items(), key=lambda each: each[0].count('.')):
+        put(variant, field, value)
+    return variant
+
+
+def read_axes(sweep: Sequence[str], file: SweepFile | None) -> dict[str, list[str]]:
+    """The swept fields with their values as typed: those of the file, then those of the command."""
+    fields: dict[str, list[str]] = {} if file is None else dict(file.axes)
     for text in sweep:
         match = re.fullmatch(r'((?:agent|environment)\.[^=]+)=(.+)', text)
         if match is None:
             raise Refused(
-                f'--sweep must be agent.FIELD=V1,V2 or environment.FIELD=V1,V2, got {text}.'
+                f'--sweep must be agent.FIELD=V1,V2 or environment.FIELD=V1,V2, or FILE.toml, got {text}.'
             )
         field, values = match[1].replace('-', '_'), split_values(match[2])
         if field in fields or field.endswith('.name') or len(set(values)) != len(values):
@@ -87,15 +102,19 @@ def folder_names(key: RunKey) -> list[str]:
     return [*(re.sub(r'[^\w.,=+-]+', '-', name) for name in names), f'seed-{seed}']
 
 
+def default_workdir(config: Mapping[str, Any]) -> Path:
+    """The folder of runs of an agent in an environment."""
+    names = [config['agent']['name'], ','.join(map(str, environment_names(config)))]
+    return Path('runs', *[re.sub(r'[^\w.]+', '-', name) for name in names])
+
+
 def run_folders(
     config: Mapping[str, Any], workdir: Path | None, many: bool, runs: Sequence[RunKey]
 ) -> dict[RunKey, Path]:
     """The workdir of each run. Many runs have folders in the given workdir, which then holds no run."""
     if workdir is not None and not many:
         return {runs[0]: workdir}
-    if workdir is None:
-        names = [config['agent']['name'], ','.join(map(str, environment_names(config)))]
-        workdir = Path('runs', *[re.sub(r'[^\w.]+', '-', name) for name in names])
+    workdir = default_workdir(config) if workdir is None else workdir
     if (workdir / 'config.json').exists():
         raise Refused(
             f'{workdir} holds a run; with --seeds or --sweep it must be a folder of runs.'

@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,25 +20,33 @@ from culmen.launchers.command_line.hosting import apply_hosts
 from culmen.launchers.command_line.hosting import host_options
 from culmen.launchers.command_line.parameters import Count
 from culmen.launchers.command_line.parameters import CountOrNone
-from culmen.launchers.command_line.parameters import FieldsCommand
 from culmen.launchers.command_line.parameters import UserPath
+from culmen.launchers.command_line.planning import Given
+from culmen.launchers.command_line.planning import Plan
+from culmen.launchers.command_line.planning import check_jobs
+from culmen.launchers.command_line.planning import plan_runs
+from culmen.launchers.command_line.planning import plan_search
 from culmen.launchers.command_line.reporting import command
 from culmen.launchers.command_line.reporting import print_json
+from culmen.launchers.command_line.reporting import print_table
 from culmen.launchers.command_line.reporting import stdout_to_stderr
-from culmen.launchers.command_line.running import make_runs
-from culmen.launchers.command_line.sweeps import RunKey
-from culmen.launchers.command_line.sweeps import check_folder
-from culmen.launchers.command_line.sweeps import make_variants
-from culmen.launchers.command_line.sweeps import run_folders
+from culmen.launchers.command_line.sweep_files import SweepCommand
+from culmen.launchers.command_line.sweep_files import typed_only
+from culmen.launchers.command_line.sweep_files import typed_sweeps
+from culmen.launchers.command_line.sweeps import read_axes
 from culmen.launchers.command_line.teaching import epilog
 from culmen.launchers.command_line.teaching import tell_next
+from culmen.launchers.command_line.tuning import NAMES as TUNING
+from culmen.launchers.command_line.tuning import check_tuning
+from culmen.launchers.command_line.tuning import observers_of
+from culmen.launchers.command_line.tuning import tuning_options
 from culmen.launchers.results import Result
 from culmen.launchers.results import RunsFailed
 from culmen.launchers.results import refusing
 
 
 @click.command(
-    cls=FieldsCommand, short_help='Train an agent, or go on with a run.', epilog=epilog('train')
+    cls=SweepCommand, short_help='Train an agent, or go on with a run.', epilog=epilog('train')
 )
 @click.argument('agent', required=False, shell_complete=completing.agents)
 @click.option(
@@ -56,8 +63,16 @@ from culmen.launchers.results import refusing
     '--sweep',
     multiple=True,
     metavar='FIELD=V1,V2,...',
-    help='A run for each value of agent.FIELD or environment.FIELD; of several, for all combinations.',
+    help='A run for each value of agent.FIELD or environment.FIELD; of several, for all combinations. '
+    'FILE.toml: axes, ranges and options in a file.',
 )
+@click.option(
+    '--jobs',
+    type=Count(),
+    help='With --seeds, --sweep or --tune: runs at a time, each a process of its own.  '
+    '[default: 1, in this process]',
+)
+@tuning_options
 @click.option(
     '--workdir',
     type=UserPath(path_type=Path),
@@ -180,6 +195,7 @@ def train(
     workdir: Path | None,
     seeds: int | None,
     sweep: Sequence[str],
+    jobs: int | None,
     config_file: Path | None,
     trust: bool,
     **options: Any,
@@ -193,38 +209,48 @@ def train(
     """
     # Options that are not fields of the config.
     how = {'trust': trust, **{name: options.pop(name) for name in _HOW}}
-    given = {name: options.pop(name) for name in _OF_PROGRAMS}
-    how['of_programs'] = {name: value for name, value in given.items() if value not in (None, ())}
+    of_programs = {name: options.pop(name) for name in _OF_PROGRAMS}
+    how['of_programs'] = {
+        name: each for name, each in of_programs.items() if each not in (None, ())
+    }
     placing = {
         'actors': options['actors'],
         **{name: options.pop(name) for name in (*NAMES, *clusters.NAMES)},
     }
+    tuning = {name: options.pop(name) for name in TUNING}
+    report_to = options.pop('report_to')
+    file, axes_typed = context.meta['sweep_file'], typed_sweeps(sweep)
     many = seeds is not None or bool(sweep)
     with refusing():
         config = read_config(config_file)
-        vouched: dict[str, Any] = {
-            'trust': trust,
-            'named': typed_names(options, context.meta['fields'], sweep),
-        }
+        names = typed_names(options, context.meta['fields'], axes_typed)
+        vouched = {'trust': trust, 'named': typed_only(names, file, context.meta['typed'])}
+        axes = read_axes(axes_typed, file)
+        check_tuning(tuning, file, axes)
         apply_options(config, options, context.meta['fields'], vouched)
         config.setdefault('seed', 0)
         apply_hosts(config, placing, many)
         clusters.check_ray(config, placing)
         check_complete(config)
-        experiments = _read_experiments(config, seeds, sweep, vouched)
-        folders = run_folders(config, workdir, many, list(experiments))
-        _check_folders(config, experiments, folders, many)
-        runs = make_runs(config, experiments, folders, many, placing, **how)
+        check_jobs(config, jobs, many)
+        given = Given(context, config, seeds, jobs or 1, workdir, many, vouched, placing, how)
+        if tuning['tune'] is None:
+            plan = plan_runs(given, axes, observers_of(report_to))
+        else:
+            plan = plan_search(given, file, tuning)
     if workdir is None:
-        click.echo(f'culmen: the workdir is {", ".join(map(str, folders.values()))}', err=True)
+        click.echo(f'culmen: the workdir is {plan.where}', err=True)
     failed = None
     try:
-        results = _run(runs, as_json)
+        results = _run(plan.calls, as_json)
     except RunsFailed as error:
         results, failed = error.results, error
     summaries = [dict(result.summary) for result in results]
+    table = _table(plan) if many else []
     if as_json:
-        print_json({'runs': summaries} if many else summaries[0])
+        print_json({'runs': summaries, 'table': table} if many else summaries[0])
+    elif table:
+        print_table(table)
     if failed is not None:
         raise failed
     stopped = [result for result in results if result.interrupted]
@@ -243,35 +269,10 @@ _OF_PROGRAMS = (
 )  # fmt: skip
 
 
-def _read_experiments(
-    config: dict[str, Any], seeds: int | None, sweep: Sequence[str], vouched: Mapping[str, Any]
-) -> dict[RunKey, Any]:
-    """The experiment of each run. JAX is imported here."""
-    from culmen.launchers import configs
+def _table(plan: Plan) -> list[dict[str, Any]]:
+    from culmen.launchers.sweeping.frames import make_table
 
-    return {
-        (values, seed): configs.from_json({**variant, 'seed': seed}, **vouched)
-        for values, variant in make_variants(config, sweep, vouched).items()
-        for seed in range(config['seed'], config['seed'] + (seeds or 1))
-    }
-
-
-def _check_folders(
-    config: Mapping[str, Any],
-    experiments: Mapping[RunKey, Any],
-    folders: Mapping[RunKey, Path],
-    many: bool,
-) -> None:
-    """Checks all workdirs before the first run begins."""
-    from culmen.launchers import configs
-
-    launcher, replay = config.get('launcher', 'local'), config.get('replay', 'in_process')
-    num_actors = config.get('num_actors')
-    if launcher == 'ray' and many:  # each run is one of one process
-        launcher, num_actors = 'local', None
-    for key, experiment in experiments.items():
-        data = configs.to_json(experiment, launcher, replay, num_actors)
-        check_folder(folders[key], data)
+    return make_table(plan.groups())
 
 
 def _run(runs: Sequence[Callable[[], list[Result]]], as_json: bool) -> list[Result]:

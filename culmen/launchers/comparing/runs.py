@@ -158,16 +158,17 @@ def _field(run: StoredRun, name: str) -> Any:
     for part in name.split('.'):
         value = value[0] if isinstance(value, list) and value else value
         if not isinstance(value, dict) or part not in value:
-            known = [field for field, _ in _leaves(run.config)]
+            known = [field for field, _ in leaves(run.config)]
             raise ValueError(f'{run.folder}: {checks.unknown_name("field", name, known)}')
         value = value[part]
     return _text(value)
 
 
-def _leaves(config: Any, name: str = '') -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, name: str = '') -> Iterator[tuple[str, Any]]:
+    """The fields of a config by their paths ('agent.learning_rate'), nested ones too."""
     if isinstance(config, dict) and config:
         for key, value in config.items():
-            yield from _leaves(value, f'{name}.{key}' if name else key)
+            yield from leaves(value, f'{name}.{key}' if name else key)
     else:
         yield name, config
 
@@ -176,16 +177,16 @@ def _labels(
     configs: Mapping[tuple[str, ...], Any], keys: Sequence[Any], runs: Sequence[StoredRun]
 ) -> dict[Any, str]:
     """A label for each key: the agent, and the fields (and folders) in which the keys differ."""
-    leaves = {key: dict(_leaves(config)) for key, config in configs.items()}
+    fields_of = {key: dict(leaves(config)) for key, config in configs.items()}
     typed = dict(zip(keys, (run.typed for run in runs), strict=True))
-    names = {key: str(mine.get('agent.name', 'run')) for key, mine in leaves.items()}
+    names = {key: str(mine.get('agent.name', 'run')) for key, mine in fields_of.items()}
     labels = {}
-    for key, mine in leaves.items():
-        alike = [other for other in leaves if names[other] == names[key]]
+    for key, mine in fields_of.items():
+        alike = [other for other in fields_of if names[other] == names[key]]
         fields = [
             field
             for field in mine
-            if any(_text(leaves[other].get(field)) != _text(mine[field]) for other in alike)
+            if any(_text(fields_of[other].get(field)) != _text(mine[field]) for other in alike)
         ]
         parts = [f'{field.rpartition(".")[2]}={_text(mine[field])}' for field in fields]
         labels[key] = ', '.join([names[key], *parts])

@@ -83,6 +83,16 @@ def aggregates(scores: Floats, repetitions: int) -> dict[str, Estimate]:
     }
 
 
+def mean(scores: Floats, repetitions: int) -> Estimate:
+    """The mean of one group with its 95% interval, as `aggregates` has it. Args: scores: [runs, tasks]."""
+    if len(scores) == 1:
+        return Estimate(float(scores.mean()))
+    (value,), (low,), (high,) = _bootstrapped(
+        scores, lambda each: np.array([each.mean()]), repetitions
+    )
+    return Estimate(float(value), float(low), float(high))
+
+
 def improvement(scores: Floats, others: Floats, repetitions: int) -> Estimate:
     """The probability that a run of one group scores more than one of another, mean over tasks; a draw
     counts half.

@@ -1,0 +1,1 @@
+"""Sweeps: what their runs scored, and searches of settings by Optuna."""
