@@ -27,7 +27,7 @@ def outputs_of(row):
     """What the network gives of each action: one value, or a distribution."""
     if hasattr(row.agent, 'critic'):
         return 1  # it is the policy that has outputs an action
-    return getattr(row.agent, 'num_atoms', getattr(row.agent, 'num_quantiles', 1))
+    return getattr(row.agent, 'num_atoms', getattr(row.agent, 'num_quantiles', None)) or 1
 
 
 def move_of(nest):
