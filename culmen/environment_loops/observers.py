@@ -38,12 +38,15 @@ class Observer(Protocol):
 
     def check_experiment(self, experiment: Experiment) -> None:
         """Raises: ValueError for an experiment that the observer can't watch."""
+        return
 
     def on_begin(self, actor_steps: int, learner_steps: int) -> None:
         """Called with the counts from which the run begins; a resumed run's are not 0."""
+        return
 
     def observe(self, timestep: TimeStep, action: Any) -> None:
         """Called each tick with the time step of all lanes and the actions taken on it, [B, ...]."""
+        return
 
     def get_metrics(self, lane: int) -> Mapping[str, float]:
         """The metrics of the lane's episode, which has ended."""
@@ -51,9 +54,11 @@ class Observer(Protocol):
 
     def on_episode(self, actor_steps: int, learner_steps: int, row: Mapping[str, Any]) -> None:
         """Called with each row of actor.csv."""
+        return
 
     def on_update(self, actor_steps: int, learner_steps: int, metrics: Mapping[str, float]) -> None:
         """Called with the metrics of each row of learner.csv, those of the newest update."""
+        return
 
     def on_evaluation(
         self, actor_steps: int, learner_steps: int, summary: Mapping[str, Any]
@@ -67,9 +72,11 @@ class Observer(Protocol):
 
     def on_checkpoint(self, actor_steps: int, learner_steps: int) -> None:
         """Called when a checkpoint has been taken; its files may still be written."""
+        return
 
     def on_end(self, summary: Mapping[str, Any]) -> None:
         """Called with the summary of the run, whether it is finished or was interrupted."""
+        return
 
 
 def hearing(observers: Sequence[Observer], event: str) -> list[Callable[..., Any]]:

@@ -136,8 +136,9 @@ def prepare(
                 actor_device=actor_device,
                 record=recording,
             )
+            made = Run(experiment, built, engine, home, options)
         stack.pop_all()
-        return home, Run(experiment, built, engine, home, options)
+    return home, made
 
 
 def _check(experiment: Experiment, replay: str) -> None:

@@ -89,7 +89,8 @@ class FieldsCommand(click.Command):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Completes options, fields, and the values of fields."""
         if 'unfinished' in ctx.meta:
-            return completing.values(ctx, *ctx.meta['unfinished'], incomplete)
+            kind, name = ctx.meta['unfinished']
+            return completing.values(ctx, kind, name, incomplete)
         return [*super().shell_complete(ctx, incomplete), *completing.fields(ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

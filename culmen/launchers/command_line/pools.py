@@ -61,7 +61,7 @@ def run_command(
         if parameter.is_flag:
             arguments += [parameter.opts[-1]] * bool(value)
             continue
-        several = value if parameter.multiple else [value]
+        several = list(value or ()) if parameter.multiple else [value]
         arguments += [f'{parameter.opts[-1]}={each}' for each in several]
     typed = [(f'{kind}.{name}', text) for kind, name, text in context.meta['fields']]
     arguments += [f'--{name}={text}' for name, text in (*typed, *fields.items())]

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import importlib.util
+import logging
 import math
 import os
 import signal
@@ -88,12 +89,12 @@ class Cluster:
         for _ in range(_STARTS - 1 if self.address is None else 0):
             # On a machine that is busy Ray's daemons give each other up, and the next start goes well.
             try:
-                ray.init(logging_level='ERROR', **options)
+                ray.init(logging_level=logging.ERROR, **options)
                 return
             except Exception:
                 ray.shutdown()
         try:
-            ray.init(logging_level='ERROR', **options)
+            ray.init(logging_level=logging.ERROR, **options)
         except Exception as error:  # Ray raises all kinds
             text = ' '.join(str(error).split())
             where = 'here' if self.address is None else f'at {self.address}'
