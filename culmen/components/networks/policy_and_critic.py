@@ -125,10 +125,9 @@ def make_policy_and_critic(
 
     Args:
         agent: its name, for errors; spec: of the environment.
-        hidden_sizes: units of each layer of the policy and of the critic; with a core, the first is that of
-            the layer before it, too.
-        num_outputs: numbers that the critic gives for each action.
-        takes_choices: whether the action may be a choice; layer_norm: whether each first layer is normalised.
+        hidden_sizes: units of each layer of policy and critic; with a core the first also of one before it.
+        num_outputs: numbers that the critic gives for each action; takes_choices: whether it may be a choice.
+        layer_norm: whether each first layer is normalised.
         core, core_size: the memory of the encoder and its units; encoder_channels: of its convolutions.
         initial_scale: the policy's first standard deviation, in units of the box.
         critic_observation: names of fields of the observation that only the critic sees, without memory.

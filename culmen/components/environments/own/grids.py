@@ -90,11 +90,9 @@ def _rooms(
         return ((rows == place[0]) & (columns == place[1])).astype(jnp.float32)
 
     def observe(state: GridState) -> jax.Array:
-        noise = (
-            jnp.zeros((SIZE, SIZE), jnp.float32)
-            if noisy is None
-            else jnp.where(noisy, state.noise, 0.0)
-        )
+        noise = jnp.zeros((SIZE, SIZE), jnp.float32)
+        if noisy is not None:
+            noise = jnp.where(noisy, state.noise, noise)
         planes = [plane(place) for place in (state.agent, state.goal, state.key, state.door)]
         return jnp.stack([jnp.asarray(walls, jnp.float32), *planes, noise], axis=-1)
 
