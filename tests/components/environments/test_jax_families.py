@@ -11,12 +11,19 @@ import pytest
 from culmen.components import environments
 from culmen.components.environments import functional
 from culmen.core.types import LAST
+from tests.conftest import is_installed
 
 KEY = 7
 
 
+def needs(package):
+    """Skips a test without the package, which is not imported: its family knows how."""
+    if not is_installed(package):
+        pytest.skip(f'{package} is not installed')
+
+
 def functions_of(name, **arguments):
-    pytest.importorskip(name.partition('/')[0])
+    needs(name.partition('/')[0])
     return environments.make(name, 0, **arguments).functions
 
 
@@ -86,7 +93,7 @@ def test_an_episode_of_navix_is_its_own(limit):
 
 def test_navix_is_made_beside_launchpad_s_tensorflow():
     """TensorFlow Probability would refuse that version, though navix has no use for it."""
-    pytest.importorskip('navix')
+    needs('navix')
     pytest.importorskip('tensorflow')
     code = (
         'import sys, tensorflow\n'
@@ -238,6 +245,6 @@ def test_every_mission_of_minigrid_can_be_read():
     ],
 )
 def test_what_is_refused_by_name(name, arguments, match):
-    pytest.importorskip(name.partition('/')[0])
+    needs(name.partition('/')[0])
     with pytest.raises(ValueError, match=match):
         environments.make(name, 0, **arguments)
