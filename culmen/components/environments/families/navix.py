@@ -170,6 +170,7 @@ def _without_tensorflow() -> Iterator[None]:
 class _Unlisted(types.ModuleType):
     def __init__(self, module: Any) -> None:
         super().__init__(module.__name__)
+        self.__spec__ = module.__spec__  # whoever looks for TensorFlow meanwhile finds it
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
