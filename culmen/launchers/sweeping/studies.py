@@ -53,11 +53,18 @@ class Place(NamedTuple):
             return cls(f'sqlite:///{(folder / FILE).absolute()}', 'culmen')
         return cls(url, folder.name)
 
+    def storage(self) -> Any:
+        """The database. No connection to it stays open between two calls."""
+        from sqlalchemy.pool import NullPool
+
+        kwargs = {'poolclass': NullPool}
+        return require_optuna().storages.RDBStorage(self.url, engine_kwargs=kwargs)
+
     def open(self, **options: Any) -> Any:
         """The study. Raises: KeyError if there is none; Refused for a database that can't be opened."""
         optuna = require_optuna()
         try:
-            return optuna.load_study(study_name=self.name, storage=self.url, **options)
+            return optuna.load_study(study_name=self.name, storage=self.storage(), **options)
         except KeyError:
             raise
         except Exception as error:
@@ -116,7 +123,7 @@ class Study:
         optuna = require_optuna()
         optuna.create_study(
             study_name=self.place.name,
-            storage=self.place.url,
+            storage=self.place.storage(),
             direction='maximize',
             load_if_exists=True,
         )
