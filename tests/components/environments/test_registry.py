@@ -229,7 +229,7 @@ def test_gymnasium_s_names_are_its_own_whatever_else_is_imported():
         ('mario/SuperMarioBros-1-1-v0', 'gym_super_mario_bros', sys.version_info >= (3, 13),
          'gym-super-mario-bros, which needs Python 3.13 or newer: earlier versions'),
         ('dm_control/cartpole/swingup', 'dm_control', sys.version_info < (3, 13),
-         'dm_control, which needs Python 3.12 or older: labmaze'),
+         'dm-control, which needs Python 3.12 or older: labmaze'),
     ],
 )  # fmt: skip
 def test_a_package_that_this_python_does_not_have_is_not_offered(
