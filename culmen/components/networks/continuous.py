@@ -161,15 +161,20 @@ def make_encoder(
 
     def encode(observation: Nest) -> Any:
         seen = (parts.by_actor, parts.by_critic_alone) if parts.of_critic else (parts.by_actor,)
-        encoders = [_encoder(part(observation_spec), channels) for part in seen]
+        encoders = [encoding_torso(part(observation_spec), channels) for part in seen]
         features = [encoder(part(observation)) for encoder, part in zip(encoders, seen)]
         return Features(*features) if parts.of_critic else features[0]
 
     return encode, lambda features: features.of_policy if parts.of_critic else features
 
 
-def _encoder(observation_spec: Any, channels: Sequence[int]) -> Callable[[Nest], jax.Array]:
-    """The encoder of an observation; called inside a Haiku transform."""
+def encoding_torso(
+    observation_spec: Any, channels: Sequence[int], hidden_sizes: Sequence[int] = ()
+) -> Callable[[Nest], jax.Array]:
+    """The torso that encodes an observation; called inside a Haiku transform.
+
+    Args: channels: of the convolutions of an image; hidden_sizes: of the layers on anything else.
+    """
     if hasattr(observation_spec, 'shape') and is_image(observation_spec):
         return PixelTorso(channels)
-    return MLPTorso(())
+    return MLPTorso(hidden_sizes)

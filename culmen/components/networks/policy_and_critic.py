@@ -24,6 +24,7 @@ from culmen.components.networks.action_kinds import is_bounded_box
 from culmen.components.networks.action_kinds import refusal
 from culmen.components.networks.actor_critic import ActorCriticNetwork
 from culmen.components.networks.actor_critic import PolicyAndValue
+from culmen.components.networks.continuous import encoding_torso
 from culmen.components.networks.distributions import Categorical
 from culmen.components.networks.distributions import DiagonalGaussian
 from culmen.components.networks.heads import CategoricalHead
@@ -33,8 +34,6 @@ from culmen.components.networks.leaf_actions import LeafActions
 from culmen.components.networks.linear import Linear
 from culmen.components.networks.observed import Observed
 from culmen.components.networks.observed import observed
-from culmen.components.networks.pixels import PixelTorso
-from culmen.components.networks.pixels import is_image
 from culmen.components.networks.policy_heads import only_legal
 from culmen.components.networks.torsos import LayerNormMLPTorso
 from culmen.components.networks.torsos import MLPTorso
@@ -186,10 +185,7 @@ def _torsos(
 
     def torso(part: Callable[[Nest], Nest], sizes: Sequence[int]) -> Callable[[Nest], jax.Array]:
         def see(observation: Nest) -> jax.Array:
-            of_spec = part(spec.observation)
-            if hasattr(of_spec, 'shape') and is_image(of_spec):
-                return PixelTorso(channels)(part(observation))
-            return MLPTorso(sizes)(part(observation))
+            return encoding_torso(part(spec.observation), channels, sizes)(part(observation))
 
         return see
 

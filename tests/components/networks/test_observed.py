@@ -61,6 +61,18 @@ def moved(observation, field):
     return {**observation, field: observation[field] + 0.5}
 
 
+def check_seen(output, observation):
+    """Of (what acts, values) the first is not made from the secret, and both from the vector."""
+    first, secret, vector = map(
+        output, (observation, moved(observation, 'secret'), moved(observation, 'vector'))
+    )
+    np.testing.assert_array_equal(first[0], secret[0])
+    assert (first[1] != secret[1]).all()
+    assert (first[0] != vector[0]).any()
+    assert (first[1] != vector[1]).any()
+    return first
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('options', [{}, {'shared_torso': True}, {'core': 'gru', 'core_size': 5}])
 def test_a_value_is_made_from_all_fields_and_its_policy_from_the_others(options):
@@ -113,13 +125,7 @@ def test_critics_see_all_fields_and_their_policy_the_others(shape):
         action = nets.act((critics.encoder, policy), observation)
         return action, nets.critics(critics.ensemble, features, jnp.zeros((2, box.size)))
 
-    first, secret, vector = map(
-        output, (observation, moved(observation, 'secret'), moved(observation, 'vector'))
-    )
-    np.testing.assert_array_equal(first[0], secret[0])
-    assert (first[1] != secret[1]).all()
-    assert (first[0] != vector[0]).any()
-    assert (first[1] != vector[1]).any()
+    check_seen(output, observation)
 
 
 @pytest.mark.slow
@@ -147,13 +153,7 @@ def test_a_critic_of_many_actions_sees_all_fields_and_its_policy_the_others(shap
         mean = nets.policy(policy, features, observation).mean
         return mean, nets.critic(critic.head, features, jnp.zeros((2, 4, 2)))
 
-    first, secret, vector = map(
-        output, (observation, moved(observation, 'secret'), moved(observation, 'vector'))
-    )
-    np.testing.assert_array_equal(first[0], secret[0])
-    assert (first[1] != secret[1]).all()
-    assert (first[0] != vector[0]).any()
-    assert (first[1] != vector[1]).any()
+    first = check_seen(output, observation)
     at_first = jax.tree_util.tree_map(lambda x: x[:, 0], observation)
     features, _ = jax.jit(nets.step)(critic.encoder, at_first, nets.initial_state(2))
     value = jax.jit(nets.critic)(critic.head, features, jnp.zeros((2, 2)))
