@@ -50,7 +50,7 @@ def note(folder: Path) -> None:
     except DamagedError as error:
         warnings.warn(f'{error} It is begun anew.', stacklevel=2)
         before = []
-    commands = [*before, {**find_command(), **(_behind.get() or {}), **_find_machine()}]
+    commands = [*before, {**(_behind.get() or find_command()), **_find_machine()}]
     write_json(folder / PROVENANCE, {'version': VERSION, 'commands': commands})
 
 
